@@ -1,0 +1,11 @@
+"""The verbs: parse, call, print. Everything heavy is imported where it is used.
+
+`common` holds the program and the options that verbs share, `leaving` its entry point; each other
+module registers the verbs of one kind.
+"""
+
+from jagpt.cli import documents, models, running, runs, start
+from jagpt.cli.common import app
+from jagpt.cli.leaving import main
+
+__all__ = ["app", "documents", "main", "models", "running", "runs", "start"]

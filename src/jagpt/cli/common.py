@@ -1,0 +1,107 @@
+"""The program itself, and what its verbs share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jagpt import __version__
+from jagpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
+
+VERBS = (
+    "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
+    "extract", "download", "status", "verify", "clean", "report",
+    "recipes", "init", "doctor", "generate",
+)  # fmt: skip
+
+
+class Group(click.Group):
+    """Lists the verbs in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands, key=VERBS.index)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="jagpt")
+def app() -> None:
+    """From a Japanese Wikipedia dump to a published GPT-2.
+
+    RECIPE is a TOML file, a run directory, or the name of a shipped recipe (`jagpt recipes`).
+    Exit codes: 0 done; 1 failed; 2 wrong usage or recipe; 3 bad or altered data; 4 disk or network;
+    5 run directory in use; 75 stopped early and resumable; 130 interrupted.
+    """
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """RECIPE and the options that every verb on a recipe takes."""
+    decorators = (
+        click.argument("recipe"),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+            help="Override one value of the recipe; may be repeated.",
+        ),
+        click.option(
+            "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+            help="Where the run stands; runs/NAME if not given.",
+        ),
+        click.option("--force", is_flag=True, help="Delete what these stages made; make it anew."),
+        click.option("--yes", is_flag=True, help="Start even if the run takes more than a day."),
+        click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
+    )  # fmt: skip
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+run_directory_argument = click.argument("run_dir", type=click.Path(path_type=Path))
+
+
+def open_recipe(
+    recipe: str, overrides: Sequence[str], run_dir: Path | None
+) -> tuple[Recipe, RunDirectory]:
+    """The recipe and the run directory that a command line means."""
+    from jagpt import pipeline
+    from jagpt import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides)
+    if run_dir is not None:
+        _check_run_dir(run_dir)
+    if run_dir is None and (Path(recipe) / "recipe.toml").is_file():
+        run_dir = Path(recipe)
+    return loaded, pipeline.open_run(loaded, run_dir or Path("runs") / loaded.name)
+
+
+def _check_run_dir(run_dir: Path) -> None:
+    """Refuse a name that libraries cannot open; it could not be told before they are at work."""
+    try:
+        str(run_dir).encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"--run-dir {run_dir}: this name is not valid UTF-8") from None
+
+
+def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:
+    """The recipe and the paths of a run that exists."""
+    if not (run_dir / "recipe.toml").is_file():
+        raise UsageError(f"{run_dir}: no run directory (it has no recipe.toml)")
+    return open_recipe(str(run_dir), (), run_dir)
+
+
+def make_progress(as_json: bool) -> Progress:
+    from jagpt.progress import Progress
+
+    return Progress("quiet" if as_json else "auto")
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -1,0 +1,69 @@
+"""The entry point: signals, exit codes, and no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from jagpt.cli.common import app
+from jagpt.errors import JagptError, StoppedError, UsageError, storage_error
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; leave with the design's exit codes and without tracebacks."""
+    signal.signal(signal.SIGTERM, _stop)
+    _print_any_character()
+    sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _print_any_character() -> None:
+    """Never fail at a character: UTF-8 where the locale is C, escapes where a letter is missing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            plain = codecs.lookup(stream.encoding).name == "ascii"
+            encoding = "utf-8" if plain else stream.encoding
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise StoppedError("stopped (SIGTERM); the same command goes on from what is finished")
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run and turn what a user can meet into one message and an exit code."""
+    try:
+        app.main(args=arguments, prog_name="jagpt", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return int(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command goes on from what is finished", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (JagptError, OSError, MemoryError) as error:
+        return _fail(error)
+    return 0
+
+
+def _fail(error: Exception) -> int:
+    """One message for the user, and the exit code."""
+    if isinstance(error, OSError):
+        error = storage_error(error)
+    if isinstance(error, MemoryError):
+        error = JagptError("out of memory; use fewer workers (--set execution.workers=1)")
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    return error.exit_code if isinstance(error, JagptError) else 1

@@ -1,0 +1,83 @@
+"""The verbs that look at runs: their state, files and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jagpt.cli.common import (
+    app,
+    json_option,
+    make_progress,
+    open_run,
+    print_json,
+    run_directory_argument,
+)
+from jagpt.errors import DataError
+
+
+@app.command()
+@run_directory_argument
+@json_option
+def status(run_dir: Path, as_json: bool) -> None:
+    """What is done, what is stale and why."""
+    from jagpt import console, pipeline
+
+    recipe, place = open_run(run_dir)
+    states = pipeline.examine(recipe, place, pipeline.Ledger.read(place))
+    if as_json:
+        print_json(console.status_value(place, states))
+    else:
+        console.show_status(place, states)
+
+
+@app.command()
+@run_directory_argument
+@json_option
+def verify(run_dir: Path, as_json: bool) -> None:
+    """Hash every file of every finished stage against its manifest."""
+    from jagpt import console, pipeline
+
+    _, place = open_run(run_dir)
+    found = pipeline.verify(place, make_progress(as_json))
+    if as_json:
+        print_json([vars(verified) for verified in found])
+    else:
+        console.show_verified(found)
+    problems = [problem for verified in found for problem in verified.problems]
+    if problems:
+        raise DataError(f"{run_dir}: {len(problems)} file(s) are not as they were made")
+
+
+@app.command()
+@run_directory_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
+    """Delete the superseded stages of a run."""
+    from jagpt import console, files, pipeline
+
+    _, place = open_run(run_dir)
+    with files.locked(place.root):
+        found = pipeline.clean(place, dry_run=dry_run)
+    if as_json:
+        print_json([{"path": str(path), "bytes": size} for path, size in found])
+    else:
+        console.show_cleaned(found, dry_run)
+
+
+@app.command()
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE",
+    help="Where to write the page; report.html in the first run if not given.",
+)  # fmt: skip
+def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
+    """One self-contained HTML page about a run; several runs are compared."""
+    from jagpt.report import write_report
+
+    runs = [open_run(run_dir)[1] for run_dir in run_dirs]
+    target = output or runs[0].report
+    write_report(runs, target)
+    click.echo(str(target))
