@@ -53,6 +53,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert "run " in done.stdout
 
 
+def test_arrow_uses_the_allocator_that_gives_memory_back() -> None:
+    program = (
+        "from jagpt import cli\n"
+        "try: cli.main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split()[-1] == "system"
+
+
 def test_python_m_is_the_same_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "jagpt", "--version"], capture_output=True, text=True, check=True

@@ -40,6 +40,24 @@ def test_pages_become_documents(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("wiki", "url"),
+    [
+        ("jawiki", "https://ja.wikipedia.org/wiki/C%2B%2B_%E9%A1%8C"),
+        ("zh_min_nanwiki", "https://zh-min-nan.wikipedia.org/wiki/C%2B%2B_%E9%A1%8C"),
+        ("commonswiki", None),
+        ("jawikibooks", None),
+        ("../wiki", None),
+        (7, None),
+    ],
+)
+def test_a_wikipedia_that_is_named_gives_addresses(
+    tmp_path: Path, wiki: object, url: str | None
+) -> None:
+    (document,) = read(tmp_path, pair(1, title="C++ 題", wiki=wiki))
+    assert document.url == url
+
+
 def test_other_namespaces_are_only_counted(tmp_path: Path) -> None:
     first, second = read(tmp_path, [*pair(1, namespace=4), *pair(2)])
     assert (first.other_namespace, first.text, second.other_namespace) == (True, "", False)

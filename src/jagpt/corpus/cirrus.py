@@ -7,16 +7,21 @@ https://www.mediawiki.org/wiki/Extension:CirrusSearch/Schema
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from jagpt.corpus.compressed import Reader
+from jagpt.corpus.dump import title_in_url
 from jagpt.corpus.rows import Columns, RowError, json_objects
 from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError
 
 ARTICLES = 0
 _COLUMNS = Columns(text="text", title="title", id="page_id", revision="version")
+_WIKIPEDIA = re.compile("([a-z]{2,3}(?:_[a-z]+)*|simple)wiki")
+"""Database names of Wikipedias by their language; `commonswiki` and its like are none."""
 
 
 def read_documents(reader: Reader) -> Iterator[TextDocument]:
@@ -57,4 +62,13 @@ def _document(page: dict[str, Any], identifier: str) -> TextDocument:
         raise RowError(f"`namespace` is {namespace!r}; a whole number is wanted")
     if namespace != ARTICLES:
         return TextDocument(identifier, "", "", other_namespace=True)
-    return _COLUMNS.document({"page_id": identifier, "version": None, "text": None, **page})
+    document = _COLUMNS.document({"page_id": identifier, "version": None, "text": None, **page})
+    return replace(document, url=_url(page.get("wiki"), document.title))
+
+
+def _url(wiki: object, title: str) -> str | None:
+    """Where the page stands; None where the dump does not name a Wikipedia."""
+    named = _WIKIPEDIA.fullmatch(wiki) if isinstance(wiki, str) else None
+    if named is None:
+        return None
+    return f"https://{named[1].replace('_', '-')}.wikipedia.org/wiki/{title_in_url(title)}"

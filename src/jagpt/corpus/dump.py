@@ -55,7 +55,7 @@ class Header:
         place, wiki, _ = self.base.partition("/wiki/")
         if not wiki:
             place, wiki = self.base.rpartition("/")[0], "/"
-        return place + wiki + quote(title.replace(" ", "_"), safe="/:;@$!*(),~")
+        return place + wiki + title_in_url(title)
 
     def namespace(self, title: str) -> int:
         """The namespace that a full title's prefix names (formats before 0.6 do not say it)."""
@@ -330,6 +330,11 @@ def parse_page(raw: RawPage, header: Header) -> Page:
         return _unread_page(raw.xml, header, f"malformed ({reason})")
     except ValueError as error:
         return _unread_page(raw.xml, header, f"malformed ({error})")
+
+
+def title_in_url(title: str) -> str:
+    """A page's title as MediaWiki writes it in an address."""
+    return quote(title.replace(" ", "_"), safe="/:;@$!*(),~")
 
 
 def is_redirect(wikitext: str) -> bool:
