@@ -2,39 +2,73 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jagpt.cli.common import app, json_option, print_json
+from jagpt.errors import UsageError
 
 
 @app.command()
 @click.argument("model_dir", type=click.Path(path_type=Path))
-@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@click.option("--prompts", "prompts_file", metavar="FILE",
+              help="Prompts from a file, one a line; - reads standard input.")  # fmt: skip
 @click.option(
     "--max-new-tokens", type=int, help="Tokens to add; the folder's default if not given."
 )
 @click.option("--temperature", type=float, help="Above 1 bolder, below 1 safer.")
 @click.option("--top-k", type=int, help="Sample from so many likeliest tokens; 0 for all.")
 @click.option("--top-p", type=float, help="Sample from the likeliest tokens of this share.")
+@click.option("--repetition-penalty", type=float,
+              help="Above 1, tokens that came already are less likely.")  # fmt: skip
 @click.option("--num-return-sequences", type=int, default=1, show_default=True,
               help="Continuations a prompt.")  # fmt: skip
 @click.option("--greedy", is_flag=True, help="Always take the likeliest token.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same text.")
+@click.option("--stream/--no-stream", default=None,
+              help="Print each token as it comes; on a terminal this is so for one continuation "
+              "a prompt.")  # fmt: skip
+@click.option(
+    "--scores", is_flag=True,
+    help="Each token's log-probability: colours on a terminal, else a table.",
+)  # fmt: skip
 @json_option
-def generate(model_dir: Path, prompts: tuple[str, ...], as_json: bool, **knobs: Any) -> None:
+def generate(
+    model_dir: Path,
+    prompts: tuple[str, ...],
+    prompts_file: str | None,
+    stream: bool | None,
+    scores: bool,
+    as_json: bool,
+    **knobs: Any,
+) -> None:
     """Continue PROMPTs with the model of a folder (or of a run directory)."""
     from jagpt import generation
 
-    folder = model_dir / "model" if (model_dir / "recipe.toml").is_file() else model_dir
     settings = generation.Settings(**knobs)
-    found = generation.generate(folder, list(prompts), settings)
+    if stream and as_json:
+        raise UsageError("--stream prints text as it comes; --json prints all at the end: take one")
+    read = generation.read_prompts(prompts_file) if prompts_file is not None else []
+    texts = generation.check_prompts([*prompts, *read])
+    loaded = generation.load(generation.model_folder(model_dir))
+    if unused := loaded.defaults.unused:
+        names = ", ".join(unused)
+        click.echo(f"note: generation_config.json also sets {names}: not followed here", err=True)
     if as_json:
-        rows = zip(prompts, found, strict=True)
-        print_json([{"prompt": prompt, "continuations": texts} for prompt, texts in rows])
+        found = list(generation.scored(loaded, texts, settings))
+        print_json(generation.as_records(texts, found, scores=scores))
         return
-    for prompt, texts in zip(prompts, found, strict=True):
-        for text in texts:
-            click.echo(click.style(prompt, bold=True) + text)
+    from jagpt.cli.continuations import Printer
+
+    if stream is None:
+        stream = settings.num_return_sequences == 1 and sys.stdout.isatty()
+    printer = Printer(scores)
+    for prompt, (ids, plan) in zip(texts, generation.planned(loaded, texts, settings), strict=True):
+        if stream:
+            printer.stream(prompt, loaded, ids, plan)
+        else:
+            printer.show(prompt, loaded.sample(ids, plan))

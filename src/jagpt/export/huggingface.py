@@ -103,11 +103,10 @@ def check(folder: Path, checkpoint: Path) -> None:
     loaded = generation.load(folder)
     _check_weights(folder / WEIGHTS, checkpoint / WEIGHTS)
     _check_names(loaded.model, folder)
-    settings = generation.Settings(max_new_tokens=CHECK_TOKENS, greedy=True)
     room = (loaded.context or CHECK_TOKENS + 1) - 1
     start = [0 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
     try:
-        loaded.sample(start, min(CHECK_TOKENS, room), settings)
+        loaded.sample(start, generation.Plan(new_tokens=min(CHECK_TOKENS, room)))
     except (RuntimeError, ValueError, IndexError) as error:
         raise JagptError(f"{folder}: the exported model does not generate ({error})") from None
 

@@ -63,7 +63,9 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
     settings = generation.Settings(num_return_sequences=SAMPLES_A_PROMPT, seed=SAMPLE_SEED)
     prompts = recipe.release.prompts
     with _one_thread():
-        return generation.as_records(prompts, generation.generate(run.model, prompts, settings))
+        loaded = generation.load(run.model)
+        found = list(generation.scored(loaded, prompts, settings))
+    return generation.as_records(prompts, found)
 
 
 def lfs_attributes() -> str:

@@ -10,7 +10,8 @@ import pytest
 from jagpt import generation
 from jagpt.errors import DataError, UsageError
 from jagpt.export import huggingface
-from jagpt.generation import Settings, generate
+from jagpt.generation import Continuation, Plan, Settings, Token, generate
+from jagpt.generation.loaded import MAX_ROWS
 from jagpt.progress import QUIET
 
 PROMPT = "統計的推定を使うことで、"
@@ -47,6 +48,16 @@ def test_same_seed_gives_the_same_text_whatever_prompts_stand_beside(exported: P
     assert generate(exported, [PROMPT], Settings(seed=8, num_return_sequences=2)) != alone
 
 
+def test_a_continuation_does_not_depend_on_how_many_are_asked_for(exported: Path) -> None:
+    def asked(count: int) -> list[str]:
+        settings = Settings(seed=3, num_return_sequences=count, max_new_tokens=8, temperature=1.0)
+        return generate(exported, [PROMPT], settings)[0]
+
+    many = asked(MAX_ROWS + 2)
+    assert asked(3) == many[:3]
+    assert len(set(many)) > 3
+
+
 def test_leaves_the_callers_random_state_alone(exported: Path) -> None:
     import torch
 
@@ -73,9 +84,15 @@ def test_stops_at_the_end_token(folder: Path) -> None:
     path = folder / "generation_config.json"
     defaults = json.loads(path.read_text())
     greedy = generation.load(folder)
-    first = greedy.sample(greedy.encode(PROMPT), 1, Settings(greedy=True))[0]
-    path.write_text(json.dumps({**defaults, "eos_token_id": greedy.encode(first)[0]}))
-    assert generate(folder, [PROMPT], Settings(greedy=True)) == [[first]]
+    settings = Settings(greedy=True, repetition_penalty=9.0)  # or it says one token for ever
+    (whole,) = greedy.sample(greedy.encode(PROMPT), Plan(new_tokens=9, repetition_penalty=9.0))
+    end = next(token for token in whole.tokens[1:] if token.id != whole.tokens[0].id)
+    path.write_text(json.dumps({**defaults, "eos_token_id": end.id}))
+    before = whole.tokens[: whole.tokens.index(end)]
+    ((found,),) = generation.scored(generation.load(folder), [PROMPT], settings)
+    assert [token.id for token in found.tokens] == [token.id for token in before]
+    assert found.ended
+    assert not whole.ended
 
 
 def test_an_empty_prompt_begins_a_text(exported: Path) -> None:
@@ -92,8 +109,13 @@ def test_takes_the_folders_own_defaults(folder: Path) -> None:
 
 
 def test_records_are_plain_json() -> None:
-    found = generation.as_records(["a"], [["b", "c"]])
-    assert json.loads(json.dumps(found)) == [{"prompt": "a", "continuations": ["b", "c"]}]
+    found = [Continuation((Token(5, "b", -1.5), Token(6, "c", -0.5)), ended=True)]
+    (plain,) = generation.as_records(["a"], [found])
+    assert json.loads(json.dumps(plain)) == {"prompt": "a", "continuations": ["bc"]}
+    (with_scores,) = generation.as_records(["a"], [found], scores=True)
+    assert json.loads(json.dumps(with_scores["scores"])) == [
+        [{"id": 5, "text": "b", "logprob": -1.5}, {"id": 6, "text": "c", "logprob": -0.5}]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +128,8 @@ def test_records_are_plain_json() -> None:
         ({"top_p": 1.01}, r"--top-p 1.01: allowed is more than 0, and 1 or less"),
         ({"top_p": 0.0}, r"--top-p 0:"),
         ({"top_k": -1}, r"--top-k -1: allowed is 0 or more"),
+        ({"repetition_penalty": 0.0}, r"--repetition-penalty 0: allowed is a number above 0"),
+        ({"repetition_penalty": float("inf")}, r"--repetition-penalty inf: "),
         ({"max_new_tokens": 0}, r"--max-new-tokens 0: allowed is 1 or more"),
         ({"num_return_sequences": 0}, r"--num-return-sequences 0: allowed is 1 to 1000"),
         ({"seed": -1}, r"--seed -1: allowed is 0 to"),
@@ -122,6 +146,8 @@ def test_refuses_bad_knobs_by_name(knobs: dict[str, float], message: str) -> Non
 def test_refuses_a_prompt_beyond_the_context_with_the_numbers(exported: Path) -> None:
     with pytest.raises(UsageError, match=r"the prompt has 48 tokens, but .* context is 48: 47"):
         generate(exported, ["あ" * 48])
+    with pytest.raises(UsageError, match=r"^prompt 2: the prompt has 50 tokens"):
+        generate(exported, ["あ", "あ" * 50])
 
 
 def test_refuses_more_new_tokens_than_fit_but_cuts_the_default(exported: Path) -> None:
@@ -189,6 +215,16 @@ def test_runs_no_code_from_the_folder(folder: Path) -> None:
     with pytest.raises(DataError):
         generate(folder, [PROMPT])
     assert not (folder / "ran").exists()
+
+
+def test_weights_that_compute_no_numbers_are_told(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.ln_f.bias"] = weights["transformer.ln_f.bias"] * float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match="no finite numbers"):
+        generate(folder, [PROMPT])
 
 
 def test_rows_without_a_piece_are_never_drawn(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""From prompts to continuations, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jagpt.errors import UsageError
+from jagpt.generation.folder import load
+from jagpt.generation.loaded import Continuation, Loaded
+from jagpt.generation.settings import Plan, Settings
+
+
+def generate(
+    model_dir: Path, prompts: Sequence[str], settings: Settings | None = None
+) -> list[list[str]]:
+    """For each prompt its continuations, without the prompt, up to the end token.
+
+    Raises `UsageError` for a prompt or a length beyond the model's context, `DataError` for a
+    folder that is no model, lacks its tokenizer, or whose two do not match.
+    """
+    checked = check_prompts(prompts)
+    found = scored(load(model_dir), checked, settings or Settings())
+    return [[continuation.text for continuation in row] for row in found]
+
+
+def scored(
+    loaded: Loaded, prompts: Sequence[str], settings: Settings
+) -> Iterator[list[Continuation]]:
+    """For each prompt its continuations with their tokens' log-probabilities, as they are made.
+
+    All prompts are checked before the first is continued. Raises as `generate` does.
+    """
+    plans = planned(loaded, prompts, settings)
+    return (loaded.sample(ids, plan) for ids, plan in plans)
+
+
+def planned(
+    loaded: Loaded, prompts: Sequence[str], settings: Settings
+) -> list[tuple[list[int], Plan]]:
+    """Each prompt's token ids and what holds for it; `UsageError` names the one that cannot be."""
+    encoded = [loaded.encode(text) for text in check_prompts(prompts)]
+    found = []
+    for number, ids in enumerate(encoded, 1):
+        try:
+            found.append((ids, loaded.plan(len(ids), settings)))
+        except UsageError as error:
+            raise UsageError(
+                f"prompt {number}: {error}" if len(encoded) > 1 else str(error)
+            ) from None
+    return found
+
+
+def as_records(
+    prompts: Sequence[str], found: Sequence[Sequence[Continuation]], *, scores: bool = False
+) -> list[dict[str, Any]]:
+    """Continuations as JSON values: one {"prompt", "continuations"} a prompt.
+
+    With `scores` also "scores": for each continuation its tokens {"id", "text", "logprob"}.
+    """
+    return [
+        {"prompt": prompt, "continuations": [each.text for each in row]}
+        | ({"scores": [[vars(token) for token in each.tokens] for each in row]} if scores else {})
+        for prompt, row in zip(prompts, found, strict=True)
+    ]
+
+
+def check_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts; `UsageError` for none, and for one that is no text."""
+    if not prompts:
+        raise UsageError("no prompt was given: what shall the model continue?")
+    for text in prompts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"the prompt is not valid UTF-8 (character {error.start + 1}): "
+                "set the terminal to UTF-8"
+            ) from None
+    return list(prompts)

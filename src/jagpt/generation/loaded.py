@@ -1,0 +1,130 @@
+"""A folder that is ready to continue texts: tokenizer, defaults and the engine that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jagpt.errors import UsageError
+from jagpt.generation.engine import Engine
+from jagpt.generation.settings import Defaults, Plan, Settings
+from jagpt.generation.text import TextStream
+
+MAX_ROWS = 16
+"""Continuations that are computed at once: what they keep of their texts must fit into memory."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a continuation: the text that it adds, and its natural log-probability."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A continuation without its prompt; `ended` where the model's own end token came."""
+
+    tokens: tuple[Token, ...]
+    ended: bool
+
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self.tokens)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model's folder, its tokenizer and defaults, and the engine."""
+
+    directory: Path
+    tokenizer: Any
+    defaults: Defaults
+    engine: Engine
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that prompt and continuation may have together."""
+        return self.engine.context
+
+    @property
+    def model(self) -> Any:
+        """The network itself, where the engine is transformers."""
+        found = getattr(self.engine, "model", None)
+        if found is None:
+            raise UsageError(f"the engine {self.engine.name} has no transformers model")
+        return found
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt; an empty one begins a text, after the end of another."""
+        ids = list(self.tokenizer.encode(prompt, add_special_tokens=False))
+        if ids:
+            return ids
+        start = self.tokenizer.eos_token_id
+        if start is None:
+            raise UsageError(
+                "the prompt is empty, and this model has no token to begin a text with"
+            )
+        return [start]
+
+    def plan(self, prompt_tokens: int, settings: Settings) -> Plan:
+        """What holds for a prompt of so many tokens; `UsageError` where it does not fit."""
+        new_tokens = self._new_tokens(prompt_tokens, settings.max_new_tokens)
+        return Plan.of(settings, self.defaults, new_tokens)
+
+    def _new_tokens(self, prompt_tokens: int, asked: int | None) -> int:
+        """What the caller asks for must fit; the folder's own default is cut to what does."""
+        wanted = asked or self.defaults.max_new_tokens
+        if self.context is None:
+            return wanted
+        room = self.context - prompt_tokens
+        if room < 1:
+            raise UsageError(
+                f"the prompt has {prompt_tokens:,} tokens, but the model's context is "
+                f"{self.context:,}: {self.context - 1:,} is the most that can be continued"
+            )
+        if asked is not None and asked > room:
+            raise UsageError(
+                f"--max-new-tokens {asked}: the prompt has {prompt_tokens:,} tokens and the "
+                f"model's context is {self.context:,}, so {room:,} is the most"
+            )
+        return min(wanted, room)
+
+    def stream(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Token | None]]:
+        """What each row grows by, step by step; None for a row that has ended, or ends here."""
+        texts = [TextStream(self.tokenizer, prompt) for _ in range(plan.rows)]
+        for step in self.engine.draw(prompt, plan):
+            yield [
+                None
+                if drawn is None or drawn.end
+                else Token(drawn.id, text.push(drawn.id), drawn.logprob)
+                for drawn, text in zip(step, texts, strict=True)
+            ]
+
+    def sample(self, prompt: Sequence[int], plan: Plan) -> list[Continuation]:
+        """All continuations of a prompt."""
+        rows = range(plan.first_row, plan.first_row + plan.rows)
+        parts = [rows[begin : begin + MAX_ROWS] for begin in range(0, len(rows), MAX_ROWS)]
+        return [
+            continuation
+            for part in parts
+            for continuation in self._together(
+                prompt, replace(plan, first_row=part.start, rows=len(part))
+            )
+        ]
+
+    def _together(self, prompt: Sequence[int], plan: Plan) -> Iterator[Continuation]:
+        columns: list[list[Token]] = [[] for _ in range(plan.rows)]
+        ended = [False] * plan.rows
+        for step in self.stream(prompt, plan):
+            for row, token in enumerate(step):
+                if token is None:
+                    ended[row] = True
+                else:
+                    columns[row].append(token)
+        for tokens, end in zip(columns, ended, strict=True):
+            yield Continuation(tuple(tokens), end)

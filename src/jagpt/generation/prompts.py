@@ -1,0 +1,33 @@
+"""Prompts from a file or from standard input, one a line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jagpt.errors import DataError, UsageError
+
+STANDARD_INPUT = "-"
+
+
+def read_prompts(place: str) -> list[str]:
+    """The lines of the file `place` (`-`: standard input) that are not blank.
+
+    Raises `UsageError` where there is no such file, `DataError` where it is empty or not UTF-8.
+    """
+    if place == STANDARD_INPUT:
+        name, content = "standard input", sys.stdin.buffer.read()
+    else:
+        name, path = place, Path(place)
+        if not path.is_file():
+            raise UsageError(f"--prompts {place}: no such file; `-` reads standard input")
+        content = path.read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{name}: line {line} is not UTF-8; prompts are text, one a line") from None
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise DataError(f"{name}: no prompt in it; one a line is wanted")
+    return found

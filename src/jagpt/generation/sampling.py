@@ -1,0 +1,85 @@
+"""From logits to tokens: the filters in transformers' order, and draws that a seed repeats."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jagpt.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from jagpt.generation.settings import Plan
+
+LOWEST = float("-inf")
+
+
+class Sampler:
+    """Draws the next token of each row (R rows, V tokens in the vocabulary)."""
+
+    def __init__(self, plan: Plan, prompt: Sequence[int]) -> None:
+        self._plan = plan
+        self._seen = [set(prompt) for _ in range(plan.rows)]
+        numbers = range(plan.first_row, plan.first_row + plan.rows)
+        self._random = [random.Random(f"{plan.seed}/{number}") for number in numbers]
+
+    def draw(self, logits: Tensor) -> list[tuple[int, float]]:
+        """A token id a row of `logits` (R, V), with its log-probability under the model itself.
+
+        The log-probabilities are natural logarithms, taken before temperature, penalty and filters.
+        Raises `DataError` where the logits are not finite: the weights are damaged.
+        """
+        scores = logits.float()
+        norm = scores.logsumexp(-1, keepdim=True)  # (R, 1)
+        if not bool(norm.isfinite().all()):
+            raise DataError(
+                "the model computes no finite numbers: its weights are damaged, or were trained to "
+                "NaN; `jagpt verify RUN_DIR` compares them with their checksums"
+            )
+        ids = self._chosen(self._adjusted(scores))
+        found = (scores - norm).gather(-1, ids)  # (R, 1)
+        drawn = list(zip(ids[:, 0].tolist(), found[:, 0].tolist(), strict=True))
+        for seen, (token, _) in zip(self._seen, drawn, strict=True):
+            seen.add(token)
+        return drawn
+
+    def _adjusted(self, scores: Tensor) -> Tensor:
+        """Repetition penalty and tokens that are never drawn: (R, V)."""
+        import torch
+
+        plan = self._plan
+        if plan.repetition_penalty == 1.0 and not plan.suppressed:
+            return scores
+        scores = scores.clone()
+        if plan.repetition_penalty != 1.0:
+            for row, seen in zip(scores, self._seen, strict=True):
+                place = torch.tensor(sorted(seen), device=scores.device)
+                old = row[place]
+                row[place] = torch.where(
+                    old < 0, old * plan.repetition_penalty, old / plan.repetition_penalty
+                )
+        if plan.suppressed:
+            scores[:, list(plan.suppressed)] = LOWEST
+        return scores
+
+    def _chosen(self, scores: Tensor) -> Tensor:
+        """Token ids (R, 1): the likeliest, or drawn from what temperature and filters leave."""
+        import torch
+
+        plan = self._plan
+        if plan.temperature is None:
+            return scores.argmax(-1, keepdim=True)
+        count = min(plan.top_k or scores.shape[-1], scores.shape[-1])
+        sorted_scores, ids = (scores / plan.temperature).topk(count, dim=-1)  # (R, K), falling
+        shares = sorted_scores.double().softmax(-1)
+        if plan.top_p < 1.0:
+            before = shares.cumsum(-1) - shares
+            shares = torch.where(before < plan.top_p, shares, 0.0)
+        sums = shares.cumsum(-1)
+        points = torch.tensor([[source.random()] for source in self._random], dtype=torch.double)
+        points = points.to(sums.device) * sums[:, -1:]
+        last = (shares > 0).sum(-1, keepdim=True) - 1  # rounding must not reach a share of nothing
+        place = torch.searchsorted(sums, points, right=True).minimum(last)
+        return ids.gather(-1, place)

@@ -1,0 +1,179 @@
+"""How to sample: what the caller asks for, what the folder says, and what holds of the two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from jagpt.errors import UsageError
+
+DEFAULT_MAX_NEW_TOKENS = 128
+"""New tokens where neither the caller nor the folder says how many."""
+DEFAULT_TOP_K = 50
+"""What transformers takes where a folder that samples does not say."""
+
+SAMPLING_KNOBS = ("temperature", "top_k", "top_p")
+MAX_SEED = 2**63 - 1
+MAX_SEQUENCES = 1000
+
+OTHER_STRATEGIES = {
+    "num_beams": 1,
+    "min_p": None,
+    "top_h": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "penalty_alpha": None,
+    "guidance_scale": None,
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "begin_suppress_tokens": None,
+    "stop_strings": None,
+    "watermarking_config": None,
+}
+"""Keys of `generation_config.json` that change texts and are not followed here, switched off."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller asks for; None leaves the choice to the folder's `generation_config.json`.
+
+    `top_k` 0, `top_p` 1 and `repetition_penalty` 1 switch these off. `greedy` takes the likeliest
+    token each time. Raises `UsageError`, naming the flag and what is allowed.
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    num_return_sequences: int = 1
+    seed: int = 0
+    greedy: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("--max-new-tokens", self.max_new_tokens, 1, None)
+        _check_range("--top-k", self.top_k, 0, None)
+        _check_range("--num-return-sequences", self.num_return_sequences, 1, MAX_SEQUENCES)
+        _check_range("--seed", self.seed, 0, MAX_SEED)
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise UsageError(
+                f"--temperature {self.temperature:g}: allowed is a number above 0; "
+                "--greedy takes the likeliest token each time"
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"--top-p {self.top_p:g}: allowed is more than 0, and 1 or less")
+        if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
+            raise UsageError(
+                f"--repetition-penalty {self.repetition_penalty:g}: allowed is a number above 0; "
+                "1 penalizes nothing"
+            )
+        if self.greedy:
+            self._check_greedy()
+
+    def _check_greedy(self) -> None:
+        for name in SAMPLING_KNOBS:
+            if getattr(self, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag}: --greedy draws nothing; leave one of the two out")
+        if self.num_return_sequences > 1:
+            raise UsageError(
+                f"--num-return-sequences {self.num_return_sequences}: with --greedy there is one "
+                "continuation only; leave one of the two out"
+            )
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How a folder samples when nothing is said, and its tokens that end a text or are never drawn.
+
+    `unused` names the keys that are set in `generation_config.json` and not followed here.
+    """
+
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = DEFAULT_TOP_K
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    end_ids: frozenset[int] = frozenset()
+    suppressed: tuple[int, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: Any, tokenizer: Any, vocab_size: int) -> Defaults:
+        """What transformers' `GenerationConfig` says; rows without a piece cannot be shown."""
+        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+        spare = range(len(tokenizer), vocab_size)
+        named = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p",
+                 "repetition_penalty")  # fmt: skip
+        said = {name: value for name in named if (value := getattr(config, name, None)) is not None}
+        return cls(
+            **said,
+            end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+            suppressed=(*(config.suppress_tokens or ()), *spare),
+            unused=tuple(
+                name
+                for name, off in OTHER_STRATEGIES.items()
+                if getattr(config, name, None) not in (None, off)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an engine needs to know to continue one prompt.
+
+    `rows` continuations of at most `new_tokens` each are made, numbered from `first_row`; the seed
+    and a row's number decide its random numbers. A `temperature` of None takes the likeliest token.
+    """
+
+    new_tokens: int
+    rows: int = 1
+    first_row: int = 0
+    seed: int = 0
+    temperature: float | None = None
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    end_ids: frozenset[int] = frozenset()
+    suppressed: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings, defaults: Defaults, new_tokens: int) -> Plan:
+        """What holds: the caller's knobs where given, else the folder's."""
+        drawn = not settings.greedy and (
+            defaults.do_sample
+            or settings.num_return_sequences > 1
+            or any(getattr(settings, name) is not None for name in SAMPLING_KNOBS)
+        )
+
+        def chosen(name: str) -> Any:
+            value = getattr(settings, name)
+            return getattr(defaults, name) if value is None else value
+
+        return cls(
+            new_tokens=new_tokens,
+            rows=settings.num_return_sequences,
+            seed=settings.seed,
+            temperature=chosen("temperature") if drawn else None,
+            top_k=chosen("top_k") if drawn else 0,
+            top_p=chosen("top_p") if drawn else 1.0,
+            repetition_penalty=chosen("repetition_penalty"),
+            end_ids=defaults.end_ids,
+            suppressed=defaults.suppressed,
+        )
+
+
+def _check_range(flag: str, value: int | None, low: int, high: int | None) -> None:
+    if value is None or (value >= low and (high is None or value <= high)):
+        return
+    allowed = f"{low} or more" if high is None else f"{low} to {high}"
+    raise UsageError(f"{flag} {value}: allowed is {allowed}")

@@ -1,0 +1,39 @@
+"""From token ids to text, piece by piece, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+REPLACEMENT = "\ufffd"
+LOOKBACK = 6
+"""Tokens of the prompt that are decoded along: a piece's spaces depend on what stands before it."""
+
+
+class TextStream:
+    """Gives the text that each token adds.
+
+    A character that several tokens make comes with the last of them; one that is cut off at the end
+    never comes. Only the last few tokens are decoded again, so that a long text costs no more.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(prompt[-LOOKBACK:])
+        self._begin, self._done = 0, len(self._ids)
+
+    def push(self, token: int) -> str:
+        """What the text grows by; empty for a special token or a part of a character."""
+        self._ids.append(token)
+        before = self._decode(self._ids[self._begin : self._done])
+        whole = self._decode(self._ids[self._begin :])
+        if len(whole) <= len(before) or whole.endswith(REPLACEMENT):
+            return ""
+        self._begin, self._done = self._done, len(self._ids)
+        return whole[len(before) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text

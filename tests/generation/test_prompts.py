@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from jagpt.errors import DataError, JagptError, UsageError
+from jagpt.generation import read_prompts
+
+
+def test_one_prompt_a_line_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufeff京都は\r\n\n  \n 日本の\n".encode())
+    assert read_prompts(str(path)) == ["京都は", " 日本の"]
+
+
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("京都は\n東京は".encode())))
+    assert read_prompts("-") == ["京都は", "東京は"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (None, UsageError, "no such file"),
+        (b"", DataError, "no prompt in it"),
+        (b"\n \n", DataError, "no prompt in it"),
+        (b"a\nb\n\xff\xfe\n", DataError, "line 3 is not UTF-8"),
+        ("京都".encode("euc_jp"), DataError, "line 1 is not UTF-8"),
+    ],
+)
+def test_what_is_no_list_of_prompts_is_refused(
+    tmp_path: Path, content: bytes | None, kind: type[JagptError], message: str
+) -> None:
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(kind, match=message):
+        read_prompts(str(path))

@@ -1,0 +1,101 @@
+"""Our filters and loop against transformers' own."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from jagpt import generation
+from jagpt.errors import DataError
+from jagpt.generation import Plan, Settings
+from jagpt.generation.sampling import Sampler
+from jagpt.generation.settings import Defaults
+
+PROMPT = "統計的推定を使うことで、"
+DRAWS = 4000
+
+
+def transformers_shares(plan: Plan, prompt: list[int], logits: torch.Tensor) -> torch.Tensor:
+    """The distribution (V,) that transformers draws from."""
+    steps: list[Any] = [RepetitionPenaltyLogitsProcessor(plan.repetition_penalty)]
+    if plan.suppressed:
+        steps.append(SuppressTokensLogitsProcessor(list(plan.suppressed), device="cpu"))
+    steps.append(TemperatureLogitsWarper(plan.temperature or 1.0))
+    if plan.top_k:
+        steps.append(TopKLogitsWarper(plan.top_k))
+    if plan.top_p < 1:
+        steps.append(TopPLogitsWarper(plan.top_p))
+    scores = LogitsProcessorList(steps)(torch.tensor([prompt]), logits.clone())
+    return torch.softmax(scores[0], -1)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"temperature": 1.0},
+        {"temperature": 0.7, "top_k": 5},
+        {"temperature": 1.3, "top_p": 0.8},
+        {"temperature": 1.0, "top_k": 8, "top_p": 0.6},
+        {"temperature": 1.0, "top_p": 0.01},
+        {"temperature": 1.0, "repetition_penalty": 2.0, "suppressed": (0, 11)},
+    ],
+)
+def test_draws_from_the_distribution_of_transformers(knobs: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    logits, prompt = 2 * torch.randn(1, 12), [3, 4]
+    plan = Plan(new_tokens=1, rows=DRAWS, **knobs)
+    wanted = transformers_shares(plan, prompt, logits)
+    drawn = Counter(token for token, _ in Sampler(plan, prompt).draw(logits.expand(DRAWS, -1)))
+    for token, share in enumerate(wanted.tolist()):
+        deviation = math.sqrt(share * (1 - share) / DRAWS)
+        assert drawn[token] / DRAWS == pytest.approx(share, abs=4 * deviation + 1e-9)
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    logits = torch.tensor([[0.0, 1.0, 3.0, -1.0]])
+    plan = Plan(new_tokens=1, temperature=0.1, top_k=2, repetition_penalty=3.0)
+    ((token, logprob),) = Sampler(plan, [2]).draw(logits)
+    assert logprob == pytest.approx(torch.log_softmax(logits, -1)[0, token].item())
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_greedy_gives_the_tokens_of_transformers(tiny_model: Path, penalty: float) -> None:
+    loaded = generation.load(tiny_model)
+    ids = loaded.encode(PROMPT)
+    wanted = loaded.model.generate(
+        torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False,
+        max_new_tokens=20, repetition_penalty=penalty, top_k=None, top_p=None,
+    )[0, len(ids) :].tolist()  # fmt: skip
+    plan = loaded.plan(
+        len(ids), Settings(greedy=True, max_new_tokens=20, repetition_penalty=penalty)
+    )
+    (found,) = loaded.sample(ids, plan)
+    assert [token.id for token in found.tokens] == [i for i in wanted if i != 3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none_are_refused(value: float) -> None:
+    with pytest.raises(DataError, match="jagpt verify"):
+        Sampler(Plan(new_tokens=1), []).draw(torch.full((1, 4), value))
+
+
+def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path) -> None:
+    loaded = generation.load(tiny_model)
+    assert loaded.defaults.unused == ()
+    config = loaded.model.generation_config
+    config.num_beams, config.no_repeat_ngram_size = 4, 3
+    found = Defaults.of(config, loaded.tokenizer, loaded.engine.vocab_size)
+    assert found.unused == ("num_beams", "no_repeat_ngram_size")
