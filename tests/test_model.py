@@ -96,5 +96,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     build().config.save_pretrained(tmp_path)
     save_file({"linear.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(DataError, match="no GPT-2 weights"):
+    with pytest.raises(DataError, match="no GPT2LMHeadModel weights"):
         model.load(tmp_path)

@@ -24,7 +24,7 @@ from jagpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GPT2LMHeadModel
+    from transformers import PreTrainedModel
 
     from jagpt.tokens.dataset import TokenSplit
     from jagpt.tokens.shards import Ints
@@ -73,7 +73,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def measure_split(
-    network: GPT2LMHeadModel, split: TokenSplit, block_size: int, progress: Progress
+    network: PreTrainedModel, split: TokenSplit, block_size: int, progress: Progress
 ) -> Nats:
     """Nats of every token of the split but its first, in fp32."""
     from jagpt.tokens.dataset import validation_windows

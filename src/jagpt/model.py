@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,28 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from jagpt import recipe
-from jagpt.errors import DataError
+from jagpt.errors import DataError, UsageError
+
+AVERAGE = "average.safetensors"
+"""Averaged weights of a checkpoint, under the names of `model.safetensors`."""
+_DROPOUTS = (
+    "embd_pdrop", "attn_pdrop", "resid_pdrop",  # GPT-2, GPT-J, Phi
+    "embed_dropout", "attention_dropout", "resid_dropout",  # GPT-Neo, Llama and its kin
+    "hidden_dropout", "dropout",  # GPT-NeoX, OPT
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,66 +44,136 @@ class SpecialIds:
     pad: int | None
 
 
-def build(shape: recipe.Model, vocab_size: int, special: SpecialIds, seed: int) -> GPT2LMHeadModel:
+def build(shape: recipe.Model, vocab_size: int, special: SpecialIds, seed: int) -> PreTrainedModel:
     """A new model whose weights depend on shape, vocabulary and seed alone.
 
-    Initialised as in the GPT-2 paper: N(0, 0.02), residual projections over √(2 · n_layer).
+    Initialised as its class does; GPT-2 as in its paper: N(0, 0.02), residual projections over
+    √(2 · n_layer). `UsageError` where transformers does not know the type or refuses the shape.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = configuration(shape, vocab_size, special)
-        return _prepared(_from_config(config))
+        return checked(prepared(_from_config(config)))
 
 
-def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> GPT2Config:
-    """The transformers configuration of a recipe's shape."""
-    return GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=shape.n_positions,
-        n_embd=shape.n_embd,
-        n_layer=shape.n_layer,
-        n_head=shape.n_head,
-        embd_pdrop=shape.dropout,
-        attn_pdrop=shape.dropout,
-        resid_pdrop=shape.dropout,
-        bos_token_id=special.bos,
-        eos_token_id=special.eos,
-        pad_token_id=special.pad,
-    )
-
-
-def _from_config(config: GPT2Config) -> GPT2LMHeadModel:
-    factory: Any = AutoModelForCausalLM
-    made: GPT2LMHeadModel = factory.from_config(config, attn_implementation="sdpa")
+def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> PreTrainedConfig:
+    """The transformers configuration of a recipe's shape; `UsageError` where it has none."""
+    factory = _config_class(shape.type)
+    known = factory().to_dict()
+    for name in shape.config:
+        if name not in known:
+            raise UsageError(
+                f"model.config.{name}: transformers' {factory.__name__} has no such key"
+                f"{_near(name, known)}"
+            )
+    values = {
+        "vocab_size": vocab_size,
+        "bos_token_id": special.bos,
+        "eos_token_id": special.eos,
+        "pad_token_id": special.pad,
+        **_shape_values(shape, factory, known),
+        **dropout_values(shape, known),
+        **shape.config,
+    }
+    try:
+        made: PreTrainedConfig = factory(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"[model] gives no {factory.__name__}: {error}") from None
     return made
 
 
-def load(path: Path) -> GPT2LMHeadModel:
+def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> dict[str, Any]:
+    """Layers, heads and widths under the names that a type's configuration has for them."""
+    common = {
+        "num_hidden_layers": shape.n_layer,
+        "num_attention_heads": shape.n_head,
+        "hidden_size": shape.n_embd,
+        "max_position_embeddings": shape.n_positions,
+    }
+    names = factory.attribute_map
+    values: dict[str, Any] = {names.get(name, name): value for name, value in common.items()}
+    derived = {
+        "num_key_value_heads": shape.n_head,
+        "head_dim": shape.n_embd // shape.n_head,
+        "intermediate_size": 4 * shape.n_embd,
+        "ffn_dim": 4 * shape.n_embd,
+    }
+    values |= {name: value for name, value in derived.items() if name in known}
+    if shape.type == "gpt_neo":  # the sister of the original: every other block sees a window
+        pairs, single = divmod(shape.n_layer, 2)
+        kinds: list[Any] = [[["global", "local"], pairs]] if pairs else []
+        values["attention_types"] = kinds + ([[["global"], 1]] if single else [])
+    return values
+
+
+def dropout_values(shape: recipe.Model, known: dict[str, Any]) -> dict[str, float]:
+    """The recipe's dropout under every name that a configuration has for one."""
+    return {name: shape.dropout for name in _DROPOUTS if name in known}
+
+
+def _config_class(kind: str) -> Any:
+    if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UsageError(
+            f"model.type: transformers has no causal language model {kind!r}"
+            f"{_near(kind, CONFIG_MAPPING.keys())}; examples are gpt2, gpt_neo, llama"
+        )
+    return CONFIG_MAPPING[kind]
+
+
+def _near(word: str, names: Any) -> str:
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    factory: Any = AutoModelForCausalLM
+    try:
+        made: PreTrainedModel = factory.from_config(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"[model] is no shape for {config.model_type}: {error}") from None
+    return made
+
+
+def load(path: Path, changes: dict[str, Any] | None = None) -> PreTrainedModel:
     """The model in a checkpoint or a Hugging Face folder, in evaluation mode, in fp32.
 
-    Only safetensors are read. `DataError` where they are missing or do not fit `config.json`.
+    Only safetensors are read; of a checkpoint with averaged weights, those. `changes` are keys of
+    the configuration. `DataError` where the weights are missing or do not fit `config.json`.
     """
     if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
         raise DataError(
             f"{path}: no model here: config.json and model.safetensors are wanted "
             "(a pickled pytorch_model.bin is not read)"
         )
+    factory: Any = AutoModelForCausalLM
     try:
         with _no_loading_bar():
-            loaded: Any = GPT2LMHeadModel.from_pretrained(
+            loaded: Any = factory.from_pretrained(
                 path,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
                 output_loading_info=True,
+                **(changes or {}),
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        model, report = loaded
+        if wrong := sorted(report["missing_keys"]) + sorted(report["unexpected_keys"]):
+            raise DataError(
+                f"{path}: these are no {type(model).__name__} weights: "
+                f"{', '.join(wrong[:5])} do not fit"
+            )
+        _take(model, sorted(path.glob("average*.safetensors")))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise DataError(f"{path}: this model cannot be loaded: {error}") from None
-    model, report = loaded
-    if wrong := sorted(report["missing_keys"]) + sorted(report["unexpected_keys"]):
-        raise DataError(f"{path}: these are no GPT-2 weights: {', '.join(wrong[:5])} do not fit")
-    return _prepared(model)
+    return prepared(model)
+
+
+@torch.no_grad()
+def _take(model: PreTrainedModel, paths: list[Path]) -> None:
+    """Put the tensors of files, if there are any, into the model's weights."""
+    tensors = {name: tensor for path in paths for name, tensor in load_file(path).items()}
+    for name, parameter in model.named_parameters() if tensors else []:
+        parameter.copy_(tensors[name])
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -94,22 +181,48 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def flops_per_token(model: GPT2LMHeadModel, block_size: int) -> int:
+def flops_per_token(model: PreTrainedModel, block_size: int) -> int:
     """Floating-point operations to train on one token, forward and backward.
 
     6N + 12 · n_layer · n_embd · T (Chowdhery et al. 2022, PaLM, appendix B).
     """
     config = model.config
-    attention = 12 * int(config.n_layer) * int(config.n_embd) * block_size
+    attention = 12 * int(config.num_hidden_layers) * int(config.hidden_size) * block_size
     return 6 * parameter_count(model) + attention
 
 
-def _prepared(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
+def prepared(model: PreTrainedModel) -> PreTrainedModel:
     """The same function with one GELU kernel where transformers spells `gelu_new` in eight."""
-    block: Any
-    for block in model.transformer.h:
-        if model.config.activation_function == "gelu_new":
-            block.mlp.act = nn.GELU(approximate="tanh")
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(parent, name, nn.GELU(approximate="tanh"))
+    return model
+
+
+def checked(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, if its logits are the output head's product and nothing more.
+
+    The loss in chunks relies on it; `UsageError` for a class that scales or caps its logits, or
+    whose head has a bias.
+    """
+    ids = torch.arange(min(4, int(model.config.vocab_size)))[None]
+    was_training = model.training
+    model.train(False)
+    try:
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits
+            embeddings = model.get_input_embeddings()(ids)
+            hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+            product = hidden @ model.get_output_embeddings().weight.T
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"[model] is no shape for {model.config.model_type}: {error}") from None
+    model.train(was_training)
+    if not torch.allclose(logits, product, rtol=1e-3, atol=1e-4):
+        raise UsageError(
+            f"model.type: {model.config.model_type} changes its logits after the output head "
+            "(a bias, a scale or a cap), which jagpt's loss does not do; choose another type"
+        )
     return model
 
 

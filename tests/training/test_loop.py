@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe
+from transformers import GPT2LMHeadModel
 
 from jagpt import model
 from jagpt.errors import JagptError
@@ -133,7 +134,7 @@ def test_a_checkpoint_loads_with_from_pretrained(make_run: MakeRun) -> None:
     assert "lm_head.weight" not in weights
     loaded = model.load(folder)
     assert torch.equal(loaded.lm_head.weight, weights["transformer.wte.weight"])
-    theirs = model.GPT2LMHeadModel.from_pretrained(folder)
+    theirs = GPT2LMHeadModel.from_pretrained(folder)
     assert torch.equal(
         theirs.transformer.h[1].mlp.c_fc.weight, weights["transformer.h.1.mlp.c_fc.weight"]
     )

@@ -8,7 +8,6 @@ from jagpt import model, recipe
 from jagpt.training.optimizers import (
     gradient_norm,
     make_optimizer,
-    parameter_groups,
     set_learning_rate,
 )
 
@@ -19,14 +18,16 @@ def network() -> torch.nn.Module:
     return model.build(shape, 40, model.SpecialIds(2, 3, 0), 0)
 
 
-def test_matrices_decay_and_vectors_do_not(network: torch.nn.Module) -> None:
-    decaying, plain = parameter_groups(network, 0.3)
+def test_matrices_and_embeddings_decay_and_vectors_do_not(network: torch.nn.Module) -> None:
+    optimizer = make_optimizer(train_section(weight_decay=0.3), network)
     names = {parameter: name for name, parameter in network.named_parameters()}
-    assert (decaying["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
-    assert {names[p].split(".")[-1] for p in plain["params"]} == {"weight", "bias"}
-    assert all("ln_" in names[p] or names[p].endswith("bias") for p in plain["params"])
-    assert "transformer.wte.weight" in {names[p] for p in decaying["params"]}
-    assert len(decaying["params"]) + len(plain["params"]) == len(names)
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    decays = {name: group["weight_decay"] for name, group in groups.items()}
+    assert decays == {"matrices": 0.3, "embeddings": 0.3, "vectors": 0.0}
+    plain = [names[p] for p in groups["vectors"]["params"]]
+    assert all("ln_" in name or name.endswith("bias") for name in plain)
+    assert "transformer.wte.weight" in {names[p] for p in groups["embeddings"]["params"]}
+    assert sum(len(group["params"]) for group in groups.values()) == len(names)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam"])

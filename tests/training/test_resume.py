@@ -104,6 +104,23 @@ def test_a_run_stopped_at_several_steps_ends_the_same(
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
 
+@pytest.mark.parametrize("average", ["tail", "ema"])
+def test_muon_wsd_and_an_average_go_on_the_same(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, average: str
+) -> None:
+    recipe = make_recipe(
+        optimizer="muon", schedule="wsd", average=average, average_share=0.5, average_decay=0.8
+    )
+    run = make_run("broken")
+    for step in (3, 8, 9, 12):
+        with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError):
+            stage.run(recipe, run, QUIET)
+    stage.run(recipe, run, QUIET)
+    assert result(run) == unbroken(recipe, make_run("unbroken"))
+    averaged = {path.parent.name for path in run.own("train").glob("*/average.safetensors")}
+    assert averaged == {"step-00000009", "step-00000012"}
+
+
 def test_a_run_may_be_resumed_in_the_middle_of_an_epoch_and_across_one(make_run: MakeRun) -> None:
     recipe = make_recipe(max_epochs=2.5, max_steps=None, checkpoint_every=7, validate_every=11)
     run = make_run("broken")

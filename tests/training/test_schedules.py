@@ -60,3 +60,23 @@ def test_a_schedule_ends_with_the_run_unless_told_otherwise() -> None:
     assert decay_end(train_section(schedule="constant"), 50) is None
     assert decay_end(train_section(schedule="linear"), 50) == 50
     assert decay_end(train_section(schedule="linear", decay_steps=20), 50) == 20
+
+
+def test_wsd_rises_stays_and_falls() -> None:
+    train = train_section(schedule="wsd", warmup_steps=2, decay_share=0.4, learning_rate=1.0)
+    rates = [learning_rate(train, step, 10) for step in range(1, 11)]
+    assert rates == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_wsd_falls_to_its_least_share_at_decay_steps() -> None:
+    train = train_section(
+        schedule="wsd", decay_share=0.5, decay_steps=4, min_learning_rate_share=0.2
+    )
+    rates = [learning_rate(train, step, 8) / train.learning_rate for step in range(1, 9)]
+    assert rates == pytest.approx([1, 1, 1, 0.6, 0.2, 0.2, 0.2, 0.2])
+
+
+def test_a_wsd_decay_never_begins_before_the_warm_up_is_over() -> None:
+    train = train_section(schedule="wsd", warmup_steps=5, decay_share=1.0, learning_rate=1.0)
+    rates = [learning_rate(train, step, 10) for step in range(1, 11)]
+    assert rates == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1, 0.8, 0.6, 0.4, 0.2])

@@ -87,6 +87,21 @@ LONG, SHORT = {"max_steps": 100}, {"max_steps": 50}
                      30, True, id="steps against epochs"),
         pytest.param({"schedule": "linear", "max_epochs": 5.0}, {"schedule": "linear"} | SHORT,
                      30, True, id="epochs that are as many steps"),
+        pytest.param({"schedule": "wsd", "decay_share": 0.2} | SHORT,
+                     {"schedule": "wsd", "decay_share": 0.2} | LONG, 40, True,
+                     id="on the plateau"),
+        pytest.param({"schedule": "wsd", "decay_share": 0.2} | SHORT,
+                     {"schedule": "wsd", "decay_share": 0.2} | LONG, 42, False,
+                     id="in the decay"),
+        pytest.param({"schedule": "wsd", "decay_share": 0.2} | LONG,
+                     {"schedule": "wsd", "decay_share": 0.2} | SHORT, 30, True,
+                     id="a decay that begins earlier, but not yet"),
+        pytest.param({"schedule": "constant", "average": "tail", "average_share": 0.1} | SHORT,
+                     {"schedule": "constant", "average": "tail", "average_share": 0.1} | LONG,
+                     45, True, id="not averaged yet"),
+        pytest.param({"schedule": "constant", "average": "ema", "average_share": 0.1} | SHORT,
+                     {"schedule": "constant", "average": "ema", "average_share": 0.1} | LONG,
+                     46, False, id="averaged from another step on"),
         pytest.param({"schedule": "constant", "seed": 1} | SHORT,
                      {"schedule": "constant", "seed": 2} | LONG, 10, False, id="another seed"),
         pytest.param({"schedule": "constant", "keep_checkpoints": 1} | SHORT,
@@ -98,6 +113,12 @@ def test_a_run_goes_on_where_its_steps_would_have_been_the_same(
     old: dict[str, Any], new: dict[str, Any], done: int, expected: bool
 ) -> None:
     assert continues(section(**old), section(**new), done, TOKENS) is expected
+
+
+def test_the_last_share_of_the_steps_is_averaged() -> None:
+    assert plan(max_steps=50).average_start is None
+    assert plan(max_steps=50, average="tail", average_share=0.1).average_start == 46
+    assert plan(max_steps=50, average="ema", average_share=1.0).average_start == 1
 
 
 def test_another_model_never_goes_on() -> None:

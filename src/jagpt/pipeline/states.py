@@ -155,6 +155,14 @@ def _outside_inputs(
             found[f"tokenizer {path.name}"] = ledger.hash_input(path)
         if not paths:  # a hub id: its name and revision say what it is
             found["tokenizer hub"] = f"{recipe.tokenizer.from_}@{recipe.tokenizer.revision}"
+    elif stage.name == "train" and recipe.model.from_ is not None:
+        from jagpt import pretrained
+
+        paths = pretrained.input_files(recipe.model)
+        for path in paths:
+            found[f"model {path.name}"] = ledger.hash_input(path)
+        if not paths:
+            found["model hub"] = f"{recipe.model.from_}@{recipe.model.revision}"
     return found
 
 

@@ -15,6 +15,7 @@ from jagpt.errors import RecipeError
 from jagpt.recipe.sections import (
     LEAST_SIMILARITY,
     SECTIONS,
+    SIZES,
     Corpus,
     Exclude,
     Model,
@@ -116,9 +117,8 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
     if isinstance(corpus, Corpus):
         shared = corpus.from_ or (isinstance(tokens, Tokens) and tokens.from_)
         yield from _check_corpus(corpus, shared=bool(shared))
-    if isinstance(model, Model) and model.n_embd % model.n_head:
-        yield Problem("model", "n_embd", str(model.n_embd),
-                      f"a multiple of n_head ({model.n_head}) is wanted")  # fmt: skip
+    if isinstance(model, Model):
+        yield from _check_model(model)
     if isinstance(train, Train):
         yield from _check_train(train)
         if isinstance(model, Model) and (train.block_size or 0) > model.n_positions:
@@ -223,6 +223,32 @@ def _check_tokenizer(tokenizer: Tokenizer) -> Iterator[Problem]:
                       "otherwise)")  # fmt: skip
 
 
+def _check_model(model: Model) -> Iterator[Problem]:
+    if model.n_embd % model.n_head:
+        yield Problem("model", "n_embd", str(model.n_embd),
+                      f"a multiple of n_head ({model.n_head}) is wanted")  # fmt: skip
+    for name, value in SIZES.get(model.size or "", {}).items():
+        found = getattr(model, name)
+        if found != value:
+            yield Problem("model", name, str(found),
+                          f"size = \"{model.size}\" means {value}: leave one out")  # fmt: skip
+    if model.revision and not model.from_:
+        yield Problem("model", "revision", repr(model.revision),
+                      "it goes with a hub id in `from`")  # fmt: skip
+    for name in sorted(_OWN_CONFIG & set(model.config)):
+        yield Problem("model.config", name, _shown(model.config[name]),
+                      "[model] has a key for it, or the tokenizer decides it")  # fmt: skip
+
+
+_OWN_CONFIG = {
+    "n_layer", "n_head", "n_embd", "n_positions", "num_hidden_layers", "num_layers", "hidden_size",
+    "num_attention_heads", "num_heads", "max_position_embeddings", "vocab_size", "bos_token_id",
+    "eos_token_id", "pad_token_id", "embd_pdrop", "attn_pdrop", "resid_pdrop", "embed_dropout",
+    "attention_dropout", "resid_dropout", "model_type", "use_cache",
+}  # fmt: skip
+"""Names of configurations that `[model]`'s own keys and the tokenizer set."""
+
+
 def _check_train(train: Train) -> Iterator[Problem]:
     if train.max_steps is None and train.max_epochs is None:
         yield Problem("train", "max_steps", "nothing", "`max_steps` or `max_epochs` must be given")
@@ -232,7 +258,7 @@ def _check_train(train: Train) -> Iterator[Problem]:
     if train.decay_steps is not None:
         if train.schedule == "constant":
             yield Problem("train", "decay_steps", str(train.decay_steps),
-                          "it goes with schedule = \"linear\" or \"cosine\"")  # fmt: skip
+                          "it goes with schedule = \"linear\", \"cosine\" or \"wsd\"")  # fmt: skip
         if train.warmup_steps >= train.decay_steps:
             yield Problem("train", "decay_steps", str(train.decay_steps),
                           f"more than warmup_steps ({train.warmup_steps}) is wanted")  # fmt: skip

@@ -12,7 +12,7 @@ from jagpt.errors import RecipeError, UsageError
 from jagpt.recipe.checks import nearest, validated
 from jagpt.recipe.sections import SAMPLE, Recipe
 
-_ORIGINS = (["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"])
+_ORIGINS = (["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"])
 """Keys that can name another run."""
 
 

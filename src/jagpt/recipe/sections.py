@@ -263,10 +263,34 @@ class Tokens(Section):
     )
 
 
-class Model(Section):
-    """`[model]`: the shape of the network."""
+SIZES: dict[str, dict[str, int]] = {
+    "small": {"n_layer": 12, "n_head": 12, "n_embd": 768},
+    "medium": {"n_layer": 24, "n_head": 16, "n_embd": 1024},
+    "large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
+    "xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
+}
+"""GPT-2's four sizes (Radford et al. 2019)."""
 
-    type: Literal["gpt2"] = Field("gpt2", description="The transformers model type.")
+
+class Model(Section):
+    """`[model]`: the network, its shape, and the weights that it starts from."""
+
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Start from these weights: a run's directory, a folder with safetensors, or a "
+        "hub id. The shape must be theirs, and the tokenizer too.",
+    )
+    revision: str | None = Field(None, min_length=1, description="Revision of a hub id.")
+    type: str = Field(
+        "gpt2",
+        pattern=r"^[a-z][a-z0-9_-]{0,63}$",
+        description="The transformers model type: `gpt2`, `gpt_neo`, `llama` or another causal "
+        "language model's.",
+    )
+    size: Literal["small", "medium", "large", "xl"] | None = Field(
+        None, description="GPT-2's sizes: stands for `n_layer`, `n_head` and `n_embd`."
+    )
     n_layer: Annotated[int, Field(ge=1, le=512)] = Field(12, description="Number of blocks.")
     n_head: Annotated[int, Field(ge=1, le=512)] = Field(12, description="Attention heads a block.")
     n_embd: Annotated[int, Field(ge=1, le=65_536)] = Field(768, description="Width.")
@@ -274,6 +298,22 @@ class Model(Section):
         1024, description="Longest sequence in tokens."
     )
     dropout: Share = Field(0.1, description="Dropout of embeddings, attention and residuals.")
+    config: dict[str, Any] = Field(
+        {},
+        description="Further keys of the type's transformers configuration, like "
+        "`intermediate_size` or `window_size`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape_of_the_size(cls, value: object) -> object:
+        size = SIZES.get(str(value.get("size"))) if isinstance(value, dict) else None
+        return {**size, **value} if size and isinstance(value, dict) else value
+
+    def semantic(self) -> dict[str, Any]:
+        """Without `size`, which only stands for other keys, and `revision`, a place's."""
+        value = super().semantic()
+        return {key: item for key, item in value.items() if key not in ("size", "revision")}
 
 
 class Train(Section):
@@ -295,18 +335,34 @@ class Train(Section):
         "shuffled. `buffer`: the original's shuffle buffer over fixed blocks.",
     )
     shuffle_buffer: Positive = Field(100_000, description="Blocks in the shuffle buffer.")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="Optimizer.")
+    optimizer: Literal["muon", "adamw", "adam"] = Field(
+        "adamw",
+        description="`muon`: Muon for the blocks' matrices, AdamW for embeddings, biases and "
+        "norms. `adam`: without decay.",
+    )
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
-        6e-4, description="Highest learning rate."
+        6e-4, description="Highest learning rate (of Adam, AdamW)."
     )
     beta1: Share = Field(0.9, description="Adam's first decay rate.")
     beta2: Share = Field(0.95, description="Adam's second decay rate.")
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1e-8, description="Adam's epsilon.")
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
-        0.1, description="Decoupled weight decay of the matrices (`adamw`)."
+        0.1, description="Decoupled weight decay of what AdamW updates, but biases and norms."
     )
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="Learning rate after warm-up."
+    muon_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
+        0.02, description="`muon`: highest learning rate of the matrices."
+    )
+    muon_weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
+        0.1, description="`muon`: decoupled weight decay of the matrices."
+    )
+    muon_momentum: Share = Field(0.95, description="`muon`: Nesterov momentum.")
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        "cosine",
+        description="Learning rate after warm-up. `wsd`: constant, and linear over the last "
+        "`decay_share` of the steps.",
+    )
+    decay_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.2, description="`wsd`: share of the steps in which the rate decays."
     )
     warmup_steps: NotNegative = Field(0, description="Steps of linear warm-up from 0.")
     decay_steps: Positive | None = Field(
@@ -315,11 +371,28 @@ class Train(Section):
     min_learning_rate_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.0, description="Share of the highest rate that is left at the schedule's end."
     )
+    average: Literal["none", "tail", "ema"] = Field(
+        "none",
+        description="Average the weights of the last `average_share` of the steps: `tail` all "
+        "alike, `ema` with `average_decay`. Validation, evaluation and export then take the "
+        "average.",
+    )
+    average_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.2, description="Share of the steps, at the end, over which weights are averaged."
+    )
+    average_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.999, description="`ema`: what a step leaves of the average before it."
+    )
     clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Clip the gradient to this norm; not at all if not given."
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "bf16", description="Arithmetic of the matrix products (weights stay fp32)."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network with torch.compile (on a CPU that needs a C++ compiler); "
+        "results may differ in rounding.",
     )
     deterministic: bool = Field(True, description="Only kernels whose results repeat bit by bit.")
     validate_every: Positive = Field(1000, description="Steps between validations.")
@@ -386,6 +459,11 @@ class Execution(Section):
         None, description="Threads of PyTorch; its own choice if not given."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    activation_checkpointing: bool = Field(
+        False,
+        description="Compute each block a second time on the way back: less memory, a third more "
+        "work, the same results.",
+    )
     max_hours: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Training saves and leaves in time for this many hours."
     )

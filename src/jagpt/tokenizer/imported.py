@@ -20,7 +20,9 @@ def model_file(settings: Tokenizer) -> Path:
     `UsageError` where it is nothing of the kind, `DataError` where a folder has no model,
     `StorageError` where the hub does not answer.
     """
-    return local_file(settings) or _model_in(_fetched(settings.from_ or "", settings.revision))
+    return local_file(settings) or _model_in(
+        fetched(settings.from_ or "", settings.revision, HUB_FILES, "[tokenizer]")
+    )
 
 
 def local_file(settings: Tokenizer) -> Path | None:
@@ -31,7 +33,7 @@ def local_file(settings: Tokenizer) -> Path | None:
         return path
     if path.is_dir():
         return _model_in(path)
-    if _HUB_ID.fullmatch(origin):
+    if is_hub_id(origin):
         return None
     raise UsageError(
         f"[tokenizer] from: {origin!r} is no run directory, tokenizer folder or .model file here, "
@@ -53,7 +55,16 @@ def _model_in(folder: Path) -> Path:
     )
 
 
-def _fetched(repository: str, revision: str | None) -> Path:
+def is_hub_id(origin: str) -> bool:
+    """Whether `origin` has the form ORG/NAME."""
+    return _HUB_ID.fullmatch(origin) is not None
+
+
+def fetched(repository: str, revision: str | None, patterns: list[str], section: str) -> Path:
+    """The folder with the hub's files of these patterns; `StorageError` where it has none.
+
+    `section` is the recipe's table that names the repository under `from`.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -65,16 +76,16 @@ def _fetched(repository: str, revision: str | None) -> Path:
     )
 
     name = f"{repository} at revision {revision}" if revision else repository
-    advice = "name a folder or a .model file in [tokenizer] from instead, or try again later"
+    advice = f"name a folder on this machine in {section} from instead, or try again later"
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
         raise StorageError(
-            f"[tokenizer] from: the hub has no {name} ({_first_line(error)})"
+            f"{section} from: the hub has no {name} ({_first_line(error)})"
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise StorageError(
-            f"[tokenizer] from: {name} could not be fetched from the hub "
+            f"{section} from: {name} could not be fetched from the hub "
             f"({_first_line(error)}); {advice}"
         ) from None
 

@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from jagpt.errors import JagptError
 from jagpt.progress import Bar, Progress
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import checkpoints, weights
+from jagpt.training.averaging import Average
 from jagpt.training.checkpoints import Found, State
 from jagpt.training.loss import model_nats
 from jagpt.training.machine import autocast
@@ -59,7 +60,7 @@ class Training:
     def __init__(
         self,
         plan: Plan,
-        model: GPT2LMHeadModel,
+        model: PreTrainedModel,
         data: Data,
         *,
         directory: Path,
@@ -73,9 +74,10 @@ class Training:
         self.directory, self.metrics = directory, metrics
         self.stop, self.progress = stop, progress
         self.log_every = log_every
-        self.device = model.transformer.wte.weight.device
+        self.device = model.device
         self.optimizer = make_optimizer(plan.train, model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.train.precision == "fp16")
+        self.average = Average(plan, model)
         self.state = State()
         self._saved: State | None = None
         self._lost = set(found.damaged)
@@ -83,6 +85,8 @@ class Training:
             self.state, self._saved = found.state, found.saved
             folder = directory / checkpoints.step_name(self.state.step)
             weights.read(folder, model, self.optimizer)
+            if self.average.begun(self.state.step):
+                self.average.restore(weights.read_average(folder, model))
             if self.state.scaler:
                 self.scaler.load_state_dict(self.state.scaler)
         self._first_bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -154,6 +158,7 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(step)
         loss = loss / (scale * plan.tokens_per_step)
         self._note_if_bad(step, loss, norm)
         return loss, norm
@@ -216,13 +221,14 @@ class Training:
         self._check_finite()
         train = self.plan.train
         windows = validation_windows(self.data.valid, self.plan.block_size, train.validate_tokens)
-        found = measure(
-            self.model,
-            windows,
-            batch_size=train.batch_size,
-            precision=train.precision,
-            stopped=self.stop.signalled,
-        )
+        with self.average.in_place():
+            found = measure(
+                self.model,
+                windows,
+                batch_size=train.batch_size,
+                precision=train.precision,
+                stopped=self.stop.signalled,
+            )
         if found is None:
             raise _Interrupted
         if not math.isfinite(found.loss):
@@ -242,7 +248,7 @@ class Training:
         checkpoints.save(
             self.directory,
             self.state,
-            lambda folder: weights.write(folder, self.model, self.optimizer),
+            lambda folder: weights.write(folder, self.model, self.optimizer, self.average.tensors),
         )
         self._saved = self.state
         self._lost.discard(self.state.step)

@@ -9,23 +9,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 CPU_CHUNK = 512
 """Positions of a chunk on a CPU: fewer slow the matrix products down, more leave the cache."""
 GPU_CHUNK = 2048
 
 
-def model_nats(model: GPT2LMHeadModel, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
+def model_nats(model: PreTrainedModel, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
     """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar in fp32.
 
     Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type where it is on.
     """
     # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
-    embeddings = model.transformer.wte(sequences[:, :-1])
-    hidden = model.transformer(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+    embeddings = model.get_input_embeddings()(sequences[:, :-1])
+    hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
     labels = sequences[:, 1:].reshape(-1)
-    return vocabulary_nats(hidden.reshape(len(labels), -1), model.lm_head.weight, labels, scale)
+    weight = model.get_output_embeddings().weight
+    return vocabulary_nats(hidden.reshape(len(labels), -1), weight, labels, scale)
 
 
 def vocabulary_nats(

@@ -1,42 +1,100 @@
-"""Parameter groups and their optimizer."""
+"""Parameter groups and their optimizer.
+
+Three kinds of weights: the blocks' matrices, embeddings (the output head with them), and vectors
+(biases and norms), which never decay. Each group says under `share` which share of the schedule's
+rate is its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import Parameter
 from torch.optim import Adam, AdamW, Optimizer
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from jagpt.recipe import Train
+from jagpt.training.muon import Matrix, Muon
+
+FUSED = {"c_attn": 3}
+"""Modules that hold several matrices side by side: GPT-2's Q, K and V."""
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and embeddings, which decay, and vectors (biases, norms), which do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+class Kinds(NamedTuple):
+    """A model's weights by their kind, each in the model's order; tied ones once."""
+
+    matrices: list[Matrix]
+    embeddings: list[Parameter]
+    vectors: list[Parameter]
 
 
 def make_optimizer(train: Train, model: nn.Module) -> Optimizer:
-    """The recipe's optimizer over the model's weights, as one fused kernel."""
+    """The recipe's optimizer over the model's weights."""
     options: dict[str, Any] = {
         "lr": train.learning_rate,
         "betas": (train.beta1, train.beta2),
         "eps": train.epsilon,
         "fused": True,
     }
+    kinds = weights_by_kind(model)
+    matrices = [matrix.parameter for matrix in kinds.matrices]
+    if train.optimizer == "adam":
+        return _with_shares(Adam([_group("all", [*model.parameters()], 0.0)], **options), train)
+    decay = train.weight_decay
+    rest = [
+        _group("embeddings", kinds.embeddings, decay),
+        _group("vectors", kinds.vectors, 0.0),
+    ]
     if train.optimizer == "adamw":
-        return AdamW(parameter_groups(model, train.weight_decay), **options)
-    return Adam(parameter_groups(model, 0.0), **options)
+        groups = [_group("matrices", matrices, decay), *rest]
+        return _with_shares(AdamW([group for group in groups if group["params"]], **options), train)
+    muon = Muon(
+        kinds.matrices,
+        AdamW([group for group in rest if group["params"]], **options),
+        lr=train.muon_learning_rate,
+        weight_decay=train.muon_weight_decay,
+        momentum=train.muon_momentum,
+        dtype=torch.bfloat16 if train.precision == "bf16" else torch.float32,
+    )
+    muon.param_groups[0]["name"] = "matrices"
+    return _with_shares(muon, train)
+
+
+def weights_by_kind(model: nn.Module) -> Kinds:
+    """Every weight that learns, by kind: matrices are those of linear layers but the output head's.
+
+    Embeddings are all other weights of two dimensions or more.
+    """
+    kinds = Kinds([], [], [])
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    matrices: dict[int, Matrix] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and module is not head:
+            parts = FUSED.get(name.rpartition(".")[2], 1)
+            weight: Any = module.weight
+            matrices[id(weight)] = Matrix(weight, isinstance(module, Conv1D), parts)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in matrices:
+            kinds.matrices.append(matrices[id(parameter)])
+        else:
+            (kinds.embeddings if parameter.dim() >= 2 else kinds.vectors).append(parameter)
+    return kinds
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Use `learning_rate` from the next step on."""
+    """Use the schedule's `learning_rate` from the next step on, each group its share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("share", 1.0)
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The rate of each group of weights, by the group's name."""
+    return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
 
 
 def gradient_norm(model: nn.Module, clip_norm: float | None) -> torch.Tensor:
@@ -46,3 +104,13 @@ def gradient_norm(model: nn.Module, clip_norm: float | None) -> torch.Tensor:
     if clip_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     return norm
+
+
+def _group(name: str, parameters: list[Parameter], weight_decay: float) -> dict[str, Any]:
+    return {"name": name, "params": parameters, "weight_decay": weight_decay}
+
+
+def _with_shares(optimizer: Optimizer, train: Train) -> Optimizer:
+    for group in optimizer.param_groups:
+        group["share"] = group["lr"] / train.learning_rate
+    return optimizer

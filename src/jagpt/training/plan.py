@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,13 @@ class Plan:
     def learning_rate(self, step: int) -> float:
         """The rate of step `step`, counted from 1."""
         return learning_rate(self.train, step, self.total_steps)
+
+    @property
+    def average_start(self) -> int | None:
+        """The first step whose weights enter the average; None where nothing is averaged."""
+        if self.train.average == "none":
+            return None
+        return self.total_steps - math.ceil(self.train.average_share * self.total_steps) + 1
 
     def validates(self, step: int) -> bool:
         """Whether the valid split is measured after `step`."""
@@ -77,8 +85,9 @@ def continues(
 
     So it may if the steps already done would have been the same: all of `{"model": …, "train": …}`
     (as `Section.semantic` gives them) is equal but `max_steps` and `max_epochs`, the new length
-    includes the steps done, and each of these had the same learning rate. `train_tokens` is the
-    size of the train split, which `max_epochs` refers to.
+    includes the steps done, each of these had the same learning rate, and none entered an average
+    that now begins elsewhere. `train_tokens` is the size of the train split, which `max_epochs`
+    refers to.
     """
     if _without_length(old_section) != _without_length(new_section):
         return False
@@ -86,12 +95,17 @@ def continues(
         old, new = (_plan_of(section, train_tokens) for section in (old_section, new_section))
     except (ValidationError, KeyError):
         return False
-    if steps_done > new.total_steps:
+    if steps_done > new.total_steps or not _same_average(old, new, steps_done):
         return False
     if decay_end(old.train, old.total_steps) == decay_end(new.train, new.total_steps):
         return True
     steps = range(1, steps_done + 1)
     return all(old.learning_rate(step) == new.learning_rate(step) for step in steps)
+
+
+def _same_average(old: Plan, new: Plan, steps_done: int) -> bool:
+    starts = (old.average_start, new.average_start)
+    return starts[0] == starts[1] or all(start is None or start > steps_done for start in starts)
 
 
 def _without_length(section: Mapping[str, Any]) -> dict[str, Any]:

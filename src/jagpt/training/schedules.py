@@ -11,7 +11,9 @@ def learning_rate(train: Train, step: int, total_steps: int) -> float:
     """The rate of optimizer step `step` (1 … total_steps).
 
     Warm-up, linear and cosine are transformers' `get_*_schedule_with_warmup`, whose count starts
-    at 0: with a warm-up, the first step has rate 0. From `decay_end` on, the least share stays.
+    at 0: with a warm-up, the first step has rate 0. `wsd` (warm-up, stable, decay: Hu et al. 2024,
+    MiniCPM, arXiv:2404.06395) is flat until the last `decay_share` of the steps, then linear. From
+    `decay_end` on, the least share stays.
     """
     done = step - 1
     if done < train.warmup_steps:
@@ -24,12 +26,20 @@ def decay_end(train: Train, total_steps: int) -> int | None:
     return None if train.schedule == "constant" else train.decay_steps or total_steps
 
 
+def decay_start(train: Train, end: int) -> int:
+    """Steps done when the rate begins to fall towards its least at step `end`."""
+    if train.schedule != "wsd":
+        return train.warmup_steps
+    return max(train.warmup_steps, end - math.ceil(train.decay_share * end))
+
+
 def _share(train: Train, done: int, end: int | None) -> float:
     """Share of the highest rate after warm-up, when `done` steps are behind."""
     if end is None:
         return 1.0
-    progress = (done - train.warmup_steps) / max(1, end - train.warmup_steps)
-    progress = min(1.0, progress)
-    left = 1 - progress if train.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    start = decay_start(train, end)
+    progress = (done - start) / max(1, end - start)
+    progress = min(1.0, max(0.0, progress))
+    left = (1 + math.cos(math.pi * progress)) / 2 if train.schedule == "cosine" else 1 - progress
     least = train.min_learning_rate_share
     return least + (1 - least) * left

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from jagpt import files, model
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
@@ -15,7 +15,7 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import checkpoints, machine
+from jagpt.training import checkpoints, machine, network
 from jagpt.training.checkpoints import Found
 from jagpt.training.loop import Data, Training
 from jagpt.training.metrics import draw_curve, open_metrics
@@ -40,21 +40,17 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         data, plan = _prepare(recipe, run.tokens)
         for split in ("train", "valid"):  # a changed shard is found now, not after a week
             TokenSplit.open(run.tokens, split).check()
-        network = model.build(
-            recipe.model,
-            data.valid.vocab_size,
-            special_ids(run.tokenizer, data.valid.vocab_size),
-            recipe.train.seed,
-        )
-        network.to(device)
+        vocab_size = data.valid.vocab_size
+        special = special_ids(run.tokenizer, vocab_size)
+        trained = network.make(recipe, vocab_size, special, run.tokenizer, device)
         found = _find(run.own("train"), plan, progress)
         machine.record(run.logs, device, progress, resumed=found.state is not None)
-        _announce(network, plan, device, progress)
+        _announce(trained, plan, device, progress)
         done = found.state.step if found.state else 0
         with open_metrics(run.logs, done, recipe.execution.tensorboard) as metrics:
             Training(
                 plan,
-                network,
+                trained,
                 data,
                 directory=run.own("train"),
                 metrics=metrics,
@@ -70,8 +66,9 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 def preflight(recipe: Recipe, run: RunDirectory) -> None:
     """Refuse what the machine or the tokens do not allow; raises as `run` does."""
-    machine.choose_device(recipe.execution.device, recipe.train.precision)
-    _prepare(recipe, run.tokens)
+    device = machine.choose_device(recipe.execution.device, recipe.train.precision)
+    data, _ = _prepare(recipe, run.tokens)
+    network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
 
 
 def special_ids(tokenizer: Path, vocab_size: int) -> model.SpecialIds:
@@ -134,9 +131,9 @@ def _find(directory: Path, plan: Plan, progress: Progress) -> Found:
 
 
 def _announce(
-    network: GPT2LMHeadModel, plan: Plan, device: torch.device, progress: Progress
+    trained: PreTrainedModel, plan: Plan, device: torch.device, progress: Progress
 ) -> None:
-    millions = model.parameter_count(network) / 1e6
+    millions = model.parameter_count(trained) / 1e6
     progress.say(
         f"{millions:,.1f} M parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
         f"tokens, {plan.train.precision} on {device.type} "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from jagpt.training.loss import model_nats
 from jagpt.training.machine import autocast
@@ -36,7 +36,7 @@ class Nats:
 
 
 def measure(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     windows: Iterable[Ints],
     *,
     batch_size: int,
@@ -47,7 +47,7 @@ def measure(
 
     Summed over all tokens, in fp64 between batches. None where `stopped` said so on the way.
     """
-    device = model.transformer.wte.weight.device
+    device = model.device
     was_training = model.training
     model.train(False)
     total = torch.zeros((), dtype=torch.float64, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,19 +13,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from jagpt.errors import DataError, StorageError
+from jagpt.model import AVERAGE
 from jagpt.training.checkpoints import MODEL, OPTIMIZER
 
 
-def write(folder: Path, model: GPT2LMHeadModel, optimizer: Optimizer) -> None:
-    """Put weights, configuration and optimizer state into `folder`.
+def write(
+    folder: Path, model: PreTrainedModel, optimizer: Optimizer, average: Mapping[str, Tensor]
+) -> None:
+    """Put weights, configuration, optimizer state and averaged weights, if any, into `folder`.
 
     `from_pretrained` loads the folder: tied weights are there once, under the name that it ties to.
     """
     _save(folder / MODEL, {name: weight.detach() for name, weight in model.named_parameters()})
     _save(folder / OPTIMIZER, _optimizer_tensors(model, optimizer))
+    if average:
+        _save(folder / AVERAGE, dict(average))
     config = model.config.to_dict()
     config["architectures"] = [type(model).__name__]
     config.pop("transformers_version", None)  # a checkpoint's bytes name no library version
@@ -32,7 +38,7 @@ def write(folder: Path, model: GPT2LMHeadModel, optimizer: Optimizer) -> None:
     (folder / "config.json").write_text(text + "\n", "utf-8")
 
 
-def read(folder: Path, model: GPT2LMHeadModel, optimizer: Optimizer) -> None:
+def read(folder: Path, model: PreTrainedModel, optimizer: Optimizer) -> None:
     """Fill model and optimizer from `folder`; `DataError` where the tensors are another model's."""
     weights = _load(folder / MODEL)
     parameters = dict(model.named_parameters())
@@ -43,7 +49,15 @@ def read(folder: Path, model: GPT2LMHeadModel, optimizer: Optimizer) -> None:
     _read_optimizer(folder / OPTIMIZER, parameters, optimizer)
 
 
-def _optimizer_tensors(model: GPT2LMHeadModel, optimizer: Optimizer) -> dict[str, Tensor]:
+def read_average(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint; `DataError` where they are another model's."""
+    tensors = _load(folder / AVERAGE)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    _compare(folder / AVERAGE, tensors, shapes)
+    return tensors
+
+
+def _optimizer_tensors(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}.{slot}": value
         for name, parameter in model.named_parameters()

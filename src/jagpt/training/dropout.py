@@ -1,0 +1,250 @@
+"""Dropout, and attention with or without it, that a CPU can afford.
+
+PyTorch draws a number of 32 or more bits for each element, one after another, and attention with
+dropout leaves the flash kernel for one that keeps every probability of every head. Here an element
+costs 16 bits, and attention goes tile by tile, forward and backward, so that its probabilities
+never leave the cache; the backward pass draws the same bits again from the seed that it kept.
+Without dropout the tiles' matrix products are still quicker than the flash kernel in bf16.
+
+Shapes: B batch, H heads, T tokens, D width of a head, G heads of a tile, Q queries of a tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+ATTENTION = "jagpt_tiled"
+"""The name under which transformers finds the attention of this module."""
+TILE_QUERIES = 256
+TILE_ELEMENTS = 1 << 20
+"""Probabilities of a tile, about: some MB, which stay in a core's cache."""
+_LEVELS = 1 << 15
+_LOW_15_BITS = 0x7FFF7FFF7FFF7FFF
+
+
+def make_cheap(model: PreTrainedModel) -> None:
+    """Let `model` train on a CPU with this module's dropout and attention.
+
+    The same distribution on other bits; the class, the weights and their names stay.
+    """
+    _register()
+    if model.config._attn_implementation == "sdpa":  # else the class has attention of its own
+        model.set_attn_implementation(ATTENTION)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, CheapDropout(child.p))
+
+
+class CheapDropout(nn.Dropout):
+    """`nn.Dropout` on 16 random bits an element."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if not self.training or self.p == 0.0:
+            return input
+        return _Dropout.apply(input, Drop.of(self.p))  # type: ignore[no-any-return,no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A reproducible draw: `keep` of 2¹⁵ levels are kept, on bits that follow `seed`."""
+
+    keep: int
+    seed: int
+
+    @classmethod
+    def of(cls, share: float) -> Drop:
+        """A draw that drops `share`, seeded by PyTorch's own generator."""
+        return cls(round((1 - share) * _LEVELS), int(torch.empty((), dtype=torch.int64).random_()))
+
+    @property
+    def scale(self) -> float:
+        """What the kept elements are multiplied by, so that the mean stays."""
+        return _LEVELS / self.keep
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+    def mask(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` int16: all bits set with the probability to keep, else none."""
+        words = torch.empty(-(-count // 4), dtype=torch.int64)
+        bits = words.random_(generator=generator).bitwise_and_(_LOW_15_BITS).view(torch.int16)
+        return bits.sub_(self.keep).bitwise_right_shift_(15)[:count]
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, drop: Drop) -> Tensor:
+        ctx.drop = drop
+        return _dropped(values, drop)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _dropped(gradients[0], ctx.drop), None
+
+
+def _dropped(values: Tensor, drop: Drop) -> Tensor:
+    result = values * drop.scale
+    _apply(result, drop.mask(result.numel(), drop.generator()).view(result.shape))
+    return result
+
+
+def _apply(values: Tensor, mask: Tensor | None) -> None:
+    """Zero `values` where the mask has no bits; bf16 by its bits, as that is one quick pass."""
+    if mask is None:
+        return
+    if values.dtype.itemsize == 2:
+        values.view(torch.int16).bitwise_and_(mask)
+    else:
+        values.view(torch.int32).bitwise_and_(mask.int())
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention in transformers' form; sdpa where a mask is given or it is the quicker."""
+    if torch.is_autocast_enabled("cpu"):
+        kind = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
+    plain = attention_mask is None and query.shape == key.shape == value.shape
+    causal = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    worth_it = dropout > 0.0 or query.dtype == torch.bfloat16
+    if not (plain and causal and worth_it):
+        sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        result: tuple[Tensor, None] = sdpa(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+        return result
+    scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
+    drop = Drop.of(dropout) if dropout > 0.0 else None
+    out = causal_attention(query, key, value, scale, drop)
+    return out.transpose(1, 2), None
+
+
+def causal_attention(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, drop: Drop | None = None
+) -> Tensor:
+    """Dropout(softmax(scale · query · keyᵀ + causal mask)) · value, all (B, H, T, D)."""
+    result: Tensor = _CausalAttention.apply(query, key, value, scale, drop)  # type: ignore[no-untyped-call]
+    return result
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Some heads' queries, and the keys up to the last of them."""
+
+    heads: slice
+    queries: slice
+    keys: slice
+    mask: Tensor | None
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, drop: Drop | None
+    ) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            q, k, v = (_flat(t) for t in (query, key, value))
+            out = torch.empty_like(v)
+            for tile in _tiles(q, drop):
+                weights = _weights(q, k, tile, scale)
+                _apply(weights, tile.mask)
+                out[tile.heads, tile.queries] = weights @ v[tile.heads, tile.keys]
+            if drop is not None:
+                out.mul_(drop.scale)
+            out = out.view(query.shape)
+        ctx.save_for_backward(query, key, value, out)
+        ctx.scale, ctx.drop = scale, drop
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):
+            query, key, value, out = ctx.saved_tensors
+            q, k, v, o, given = (_flat(t) for t in (query, key, value, out, gradients[0]))
+            slopes = _slopes(q, k, v, o, given, ctx.scale, ctx.drop)
+            q, k, v = (slope.to(query.dtype).view(query.shape) for slope in slopes)
+            return q, k, v, None, None
+
+
+def _slopes(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, given: Tensor, scale: float, drop: Drop | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients to q, k and v of attention's result `out`, whose gradient is `given` (B·H, T, D).
+
+    As in FlashAttention-2 (Dao 2023, arXiv:2307.08691), with the same draw of dropout again.
+    """
+    means = (given.float() * out.float()).sum(-1, keepdim=True).to(q.dtype)  # (B·H, T, 1)
+    if drop is not None:
+        given = given * drop.scale
+    q_slope = torch.empty_like(q)
+    k_slope, v_slope = torch.zeros(k.shape), torch.zeros(v.shape)  # fp32: sums over tiles
+    for tile in _tiles(q, drop):
+        heads, queries, keys = tile.heads, tile.queries, tile.keys
+        weights = _weights(q, k, tile, scale)
+        slope = given[heads, queries] @ v[heads, keys].mT
+        _apply(slope, tile.mask)
+        slope.sub_(means[heads, queries]).mul_(weights)
+        _apply(weights, tile.mask)
+        v_slope[heads, keys] += weights.mT @ given[heads, queries]
+        q_slope[heads, queries] = slope @ k[heads, keys]
+        k_slope[heads, keys] += slope.mT @ q[heads, queries]
+    return q_slope.mul_(scale), k_slope.mul_(scale), v_slope
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """(B, H, T, D) → (B·H, T, D), contiguous."""
+    return tensor.reshape(-1, *tensor.shape[-2:]).contiguous()
+
+
+def _tiles(query: Tensor, drop: Drop | None) -> Iterator[_Tile]:
+    """Tiles that cover the lower triangle, always in the same order with the same bits."""
+    heads, length, _ = query.shape
+    generator = drop.generator() if drop is not None else None
+    together = max(1, TILE_ELEMENTS // (length * min(length, TILE_QUERIES)))
+    for head in range(0, heads, together):
+        some = slice(head, min(head + together, heads))
+        for start in range(0, length, TILE_QUERIES):
+            stop = min(start + TILE_QUERIES, length)
+            shape = (some.stop - some.start, stop - start, stop)
+            mask = None
+            if drop is not None and generator is not None:
+                mask = drop.mask(math.prod(shape), generator).view(shape)
+            yield _Tile(some, slice(start, stop), slice(0, stop), mask)
+
+
+def _weights(query: Tensor, key: Tensor, tile: _Tile, scale: float) -> Tensor:
+    """Attention's probabilities of a tile (G, Q, keys), before dropout."""
+    some, others = query[tile.heads, tile.queries], key[tile.heads, tile.keys].mT
+    unread = some.new_empty(()).expand(*some.shape[:2], others.shape[2])
+    scores = torch.baddbmm(unread, some, others, beta=0, alpha=scale)
+    count = scores.shape[1]
+    later = torch.ones(count, count, dtype=torch.bool).triu_(1)
+    scores[:, :, -count:].masked_fill_(later, -math.inf)
+    return torch.softmax(scores, dim=-1)
+
+
+def _register() -> None:
+    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,66 @@
+"""The network that a run trains: built or loaded, on its device, as its recipe wants it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from jagpt import model, pretrained
+from jagpt.errors import UsageError
+from jagpt.recipe import Recipe
+from jagpt.training.dropout import make_cheap
+
+
+def make(
+    recipe: Recipe,
+    vocab_size: int,
+    special: model.SpecialIds,
+    tokenizer: Path,
+    device: torch.device,
+) -> PreTrainedModel:
+    """The network before its first step, on `device`; raises as `preflight` does."""
+    shape = recipe.model
+    if shape.from_ is None:
+        network = model.build(shape, vocab_size, special, recipe.train.seed)
+    else:
+        network = pretrained.start(shape, vocab_size, tokenizer)
+    network.to(device)
+    if device.type == "cpu" and not recipe.train.compile:  # compiled code draws its own bits
+        make_cheap(network)
+    if recipe.execution.activation_checkpointing:
+        _checkpoint_blocks(network)
+    if recipe.train.compile:
+        network.base_model.compile()
+    return network
+
+
+def _checkpoint_blocks(network: PreTrainedModel) -> None:
+    try:
+        if hasattr(network, "activation_checkpointing_enable"):  # its name in newer versions
+            network.activation_checkpointing_enable()
+        else:
+            network.gradient_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise UsageError(f"execution.activation_checkpointing: {error}") from None
+
+
+def preflight(recipe: Recipe, vocab_size: int, tokenizer: Path, device: torch.device) -> None:
+    """Refuse what the network cannot be: an unknown type, other weights' shape, no compiler."""
+    shape = recipe.model
+    model.configuration(shape, vocab_size, model.SpecialIds(None, None, None))
+    if shape.from_ is not None:
+        pretrained.preflight(shape, vocab_size, tokenizer)
+    if recipe.train.compile and device.type == "cpu" and not _has_compiler():
+        raise UsageError(
+            "train.compile: found true, but there is no C++ compiler here (g++, clang++ or what "
+            "CXX names): install one, or set train.compile=false"
+        )
+
+
+def _has_compiler() -> bool:
+    named = os.environ.get("CXX")
+    return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++"]))
