@@ -35,7 +35,7 @@ STAGES = (
     Stage("export", 1, ("export",), ("tokenizer", "train"), "jagpt.export.huggingface"),
     Stage(
         "release",
-        1,
+        2,
         ("release",),
         ("corpus", "tokenizer", "tokens", "train", "evaluate", "export"),
         "jagpt.release.folder",
