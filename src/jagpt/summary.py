@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +52,9 @@ class Source:
     redirects: int
     other_namespaces: int
     documents: int
+    dataset: str | None = None
+    """Of a hub data set: its id, and the revision that was read."""
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def collect(run: RunDirectory) -> Summary:
         name=recipe.name if recipe else run.root.name,
         root=run.root,
         recipe=recipe,
-        corpus=_part(run.corpus / "stats.json", _corpus),
+        corpus=_with_datasets(_part(run.corpus / "stats.json", _corpus), run.corpus),
         tokenizer=_part(run.tokenizer / "stats.json", dict),
         tokens=_part(run.tokens / "index.json", _tokens),
         training=_training(run.checkpoints),
@@ -295,6 +298,22 @@ def _source(value: Mapping[str, Any]) -> Source:
         other_namespaces=int(value.get("other_namespaces", 0)),
         documents=int(value["documents"]),
     )
+
+
+def _with_datasets(corpus: Corpus | None, directory: Path) -> Corpus | None:
+    """The corpus with its hub data sets, which stand in the manifest's section alone."""
+    if corpus is None or not (directory / files.MANIFEST).is_file():
+        return corpus
+    section = Manifest.read(directory).section.get("corpus")
+    rows = section.get("source") if isinstance(section, dict) else None
+    named = {str(row.get("name")): row for row in rows or () if isinstance(row, dict)}
+    sources = (
+        replace(source, dataset=row.get("dataset"), revision=row.get("revision"))
+        if (row := named.get(source.name)) and source.kind == "hf"
+        else source
+        for source in corpus.sources
+    )
+    return replace(corpus, sources=tuple(sources))
 
 
 def _lengths(value: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

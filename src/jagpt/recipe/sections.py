@@ -427,7 +427,12 @@ class Release(Section):
     """`[release]`: what the model card says beyond the measured."""
 
     title: str = Field("Japanese GPT-2", min_length=1, description="Heading of the model card.")
-    licence: str = Field("cc-by-sa-4.0", min_length=1, description="Licence of the model.")
+    licence: str | None = Field(
+        None,
+        min_length=1,
+        description="Licence of the model; what its sources' licences ask for if not given "
+        "(Wikipedia's text is under CC BY-SA 3.0, since 7 June 2023 under 4.0).",
+    )
     revision: str | None = Field(
         None,
         pattern=r"^[0-9]{8}\.[0-9]+\.[0-9]+$",

@@ -6,7 +6,6 @@ and the checksums of all. The continuations that card and report show are drawn 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,24 +17,21 @@ from jagpt import files, generation
 from jagpt.errors import DataError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
-from jagpt.release import card, changelog
+from jagpt.release import card, changelog, curve, exports, licences, usage
+from jagpt.release.git import link
+from jagpt.release.publication import (
+    CARD,
+    CHANGELOG,
+    CHECKSUMS,
+    LFS_ATTRIBUTES,
+    checksum_lines,
+    lfs_attributes,
+)
 from jagpt.rundir import RunDirectory
 from jagpt.summary import SAMPLES, Sample, collect
 
 SAMPLE_SEED = 1000
 SAMPLES_A_PROMPT = 3
-
-CARD = "README.md"
-CHANGELOG = "CHANGELOG.md"
-LFS_ATTRIBUTES = ".gitattributes"
-CHECKSUMS = "SHA256SUMS"
-
-LFS_PATTERNS = (
-    *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx", "*.arrow"),
-    *("*.ftz", "*.joblib", "*.model", "*.msgpack", "*.pb", "*.pt", "*.pth"),
-    *("*.safetensors", "*.gguf", "*.onnx_data", "*.onnx.data"),
-)
-"""Files that a remote keeps in Git LFS: the original's list, and the formats that came since."""
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
@@ -49,9 +45,11 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
+        _add_exports(run, folder)
         _add_texts(recipe, run, folder, progress)
         files.write_text(folder / LFS_ATTRIBUTES, lfs_attributes())
-        files.write_text(folder / CHECKSUMS, checksums(folder))
+        listed = (entry for entry in files.entries(folder) if entry.name != CHECKSUMS)
+        files.write_text(folder / CHECKSUMS, checksum_lines(tuple(listed)))
     progress.say(f"release: {run.own('release')}")
 
 
@@ -68,19 +66,8 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
     return generation.as_records(prompts, found)
 
 
-def lfs_attributes() -> str:
-    """The `.gitattributes` of a model repository."""
-    return "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS)
-
-
-def checksums(folder: Path) -> str:
-    """The files of a folder as `sha256sum --check` reads them."""
-    entries = (entry for entry in files.entries(folder) if entry.name != CHECKSUMS)
-    return "".join(f"{entry.sha256}  {entry.name}\n" for entry in entries)
-
-
 def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progress) -> None:
-    """Samples, card and changelog."""
+    """Samples, curve, card and changelog."""
     progress.say(f"release: {SAMPLES_A_PROMPT} continuations of each prompt")
     drawn = samples(run, recipe)
     files.write_json(folder / SAMPLES, {"seed": SAMPLE_SEED, "samples": drawn})
@@ -88,10 +75,41 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
         collect(run),
         samples=tuple(Sample(row["prompt"], tuple(row["continuations"])) for row in drawn),
     )
+    for doubt in licences.doubts(summary.corpus) if summary.corpus else ():
+        progress.say(f"warning: {doubt}")
+    found = exports.found(run)
+    usage.check(recipe, found, folder, progress)
     new = changelog.entry(recipe, summary)
     text = changelog.with_entry(None, new)
     files.write_text(folder / CHANGELOG, text)
-    files.write_text(folder / CARD, card.render(recipe, summary, changelog.parse(text)))
+    extras = card.Extras(found, card.evaluation_of(run), _add_curve(run, folder))
+    page = card.render(recipe, summary, changelog.parse(text), extras)
+    files.write_text(folder / CARD, page)
+
+
+def _add_curve(run: RunDirectory, folder: Path) -> bool:
+    """The picture of the validation losses; whether there are any."""
+    from jagpt.training import checkpoints
+
+    steps = checkpoints.standing(run.checkpoints)
+    if not steps:
+        return False
+    state = checkpoints.read(run.checkpoints / checkpoints.step_name(steps[-1]))
+    points = [(validation.tokens, validation.loss) for validation in state.validation]
+    if points:
+        curve.draw(points, folder / curve.CURVE)
+    return bool(points)
+
+
+def _add_exports(run: RunDirectory, folder: Path) -> None:
+    """The further formats, and the proofs of all of them in one file."""
+    found = exports.found(run)
+    for export in found:
+        for name, path in export.files.items():
+            files.make_directory((folder / name).parent)
+            link(path, folder / name)
+    if found:
+        files.write_json(folder / exports.PARITY, {e.name: dict(e.parity) for e in found})
 
 
 def _add_model(model: Path, names: list[str], folder: Path) -> None:
@@ -100,16 +118,9 @@ def _add_model(model: Path, names: list[str], folder: Path) -> None:
         target = folder / name
         files.make_directory(target.parent)
         if name.endswith(".safetensors"):
-            _link(model / name, target)
+            link(model / name, target)
         else:
             shutil.copyfile(model / name, target)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""From a run to what goes to a repository: its files, and the texts that carry its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jagpt import files
+from jagpt.errors import DataError, UsageError
+from jagpt.files import FileEntry, Manifest
+from jagpt.recipe import Recipe
+from jagpt.release import card, changelog, curve, dataset_card, exports
+from jagpt.release.publication import (
+    CARD,
+    CHANGELOG,
+    CHECKSUMS,
+    LFS_ATTRIBUTES,
+    MADE_ANEW,
+    History,
+    Publication,
+    PublishedFile,
+    checksum_lines,
+    lfs_attributes,
+    measured,
+)
+from jagpt.rundir import RunDirectory
+from jagpt.summary import Summary, collect
+
+
+def model(
+    recipe: Recipe, run: RunDirectory, history: History, folder: Path, place: str | None
+) -> Publication:
+    """The finished release of a run as a new revision after `history`.
+
+    Card, changelog and checksums are written anew into `folder`: they go on from what the
+    repository has, and the card says on what and how long the model was trained. Raises `DataError`
+    where a file of the release is missing or the repository's changelog is not jagpt's.
+    """
+    summary = collect(run)
+    kept = {
+        entry.name: PublishedFile(run.release / entry.name, entry)
+        for entry in _finished(run.release).files
+        if entry.name not in MADE_ANEW
+    }
+    new = changelog.entry(recipe, summary)
+    text, versions = _changelog(history, new)
+    published = card.Published(place, _others(history, new.revision), card.cost_of(summary, run))
+    extras = card.Extras(
+        exports.released(run.release), card.evaluation_of(run), curve.CURVE in kept, published
+    )
+    page = card.render(recipe, summary, versions, extras)
+    title = recipe.release.title
+    return _publication(title, new.revision, kept, {CARD: page, CHANGELOG: text}, folder)
+
+
+def dataset(
+    recipe: Recipe, run: RunDirectory, history: History, folder: Path, place: str
+) -> Publication:
+    """The finished corpus of a run as a new revision after `history`."""
+    manifest = _finished(run.corpus)
+    summary = collect(run)
+    if summary.corpus is None:
+        raise DataError(f"{run.corpus}: its stats.json is missing; make the corpus anew")
+    kept = {
+        name: PublishedFile(run.corpus / entry.name, replace(entry, name=name))
+        for entry in manifest.files
+        if (name := dataset_card.path_in_repository(entry.name)) is not None
+    }
+    new = changelog.entry(recipe, Summary(summary.name, summary.root, corpus=summary.corpus))
+    text, versions = _changelog(history, new)
+    section: Any = manifest.section.get("corpus", {})
+    shards = [file.entry for file in kept.values()]
+    page = dataset_card.render(recipe, summary.corpus, section, shards, versions, place)
+    texts = {CARD: page, CHANGELOG: text, LFS_ATTRIBUTES: lfs_attributes()}
+    return _publication(f"{recipe.name}: corpus", new.revision, kept, texts, folder)
+
+
+def _changelog(history: History, new: changelog.Entry) -> tuple[str, list[changelog.Entry]]:
+    """The repository's changelog with the new entry; all entries, the new one first."""
+    try:
+        text = changelog.with_entry(history.changelog, new)
+    except DataError as error:
+        raise DataError(
+            f"the repository's {error}: jagpt did not write it. Rename it there, and publish again"
+        ) from None
+    older = [entry for entry in changelog.parse(text) if entry.revision != new.revision]
+    return text, [new, *older]
+
+
+def _others(history: History, revision: str) -> Mapping[str, str]:
+    """Commits of the earlier revisions; that of a commit itself cannot stand in it."""
+    return {name: commit for name, commit in history.commits.items() if name != revision}
+
+
+def _finished(directory: Path) -> Manifest:
+    """The manifest of a finished stage, whose files are all there."""
+    if not (directory / files.MANIFEST).is_file():
+        raise UsageError(f"{directory}: not finished; `jagpt run RECIPE` goes on with it")
+    manifest = Manifest.read(directory)
+    for entry in manifest.files:
+        path = directory / entry.name
+        if not path.is_file() or path.stat().st_size != entry.size:
+            raise DataError(f"{path}: not as it was made; `jagpt verify RUN_DIR` tells all")
+    return manifest
+
+
+def _publication(
+    title: str,
+    revision: str,
+    kept: Mapping[str, PublishedFile],
+    texts: Mapping[str, str],
+    folder: Path,
+) -> Publication:
+    """All files in the order of their names, the checksums of all others among them."""
+    found = dict(kept)
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+        found[name] = measured(folder / name, name)
+    entries: tuple[FileEntry, ...] = tuple(found[name].entry for name in sorted(found))
+    files.write_text(folder / CHECKSUMS, checksum_lines(entries))
+    found[CHECKSUMS] = measured(folder / CHECKSUMS, CHECKSUMS)
+    return Publication(revision, title, tuple(found[name] for name in sorted(found)))

@@ -1,0 +1,260 @@
+"""Publishing to any git remote with LFS: a fresh clone, one commit, a push, a tag.
+
+Nothing is kept between two attempts: what counts stands at the remote, and large files that it has
+are not sent again. So the same command goes on wherever the one before broke off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from jagpt import files
+from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.progress import Progress
+from jagpt.release.publication import (
+    CHANGELOG,
+    CHECKSUMS,
+    History,
+    Plan,
+    Publication,
+    names_in,
+)
+from jagpt.release.secrets import redacted
+
+INSTALL_LFS = (
+    "git-lfs is not installed, and model files need it: `apt-get install git-lfs` (Debian, "
+    "Ubuntu), `brew install git-lfs` (macOS), else https://git-lfs.com"
+)
+INSTALL_GIT = "git is not installed: https://git-scm.com/downloads"
+
+_NEVER_ASK = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GCM_INTERACTIVE": "never",
+    "GIT_LFS_SKIP_SMUDGE": "1",  # only pointers of what is there already
+    "LC_ALL": "C.UTF-8",
+    "LANGUAGE": "",
+}
+_FOREIGN = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"),
+    *("GIT_COMMON_DIR", "GIT_PREFIX", "SSH_ASKPASS"),
+)
+"""Variables that would lead to another repository, or open a window that asks."""
+
+
+class GitRemote:
+    """A remote repository, seen through a clone that lives as long as the `with` block.
+
+    Raises `UsageError` where git or git-lfs is missing, `StorageError` where the remote cannot be
+    reached or refuses.
+    """
+
+    def __init__(self, url: str, folder: Path, progress: Progress) -> None:
+        self.url = url
+        self._folder = folder
+        self._clone = folder / "clone"
+        self._progress = progress
+        self._branch = "main"
+
+    @property
+    def place(self) -> str | None:
+        """Git needs an address to clone from: a card can name none that all readers share."""
+        return None
+
+    def __enter__(self) -> Self:
+        if shutil.which("git") is None:
+            raise UsageError(INSTALL_GIT)
+        if shutil.which("git-lfs") is None:
+            raise UsageError(INSTALL_LFS)
+        files.make_directory(self._folder)
+        self._run("clone", "--quiet", "--", self.url, str(self._clone), inside=False)
+        self._git("lfs", "install", "--local", "--skip-repo")
+        self._branch = self._git("symbolic-ref", "--short", "HEAD").strip()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        files.remove(self._clone)
+
+    def history(self) -> History:
+        """Tags, changelog and the names that earlier releases listed."""
+        head = self._head()
+        if head is None and self._git("branch", "--remotes").strip():
+            raise DataError(
+                f"{redacted(self.url)}: its HEAD is a branch that does not exist "
+                f"({self._branch}); set the default branch at the remote"
+            )
+        commits = {}
+        for line in self._git("for-each-ref", "--format=%(refname:short)", "refs/tags").split():
+            commits[line] = self._git("rev-parse", f"{line}^{{commit}}").strip()
+        return History(
+            exists=head is not None,
+            changelog=self._text(CHANGELOG),
+            commits=commits,
+            released=names_in(self._text(CHECKSUMS)) if head else frozenset(),
+        )
+
+    def plan(self, publication: Publication, history: History) -> Plan:
+        """What a push would change; `UsageError` where the revision stands for other files."""
+        wanted = {file.name: file.blob() for file in publication.files}
+        found = self._tree("HEAD") if history.exists else {}
+        done = publication.revision in history.commits
+        if done:
+            found = self._tree(f"refs/tags/{publication.revision}")
+        changed = frozenset(name for name, blob in wanted.items() if found.get(name) != blob)
+        if done and changed:
+            raise UsageError(tag_exists(publication.revision, redacted(self.url), changed))
+        gone = sorted((history.released & found.keys()) - wanted.keys())
+        where = redacted(self.url) + f", branch {self._branch}"
+        return Plan(where, publication, changed, () if done else tuple(gone), done)
+
+    def publish(self, publication: Publication, plan: Plan) -> str:
+        """Commit what changed, push it, tag it; the commit's name."""
+        if plan.changed or plan.removed:
+            self._commit(publication, plan)
+        commit = self._git("rev-parse", "HEAD").strip()
+        self._git("tag", publication.revision)
+        self._progress.say(f"release: sending to {redacted(self.url)}")
+        self._git("lfs", "push", "origin", self._branch)
+        self._git("push", "--quiet", "origin", f"HEAD:refs/heads/{self._branch}")
+        self._git("push", "--quiet", "origin", f"refs/tags/{publication.revision}")
+        self._check(publication, commit)
+        return commit
+
+    def _commit(self, publication: Publication, plan: Plan) -> None:
+        self._git("var", "GIT_COMMITTER_IDENT")
+        for file in publication.files:
+            if file.name in plan.changed:
+                target = self._clone / file.name
+                files.remove(target)
+                files.make_directory(target.parent)
+                link(file.path, target)
+        for name in plan.removed:
+            files.remove(self._clone / name)
+        self._git("add", "--all", "--force", "--", *plan.changed, *plan.removed)
+        staged = self._tree_of_index()
+        odd = [file.name for file in publication.files if staged.get(file.name) != file.blob()]
+        if odd:
+            raise DataError(
+                f"{self._clone}: git would store other content than {', '.join(sorted(odd)[:3])}; "
+                "look for `core.autocrlf` or attributes in your git configuration"
+            )
+        self._git("commit", "--quiet", "--message", publication.message)
+
+    def _check(self, publication: Publication, commit: str) -> None:
+        """The remote must now have what was sent."""
+        answer = self._git("ls-remote", "origin")
+        refs = {ref: name for name, _, ref in (row.partition("\t") for row in answer.splitlines())}
+        for ref in (f"refs/heads/{self._branch}", f"refs/tags/{publication.revision}"):
+            if refs.get(ref) != commit:
+                raise StorageError(
+                    f"{redacted(self.url)}: took the push, but its {ref} is not {commit[:12]}; "
+                    "run the same command again"
+                )
+
+    def _head(self) -> str | None:
+        done = self._try("rev-parse", "--verify", "--quiet", "HEAD")
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def _text(self, name: str) -> str | None:
+        """A text file of the last commit; None where it is not there."""
+        done = self._try("cat-file", "blob", f"HEAD:{name}")
+        return done.stdout if done.returncode == 0 else None
+
+    def _tree(self, commit: str) -> dict[str, str]:
+        """File name → blob of a commit."""
+        return _blobs(self._git("ls-tree", "-r", "-z", "--full-tree", commit), 2)
+
+    def _tree_of_index(self) -> dict[str, str]:
+        return _blobs(self._git("ls-files", "--stage", "-z"), 1)
+
+    def _git(self, *arguments: str) -> str:
+        return self._run(*arguments, inside=True)
+
+    def _run(self, *arguments: str, inside: bool) -> str:
+        done = self._try(*arguments, inside=inside)
+        if done.returncode == 0:
+            return done.stdout
+        raise self._refusal(arguments, done.stderr.strip() or done.stdout.strip())
+
+    def _try(self, *arguments: str, inside: bool = True) -> subprocess.CompletedProcess[str]:
+        place = ["-C", str(self._clone)] if inside else []
+        return subprocess.run(  # noqa: S603 - git with arguments of our own, and no shell
+            ["git", *place, *arguments],  # noqa: S607 - the user's git, whichever it is
+            env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            encoding="utf-8", errors="replace", check=False,
+        )  # fmt: skip
+
+    def _refusal(self, arguments: tuple[str, ...], said: str) -> Exception:
+        said = redacted(said)
+        if "tell me who you are" in said or "empty ident" in said or "auto-detect" in said:
+            return UsageError(
+                "git does not know who commits: `git config --global user.name NAME` and "
+                "`git config --global user.email ADDRESS`, then run the same command again"
+            )
+        step = " ".join(arguments[:2]) if arguments[0] == "lfs" else arguments[0]
+        lines = [line for line in said.splitlines() if line.strip()]
+        shown = "\n  ".join(lines[-12:])
+        advice = _advice(said)
+        return StorageError(
+            f"{redacted(self.url)}: `git {step}` failed; {advice}, then run the same command "
+            f"again: it goes on from what the remote has\n  {shown}"
+        )
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of git: it asks nothing, in a language that we read."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    ssh = inherited.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
+    return {**inherited, **_NEVER_ASK, "GIT_SSH_COMMAND": ssh}
+
+
+def tag_exists(revision: str, where: str, changed: frozenset[str]) -> str:
+    """The message for a revision that stands for other files already."""
+    shown = ", ".join(sorted(changed)[:3]) + (", …" if len(changed) > 3 else "")
+    date, major, minor = revision.split(".")
+    return (
+        f"{where}: has a revision {revision} already, with other files ({shown}); a published "
+        "revision stays as it is. Give this one a name of its own, like "
+        f"--set release.revision={date}.{major}.{int(minor) + 1}"
+    )
+
+
+def link(source: Path, target: Path) -> None:
+    """The file under another name; a copy where the disk allows no link."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _blobs(listing: str, column: int) -> dict[str, str]:
+    """Name → blob in a NUL-separated listing whose head has the blob in that column."""
+    found = {}
+    for line in listing.split("\0"):
+        head, tab, name = line.partition("\t")
+        if tab:
+            found[name] = head.split()[column]
+    return found
+
+
+def _advice(said: str) -> str:
+    lowered = said.lower()
+    if "could not read username" in lowered or "authentication failed" in lowered:
+        return "give git a credential helper or an ssh key for this address"
+    if "permission denied" in lowered or "403" in lowered:
+        return "check that you may write there"
+    if any(word in lowered for word in ("does not exist", "not found", "does not appear to be")):
+        return "check the address (`git init --bare PATH` makes an empty repository)"
+    if "non-fast-forward" in lowered or "fetch first" in lowered:
+        return "someone else pushed meanwhile"
+    return "see what git says below"

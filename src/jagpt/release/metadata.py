@@ -1,0 +1,112 @@
+"""The YAML metadata of the model card, as the hub documents it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from jagpt.errors import JagptError
+from jagpt.recipe import Recipe
+from jagpt.release import licences
+from jagpt.release.documented import MODEL_KEYS, undocumented
+from jagpt.release.markdown import printable
+from jagpt.summary import Corpus, Evaluation, Summary
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+WIKIPEDIA = "wikimedia/wikipedia"
+"""The hub's id of Wikipedia's text."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+_METRICS = {
+    "loss": "Loss (nats per token)",
+    "perplexity": "Perplexity (per token)",
+    "bits_per_character": "Bits per character",
+    "bits_per_byte": "Bits per byte",
+}
+"""Fields of an evaluation → the name that people read."""
+
+
+def of_model(recipe: Recipe, summary: Summary) -> Any:
+    """The model card's metadata, a `ModelCardData`.
+
+    Raises `JagptError` for a key or value that the hub's documentation does not have.
+    """
+    from huggingface_hub import ModelCardData
+
+    results = list(_results(summary))
+    make: type[Any] = ModelCardData
+    found = make(
+        language="ja",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["gpt2", "text-generation", "japanese", "jagpt"],
+        datasets=datasets(summary.corpus) or None,
+        metrics=["perplexity"] if results else None,
+        widget=[{"text": printable(prompt)} for prompt in recipe.release.prompts],
+        eval_results=results or None,
+        model_name=" ".join(printable(recipe.release.title).split()) if results else None,
+        **licences.metadata(licences.of_model(recipe.release.licence, summary.corpus)),
+    )
+    if odd := list(undocumented(found.to_dict(), MODEL_KEYS)):
+        raise JagptError(f"README.md: the hub does not document {', '.join(odd)}")
+    return found
+
+
+def check(card: str, head: dict[str, Any], *, dataset: bool = False) -> None:
+    """The hub's own parser must find in a card what was put there, and write it back the same."""
+    from huggingface_hub import DatasetCard, ModelCard
+
+    parser: type[Any] = DatasetCard if dataset else ModelCard
+    read = parser(card, ignore_metadata_errors=False)
+    found = read.data.to_dict()
+    if found != head:
+        wrong = sorted(key for key in head.keys() | found.keys() if head.get(key) != found.get(key))
+        raise JagptError(f"README.md: its metadata does not read back as written ({wrong})")
+    if str(read) != card:
+        raise JagptError("README.md: the hub's parser writes another text than it read")
+
+
+def datasets(corpus: Corpus | None) -> list[str]:
+    """Ids of the hub's data sets that the model was trained on, or that hold the same text."""
+    found = []
+    for source in corpus.sources if corpus else ():
+        if licences.wikipedia(source):
+            found.append(WIKIPEDIA)
+        elif source.dataset and not source.dataset.startswith(("/", ".")):
+            found.append(printable(source.dataset))
+    return list(dict.fromkeys(found))
+
+
+def _results(summary: Summary) -> Iterator[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    test = summary.evaluation
+    if test is None:
+        return
+    for kind, name in _METRICS.items():
+        yield EvalResult(
+            task_type="text-generation",
+            dataset_split=test.split,
+            metric_type=kind,
+            metric_name=name,
+            metric_value=getattr(test, kind),
+            **_dataset(summary.corpus, test),
+        )
+
+
+def _dataset(corpus: Corpus | None, test: Evaluation) -> dict[str, Any]:
+    """What was measured on: a Wikipedia with language and date, a hub data set, or texts."""
+    sources = corpus.sources if corpus else ()
+    names = ", ".join(printable(source.name) for source in sources)
+    found: dict[str, Any] = {"dataset_name": f"{names or 'corpus'}, {test.split} split"}
+    ids = datasets(corpus)
+    if len(ids) != 1 or len(sources) != 1:
+        return {**found, "dataset_type": "text"}
+    found["dataset_type"] = ids[0]
+    if (language := licences.wikipedia(sources[0])) and sources[0].date:
+        found["dataset_args"] = {"language": language, "date": sources[0].date}
+    return found

@@ -1,0 +1,152 @@
+"""What is published: files under their names in the repository, told before anything is sent."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from jagpt import files
+from jagpt.files import FileEntry
+
+CARD = "README.md"
+CHANGELOG = "CHANGELOG.md"
+LFS_ATTRIBUTES = ".gitattributes"
+CHECKSUMS = "SHA256SUMS"
+MADE_ANEW = (CARD, CHANGELOG, CHECKSUMS)
+"""Files that carry the history of the repository they go to."""
+
+LFS_PATTERNS = (
+    *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx", "*.arrow"),
+    *("*.ftz", "*.joblib", "*.model", "*.msgpack", "*.pb", "*.pt", "*.pth"),
+    *("*.safetensors", "*.gguf", "*.onnx_data", "*.onnx.data", "*.parquet", "*.png"),
+)
+"""Files that a remote keeps in Git LFS: the original's list, and the formats that came since. The
+hub takes no binary file outside it."""
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+"""What git itself stores of a file in LFS (git-lfs, docs/spec.md)."""
+
+_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file on this disk, and what it is in the repository."""
+
+    path: Path
+    entry: FileEntry
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def in_lfs(self) -> bool:
+        return in_lfs(self.name)
+
+    def blob(self) -> str:
+        """Hex SHA-1 by which git knows the file: of its content, or of its LFS pointer."""
+        return blob_of(self.pointer() if self.in_lfs else self.path.read_bytes())
+
+    def pointer(self) -> bytes:
+        return POINTER.format(sha256=self.entry.sha256, size=self.entry.size).encode()
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A revision with all its files, ready to go."""
+
+    revision: str
+    title: str
+    files: tuple[PublishedFile, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.entry.size for file in self.files)
+
+    @property
+    def message(self) -> str:
+        """Of the commit."""
+        return f"Release {self.revision}"
+
+
+@dataclass(frozen=True)
+class History:
+    """What stands in the repository already.
+
+    `commits` maps a tag to its commit; `released` are the names that earlier releases listed in
+    their checksums, so that what is no longer made goes, and what others put there stays.
+    """
+
+    exists: bool = True
+    changelog: str | None = None
+    commits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    released: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What publishing will do: told first, done afterwards. `state` says how the revision stands.
+
+    new: it goes there now. done: the same files stand there under this revision already.
+    """
+
+    where: str
+    publication: Publication
+    changed: frozenset[str]
+    removed: tuple[str, ...]
+    done: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """The plan for people."""
+        publication = self.publication
+        yield f"to:        {self.where}"
+        yield f"revision:  {publication.revision}" + (" (published already)" if self.done else "")
+        yield (
+            f"files:     {len(publication.files)}, {publication.size / 1e6:,.1f} MB; "
+            f"{len(self.changed)} new or changed, {len(self.removed)} removed"
+        )
+        for file in publication.files:
+            mark = "LFS" if file.in_lfs else ""
+            state = "new or changed" if file.name in self.changed else "as it is there"
+            yield f"  {file.entry.size:>15,}  {mark:<3}  {file.name}  ({state})"
+        for name in self.removed:
+            yield f"  {'':>15}       {name}  (removed)"
+
+
+def in_lfs(name: str) -> bool:
+    """Whether `.gitattributes` puts a file into LFS."""
+    base = PurePosixPath(name).name
+    return any(fnmatch.fnmatchcase(base, pattern) for pattern in LFS_PATTERNS)
+
+
+def lfs_attributes() -> str:
+    """The `.gitattributes` of a repository."""
+    return "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS)
+
+
+def checksum_lines(entries: Iterator[FileEntry] | tuple[FileEntry, ...]) -> str:
+    """Files as `sha256sum --check` reads them."""
+    return "".join(f"{entry.sha256}  {entry.name}\n" for entry in entries)
+
+
+def names_in(checksums: str | None) -> frozenset[str]:
+    """The files that a `SHA256SUMS` lists."""
+    found = (_CHECKSUM_LINE.fullmatch(line) for line in (checksums or "").splitlines())
+    return frozenset(match[2] for match in found if match) | {CHECKSUMS}
+
+
+def blob_of(content: bytes) -> str:
+    """Hex SHA-1 by which git knows some content."""
+    head = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+
+
+def measured(path: Path, name: str) -> PublishedFile:
+    """A file as it stands on this disk, under its name in the repository."""
+    return PublishedFile(path, FileEntry(name, path.stat().st_size, files.sha256(path)))

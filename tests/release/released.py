@@ -1,0 +1,54 @@
+"""Finished tiny runs to publish, and further revisions of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import fakes
+
+from jagpt import evaluation, files
+from jagpt.export import huggingface
+from jagpt.progress import QUIET
+from jagpt.recipe import Recipe
+from jagpt.release import folder
+from jagpt.rundir import RunDirectory
+
+FIRST, SECOND = "20210820.1.0", "20260101.1.0"
+ENVIRONMENT = {"device": "Some GPU", "torch": "2.13.0", "threads": 2}
+
+Run = tuple[Recipe, RunDirectory]
+
+
+def finished(root: Path) -> Run:
+    """A run whose release folder is finished."""
+    recipe, run = fakes.recipe(), fakes.run_directory(root)
+    files.write_json(run.logs / "environment.json", ENVIRONMENT)
+    for stage, module in (
+        ("evaluate", evaluation), ("export", huggingface), ("release", folder),
+    ):  # fmt: skip
+        module.run(recipe, run, QUIET)
+        fakes.finish(run, stage)
+    return recipe, run
+
+
+def another(run: Run, root: Path, *overrides: str) -> Run:
+    """The same run with other values in `[release]`: another revision, or other texts."""
+    return fakes.recipe(fakes.RECIPE, *overrides), RunDirectory(
+        Path(shutil.copytree(run[1].root, root))
+    )
+
+
+def later(run: Run, root: Path) -> Run:
+    """The same recipe on a dump of 2026, with other weights."""
+    recipe, copied = another(run, root)
+    stats = files.read_json(copied.corpus / "stats.json")
+    stats["sources"][0]["date"] = SECOND[:8]
+    files.write_json(copied.corpus / "stats.json", stats)
+    weights = copied.release / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()  # a link to the exported model
+    weights.write_bytes(content[:-4] + b"\0\0\0\0")
+    fakes.finish(copied, "corpus")
+    fakes.finish(copied, "release")
+    return recipe, copied

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from released import FIRST, SECOND, Run, another
+
+from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.progress import QUIET
+from jagpt.release import git
+from jagpt.release.changelog import parse
+from jagpt.release.destination import Destination
+from jagpt.release.publish import Outcome, publish
+from jagpt.rundir import RunDirectory
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("git-lfs") is None, reason="needs git-lfs (apt-get install git-lfs)"
+)
+
+
+@pytest.fixture(autouse=True)
+def git_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home without the machine's settings, and a name to commit by."""
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        "[user]\n\tname = Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """An empty repository that others push to."""
+    path = tmp_path / "remote.git"
+    run_git("init", "--quiet", "--bare", str(path))
+    return path
+
+
+def run_git(*arguments: str, inside: Path | None = None) -> str:
+    place = ["-C", str(inside)] if inside else []
+    return subprocess.run(
+        ["git", *place, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def push(run: Run, bare: Path, **options: bool) -> Outcome:
+    return publish(*run, Destination("git", f"file://{bare}"), QUIET, **options)
+
+
+def cloned(bare: Path, target: Path, revision: str) -> Path:
+    """What someone else gets, large files included."""
+    run_git("clone", "--quiet", "--branch", revision, f"file://{bare}", str(target))
+    run_git("lfs", "install", "--local", inside=target)
+    run_git("lfs", "pull", inside=target)
+    return target
+
+
+def hook(bare: Path, name: str, script: str) -> Path:
+    path = bare / "hooks" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_two_revisions_can_be_cloned_checked_and_loaded(
+    first: Run, second: Run, bare: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert push(first, bare).plan.publication.revision == FIRST
+    assert push(second, bare).plan.publication.revision == SECOND
+    for number, (run, revision) in enumerate(((first, FIRST), (second, SECOND))):
+        clone = cloned(bare, tmp_path / f"clone{number}", revision)
+        assert "Git LFS fsck OK" in run_git("lfs", "fsck", inside=clone)
+        done = subprocess.run(
+            ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=clone, check=False
+        )
+        assert done.returncode == 0
+        weights = (clone / "model.safetensors").read_bytes()
+        assert weights == (run[1].release / "model.safetensors").read_bytes()
+        assert AutoModelForCausalLM.from_pretrained(clone).config.n_layer == 2
+        assert len(AutoTokenizer.from_pretrained(clone)) > 4
+    assert [entry.revision for entry in parse((clone / "CHANGELOG.md").read_text())] == [
+        SECOND, FIRST,
+    ]  # fmt: skip
+    card = (clone / "README.md").read_text()
+    commit = run_git("rev-parse", FIRST, inside=clone).strip()
+    assert f"| {FIRST} | {commit[:12]} |" in card
+    assert f"| {SECOND} | – |" in card
+
+
+def test_large_files_are_pointers_and_texts_are_not(first: Run, bare: Path) -> None:
+    push(first, bare)
+    pointer = run_git("cat-file", "blob", f"{FIRST}:model.safetensors", inside=bare)
+    content = (first[1].release / "model.safetensors").read_bytes()
+    assert f"oid sha256:{hashlib.sha256(content).hexdigest()}\nsize {len(content)}\n" in pointer
+    assert run_git("cat-file", "blob", f"{FIRST}:README.md", inside=bare).startswith("---\n")
+
+
+def test_only_the_published_card_tells_hardware_and_time(first: Run, bare: Path) -> None:
+    push(first, bare)
+    card = run_git("cat-file", "blob", f"{FIRST}:README.md", inside=bare)
+    assert "| Some GPU |" in card
+    assert "| 1 min |" in card
+    local = (first[1].release / "README.md").read_text()
+    assert "Some GPU" not in local
+    assert "学習時間" not in local
+
+
+def test_the_same_again_changes_nothing(first: Run, bare: Path) -> None:
+    commit = push(first, bare).commit
+    again = push(first, bare)
+    assert again.plan.done
+    assert again.commit is None
+    assert run_git("rev-parse", "HEAD", inside=bare).strip() == commit
+
+
+def test_a_dry_run_sends_nothing(first: Run, bare: Path) -> None:
+    outcome = push(first, bare, dry_run=True)
+    assert "model.safetensors" in outcome.plan.changed
+    assert run_git("for-each-ref", inside=bare) == ""
+    assert not (first[1].root / ".publishing").exists()
+
+
+def test_a_revision_that_stands_for_other_files_stays(
+    first: Run, bare: Path, tmp_path: Path
+) -> None:
+    push(first, bare)
+    other = another(first, tmp_path / "other", 'release.notes="Better."')
+    with pytest.raises(UsageError, match=r"--set release.revision=20210820.1.1") as caught:
+        push(other, bare)
+    assert "README.md" in str(caught.value)
+    renamed = another(first, tmp_path / "renamed", 'release.revision="20210820.1.1"')
+    push(renamed, bare)
+    assert run_git("tag", inside=bare).split() == ["20210820.1.0", "20210820.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("pre-receive", "echo no room >&2; exit 1"),
+        ("update", "case $1 in refs/tags/*) echo no room >&2; exit 1;; esac"),
+    ],
+)
+def test_goes_on_after_a_remote_that_refused(
+    first: Run, bare: Path, name: str, script: str
+) -> None:
+    refusing = hook(bare, name, script)
+    with pytest.raises(StorageError, match="no room") as caught:
+        push(first, bare)
+    assert "`git push` failed" in str(caught.value)
+    assert run_git("tag", inside=bare) == ""
+    refusing.unlink()
+    commit = push(first, bare).commit
+    assert run_git("rev-parse", f"{FIRST}^{{commit}}", inside=bare).strip() == commit
+    assert run_git("rev-list", "--count", "HEAD", inside=bare).strip() == "1"
+
+
+def test_goes_on_where_large_files_broke_off(first: Run, bare: Path) -> None:
+    (bare / "lfs").write_text("in the way")
+    with pytest.raises(StorageError, match="`git lfs push` failed"):
+        push(first, bare)
+    assert run_git("for-each-ref", inside=bare) == ""
+    (bare / "lfs").unlink()
+    push(first, bare)
+    run_git("rev-parse", FIRST, inside=bare)
+
+
+def test_what_an_earlier_release_listed_goes_and_the_rest_stays(
+    first: Run, second: Run, bare: Path, tmp_path: Path
+) -> None:
+    push(first, bare)
+    clone = cloned(bare, tmp_path / "clone", "main")
+    (clone / "notes.md").write_text("of the owner")
+    (clone / "old.txt").write_text("of a release")
+    with (clone / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  old.txt\n")
+    run_git("add", "--all", inside=clone)
+    run_git("commit", "--quiet", "--message", "mine", inside=clone)
+    run_git("push", "--quiet", "origin", "HEAD:main", inside=clone)
+    assert push(second, bare).plan.removed == ("old.txt",)
+    names = run_git("ls-tree", "--name-only", SECOND, inside=bare).split()
+    assert "notes.md" in names
+    assert "old.txt" not in names
+
+
+def test_a_changelog_that_is_not_ours_stays(first: Run, bare: Path, tmp_path: Path) -> None:
+    push(first, bare)
+    clone = cloned(bare, tmp_path / "clone", "main")
+    (clone / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- x\n")
+    run_git("commit", "--quiet", "--all", "--message", "mine", inside=clone)
+    run_git("push", "--quiet", "origin", "HEAD:main", inside=clone)
+    with pytest.raises(DataError, match="Rename it there"):
+        push(first, bare)
+
+
+def test_no_such_repository_is_told_with_how_to_make_one(first: Run, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="git init --bare"):
+        push(first, tmp_path / "nowhere.git")
+
+
+@pytest.mark.parametrize(("tool", "message"), [("git", "git is not"), ("git-lfs", "apt-get")])
+def test_a_missing_tool_is_told_with_how_to_install_it(
+    first: Run, bare: Path, monkeypatch: pytest.MonkeyPatch, tool: str, message: str
+) -> None:
+    found = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == tool else found(name))
+    with pytest.raises(UsageError, match=message):
+        push(first, bare)
+
+
+def test_without_a_name_to_commit_by(
+    first: Run, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
+    for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=r"git config --global user\.name"):
+        push(first, bare)
+
+
+def test_git_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", "/elsewhere")
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/window")
+    given = git.environment()
+    assert given["GIT_TERMINAL_PROMPT"] == "0"
+    assert "BatchMode=yes" in given["GIT_SSH_COMMAND"]
+    assert "GIT_DIR" not in given
+    assert "SSH_ASKPASS" not in given
+
+
+def test_a_run_that_is_not_finished_is_refused(first: Run, bare: Path, tmp_path: Path) -> None:
+    recipe, run = first
+    copied = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "run")))
+    (copied.release / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="not finished"):
+        push((recipe, copied), bare)
+    shutil.copy(run.release / "manifest.json", copied.release)
+    (copied.release / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        push((recipe, copied), bare)
