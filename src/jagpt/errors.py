@@ -18,6 +18,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 
 class JagptError(Exception):
     """A failure with a message made for the user."""

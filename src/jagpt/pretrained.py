@@ -42,7 +42,7 @@ def input_files(shape: recipe.Model) -> list[Path]:
     if folder is None:
         return []
     names = sorted(
-        path for path in folder.glob("*.safetensors") if path.name != "optimizer.safetensors"
+        path for path in folder.glob("*.safetensors") if not path.name.startswith("optimizer")
     )
     return [folder / "config.json", *names]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe
 from transformers import GPT2LMHeadModel
 
-from jagpt import model
+from jagpt import files, model
 from jagpt.errors import JagptError
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
@@ -140,9 +141,16 @@ def test_a_checkpoint_loads_with_from_pretrained(make_run: MakeRun) -> None:
     )
 
 
-def test_nothing_in_a_checkpoint_names_the_host(make_run: MakeRun) -> None:
+def test_only_the_state_names_what_arithmetic_depends_on_and_nothing_names_the_host(
+    make_run: MakeRun,
+) -> None:
     run = make_run()
     stage.run(make_recipe(), run, QUIET)
     for path in run.own("train").rglob("*.json"):
-        assert torch.__version__ not in Path(path).read_text()
-        assert "transformers_version" not in Path(path).read_text()
+        text = Path(path).read_text()
+        assert socket.gethostname() not in text
+        assert (torch.__version__ in text) == (path.name == "state.json")
+        assert "transformers_version" not in text
+    state = files.read_json(run.own("train") / "step-00000012" / "state.json")
+    assert state["machine"]["world_size"] == 1
+    assert state["machine"]["threads"] == 1

@@ -14,7 +14,7 @@ def log(logs: Path, after: int, steps: range, tensorboard: bool = False) -> None
         for step in steps:
             metrics.train(
                 step, step * 10, loss=3.0, learning_rate=0.1, gradient_norm=1.0,
-                tokens_per_second=123.456, seconds=2.0,
+                tokens_per_second=123.5, seconds=2.0,
             )  # fmt: skip
             metrics.valid(step, step * 10, loss=2.0, perplexity=math.exp(2.0))
 

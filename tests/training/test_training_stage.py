@@ -14,7 +14,7 @@ from jagpt import files
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import loop, stage
+from jagpt.training import parallel, stage
 from jagpt.training.metrics import CURVE
 
 MakeRun = Callable[..., RunDirectory]
@@ -85,7 +85,7 @@ def test_out_of_memory_names_the_knob(make_run: MakeRun, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loop, "model_nats", full)
+    monkeypatch.setattr(parallel, "model_nats", full)
     with pytest.raises(
         JagptError, match=r"--set train\.batch_size=2 --set train\.grad_accum_steps=4"
     ) as caught:

@@ -14,9 +14,7 @@ from typing import NoReturn
 import click
 
 from jagpt.cli.common import app
-from jagpt.errors import JagptError, StoppedError, UsageError, storage_error
-
-INTERRUPTED = 130
+from jagpt.errors import INTERRUPTED, JagptError, StoppedError, UsageError, storage_error
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -44,9 +42,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 def _guarded(arguments: list[str]) -> int:
     """Run and turn what a user can meet into one message and an exit code."""
     try:
-        app.main(args=arguments, prog_name="jagpt", standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        return int(leave.exit_code)
+        code = app.main(args=arguments, prog_name="jagpt", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code
@@ -58,7 +54,7 @@ def _guarded(arguments: list[str]) -> int:
         return 0
     except (JagptError, OSError, MemoryError) as error:
         return _fail(error)
-    return 0
+    return code if isinstance(code, int) else 0  # what `click.exceptions.Exit` carried
 
 
 def _fail(error: Exception) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
-from jagpt.cli.running import run_verb
+from jagpt.cli.running import Call, run_verb
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def release(
     if to is None:
         if dry_run or public:
             raise UsageError(f"{'--dry-run' if dry_run else '--public'} goes with --to")
-        run_verb(recipe, overrides, run_dir, force, yes, as_json, only="release")
+        run_verb(Call(recipe, overrides, run_dir, force, yes, as_json, only="release"))
         return
     from jagpt.release import destination
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
-from jagpt.errors import UsageError
+from jagpt.errors import INTERRUPTED, JagptError, UsageError
 
 if TYPE_CHECKING:
     from jagpt.pipeline import Ledger
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory
+    from jagpt.training.distributed import Group
 
 LONG_RUN_HOURS = 24.0
 
@@ -29,52 +32,111 @@ STAGE_HELP = {
 }
 
 
+nproc_option = click.option(
+    "--nproc", type=click.IntRange(min=1), metavar="N",
+    help="Train with N processes on this machine; for several machines, see torchrun.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command line asks for."""
+
+    recipe: str
+    overrides: tuple[str, ...]
+    run_dir: Path | None
+    force: bool
+    yes: bool
+    as_json: bool
+    only: str | None = None
+    until: str | None = None
+
+    def arguments(self) -> list[str]:
+        """The command line that asks for the same."""
+        flags = {"--force": self.force, "--yes": self.yes, "--json": self.as_json}
+        values = [("--set", override) for override in self.overrides]
+        if self.run_dir is not None:
+            values.append(("--run-dir", str(self.run_dir)))
+        if self.until is not None:
+            values.append(("--until", self.until))
+        options = [name for name, given in flags.items() if given]
+        options += [part for pair in values for part in pair]
+        return [self.only or "run", *options, "--", self.recipe]
+
+
 @app.command()
 @recipe_options
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
-def run(
-    recipe: str,
-    overrides: tuple[str, ...],
-    run_dir: Path | None,
-    force: bool,
-    yes: bool,
-    as_json: bool,
-    until: str | None,
-) -> None:
+@nproc_option
+def run(until: str | None, nproc: int | None, **options: Any) -> None:
     """Make everything that is not done yet, from the dump to the release folder."""
-    run_verb(recipe, overrides, run_dir, force, yes, as_json, until=until)
+    _on_all_ranks(Call(**options, until=until), nproc)
 
 
-def run_verb(
-    recipe: str,
-    overrides: Sequence[str],
-    run_dir: Path | None,
-    force: bool,
-    yes: bool,
-    as_json: bool,
-    *,
-    only: str | None = None,
-    until: str | None = None,
-) -> None:
+def _on_all_ranks(call: Call, nproc: int | None) -> None:
+    """Do what is asked as the process that this is: alone, the first of several, or another."""
+    from jagpt.training import ranks
+
+    mine = ranks.read(os.environ)
+    if mine.size > 1 and nproc is not None:
+        raise UsageError(
+            f"--nproc {nproc}: this is one of {mine.size} processes already (torchrun)"
+        )
+    if (nproc or 1) > 1:
+        raise click.exceptions.Exit(ranks.launch(call.arguments(), nproc or 1))
+    if mine.size == 1:
+        run_verb(call)
+        return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what is lost is told once, and shortly
+    from jagpt.training import distributed
+
+    with distributed.connected(mine) as group:
+        if group.main:
+            run_verb(call)
+        else:
+            _follow(call, group)
+
+
+def _follow(call: Call, group: Group) -> None:
+    """Take part in training when rank 0 is there; leave without a word that it says too."""
+    from jagpt.progress import QUIET
+    from jagpt.training import distributed
+
+    try:
+        if group.await_order() == distributed.TRAIN:
+            from jagpt.training import stage
+
+            loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
+            stage.run(loaded, place, QUIET)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except JagptError as error:
+        if str(error).startswith(group.ranks.name):
+            raise
+        raise click.exceptions.Exit(error.exit_code) from None
+
+
+def run_verb(call: Call) -> None:
     """Make what is not done, up to `until` or the stage `only` alone; print the outcome."""
     from jagpt import console, files, pipeline
 
+    only, until, force = call.only, call.until, call.force
     if until is not None and until not in pipeline.STAGE_NAMES:
         raise UsageError(f"--until {until}: the stages are {', '.join(pipeline.STAGE_NAMES)}")
-    loaded, place = open_recipe(recipe, overrides, run_dir)
-    progress = make_progress(as_json)
+    loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
+    progress = make_progress(call.as_json)
     with files.locked(place.root):
         if not only or only == "corpus":
             pipeline.fetch_dumps(loaded, place, progress, force=force)
         forced = pipeline.chosen(only, until) if force else ()
         ledger = pipeline.Ledger.read(place)
-        _announce(loaded, place, progress, yes, only or until, forced, ledger)
+        _announce(loaded, place, progress, call.yes, only or until, forced, ledger)
         ran = pipeline.run_stages(
             loaded, place, progress, only=only, until=until, force=force, ledger=ledger
         )
         if ran or not place.report.exists():
             _write_report(place)
-    if as_json:
+    if call.as_json:
         print_json(console.results(loaded, place, ran))
     else:
         console.show_results(loaded, place, ran)
@@ -113,18 +175,14 @@ def _write_report(run: RunDirectory) -> None:
 def _stage_command(name: str) -> click.Command:
     """The verb of one stage."""
 
-    @recipe_options
-    def command(
-        recipe: str,
-        overrides: tuple[str, ...],
-        run_dir: Path | None,
-        force: bool,
-        yes: bool,
-        as_json: bool,
-    ) -> None:
-        run_verb(recipe, overrides, run_dir, force, yes, as_json, only=name)
+    def command(nproc: int | None = None, **options: Any) -> None:
+        _on_all_ranks(Call(**options, only=name), nproc)
 
-    return click.command(name, help=f"{STAGE_HELP[name]} One stage of a run.")(command)
+    def alone(**options: Any) -> None:
+        run_verb(Call(**options, only=name))
+
+    verb = nproc_option(command) if name == "train" else alone
+    return click.command(name, help=f"{STAGE_HELP[name]} One stage of a run.")(recipe_options(verb))
 
 
 for _name in STAGE_HELP:

@@ -401,6 +401,22 @@ class Train(Section):
     )
     checkpoint_every: Positive = Field(1000, description="Steps between checkpoints.")
     keep_checkpoints: Positive = Field(2, description="Last checkpoints kept, beside the best.")
+    patience: Positive | None = Field(
+        None, description="End after so many validations in a row without a better loss."
+    )
+    on_bad_step: Literal["stop", "skip", "rewind"] = Field(
+        "stop",
+        description="What follows a loss or gradient that is no number, or a spike. `stop`: the "
+        "run fails. `skip`: the step's update is left out. `rewind`: back to the last checkpoint, "
+        "and on with the data after the bad step's.",
+    )
+    spike_factor: Annotated[float, Field(gt=1.0)] | None = Field(
+        None,
+        description="A loss above so many times the mean of the last `spike_window` good steps is "
+        "a bad step; only what is no number if not given.",
+    )
+    spike_window: Positive = Field(100, description="Good steps that a spike is compared with.")
+    max_bad_steps: Positive = Field(10, description="The run fails after more bad steps than this.")
 
 
 class Evaluate(Section):
@@ -474,6 +490,22 @@ class Execution(Section):
     )
     log_every: Positive = Field(10, description="Steps between logged metrics.")
     tensorboard: bool = Field(True, description="Write TensorBoard files too.")
+    trackers: tuple[Literal["wandb", "trackio"], ...] = Field(
+        (), strict=False, description="Send metrics there too; each is an extra of its name."
+    )
+    tracker_project: str = Field("jagpt", min_length=1, description="Project in the trackers.")
+    sample_prompts: tuple[str, ...] | None = Field(
+        None,
+        strict=False,
+        description="Texts continued at each validation into `logs/samples.jsonl`; those of "
+        "`[release]` if not given, none if empty.",
+    )
+    sample_tokens: Positive = Field(64, description="New tokens of such a continuation.")
+    distributed: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes hold the model: each all of it, or each a shard "
+        "(FSDP2).",
+    )
     mirror: str | None = Field(
         None,
         pattern=r"^https?://[^\s]+$",

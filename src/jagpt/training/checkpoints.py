@@ -6,7 +6,9 @@
                   state.json             where the run stands, and SHA-256 of the other files
     index.json                           best, last, and every checkpoint that is kept
 
-No byte in it depends on the clock, the host or on interruptions. This module needs no torch.
+Above 5 GB, weights and state are several files with an index. No byte depends on the clock, on
+interruptions or on how the ranks share the work; `state.json` alone names what arithmetic may
+depend on (number of ranks, kind of machine, threads, versions). This module needs no torch.
 """
 
 from __future__ import annotations
@@ -38,15 +40,40 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class BadStep:
+    """A step whose loss or gradient was bad, and what became of it.
+
+    `sequence` is the first of its `sequences`; `resumed` the step of the checkpoint that the run
+    went back to, None where the step's update was left out. A figure that is no number is None.
+    """
+
+    step: int
+    sequence: int
+    sequences: int
+    reason: str
+    loss: float | None
+    gradient_norm: float | None
+    resumed: int | None = None
+
+
+@dataclass(frozen=True)
 class State:
-    """Where a run stands after `step` optimizer steps; `scaler` is fp16's gradient scaler."""
+    """Where a run stands after `step` optimizer steps.
+
+    `sequences` is the number of the next step's first sequence. `losses` are those of the last good
+    steps, where spikes are looked for. `scaler` is fp16's gradient scaler, `machine` what the
+    arithmetic of the saving process depended on.
+    """
 
     step: int = 0
     sequences: int = 0
     tokens: int = 0
     validation: tuple[Validation, ...] = ()
     best: Validation | None = None
+    bad_steps: tuple[BadStep, ...] = ()
+    losses: tuple[float, ...] = ()
     scaler: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def validated(self) -> bool:
         """Whether the valid split was measured after this very step."""
@@ -58,6 +85,13 @@ class State:
         better = self.best is None or loss < self.best.loss
         best = new if better else self.best
         return replace(self, validation=(*self.validation, new), best=best)
+
+    def exhausted(self, patience: int | None) -> bool:
+        """Whether the last `patience` validations brought nothing better."""
+        if patience is None or not self.validation:
+            return False
+        losses = [entry.loss for entry in self.validation]
+        return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 @dataclass(frozen=True)
@@ -111,7 +145,8 @@ def save(directory: Path, state: State, write_tensors: Callable[[Path], None]) -
     with files.staged_directory(directory / step_name(state.step)) as folder:
         write_tensors(folder)
         sums = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
-        files.write_json(folder / STATE, _state_json(state, sums))
+        value = {"version": FORMAT_VERSION, **as_json(state), "files": sums}
+        files.write_json(folder / STATE, value)
 
 
 def settle(directory: Path, state: State, plan: Plan, lost: Set[int] = frozenset()) -> None:
@@ -120,6 +155,8 @@ def settle(directory: Path, state: State, plan: Plan, lost: Set[int] = frozenset
     A checkpoint that was only made because the run was interrupted stays until a due one stands.
     """
     due = plan.kept(state.step)
+    if state.exhausted(plan.train.patience):  # the run ends here
+        due.add(state.step)
     keep = (due | ({state.best.step} if state.best else set())) - lost
     on_time = state.step in keep
     there = [step for step in standing(directory) if step in keep or step == state.step]
@@ -129,11 +166,28 @@ def settle(directory: Path, state: State, plan: Plan, lost: Set[int] = frozenset
             files.remove(directory / step_name(step))
 
 
-def _state_json(state: State, sums: dict[str, str]) -> dict[str, Any]:
-    value = {"version": FORMAT_VERSION, **asdict(state)}
-    if not state.scaler:
-        del value["scaler"]
-    return {**value, "files": sums}
+def as_json(state: State) -> dict[str, Any]:
+    """A state as plain JSON values; `from_json` reads it."""
+    value = asdict(state)
+    for name in ("bad_steps", "losses", "scaler", "machine"):
+        if not value[name]:
+            del value[name]
+    return value
+
+
+def from_json(value: Mapping[str, Any]) -> State:
+    """The state that `as_json` wrote; KeyError, TypeError or ValueError where it is none."""
+    return State(
+        step=int(value["step"]),
+        sequences=int(value["sequences"]),
+        tokens=int(value["tokens"]),
+        validation=tuple(_validation(entry) for entry in value["validation"]),
+        best=None if value["best"] is None else _validation(value["best"]),
+        bad_steps=tuple(BadStep(**entry) for entry in value.get("bad_steps", ())),
+        losses=tuple(float(loss) for loss in value.get("losses", ())),
+        scaler=dict(value.get("scaler", {})),
+        machine=dict(value.get("machine", {})),
+    )
 
 
 def _index_json(state: State, steps: list[int]) -> dict[str, Any]:
@@ -182,18 +236,13 @@ def read(folder: Path) -> State:
         version = value.get("version")
         raise DataError(f"{path}: version {version!r}, and this jagpt reads {FORMAT_VERSION}")
     try:
-        state = State(
-            step=int(value["step"]),
-            sequences=int(value["sequences"]),
-            tokens=int(value["tokens"]),
-            validation=tuple(_validation(entry) for entry in value["validation"]),
-            best=None if value["best"] is None else _validation(value["best"]),
-            scaler=dict(value.get("scaler", {})),
-        )
+        state = from_json(value)
         sums = {str(name): str(digest) for name, digest in value["files"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: this state of a checkpoint is damaged ({error!r})") from None
-    if step_name(state.step) != folder.name or not {MODEL, OPTIMIZER} <= set(sums):
+    if step_name(state.step) != folder.name or not all(
+        {name, f"{name}.index.json"} & set(sums) for name in (MODEL, OPTIMIZER)
+    ):
         raise DataError(f"{path}: this state of a checkpoint does not belong to its folder")
     for name, digest in sums.items():
         _check_sum(folder / name, digest)

@@ -3,8 +3,8 @@
 Shapes: S sequences an optimizer step, B sequences a micro-batch, T tokens a sequence.
 
 Randomness is drawn anew for each micro-batch from (seed, step, micro-batch), and data is a function
-of the sequence's number, so that a run goes on from (weights, optimizer state, step) alone, and a
-step's micro-batches may be computed anywhere.
+of the sequence's number, so that a run goes on from (weights, optimizer state, step) alone. Ranks
+share a step's micro-batches, which are the same however many ranks there are.
 """
 
 from __future__ import annotations
@@ -12,31 +12,39 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from jagpt.errors import JagptError
+from jagpt.model import flops_per_token
 from jagpt.progress import Bar, Progress
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import checkpoints, weights
+from jagpt.training import bad_steps, checkpoints, weights
 from jagpt.training.averaging import Average
+from jagpt.training.bad_steps import Rewound
+from jagpt.training.batches import Batches
 from jagpt.training.checkpoints import Found, State
-from jagpt.training.loss import model_nats
-from jagpt.training.machine import autocast
+from jagpt.training.distributed import whole
 from jagpt.training.metrics import Metrics
-from jagpt.training.optimizers import gradient_norm, make_optimizer, set_learning_rate
+from jagpt.training.optimizers import (
+    gradient_norm,
+    learning_rates,
+    make_optimizer,
+    set_learning_rate,
+)
+from jagpt.training.pace import Pace, memory
+from jagpt.training.parallel import Learner
+from jagpt.training.peaks import peak
 from jagpt.training.plan import Plan
+from jagpt.training.samples import Sampler
 from jagpt.training.stopping import StopRequest
 from jagpt.training.validation import measure
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,15 @@ class Data:
     valid: TokenSplit
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step's loss (nats a token) and gradient norm, on the device; `reason` if it was bad."""
+
+    loss: Tensor
+    norm: Tensor
+    reason: str | None = None
+
+
 class _Interrupted(Exception):  # noqa: N818
     """A signal came in the middle of a step or a validation, which is dropped and done again."""
 
@@ -54,13 +71,14 @@ class _Interrupted(Exception):  # noqa: N818
 class Training:
     """A run between its first and its last step.
 
-    `state` says where it stands; model and optimizer always belong to it.
+    `state` says where it stands; model and optimizer always belong to it. Of several ranks each has
+    one, in the same state; only rank 0 writes.
     """
 
     def __init__(
         self,
         plan: Plan,
-        model: PreTrainedModel,
+        model: PreTrainedModel | Learner,
         data: Data,
         *,
         directory: Path,
@@ -69,34 +87,43 @@ class Training:
         progress: Progress,
         found: Found,
         log_every: int = 10,
+        sampler: Sampler | None = None,
+        machine: Mapping[str, Any] | None = None,
     ) -> None:
-        self.plan, self.model, self.data = plan, model, data
+        self.learner = model if isinstance(model, Learner) else Learner(model)
+        self.plan, self.model, self.data = plan, self.learner.network, data
+        self.group, self.device = self.learner.group, self.learner.device
         self.directory, self.metrics = directory, metrics
         self.stop, self.progress = stop, progress
         self.log_every = log_every
-        self.device = model.device
-        self.optimizer = make_optimizer(plan.train, model)
+        self._sampler, self._machine = sampler, dict(machine or {})
+        self.optimizer = make_optimizer(plan.train, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.train.precision == "fp16")
-        self.average = Average(plan, model)
+        self.average = Average(plan, self.model)
         self.state = State()
         self._saved: State | None = None
         self._lost = set(found.damaged)
         if found.state is not None:
             self.state, self._saved = found.state, found.saved
             folder = directory / checkpoints.step_name(self.state.step)
-            weights.read(folder, model, self.optimizer)
+            weights.read(folder, self.model, self.optimizer, self.group)
             if self.average.begun(self.state.step):
-                self.average.restore(weights.read_average(folder, model))
+                self.average.restore(weights.read_average(folder, self.model, self.group))
             if self.state.scaler:
                 self.scaler.load_state_dict(self.state.scaler)
+        self._batches = Batches(data.order, self.device)
+        self._watched = bad_steps.watched(plan.train)
         self._first_bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._timer = _Timer()
+        self._pace, self._note = Pace(), ""
+        self._flops = flops_per_token(self.model, plan.block_size)
+        self._peak = peak(self.device, plan.train.precision) * self.group.size
 
     def run(self) -> State:
         """Train to the plan's last step; the state that then stands.
 
         Leaves with `StoppedError` (SIGTERM, the time limit) or `KeyboardInterrupt` once a
-        checkpoint stands from which the same command goes on.
+        checkpoint stands from which the same command goes on, and with `Rewound` where it is to go
+        on from an earlier one.
         """
         first, total = self.state.step, self.plan.total_steps
         what = f"train from step {first:,}" if first else "train"
@@ -104,14 +131,32 @@ class Training:
         with self.progress.bar(what, total - first, "steps") as bar:
             try:
                 self._measure_and_keep()
-                while self.state.step < total:
+                while not self._ended():
                     self._leave_if_asked(first)
                     self._advance(bar, first)
                     self._measure_and_keep()
             except _Interrupted:
                 self._leave()
-        checkpoints.settle(self.directory, self.state, self.plan, self._lost)
+            finally:
+                self._batches.close()
+        if self.group.main:
+            checkpoints.settle(self.directory, self.state, self.plan, self._lost)
         return self.state
+
+    def _ended(self) -> bool:
+        """Whether the last step is taken, or there is no patience left; what stands is kept."""
+        if self.state.step >= self.plan.total_steps:
+            return True
+        if not self.state.exhausted(self.plan.train.patience):
+            return False
+        if self.state != self._saved:
+            self._save()
+        best = self.state.best.step if self.state.best else 0
+        self.progress.say(
+            f"training ends early after step {self.state.step:,}: no validation was better than "
+            f"that of step {best:,} (train.patience = {self.plan.train.patience})"
+        )
+        return True
 
     # --- one step ---------------------------------------------------------------------------------
 
@@ -119,92 +164,145 @@ class Training:
         """Take one optimizer step and log it."""
         step = self.state.step + 1
         logged = step % self.log_every == 0 or step in (1, self.plan.total_steps)
-        awaited = logged or self.plan.validates(step) or self.plan.saves(step)
         started = time.perf_counter()
-        loss, norm = self._step(step)
+        taken = self._step(step)
         self.state = replace(
             self.state,
             step=step,
-            sequences=step * self.plan.sequences_per_step,
+            sequences=self.state.sequences + self.plan.sequences_per_step,
             tokens=step * self.plan.tokens_per_step,
         )
+        if logged:
+            self._log(taken, started)
+            bar.update(step - first, self._note)
+            return
+        awaited = self.plan.validates(step) or self.plan.saves(step)
         if awaited or self.device.type == "cpu":  # elsewhere reading a number waits for the device
             self._check_finite()
-        if logged:
-            self._log(float(loss), float(norm), started, bar, first)
-        else:
-            self._timer.add(time.perf_counter() - started)
-            bar.update(step - first)
+        self._pace.add(time.perf_counter() - started)
+        bar.update(step - first)
 
-    def _step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Mean nats a token and gradient norm of optimizer step `step`, which is taken."""
-        plan, train = self.plan, self.plan.train
-        sequences = self._sequences(step)  # (S, T + 1)
-        scale = self.scaler.scale(torch.full((), 1 / plan.tokens_per_step, device=self.device))
-        loss = torch.zeros((), device=self.device)
-        # One autocast block a step: it keeps the weights' bf16 copies over all micro-batches.
-        with autocast(self.device, train.precision):
-            for number, batch in enumerate(torch.split(sequences, train.batch_size)):
-                if self.stop.signalled():
-                    raise _Interrupted
-                torch.manual_seed(derived_seed(train.seed, step, number))
-                share = model_nats(self.model, batch, scale)
-                with torch.autocast(self.device.type, enabled=False):
-                    share.backward()
-                loss += share.detach()
-        set_learning_rate(self.optimizer, plan.learning_rate(step))
-        self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.model, train.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _step(self, step: int) -> Step:
+        """Take optimizer step `step`, unless it is bad and the recipe leaves such steps out."""
+        taken = self._gradient(step)
+        if self._watched:
+            taken = self._judged(step, taken)
+        if taken.reason is None:
+            set_learning_rate(self.optimizer, self.plan.learning_rate(step))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
-        loss = loss / (scale * plan.tokens_per_step)
-        self._note_if_bad(step, loss, norm)
-        return loss, norm
+        self._note_if_bad(step, taken)
+        return taken
 
-    def _sequences(self, step: int) -> Tensor:
+    def _gradient(self, step: int) -> Step:
+        """Mean nats a token and gradient norm of step `step`, whose gradient the weights hold."""
+        plan, train, learner = self.plan, self.plan.train, self.learner
+        mine = train.grad_accum_steps // self.group.size  # micro-batches of each rank
+        first = self.group.rank * mine
+        sequences = self._sequences(first, mine)  # (S / ranks, T + 1)
+        # Gradients come out as means over the ranks, and their sum is wanted.
+        share = torch.full((), self.group.size / plan.tokens_per_step, device=self.device)
+        scale = self.scaler.scale(share)
+        loss = torch.zeros((), device=self.device)
+        # One autocast block a step: it keeps the weights' bf16 copies over all micro-batches.
+        with learner.autocast(train.precision):
+            for number, batch in enumerate(torch.split(sequences, train.batch_size)):
+                self._break_off_if_asked()
+                torch.manual_seed(derived_seed(train.seed, step, first + number))
+                with learner.micro_batch(last=number == mine - 1):
+                    nats = learner.nats(batch, scale)
+                    with torch.autocast(self.device.type, enabled=False):
+                        nats.backward()
+                loss += nats.detach()
+        self.scaler.unscale_(self.optimizer)
+        norm = whole(gradient_norm(self.model, train.clip_norm))
+        return Step(self.group.sum(loss) / (scale * plan.tokens_per_step), norm)
+
+    def _sequences(self, first: int, micro_batches: int) -> Tensor:
+        """The sequences of so many micro-batches from the step's number `first`."""
+        size, count = self.plan.train.batch_size, self.plan.sequences_per_step
+        start = self.state.sequences + first * size
+        return self._batches.get(start, micro_batches * size, following=start + count)
+
+    def _break_off_if_asked(self) -> None:
+        """Drop the step when a signal came; on several GPUs, ranks only agree between steps."""
+        if self.group.size > 1:
+            if self.device.type != "cpu":
+                return
+            self.stop.agree(self.group.highest)
+        if self.stop.signalled():
+            raise _Interrupted
+
+    # --- bad steps --------------------------------------------------------------------------------
+
+    def _judged(self, step: int, taken: Step) -> Step:
+        """The step with the reason against it if it is bad and to be left out.
+
+        `JagptError` if it ends the run, `Rewound` if the run goes back.
+        """
+        loss, norm = torch.stack([taken.loss, taken.norm.to(taken.loss)]).tolist()
         count = self.plan.sequences_per_step
-        sequences = torch.from_numpy(self.data.order.sequences((step - 1) * count, count))
-        return sequences.to(self.device, non_blocking=True)
+        try:
+            self.state, bad = bad_steps.judged(
+                self.plan.train, self.state, self._saved, step, count, loss, norm
+            )
+        except bad_steps.Unbearable as error:
+            raise self._failure(step, str(error)) from None
+        if bad is None:
+            return taken
+        self.metrics.bad_steps(self.state.bad_steps)
+        self.progress.say(bad_steps.sentence(bad))
+        if bad.resumed is not None and self._saved is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise Rewound(bad_steps.rewound(self._saved, self.state, bad), self._saved)
+        return replace(taken, reason=bad.reason)
 
-    def _note_if_bad(self, step: int, loss: Tensor, norm: Tensor) -> None:
+    def _note_if_bad(self, step: int, taken: Step) -> None:
         """Remember the first step with a loss or gradient that is no number; the device goes on.
 
         fp16's scaler skips steps with an infinite gradient: there the loss alone counts.
         """
-        watched = loss if self.scaler.is_enabled() else loss + norm
-        bad = ~torch.isfinite(watched) & (self._first_bad_step == 0)
+        if self._watched:
+            return
+        figures = taken.loss if self.scaler.is_enabled() else taken.loss + taken.norm
+        bad = ~torch.isfinite(figures) & (self._first_bad_step == 0)
         self._first_bad_step = torch.where(bad, step, self._first_bad_step)
 
     def _check_finite(self) -> None:
-        step = int(self._first_bad_step)
-        if not step:
-            return
-        last = self._saved.step if self._saved else 0
-        kept = (
-            f"the checkpoint of step {last} is sound" if last else "no checkpoint was made before"
-        )
-        raise JagptError(
-            f"training failed at step {step}: its loss or gradient is not finite; {kept} "
-            f"({self.directory}). Lower train.learning_rate, raise train.warmup_steps, or set "
-            "train.clip_norm=1.0"
-        )
+        if not self._watched and (step := int(self._first_bad_step)):
+            raise self._failure(step, "its loss or gradient is not finite")
 
-    def _log(self, loss: float, norm: float, started: float, bar: Bar, first: int) -> None:
-        self._timer.add(time.perf_counter() - started)
-        steps, seconds = self._timer.lap()
+    def _failure(self, step: int, reason: str) -> JagptError:
+        return bad_steps.failure(step, reason, self._saved, self.directory)
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def _log(self, taken: Step, started: float) -> None:
+        parts = (taken.loss, taken.norm, self._first_bad_step)
+        # the one time that a logged step waits for the device
+        loss, norm, bad = torch.stack([part.double() for part in parts]).tolist()
+        if bad:
+            raise self._failure(int(bad), "its loss or gradient is not finite")
+        self._pace.add(time.perf_counter() - started)
+        steps, seconds = self._pace.lap()
         rate = steps * self.plan.tokens_per_step / seconds
+        rates = learning_rates(self.optimizer)
         self.metrics.train(
             self.state.step,
             self.state.tokens,
             loss=loss,
             learning_rate=self.plan.learning_rate(self.state.step),
+            **({"learning_rates": rates} if len(set(rates.values())) > 1 else {}),
             gradient_norm=norm,
-            tokens_per_second=rate,
+            tokens_per_second=round(rate, 1),
+            mfu=round(rate * self._flops / self._peak, 4),
+            memory=memory(self.device),
             seconds=seconds,
+            seconds_left=round(self._pace.left(self.plan.total_steps - self.state.step), 1),
         )
-        bar.update(self.state.step - first, f"loss {loss:.3f}, {rate:,.0f} tokens/s")
+        self._note = f"loss {loss:.3f}, {rate:,.0f} tokens/s"
 
     # --- validations and checkpoints --------------------------------------------------------------
 
@@ -223,19 +321,22 @@ class Training:
         windows = validation_windows(self.data.valid, self.plan.block_size, train.validate_tokens)
         with self.average.in_place():
             found = measure(
-                self.model,
+                self.learner,
                 windows,
                 batch_size=train.batch_size,
                 precision=train.precision,
-                stopped=self.stop.signalled,
+                stopped=self._asked_to_stop,
             )
-        if found is None:
-            raise _Interrupted
-        if not math.isfinite(found.loss):
-            raise JagptError(
-                f"training failed at step {self.state.step}: the validation loss is {found.loss}; "
-                "lower train.learning_rate or set train.clip_norm=1.0"
-            )
+            if found is None:
+                raise _Interrupted
+            if not math.isfinite(found.loss):
+                raise JagptError(
+                    f"training failed at step {self.state.step}: the validation loss is "
+                    f"{found.loss}; lower train.learning_rate or set train.clip_norm=1.0"
+                )
+            if self._sampler is not None:
+                for prompt, text in self._sampler.samples(self.learner, train.precision):
+                    self.metrics.sample(self.state.step, prompt, text)
         self.state = self.state.with_validation(found.loss)
         self.metrics.valid(
             self.state.step, self.state.tokens, loss=found.loss, perplexity=found.perplexity
@@ -244,22 +345,33 @@ class Training:
     def _save(self) -> None:
         self._check_finite()
         started = time.monotonic()
-        self.state = replace(self.state, scaler=self.scaler.state_dict())
-        checkpoints.save(
-            self.directory,
-            self.state,
-            lambda folder: weights.write(folder, self.model, self.optimizer, self.average.tensors),
+        self.state = replace(
+            self.state, scaler=self.scaler.state_dict(), machine=dict(self._machine)
         )
-        self._saved = self.state
-        self._lost.discard(self.state.step)
-        checkpoints.settle(self.directory, self.state, self.plan, self._lost)
-        self._timer.saving = time.monotonic() - started
+        with self.group.together():
+            if self.group.main:
+                checkpoints.save(self.directory, self.state, self._write_tensors)
+            else:
+                self._write_tensors(None)
+            self._saved = self.state
+            self._lost.discard(self.state.step)
+            if self.group.main:
+                checkpoints.settle(self.directory, self.state, self.plan, self._lost)
+        self._pace.saving = time.monotonic() - started
+
+    def _write_tensors(self, folder: Path | None) -> None:
+        weights.write(folder, self.model, self.optimizer, self.average.tensors)
 
     # --- leaving ----------------------------------------------------------------------------------
 
+    def _asked_to_stop(self) -> bool:
+        """Whether any rank was told to stop."""
+        self.stop.agree(self.group.highest)
+        return self.stop.signalled()
+
     def _leave_if_asked(self, first: int) -> None:
-        late = self.state.step > first and self.stop.out_of_time(self._timer.reserve())
-        if late or self.stop.signalled():
+        late = self.state.step > first and self.stop.out_of_time(self._pace.reserve())
+        if self._asked_to_stop() or (self.stop.limited and self.group.highest(int(late))):
             self._leave()
 
     def _leave(self) -> NoReturn:
@@ -268,30 +380,6 @@ class Training:
             self._save()
         of = f"{self.state.step:,} of {self.plan.total_steps:,}"
         self.stop.leave(f"training stopped after step {of}", self.progress)
-
-
-class _Timer:
-    """Seconds of steps since the last row, and how long a stop in time must reserve."""
-
-    def __init__(self) -> None:
-        self.saving = 0.0
-        self._slowest = 0.0
-        self._steps, self._seconds = 0, 0.0
-
-    def add(self, seconds: float) -> None:
-        self._slowest = max(self._slowest, seconds)
-        self._steps += 1
-        self._seconds += seconds
-
-    def lap(self) -> tuple[int, float]:
-        """Steps and seconds since the last lap."""
-        lap = self._steps, max(self._seconds, 1e-9)
-        self._steps, self._seconds = 0, 0.0
-        return lap
-
-    def reserve(self) -> float:
-        """Seconds that one more step and a checkpoint may take."""
-        return 1.5 * self._slowest + 2 * self.saving
 
 
 def derived_seed(*parts: int) -> int:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from jagpt import files
 from jagpt.errors import UsageError
-from jagpt.progress import Progress
 from jagpt.recipe import Recipe
+from jagpt.training.ranks import Ranks
 
-ENVIRONMENT = "environment.json"
+if TYPE_CHECKING:
+    from jagpt.training.distributed import Group
+
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(wanted: str, precision: str) -> torch.device:
-    """The device to train on; `UsageError` names the key that this machine cannot fulfil."""
+def choose_device(wanted: str, precision: str, ranks: Ranks | None = None) -> torch.device:
+    """The device to train on; `UsageError` names the key that this machine cannot fulfil.
+
+    Of several processes on a machine, each takes the GPU of its own number.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "execution.device: found \"cuda\", but PyTorch sees no CUDA device here; "
@@ -38,7 +41,21 @@ def choose_device(wanted: str, precision: str) -> torch.device:
             "train.precision: found \"bf16\", which this GPU lacks; use \"fp16\" or \"fp32\" "
             "(--set train.precision=fp16)"
         )  # fmt: skip
+    if device.type == "cuda" and ranks is not None and ranks.size > 1:
+        return _own_gpu(ranks)
     return device
+
+
+def _own_gpu(ranks: Ranks) -> torch.device:
+    count = torch.cuda.device_count()
+    if ranks.local >= count:
+        raise UsageError(
+            f"{ranks.name}{ranks.local + 1} or more processes on this machine, but it has {count} "
+            f"GPU(s), and each process needs its own: start {count}, or use the CPU "
+            "(--set execution.device=cpu)"
+        )
+    torch.cuda.set_device(ranks.local)
+    return torch.device("cuda", ranks.local)
 
 
 @contextmanager
@@ -65,18 +82,27 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(products)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrix products in `precision` inside the block; nothing changes for fp32."""
-    return torch.autocast(device.type, dtype=_DTYPES.get(precision), enabled=precision in _DTYPES)
+def autocast(device: torch.device, precision: str, *, keep_copies: bool = True) -> torch.autocast:
+    """Matrix products in `precision` inside the block; nothing changes for fp32.
+
+    With `keep_copies`, the weights' copies in that type live until the block ends.
+    """
+    return torch.autocast(
+        device.type,
+        dtype=_DTYPES.get(precision),
+        enabled=precision in _DTYPES,
+        cache_enabled=keep_copies,
+    )
 
 
-def facts(device: torch.device) -> dict[str, Any]:
-    """What a bitwise resume needs to be equal: versions, threads, machine type."""
+def facts(device: torch.device, group: Group) -> dict[str, Any]:
+    """What a bitwise resume needs to be equal: world size, machine type, threads, versions."""
     import numpy
     import transformers
 
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
+        "world_size": group.size,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -88,16 +114,8 @@ def facts(device: torch.device) -> dict[str, Any]:
     }
 
 
-def record(logs: Path, device: torch.device, progress: Progress, resumed: bool) -> None:
-    """Write the host's facts to the logs; a resumed run warns where they are no longer the same."""
-    path, now = logs / ENVIRONMENT, facts(device)
-    if resumed and path.exists():
-        before = files.read_json(path, "record of the host")
-        odd = [key for key, value in now.items() if before.get(key) != value]
-        changes = [f"{key} {before.get(key)} → {now[key]}" for key in odd]
-        if changes:
-            progress.say(
-                f"warning: this machine differs from the one before ({'; '.join(changes)}): "
-                "training goes on, but its bits may differ from those of an unbroken run"
-            )
-    files.write_json(path, now)
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of a bitwise resume's conditions is no longer the same, for people."""
+    return [
+        f"{key} {before[key]} → {now[key]}" for key in now if before.get(key, now[key]) != now[key]
+    ]

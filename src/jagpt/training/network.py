@@ -21,14 +21,20 @@ def make(
     special: model.SpecialIds,
     tokenizer: Path,
     device: torch.device,
+    *,
+    moved: bool = True,
 ) -> PreTrainedModel:
-    """The network before its first step, on `device`; raises as `preflight` does."""
+    """The network before its first step, on `device`; raises as `preflight` does.
+
+    One that is to be sharded need not be moved there as a whole.
+    """
     shape = recipe.model
     if shape.from_ is None:
         network = model.build(shape, vocab_size, special, recipe.train.seed)
     else:
         network = pretrained.start(shape, vocab_size, tokenizer)
-    network.to(device)
+    if moved:
+        network.to(device)
     if device.type == "cpu" and not recipe.train.compile:  # compiled code draws its own bits
         make_cheap(network)
     if recipe.execution.activation_checkpointing:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from jagpt import files, model
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
@@ -15,68 +16,161 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import checkpoints, machine, network
-from jagpt.training.checkpoints import Found
+from jagpt.training import checkpoints, distributed, machine, network, trackers
+from jagpt.training.bad_steps import Rewound
+from jagpt.training.checkpoints import Found, State, as_json, from_json
+from jagpt.training.distributed import Group
 from jagpt.training.loop import Data, Training
-from jagpt.training.metrics import draw_curve, open_metrics
+from jagpt.training.metrics import Metrics, draw_curve, open_metrics
+from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan, make_plan
+from jagpt.training.samples import Sampler
 from jagpt.training.stopping import StopRequest
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Train until the recipe's last step, from the newest sound checkpoint if there is one.
 
-    `checkpoints/` must be empty or hold checkpoints of a run that this one may continue
-    (`plan.continues`). `DataError` where the tokens are too few for the recipe, `UsageError` where
-    this machine lacks what it asks for, `StoppedError` or `KeyboardInterrupt` after an
-    interruption, once a checkpoint stands.
+    Each rank of `distributed.current()` calls this; only rank 0 writes. `checkpoints/` must be
+    empty or hold checkpoints of a run that this one may continue (`plan.continues`). `DataError`
+    where the tokens are too few for the recipe, `UsageError` where this machine lacks what it asks
+    for, `StoppedError` or `KeyboardInterrupt` after an interruption, once a checkpoint stands.
     """
-    device = machine.choose_device(recipe.execution.device, recipe.train.precision)
+    group = distributed.current()
+    device = _device(recipe, group)
     with (
         StopRequest(recipe.execution.max_hours) as stop,
         machine.settings(recipe, device),
-        _explained(recipe.train),
+        _explained(recipe.train, group),
+        distributed.explained(group),
     ):
-        data, plan = _prepare(recipe, run.tokens)
+        data, plan = _prepare(recipe, run.tokens, group)
         for split in ("train", "valid"):  # a changed shard is found now, not after a week
             TokenSplit.open(run.tokens, split).check()
-        vocab_size = data.valid.vocab_size
-        special = special_ids(run.tokenizer, vocab_size)
-        trained = network.make(recipe, vocab_size, special, run.tokenizer, device)
-        found = _find(run.own("train"), plan, progress)
-        machine.record(run.logs, device, progress, resumed=found.state is not None)
-        _announce(trained, plan, device, progress)
-        done = found.state.step if found.state else 0
-        with open_metrics(run.logs, done, recipe.execution.tensorboard) as metrics:
-            Training(
-                plan,
-                trained,
-                data,
-                directory=run.own("train"),
-                metrics=metrics,
-                stop=stop,
-                progress=progress,
-                found=found,
-                log_every=recipe.execution.log_every,
-            ).run()
-        draw_curve(run.logs)
+        with group.training(device):
+            _check_agreement(recipe, plan, group)
+            _train(recipe, run, data, plan, group, device, stop, progress)
+        if group.main:
+            draw_curve(run.logs)
         if stop.signalled():  # it came too late to break training off, and no other stage starts
             stop.leave("training is done", progress)
 
 
 def preflight(recipe: Recipe, run: RunDirectory) -> None:
     """Refuse what the machine or the tokens do not allow; raises as `run` does."""
-    device = machine.choose_device(recipe.execution.device, recipe.train.precision)
-    data, _ = _prepare(recipe, run.tokens)
+    group = distributed.current()
+    device = _device(recipe, group)
+    trackers.check(recipe.execution.trackers)
+    data, _ = _prepare(recipe, run.tokens, group)
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
 
 
-def special_ids(tokenizer: Path, vocab_size: int) -> model.SpecialIds:
-    """Begin, end and padding ids of a tokenizer folder; `DataError` where they do not fit."""
+def _device(recipe: Recipe, group: Group) -> torch.device:
+    return machine.choose_device(recipe.execution.device, recipe.train.precision, group.ranks)
+
+
+def _train(
+    recipe: Recipe,
+    run: RunDirectory,
+    data: Data,
+    plan: Plan,
+    group: Group,
+    device: torch.device,
+    stop: StopRequest,
+    progress: Progress,
+) -> None:
+    execution = recipe.execution
+    tokenizer = _tokenizer(run.tokenizer)
+    special = special_ids(run.tokenizer, data.valid.vocab_size, tokenizer)
+    shards = group.size > 1 and execution.distributed == "fsdp"
+    vocab_size = data.valid.vocab_size
+    trained = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=not shards)
+    found = _find(run.own("train"), plan, group, progress)
+    facts = machine.facts(device, group)
+    if found.saved is not None:
+        _warn_of_changes(found.saved.machine, facts, progress)
+    _announce(trained, plan, device, group, execution.distributed, progress)
+    learner = Learner(trained, device, group, execution.distributed)
+    prompts = recipe.release.prompts if execution.sample_prompts is None else None
+    sampler = Sampler(
+        tokenizer,
+        prompts if prompts is not None else execution.sample_prompts or (),
+        execution.sample_tokens,
+        recipe.train.seed,
+    )
+    with ExitStack() as stack:
+        chosen = stack.enter_context(trackers.opened(recipe, run.logs)) if group.main else []
+        while True:
+            state = found.state or State()
+            with _metrics(recipe, run.logs, state, chosen, group) as metrics:
+                training = Training(
+                    plan,
+                    learner,
+                    data,
+                    directory=run.own("train"),
+                    metrics=metrics,
+                    stop=stop,
+                    progress=progress,
+                    found=found,
+                    log_every=execution.log_every,
+                    sampler=sampler,
+                    machine=facts,
+                )
+                try:
+                    training.run()
+                    return
+                except Rewound as back:
+                    found = Found(back.state, back.saved, found.damaged)
+
+
+@contextmanager
+def _metrics(
+    recipe: Recipe, logs: Path, state: State, chosen: Sequence[trackers.Tracker], group: Group
+) -> Iterator[Metrics]:
+    """The run's logs, which rank 0 alone writes."""
+    if not group.main:
+        yield Metrics()
+        return
+    board = recipe.execution.tensorboard
+    with open_metrics(logs, state.step, board, chosen, state.bad_steps) as metrics:
+        yield metrics
+
+
+def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
+    """Refuse ranks that read different recipes or tokens."""
+    mine = files.fingerprint_of(
+        [recipe.model.semantic(), recipe.train.semantic(), plan.total_steps]
+    )
+    if group.share(mine) != mine:
+        raise DataError(
+            f"{group.ranks.name}another recipe or other tokens than those of rank 0 are read here; "
+            "give every machine the same recipe file and run directory (a shared file system)"
+        )
+
+
+def _warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any], progress: Progress) -> None:
+    if found := machine.changes(before, now):
+        progress.say(
+            f"warning: not as it was before ({'; '.join(found)}): training goes on with the same "
+            "samples, but its bits may differ from those of an unbroken run"
+        )
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
     except (OSError, ValueError) as error:
-        raise DataError(f"{tokenizer}: no tokenizer can be loaded here: {error}") from None
+        raise DataError(f"{folder}: no tokenizer can be loaded here: {error}") from None
+    return loaded
+
+
+def special_ids(
+    tokenizer: Path, vocab_size: int, loaded: PreTrainedTokenizerBase | None = None
+) -> model.SpecialIds:
+    """Begin, end and padding ids of a tokenizer folder; `DataError` where they do not fit."""
+    loaded = loaded or _tokenizer(tokenizer)
     ids = model.SpecialIds(loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
     for name, value in vars(ids).items():
         if value is not None and value >= vocab_size:
@@ -87,9 +181,15 @@ def special_ids(tokenizer: Path, vocab_size: int) -> model.SpecialIds:
     return ids
 
 
-def _prepare(recipe: Recipe, tokens: Path) -> tuple[Data, Plan]:
-    """The data and the plan, refused where they do not fit each other."""
+def _prepare(recipe: Recipe, tokens: Path, group: Group) -> tuple[Data, Plan]:
+    """The data and the plan, refused where they do not fit each other or the ranks."""
     train = recipe.train
+    if train.grad_accum_steps % group.size:
+        raise UsageError(
+            f"train.grad_accum_steps: found {train.grad_accum_steps}, which {group.size} processes "
+            "cannot share evenly; take a number of processes that divides it, or raise it and "
+            "lower train.batch_size, which keeps the tokens a step"
+        )
     split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
     plan = make_plan(recipe.model, train, split.n_tokens)
     order = TrainingOrder(
@@ -115,8 +215,21 @@ def _prepare(recipe: Recipe, tokens: Path) -> tuple[Data, Plan]:
     return Data(order, valid), plan
 
 
-def _find(directory: Path, plan: Plan, progress: Progress) -> Found:
-    """Where the run goes on; damaged checkpoints are named, and one before them is used."""
+def _find(directory: Path, plan: Plan, group: Group, progress: Progress) -> Found:
+    """Where the run goes on; damaged checkpoints are named, and one before them is used.
+
+    Rank 0 looks, which may take long, and tells the others.
+    """
+    found = Found()
+    with group.together():
+        if group.main:
+            found = _look(directory, plan, progress)
+    told = [as_json(state) if state else None for state in (found.state, found.saved)]
+    state, saved = (from_json(value) if value else None for value in group.share(told))
+    return Found(state, saved, found.damaged)
+
+
+def _look(directory: Path, plan: Plan, progress: Progress) -> Found:
     files.make_directory(directory)
     for left_over in directory.glob(files.STAGING_PREFIX + "*"):
         files.remove(left_over)
@@ -131,18 +244,24 @@ def _find(directory: Path, plan: Plan, progress: Progress) -> Found:
 
 
 def _announce(
-    trained: PreTrainedModel, plan: Plan, device: torch.device, progress: Progress
+    trained: PreTrainedModel,
+    plan: Plan,
+    device: torch.device,
+    group: Group,
+    strategy: str,
+    progress: Progress,
 ) -> None:
     millions = model.parameter_count(trained) / 1e6
+    ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
         f"{millions:,.1f} M parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
-        f"tokens, {plan.train.precision} on {device.type} "
+        f"tokens, {ranks}{plan.train.precision} on {device.type} "
         f"({torch.get_num_threads()} threads)"
     )
 
 
 @contextmanager
-def _explained(train: Train) -> Iterator[None]:
+def _explained(train: Train, group: Group) -> Iterator[None]:
     """Out of memory and refusals of the disk, in the user's words."""
     try:
         yield
@@ -150,7 +269,7 @@ def _explained(train: Train) -> Iterator[None]:
         raise storage_error(error, "training") from error
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise JagptError(_out_of_memory(train)) from error
+            raise JagptError(group.ranks.name + _out_of_memory(train)) from error
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -44,6 +45,15 @@ class StopRequest:
     def signalled(self) -> bool:
         """Whether a signal asked to stop."""
         return self.signal is not None
+
+    def agree(self, highest: Callable[[int], int]) -> None:
+        """Make a signal to any rank one to all; `highest` gives the highest of their numbers."""
+        self.signal = highest(self.signal or 0) or None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a time limit at all."""
+        return self._limit is not None
 
     def out_of_time(self, seconds_needed: float) -> bool:
         """Whether the next `seconds_needed` would pass the time limit."""

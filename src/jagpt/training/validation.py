@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from jagpt.training.loss import model_nats
-from jagpt.training.machine import autocast
+from jagpt.training.parallel import Learner
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class Nats:
 
 
 def measure(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Learner,
     windows: Iterable[Ints],
     *,
     batch_size: int,
@@ -45,23 +45,31 @@ def measure(
 ) -> Nats | None:
     """Nats of every window's labels, without dropout; windows are (T + 1,), the last maybe shorter.
 
-    Summed over all tokens, in fp64 between batches. None where `stopped` said so on the way.
+    Summed over all tokens, in fp64 between batches. None where `stopped` said so on the way. Ranks
+    take turns at the batches, which are the same however many there are.
     """
-    device = model.device
-    was_training = model.training
-    model.train(False)
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    learner = model if isinstance(model, Learner) else Learner(model)
+    group = learner.group
+    total = torch.zeros((), dtype=torch.float64, device=learner.device)
     tokens = 0
-    try:
-        with torch.inference_mode(), autocast(device, precision):
-            for batch in _batches(windows, batch_size):
-                if stopped():
-                    return None
-                total += model_nats(model, torch.from_numpy(batch).to(device))
-                tokens += batch[:, 1:].size
-    finally:
-        model.train(was_training)
-    return Nats(total.item(), tokens)
+    with learner.evaluating(precision):
+        for batches in _turns(_batches(windows, batch_size), group.size):
+            if stopped():
+                return None
+            # With nothing left to do, a rank still takes part in gathering shards.
+            mine = batches[min(group.rank, len(batches) - 1)]
+            nats = learner.nats(torch.from_numpy(mine).to(learner.device))
+            if group.rank < len(batches):
+                total += nats
+            tokens += sum(batch[:, 1:].size for batch in batches)
+    return Nats(group.sum(total).item(), tokens)
+
+
+def _turns(batches: Iterable[Ints], size: int) -> Iterator[list[Ints]]:
+    """`batches` in rounds of one a rank; the last round may have fewer."""
+    rest = iter(batches)
+    while several := list(itertools.islice(rest, size)):
+        yield several
 
 
 def _batches(windows: Iterable[Ints], batch_size: int) -> Iterator[Ints]:

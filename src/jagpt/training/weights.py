@@ -1,112 +1,144 @@
-"""Tensors of model and optimizer to safetensors and back, under Hugging Face's names."""
+"""Tensors of model and optimizer in a checkpoint and back, under Hugging Face's names.
+
+Every rank calls these functions; rank 0 alone touches files. Shards are gathered and given out one
+tensor at a time, so that a checkpoint is the same however many ranks made it, and no rank needs
+memory for more than one whole tensor.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from jagpt.errors import DataError, StorageError
-from jagpt.model import AVERAGE
-from jagpt.training.checkpoints import MODEL, OPTIMIZER
+from jagpt.errors import DataError
+from jagpt.training import tensors
+from jagpt.training.distributed import Group, laid_out_as, whole
+from jagpt.training.tensors import Named, Stored
+
+MODEL, OPTIMIZER, AVERAGE = "model", "optimizer", "average"
 
 
 def write(
-    folder: Path, model: PreTrainedModel, optimizer: Optimizer, average: Mapping[str, Tensor]
+    folder: Path | None,
+    model: PreTrainedModel,
+    optimizer: Optimizer,
+    average: Mapping[str, Tensor],
 ) -> None:
     """Put weights, configuration, optimizer state and averaged weights, if any, into `folder`.
 
+    Ranks but the first have no folder.
+
     `from_pretrained` loads the folder: tied weights are there once, under the name that it ties to.
     """
-    _save(folder / MODEL, {name: weight.detach() for name, weight in model.named_parameters()})
-    _save(folder / OPTIMIZER, _optimizer_tensors(model, optimizer))
+    named = dict(model.named_parameters())
+    tensors.write(folder, MODEL, [_named(name, weight) for name, weight in named.items()])
+    slots = [
+        _named(f"{name}.{slot}", value)
+        for name, parameter in named.items()
+        for slot, value in sorted(optimizer.state[parameter].items())
+    ]
+    tensors.write(folder, OPTIMIZER, slots)
     if average:
-        _save(folder / AVERAGE, dict(average))
+        tensors.write(folder, AVERAGE, [_named(name, mean) for name, mean in average.items()])
+    if folder is None:
+        return
     config = model.config.to_dict()
     config["architectures"] = [type(model).__name__]
-    config.pop("transformers_version", None)  # a checkpoint's bytes name no library version
+    config.pop("transformers_version", None)  # a checkpoint's weights name no library version
     text = json.dumps(config, indent=2, sort_keys=True, default=str)
     (folder / "config.json").write_text(text + "\n", "utf-8")
 
 
-def read(folder: Path, model: PreTrainedModel, optimizer: Optimizer) -> None:
-    """Fill model and optimizer from `folder`; `DataError` where the tensors are another model's."""
-    weights = _load(folder / MODEL)
+def _named(name: str, tensor: Tensor) -> Named:
+    return Named(name, tuple(tensor.shape), tensor.dtype, partial(whole, tensor.detach()))
+
+
+def read(
+    folder: Path, model: PreTrainedModel, optimizer: Optimizer, group: Group | None = None
+) -> None:
+    """Fill model and optimizer from `folder`; `DataError` where the tensors are another model's.
+
+    Only rank 0 needs to see the folder.
+    """
+    group = group or Group()
     parameters = dict(model.named_parameters())
-    _compare(folder / MODEL, weights, {name: p.shape for name, p in parameters.items()})
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    _read_optimizer(folder / OPTIMIZER, parameters, optimizer)
+    _read_model(folder, parameters, group)
+    _read_optimizer(folder, parameters, optimizer, group)
 
 
-def read_average(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint; `DataError` where they are another model's."""
-    tensors = _load(folder / AVERAGE)
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    _compare(folder / AVERAGE, tensors, shapes)
-    return tensors
+def read_average(
+    folder: Path, model: PreTrainedModel, group: Group | None = None
+) -> dict[str, Tensor]:
+    """A checkpoint's averaged weights, laid out as the model's; `DataError` for another model's."""
+    return dict(_like(folder, AVERAGE, dict(model.named_parameters()), group or Group()))
 
 
-def _optimizer_tensors(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}.{slot}": value
-        for name, parameter in model.named_parameters()
-        for slot, value in optimizer.state[parameter].items()
-    }
+def _read_model(folder: Path, parameters: dict[str, Parameter], group: Group) -> None:
+    for name, tensor in _like(folder, MODEL, parameters, group):
+        with torch.no_grad():
+            parameters[name].copy_(tensor)
 
 
-def _read_optimizer(path: Path, parameters: dict[str, Parameter], optimizer: Optimizer) -> None:
-    slots: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, tensor in _load(path).items():
-        name, _, slot = key.rpartition(".")
-        slots[name][slot] = tensor
-    if set(slots) != set(parameters):
-        odd = sorted(set(slots) ^ set(parameters))
-        raise DataError(f"{path}: this optimizer state belongs to another model ({odd[0]})")
+def _like(
+    folder: Path, kind: str, parameters: dict[str, Parameter], group: Group
+) -> Iterator[tuple[str, Tensor]]:
+    """The stored tensors of all weights, one after another, each where and as its weight lies."""
+    stored = Stored(folder, kind) if group.main else None
+    if stored is not None:
+        _compare(stored, parameters)
     for name, parameter in parameters.items():
-        for slot, tensor in slots[name].items():
-            if tensor.dim() and tensor.shape != parameter.shape:
-                raise DataError(f"{path}: {name}.{slot} has the shape {tuple(tensor.shape)}")
-        # A clone, as a slice of the file is aligned otherwise, which kernels may round otherwise.
-        optimizer.state[parameter] = {
-            slot: tensor.clone().to(parameter.device) for slot, tensor in slots[name].items()
-        }
+        given = stored.get(name).to(parameter.dtype) if stored is not None else None
+        tensor = group.share_tensor(given, parameter.shape, parameter.dtype)
+        yield name, laid_out_as(tensor, parameter)
 
 
-def _compare(path: Path, found: dict[str, Tensor], wanted: dict[str, torch.Size]) -> None:
-    for name, shape in wanted.items():
-        if name not in found:
-            raise DataError(f"{path}: these are another model's weights: {name} is missing")
-        if found[name].shape != shape:
+def _read_optimizer(
+    folder: Path, parameters: dict[str, Parameter], optimizer: Optimizer, group: Group
+) -> None:
+    stored = Stored(folder, OPTIMIZER) if group.main else None
+    slots = group.share(_slots(stored, parameters) if stored is not None else None)
+    for name, parameter in parameters.items():
+        state: dict[str, Any] = {}
+        for slot, kind, shape in slots[name]:
+            given = stored.get(f"{name}.{slot}") if stored is not None else None
+            tensor = group.share_tensor(given, shape, getattr(torch, kind))
+            state[slot] = laid_out_as(tensor, parameter)
+        optimizer.state[parameter] = state
+
+
+def _slots(
+    stored: Stored, parameters: dict[str, Parameter]
+) -> dict[str, list[tuple[str, str, list[int]]]]:
+    """Each weight's slots: name, type and shape."""
+    found: dict[str, list[tuple[str, str, list[int]]]] = defaultdict(list)
+    for key in stored.names():
+        name, _, slot = key.rpartition(".")
+        tensor = stored.get(key)
+        if name in parameters and tensor.dim() and tensor.shape != parameters[name].shape:
+            raise DataError(f"{stored.path}: {key} has the shape {tuple(tensor.shape)}")
+        found[name].append((slot, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)))
+    if set(found) != set(parameters):
+        odd = sorted(set(found) ^ set(parameters))
+        raise DataError(f"{stored.path}: this optimizer state belongs to another model ({odd[0]})")
+    return found
+
+
+def _compare(stored: Stored, parameters: dict[str, Parameter]) -> None:
+    for name, parameter in parameters.items():
+        if name not in stored:
+            raise DataError(f"{stored.path}: these are another model's weights: {name} is missing")
+        if stored.shape(name) != tuple(parameter.shape):
             raise DataError(
-                f"{path}: these are another model's weights: {name} has the shape "
-                f"{tuple(found[name].shape)}, and {tuple(shape)} was wanted"
+                f"{stored.path}: these are another model's weights: {name} has the shape "
+                f"{stored.shape(name)}, and {tuple(parameter.shape)} was wanted"
             )
-
-
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        # One metadata key only: safetensors writes several in random order.
-        save_file({key: t.contiguous() for key, t in tensors.items()}, path, {"format": "pt"})
-    except SafetensorError as error:  # it hides the system's own error
-        raise StorageError(
-            f"{path}: this file could not be written ({error}); free some space, then run the same "
-            "command again: the checkpoint before it is kept"
-        ) from None
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not readable as safetensors ({error})") from None

@@ -1,0 +1,117 @@
+"""Steps that must not be taken: a loss or gradient that is no number, or a spike (no torch)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from jagpt.errors import JagptError
+from jagpt.recipe import Train
+from jagpt.training.checkpoints import BadStep, State
+
+
+class Rewound(Exception):  # noqa: N818
+    """The run goes on from `state`, with the weights of its last checkpoint, which has `saved`."""
+
+    def __init__(self, state: State, saved: State) -> None:
+        super().__init__(state.step)
+        self.state, self.saved = state, saved
+
+
+class Unbearable(Exception):  # noqa: N818
+    """A bad step that the run does not survive; the message is the reason."""
+
+
+def watched(train: Train) -> bool:
+    """Whether each step is judged before it is taken; a GPU then waits once a step."""
+    return train.on_bad_step != "stop" or train.spike_factor is not None
+
+
+def reason_against(train: Train, state: State, loss: float, norm: float) -> str | None:
+    """Why a step with this loss and gradient norm is bad; None for a good one.
+
+    fp16's scaler skips infinite gradients by itself: there the loss alone counts.
+    """
+    if not math.isfinite(loss):
+        return "its loss is not finite"
+    if not math.isfinite(norm) and train.precision != "fp16":
+        return "its gradient is not finite"
+    if train.spike_factor is None or len(state.losses) < train.spike_window:
+        return None
+    usual = fmean(state.losses)
+    if loss > train.spike_factor * usual:
+        return f"its loss {loss:.3f} is above {train.spike_factor:g} × {usual:.3f}"
+    return None
+
+
+def remembered(train: Train, state: State, loss: float) -> State:
+    """The state with a good step's loss among those that spikes are compared with."""
+    if train.spike_factor is None:
+        return state
+    return replace(state, losses=(*state.losses, loss)[-train.spike_window :])
+
+
+def judged(
+    train: Train,
+    state: State,
+    saved: State | None,
+    step: int,
+    sequences: int,
+    loss: float,
+    norm: float,
+) -> tuple[State, BadStep | None]:
+    """The state with what was seen of a step, and the step itself if it was bad.
+
+    `Unbearable` where the recipe says stop, there were too many, or there is nowhere to go back to.
+    """
+    reason = reason_against(train, state, loss, norm)
+    if reason is None:
+        return remembered(train, state, loss), None
+    if train.on_bad_step == "stop":
+        raise Unbearable(reason)
+    if len(state.bad_steps) >= train.max_bad_steps:
+        count = len(state.bad_steps)
+        raise Unbearable(
+            f"{reason}, and {count} before it were bad too (train.max_bad_steps = "
+            f"{train.max_bad_steps})"
+        )
+    back = train.on_bad_step == "rewind"
+    if back and saved is None:
+        raise Unbearable(f"{reason}, and there is no checkpoint to go back to yet")
+    resumed = saved.step if back and saved else None
+    bad = BadStep(step, state.sequences, sequences, reason, finite(loss), finite(norm), resumed)
+    return replace(state, bad_steps=(*state.bad_steps, bad)), bad
+
+
+def rewound(saved: State, state: State, bad: BadStep) -> State:
+    """The state to go on from: the last checkpoint's, with the data after the bad step."""
+    following = bad.sequence + bad.sequences
+    return replace(saved, sequences=following, bad_steps=state.bad_steps)
+
+
+def sentence(bad: BadStep) -> str:
+    """What happened, for people."""
+    last = bad.sequence + bad.sequences - 1
+    outcome = (
+        "its update is left out"
+        if bad.resumed is None
+        else f"going back to the checkpoint of step {bad.resumed:,}"
+    )
+    return f"step {bad.step:,}: {bad.reason} (sequences {bad.sequence:,} to {last:,}): {outcome}"
+
+
+def failure(step: int, reason: str, saved: State | None, directory: Path) -> JagptError:
+    """Why training ended at `step`, and what is left."""
+    last = saved.step if saved else 0
+    kept = f"the checkpoint of step {last} is sound" if last else "no checkpoint was made before"
+    return JagptError(
+        f"training failed at step {step}: {reason}; {kept} ({directory}). Lower "
+        "train.learning_rate, raise train.warmup_steps, or set train.clip_norm=1.0"
+    )
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None

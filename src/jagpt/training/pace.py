@@ -1,0 +1,44 @@
+"""How fast a run goes, and how long a stop in time must reserve."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+
+class Pace:
+    """Seconds of steps since the last row and in all, and the longest step and save."""
+
+    def __init__(self) -> None:
+        self.saving = 0.0
+        self._slowest = 0.0
+        self._steps, self._seconds = 0, 0.0
+        self._all_steps, self._all_seconds = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more step has been taken."""
+        self._slowest = max(self._slowest, seconds)
+        self._steps += 1
+        self._seconds += seconds
+
+    def lap(self) -> tuple[int, float]:
+        """Steps and seconds since the last lap."""
+        lap = self._steps, max(self._seconds, 1e-9)
+        self._all_steps, self._all_seconds = self._all_steps + lap[0], self._all_seconds + lap[1]
+        self._steps, self._seconds = 0, 0.0
+        return lap
+
+    def left(self, steps: int) -> float:
+        """Seconds that so many further steps take at the pace of all laps."""
+        return steps * self._all_seconds / max(self._all_steps, 1)
+
+    def reserve(self) -> float:
+        """Seconds that one more step and a checkpoint may take."""
+        return 1.5 * self._slowest + 2 * self.saving
+
+
+def memory(device: torch.device) -> int:
+    """Bytes: the most that PyTorch held on a GPU so far, else what this process holds now."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)

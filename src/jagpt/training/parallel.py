@@ -1,0 +1,130 @@
+"""The model as a run trains it: alone, replicated (DDP) or sharded (FSDP2).
+
+Gradients are exchanged once an optimizer step, with its last micro-batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from jagpt.training.distributed import Group
+from jagpt.training.loss import model_nats
+from jagpt.training.machine import autocast
+
+Strategy = Literal["ddp", "fsdp"]
+
+
+class Nats(nn.Module):
+    """A model whose forward pass gives the nats of its labels: what is replicated or sharded."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`."""
+        return model_nats(self.network, sequences, scale)
+
+    def generate(self, ids: Tensor, **options: Any) -> Tensor:
+        """Continuations of `ids` (B, T) by transformers' `generate`."""
+        made: Tensor = self.network.generate(ids, **options)
+        return made
+
+
+class Learner:
+    """A network and the ranks that train it; `network` keeps its own names for its weights.
+
+    Under FSDP2 the weights become shards: every use of them is a collective of all ranks.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        device: torch.device | None = None,
+        group: Group | None = None,
+        strategy: Strategy = "ddp",
+    ) -> None:
+        self.network, self.group = network, group or Group()
+        self.device = device or next(network.parameters()).device
+        self.sharded = self.group.size > 1 and strategy == "fsdp"
+        self._root = Nats(network)
+        self._module: nn.Module = self._root
+        if self.sharded:
+            self._shard()
+        else:
+            network.to(self.device)
+            if self.group.size > 1:
+                self._module = _replicated(self._root, self.device)
+
+    def _shard(self) -> None:
+        """Each block on its own, so that only one is whole at a time; the rest with the root."""
+        mesh = self.group.mesh(self.device)
+        blocks = set(getattr(self.network, "_no_split_modules", None) or ())
+        for module in list(self.network.modules()):
+            if type(module).__name__ in blocks:
+                fully_shard(module, mesh=mesh)
+        fully_shard(self._root, mesh=mesh)
+        register_fsdp_forward_method(self._root, "generate")
+
+    def nats(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar."""
+        module = self._module if torch.is_grad_enabled() else self._root
+        found: Tensor = module(sequences, scale)
+        return found
+
+    def generate(self, ids: Tensor, **options: Any) -> Tensor:
+        """Continuations of `ids` (B, T); under FSDP2 every rank must ask for the same."""
+        return self._root.generate(ids, **options)
+
+    @contextmanager
+    def micro_batch(self, last: bool) -> Iterator[None]:
+        """A forward and a backward pass; after the step's `last`, gradients are means over ranks.
+
+        Whoever wants sums scales the loss by the number of ranks.
+        """
+        if isinstance(self._module, DistributedDataParallel) and not last:
+            with self._module.no_sync():
+                yield
+            return
+        if isinstance(self._root, FSDPModule):
+            self._root.set_requires_gradient_sync(last)
+        yield
+
+    @contextmanager
+    def evaluating(self, precision: str) -> Iterator[None]:
+        """Forward passes without gradients and dropout; afterwards all is as before."""
+        was_training = self.network.training
+        self.network.train(False)
+        # FSDP2 keeps what it gathers in tensors that live on, which inference mode forbids.
+        inference = torch.no_grad() if self.sharded else torch.inference_mode()
+        try:
+            with inference, self.autocast(precision):
+                yield
+        finally:
+            self.network.train(was_training)
+            if isinstance(self._root, FSDPModule):
+                self._root.reshard()  # no backward pass does it
+
+    def autocast(self, precision: str) -> torch.autocast:
+        """Matrix products in `precision`; sharded weights' copies are not kept beyond their use."""
+        return autocast(self.device, precision, keep_copies=not self.sharded)
+
+
+def _replicated(root: Nats, device: torch.device) -> DistributedDataParallel:
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    # Buffers are constants here; PyTorch 2.13 has a new name for leaving them alone.
+    leave = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options[leave] = False
+    if device.type == "cuda":
+        options["device_ids"] = [device.index]
+    return DistributedDataParallel(root, **options)

@@ -1,0 +1,174 @@
+"""Tensors in safetensors files, one at a time: written as they come, read as they are asked for.
+
+One file `NAME.safetensors`, or, above a limit of bytes, `NAME-00001-of-00003.safetensors` and so on
+with `NAME.safetensors.index.json`, as Hugging Face lays out models. safetensors' own `save_file`
+wants all tensors in memory and copies them; the format (a header in JSON, then the bytes,
+https://github.com/huggingface/safetensors#format) needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from jagpt import files
+from jagpt.errors import DataError
+
+MAX_FILE_BYTES = 5 * 1000**3
+"""Largest file of several; a single tensor may be larger."""
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tensor to be written; `get` gives it whole and on the CPU, maybe by asking other ranks."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    get: Callable[[], Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(torch.Size(self.shape).numel() * self.dtype.itemsize)
+
+
+def write(
+    folder: Path | None, name: str, tensors: Sequence[Named], limit: int | None = None
+) -> None:
+    """Put `tensors` into `folder` under `name`; without a folder, they are only asked for.
+
+    Raises the system's `OSError` with the file's name.
+    """
+    parts = _parts(tensors, limit or MAX_FILE_BYTES)
+    names = [f"{name}-{n:05}-of-{len(parts):05}.safetensors" for n in range(1, len(parts) + 1)]
+    if len(parts) == 1:
+        names = [f"{name}.safetensors"]
+    for file, part in zip(names, parts, strict=True):
+        if folder is None:
+            for tensor in part:
+                tensor.get()
+        else:
+            _write_file(folder / file, part)
+    if folder is not None and len(parts) > 1:
+        total = sum(tensor.size for tensor in tensors)
+        places = {t.name: file for file, part in zip(names, parts, strict=True) for t in part}
+        value = {"metadata": {"total_size": total}, "weight_map": places}
+        text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+        (folder / f"{name}.safetensors.index.json").write_text(text, "utf-8")
+
+
+def _parts(tensors: Sequence[Named], limit: int) -> list[list[Named]]:
+    """`tensors` in order, in parts of at most `limit` bytes or one tensor; at least one part."""
+    parts: list[list[Named]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if parts[-1] and size + tensor.size > limit:
+            parts.append([])
+            size = 0
+        parts[-1].append(tensor)
+        size += tensor.size
+    return parts
+
+
+def _write_file(path: Path, tensors: Sequence[Named]) -> None:
+    ordered = sorted(tensors, key=lambda tensor: -tensor.dtype.itemsize)  # keeps them aligned
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for tensor in ordered:
+        header[tensor.name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, start + tensor.size],
+        }
+        start += tensor.size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    try:
+        with path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for tensor in ordered:
+                file.write(_bytes(tensor.get()))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _bytes(tensor: Tensor) -> Any:
+    """The tensor's bytes as something that files write without a copy."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy()
+
+
+class Stored:
+    """The tensors stored under `name` in `folder`, read one at a time.
+
+    `DataError` where files are missing or are no safetensors.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.safetensors"
+        index = folder / f"{name}.safetensors.index.json"
+        self._places: dict[str, Path] = {}
+        if index.is_file():
+            places = files.read_json(index, "index of tensors").get("weight_map")
+            if not isinstance(places, dict):
+                raise DataError(f"{index}: this index of tensors is damaged")
+            self._places = {str(key): folder / Path(str(v)).name for key, v in places.items()}
+        else:
+            self._places = dict.fromkeys(self._keys(self.path), self.path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def names(self) -> list[str]:
+        """All tensors, in the order of their names."""
+        return sorted(self._places)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one tensor; no bytes of it are read."""
+        found: list[int] = self._with(name, lambda file: file.get_slice(name).get_shape())
+        return tuple(found)
+
+    def get(self, name: str) -> Tensor:
+        """One tensor, on the CPU.
+
+        A clone, as a slice of the file is aligned otherwise, which kernels may round otherwise.
+        """
+        found: Tensor = self._with(name, lambda file: file.get_tensor(name))
+        return found.clone()
+
+    def _with(self, name: str, ask: Callable[[Any], Any]) -> Any:
+        path = self._places[name]
+        try:
+            with safe_open(path, "pt") as file:
+                return ask(file)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: not readable as safetensors ({error})") from None
+
+    @staticmethod
+    def _keys(path: Path) -> list[str]:
+        try:
+            with safe_open(path, "pt") as file:
+                return list(file.keys())
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: not readable as safetensors ({error})") from None
