@@ -156,7 +156,7 @@ def settle(directory: Path, state: State, plan: Plan, lost: Set[int] = frozenset
     """
     due = plan.kept(state.step)
     if state.exhausted(plan.train.patience):  # the run ends here
-        due.add(state.step)
+        due = set(sorted({*due, state.step})[-plan.train.keep_checkpoints :])
     keep = (due | ({state.best.step} if state.best else set())) - lost
     on_time = state.step in keep
     there = [step for step in standing(directory) if step in keep or step == state.step]

@@ -83,13 +83,13 @@ class Group:
         assert self._store is not None  # noqa: S101  # `_await` needs it too
         return str(self._store.get("order").decode())
 
-    def part(self, store: Store) -> None:
-        """Leave; rank 0, whose process may hold the store, goes last."""
+    def part(self, store: Store, patience: float) -> None:
+        """Leave; rank 0, whose process may hold the store, goes last, after `patience` seconds."""
         if not self.main:
             store.add("parted", 1)
             return
         self.order(END)
-        deadline = time.monotonic() + PARTING
+        deadline = time.monotonic() + patience
         while store.add("parted", 0) < self.size - 1 and time.monotonic() < deadline:
             time.sleep(0.02)
 
@@ -210,13 +210,17 @@ def connected(ranks: Ranks) -> Iterator[Group]:
     silence = threading.Event()
     if group.main:
         threading.Thread(target=_beat, args=(store, silence), daemon=True).start()
+    patience = PARTING
     try:
         with explained(group):
             yield group
+    except LostRankError:
+        patience = 0.0
+        raise
     finally:
         _current = Group()
         with suppress(RuntimeError):  # the store's process may be gone
-            group.part(store)
+            group.part(store, patience)
         silence.set()
 
 

@@ -19,6 +19,9 @@ from jagpt.errors import JagptError, UsageError
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` sets for each process, and each process must find."""
 
+COMMAND = (sys.executable, "-m", "jagpt")
+"""What a rank runs."""
+
 GRACE = 20.0
 """Seconds in which the others leave by themselves after a rank has failed."""
 
@@ -108,7 +111,7 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
         "MASTER_PORT": str(port),
     }
     return subprocess.Popen(  # noqa: S603  # this very program
-        [sys.executable, "-m", "jagpt", *arguments],
+        [*COMMAND, *arguments],
         env=environment,
         stdout=None if rank == 0 else subprocess.DEVNULL,
         start_new_session=True,  # a terminal's Ctrl-C comes once, from here

@@ -1,0 +1,124 @@
+"""Ranks as processes of a fork server, which has imported what they need."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiny_training import make_recipe
+
+from jagpt.errors import JagptError
+from jagpt.progress import QUIET
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What befalls one rank when a step begins; `exchanges` counts DDP's into a file."""
+
+    rank: int = 0
+    step: int = 0
+    signal: int = 0
+    exchanges: Path | None = None
+
+
+def train(
+    recipe: Recipe, run: RunDirectory, size: int = 2, fate: Fate | None = None
+) -> tuple[list[int | None], list[str], float]:
+    """Exit codes and last words of the ranks, and how long they took in seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jagpt.training.stage", "several_ranks"])
+    port, words = _free_port(), run.root.with_suffix(".words")
+    words.mkdir(exist_ok=True)
+    processes = [
+        context.Process(
+            target=_rank, args=(rank, size, port, recipe.to_toml(), run, words, fate or Fate())
+        )
+        for rank in range(size)
+    ]
+    started = time.monotonic()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=90)
+        process.kill()
+        process.join()
+    seconds = time.monotonic() - started
+    said = [words / str(rank) for rank in range(size)]
+    texts = [path.read_text() if path.exists() else "" for path in said]
+    return [process.exitcode for process in processes], texts, seconds
+
+
+def _rank(
+    rank: int, size: int, port: int, recipe: str, run: RunDirectory, words: Path, fate: Fate
+) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    from jagpt.recipe import parse
+    from jagpt.training import distributed, ranks, stage
+
+    _await_fate(rank, fate)
+    try:
+        with distributed.connected(ranks.read(os.environ)) as group:
+            if not group.main:
+                assert group.await_order() == distributed.TRAIN
+            stage.run(parse(recipe), run, QUIET)
+    except JagptError as error:
+        (words / str(rank)).write_text(str(error))
+        os._exit(error.exit_code)
+
+
+def _await_fate(rank: int, fate: Fate) -> None:
+    from jagpt.training import parallel
+    from jagpt.training.loop import Training
+
+    take = Training._step
+
+    def step_with_fate(self: Training, step: int) -> Any:
+        if fate.signal and step == fate.step and rank == fate.rank:
+            os.kill(os.getpid(), fate.signal)
+        return take(self, step)
+
+    Training._step = step_with_fate  # type: ignore[method-assign]
+    if fate.exchanges is not None and rank == fate.rank:
+        _count_exchanges(parallel, fate.exchanges)
+
+
+def _count_exchanges(parallel: Any, path: Path) -> None:
+    """Write a mark into `path` for each bucket of gradients that DDP exchanges."""
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    replicate = parallel._replicated
+
+    def counted(root: Any, device: Any) -> Any:
+        module = replicate(root, device)
+
+        def hook(group: Any, bucket: Any) -> Any:
+            if bucket.is_last():
+                with path.open("a") as marks:
+                    marks.write("x")
+            return allreduce_hook(group, bucket)
+
+        hook.__annotations__.clear()  # PyTorch wants its own types there, or nothing
+        module.register_comm_hook(None, hook)
+        return module
+
+    parallel._replicated = counted
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def shared_recipe(**values: Any) -> Recipe:
+    """A tiny recipe whose steps two ranks can share."""
+    execution = {"threads": 1, "log_every": 1, **values.pop("execution", {})}
+    return make_recipe(grad_accum_steps=4, execution=execution, **values)

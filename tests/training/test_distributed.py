@@ -1,0 +1,125 @@
+"""Several processes train what one does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from several_ranks import Fate, shared_recipe, train
+
+from jagpt import files
+from jagpt.errors import UsageError
+from jagpt.progress import QUIET
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+from jagpt.training import distributed, stage
+from jagpt.training.distributed import Group
+from jagpt.training.metrics import METRICS, SAMPLES, read_rows
+from jagpt.training.ranks import Ranks
+
+MakeRun = Callable[..., RunDirectory]
+
+
+def losses(run: RunDirectory) -> dict[tuple[str, int], float]:
+    """The loss of every logged step and validation."""
+    return {(row["kind"], row["step"]): row["loss"] for row in read_rows(run.logs / METRICS)}
+
+
+def tensors(run: RunDirectory, step: int, name: str) -> dict[str, torch.Tensor]:
+    return dict(load_file(run.own("train") / f"step-{step:08}" / f"{name}.safetensors"))
+
+
+def recipe(max_steps: int = 50, strategy: str = "ddp") -> Recipe:
+    """Steps with dropout, in fp32, by AdamW, at rates that do not depend on their number."""
+    return shared_recipe(
+        max_steps=max_steps,
+        schedule="constant",
+        validate_every=10,
+        checkpoint_every=10,
+        execution={"distributed": strategy},
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Fifty steps of one process."""
+    run = RunDirectory(tmp_path_factory.mktemp("alone") / "run", inputs)
+    stage.run(recipe(), run, QUIET)
+    return run
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_ranks_train_as_one_process_does(
+    make_run: MakeRun, alone: RunDirectory, tmp_path: Path, strategy: str
+) -> None:
+    run, marks = make_run("two"), tmp_path / "marks"
+    codes, words, _ = train(recipe(20, strategy), run, fate=Fate(exchanges=marks))
+    assert codes == [0, 0], words
+    expected = {key: loss for key, loss in losses(alone).items() if key[1] <= 20}
+    assert len(expected) == 20 + 2
+    assert losses(run) == pytest.approx(expected, rel=1e-5)
+    for name in ("model", "optimizer"):
+        ours, theirs = tensors(run, 20, name), tensors(alone, 50, name)
+        assert {key: t.shape for key, t in ours.items()} == {k: t.shape for k, t in theirs.items()}
+    samples = (alone.logs / SAMPLES).read_text().splitlines()
+    assert (run.logs / SAMPLES).read_text().splitlines() == samples[:2]
+    if strategy == "ddp":
+        assert marks.read_text() == "x" * 20  # one exchange a step, of two micro-batches a rank
+
+
+def test_two_ranks_then_one_then_two_shards_end_as_one_process_does(
+    make_run: MakeRun, alone: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("changing")
+    codes, words, _ = train(recipe(), run, fate=Fate(1, 18, signal.SIGTERM))
+    assert codes == [75, 75], words
+    assert "after step 17 of 50 (SIGTERM)" in words[0]
+    take = stage.Training._step
+
+    def step_and_signal(self: stage.Training, current: int) -> Any:
+        if current == 35:
+            self.stop.signal = signal.SIGTERM
+        return take(self, current)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.Training, "_step", step_and_signal)
+        with pytest.raises(stage.JagptError, match="after step 34 of 50"):
+            stage.run(recipe(), run, QUIET)
+    codes, words, _ = train(recipe(50, "fsdp"), run)
+    assert codes == [0, 0], words
+    assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
+    last = files.read_json(run.own("train") / "step-00000050" / "state.json")
+    assert last["sequences"] == 50 * 8
+    assert last["machine"]["world_size"] == 2
+
+
+def test_when_a_rank_dies_the_other_leaves_and_says_so(make_run: MakeRun) -> None:
+    run = make_run("dying")
+    codes, words, seconds = train(shared_recipe(), run, fate=Fate(1, 5, signal.SIGKILL))
+    assert codes == [1, -signal.SIGKILL]
+    assert "contact with another rank was lost" in words[0]
+    assert seconds < 60
+    assert (run.own("train") / "step-00000004").is_dir()
+
+
+def test_a_number_of_ranks_that_does_not_divide_the_step_is_refused(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_current", Group(Ranks(0, 3)))
+    with pytest.raises(UsageError, match=r"grad_accum_steps: found 4, which 3 processes"):
+        stage.preflight(shared_recipe(), make_run())
+
+
+def test_a_group_of_one_exchanges_nothing() -> None:
+    group, tensor = Group(), torch.ones(3)
+    assert group.main
+    assert group.sum(tensor) is tensor
+    assert group.highest(5) == 5
+    assert group.share({"a": [1]}) == {"a": [1]}
+    with group.together():
+        pass
