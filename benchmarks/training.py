@@ -35,11 +35,10 @@ from common import (
     table,
     tell,
 )
+from speed import MICRO_BATCHES_A_STEP
 from training_sides import PRODUCTS, SHAPES, SIDES, VOCAB_SIZE, product_shapes
 from turns import Process
 
-MICRO_BATCHES_A_STEP = 16
-"""Of the original's step."""
 GOALS = {
     ("muon", "original"): "≥ 7.5",
     ("dropout", "trainer-dropout"): "≥ 1.5",

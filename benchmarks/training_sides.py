@@ -67,11 +67,16 @@ SIDES = {
 PRODUCTS = "products"
 
 
+def shape_of(name: str) -> Shape:
+    """A shape by its name, or given as layers, heads, width, block and batch with commas."""
+    return SHAPES[name] if name in SHAPES else Shape(*map(int, name.split(",")))
+
+
 def serve(side: str, model: str, device_name: str, micro_batches: int) -> None:
     """Take steps of `micro_batches` for as long as they are asked for."""
     from jagpt.training import machine
 
-    shape = SHAPES[model]
+    shape = shape_of(model)
     if side == PRODUCTS:
         device = machine.choose_device(device_name, "bf16")
         _take_products(shape, device, Turns(device))

@@ -25,7 +25,7 @@ def recipe(tmp_path: Path, text: str = "本文" * 300, **train: object) -> Recip
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_measured_speed", lambda _recipe: (False, 1e12))
+    monkeypatch.setattr(plan, "_measured_speed", lambda _recipe: 1e12)
 
 
 def test_the_parameters_are_those_of_the_model(tmp_path: Path) -> None:
@@ -42,17 +42,6 @@ def test_hours_are_flops_over_the_measured_speed(tmp_path: Path) -> None:
     assert (estimate.steps, estimate.tokens) == (10, 10 * 2 * 16 * 64)
     flops = estimate.tokens * (6 * estimate.parameters + 12 * 2 * 32 * 64)
     assert estimate.hours == pytest.approx(flops / (0.6e12) / 3600)
-
-
-def test_dropout_on_a_cpu_costs_more_the_longer_the_sequence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = RunDirectory(tmp_path / "run")
-    on_gpu = plan.estimate(recipe(tmp_path), run)
-    monkeypatch.setattr(plan, "_measured_speed", lambda _recipe: (True, 1e12))
-    assert plan.estimate(recipe(tmp_path), run).hours == pytest.approx(
-        on_gpu.hours * (1 + 64 / 350)
-    )
 
 
 def test_epochs_become_steps_by_the_size_of_the_text(tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def _name(kind: Any) -> str:
         return f"table of {_name(get_args(kind)[1])}"
     if origin is tuple:
         return f"list of {_name(get_args(kind)[0])}"
-    return {int: "whole number", float: "number", bool: "true or false", str: "text"}[kind]
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    return "any value" if kind is Any else names[kind]
 
 
 def _bound(item: Any) -> str:

@@ -23,10 +23,6 @@ TOKENS_PER_TEXT_BYTE = 1 / 6
 EFFICIENCY = 0.6
 """Share of the measured matrix product that training reaches."""
 
-CPU_DROPOUT_LENGTH = 350
-"""Tokens a sequence at which dropout doubles the time on a CPU: attention leaves its fast path, and
-its cost grows with the length. Fitted to GPT-2 small's 57 and 302 tokens/s with and without."""
-
 CHARACTERS_PER_TOKEN = 1.4
 """Of the default tokenizer on Japanese encyclopedic text at 8,000 pieces."""
 
@@ -62,9 +58,7 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
     shape = recipe.model
     flops_a_token = 6 * parameters + 12 * shape.n_layer * shape.n_embd * recipe.block_size
     tokens = steps * recipe.tokens_per_step
-    on_cpu, speed = _measured_speed(recipe)
-    slower = 1 + recipe.block_size / CPU_DROPOUT_LENGTH if on_cpu and shape.dropout else 1
-    hours = tokens * flops_a_token / (speed * EFFICIENCY) * slower / 3600
+    hours = tokens * flops_a_token / (_measured_speed(recipe) * EFFICIENCY) / 3600
     checkpoints = (recipe.train.keep_checkpoints + 2) * 3 * 4 * parameters
     disk = checkpoints + 3 * 4 * parameters + train_tokens * (4 + 6)
     return Estimate(parameters, tokens, steps, hours, disk)
@@ -113,8 +107,8 @@ def _tokens_a_byte(path: Path) -> float:
     return TOKENS_PER_TEXT_BYTE * (3 if packed else 1)
 
 
-def _measured_speed(recipe: Recipe) -> tuple[bool, float]:
-    """Whether training runs on a CPU, and FLOP/s of a square product in the recipe's precision."""
+def _measured_speed(recipe: Recipe) -> float:
+    """FLOP/s of a square product on the recipe's device in its precision."""
     import torch
 
     wanted: str = recipe.execution.device
@@ -133,7 +127,7 @@ def _measured_speed(recipe: Recipe) -> tuple[bool, float]:
         count += 1
         if device.type == "cuda":
             product.sum().item()
-    return device.type == "cpu", count * 2 * PRODUCT_SIZE**3 / seconds
+    return count * 2 * PRODUCT_SIZE**3 / seconds
 
 
 def _count(number: int) -> str:

@@ -5,7 +5,11 @@ loop         steps, validations, checkpoints, interruptions
 plan         how many steps, which are validated and kept; may an old run go on (no torch)
 schedules    the learning rate of a step (no torch)
 loss         nats over the vocabulary without all logits at once
+network      the model that is trained: built or loaded, on its device
+dropout      dropout and attention that a CPU can afford
 optimizers   parameter groups and their optimizer
+muon         Muon for matrices, AdamW for the rest
+averaging    the average of the last steps' weights
 validation   nats of a split
 checkpoints  folders: verify, resume, rotate, index (no torch)
 weights      tensors of model and optimizer to safetensors and back

@@ -1,0 +1,334 @@
+"""Tokens to the same loss: the recipe `small` against tuned AdamW and the original's settings.
+
+    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 800] [--trials 20] [--seeds 3]
+
+FILE is text with a blank line between documents (.txt or .txt.xz). Both sides get the same options
+(data order, dropout, schedule, averaging), the same number of trials, one seed to tune on the valid
+split; the final runs have several seeds, budgets of 1, 2 and 4 times, and the test split. Each
+trial leaves a line in DIR/trials.jsonl: the same command goes on where it was stopped.
+
+    --stage tune|final|parts    only that part (and what it needs); all if not given
+    --documents N               train on so few documents that they repeat (many epochs)
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import environment, environment_line, publish, python, shown, table
+from search import Axis, Search
+from speed import plain_speed
+from trials import SEED, VALIDATIONS, Result, Scale, Study, Trial
+
+from jagpt.errors import JagptError
+
+SHARED_AXES = (
+    Axis("schedule", ("cosine", "linear", "wsd"), ordered=False),
+    Axis("dropout", (0.0, 0.1, 0.2), ordered=False),
+    Axis("average", ("none", "tail", "ema"), ordered=False),
+)
+"""Options that both sides may choose; a share or a name has no scale that could go on."""
+SIDES = {
+    "adamw": (
+        Axis("learning_rate", (3.75e-4, 7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
+        Axis("weight_decay", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
+        *SHARED_AXES,
+    ),
+    "muon": (
+        Axis("muon_learning_rate", (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)),
+        Axis("muon_weight_decay", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
+        Axis("learning_rate", (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
+        *SHARED_AXES,
+    ),
+}
+STARTS: dict[str, dict[str, Any]] = {
+    "adamw": {"learning_rate": 3e-3, "weight_decay": 0.1},
+    "muon": {"muon_learning_rate": 0.02, "muon_weight_decay": 0.1, "learning_rate": 3e-3},
+}
+START = {"schedule": "wsd", "dropout": 0.0, "average": "none"}
+NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the original's, untuned here"}
+BUDGETS = (1, 2, 4)
+SHORTER = (0.25, 0.4)
+"""Shares of the budget at which ours is also trained as a whole, decay included."""
+GOAL, ORIGINAL_GOAL = 0.4, 1 / 8
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing of the study, then print its tables."""
+    options = _options(arguments)
+    study = Study(options.file, options.work, _scale(options))
+    facts = environment("jagpt", "torch", "transformers")
+    blocks = [environment_line(facts), _what(options, study)]
+    searches = {side: _tuned(study, side, options) for side in SIDES}
+    blocks += [_search_tables(searches)]
+    if options.stage in (None, "final"):
+        finals = _finals(study, searches, options)
+        blocks += [_final_table(finals), _ratio_table(finals)]
+        blocks += [_short_table(study, searches, finals, options)]
+        blocks += [_original_table(study, finals, options)]
+        picture = options.work / "curves.png"
+        _draw(finals, picture)
+        blocks += [f"Curves of the first seed: {picture.name}."]
+    if options.stage in (None, "parts"):
+        blocks += [_parts_table(study, searches["muon"], options)]
+    publish("\n\n".join(blocks), "benchmarks/tokens_to_loss.py", options.update)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    scale = Scale()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("file", type=Path, help="text, a blank line between documents")
+    add("--work", type=Path, required=True, metavar="DIR", help="the study's folder")
+    add("--steps", type=int, default=800, help="steps of a budget of 1 (default: 800)")
+    add("--trials", type=int, default=20, help="trials of each side's search (default: 20)")
+    add("--seeds", type=int, default=3, help="seeds of the final runs (default: 3)")
+    add("--budgets", type=int, nargs="+", default=list(BUDGETS), help="default: 1 2 4")
+    add("--layers", type=int, default=scale.n_layer, help="default: %(default)s")
+    add("--heads", type=int, default=scale.n_head, help="default: %(default)s")
+    add("--width", type=int, default=scale.n_embd, help="default: %(default)s")
+    add("--block", type=int, default=scale.block_size, help="default: %(default)s tokens")
+    add("--batch", type=int, default=scale.batch_size, help="default: %(default)s blocks a step")
+    add("--vocabulary", type=int, default=scale.vocab_size, help="default: %(default)s pieces")
+    add("--documents", type=int, help="train on so many documents only, again and again")
+    add("--stage", choices=("tune", "final", "parts"), help="only this part")
+    add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
+    return parser.parse_args(arguments)
+
+
+def _scale(options: argparse.Namespace) -> Scale:
+    return Scale(
+        n_layer=options.layers,
+        n_head=options.heads,
+        n_embd=options.width,
+        block_size=options.block,
+        batch_size=options.batch,
+        vocab_size=options.vocabulary,
+        documents=options.documents,
+    )
+
+
+def _what(options: argparse.Namespace, study: Study) -> str:
+    scale = study.scale
+    text = f"{scale.documents:,} documents of the text" if scale.documents else "the whole text"
+    command: list[str | Path] = [python(), "benchmarks/tokens_to_loss.py", *sys.argv[1:]]
+    return (
+        f"```console\n$ {shown(command)}\n```\n\n{scale.n_layer} layers of width {scale.n_embd}, "
+        f"vocabulary {scale.vocab_size:,}, {scale.tokens_per_step:,} tokens a step, "
+        f"{options.steps:,} steps at a budget of 1, trained on {text}."
+    )
+
+
+# --- tuning ---------------------------------------------------------------------------------------
+
+
+def _tuned(study: Study, side: str, options: argparse.Namespace) -> Search:
+    def measure(settings: Any) -> float:
+        return study.result(Trial(_train(side, settings, options.steps), options.steps)).loss
+
+    search = Search(SIDES[side], options.trials, {**START, **STARTS[side]}, measure)
+    search.run()
+    return search
+
+
+def _train(side: str, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """A point of a grid as keys of `[train]`; the rest is the same for both sides."""
+    common = {"optimizer": side, "clip_norm": 1.0, "warmup_steps": max(1, steps // 50),
+              "decay_share": 0.4, "average_share": 0.1, "average_decay": 0.98}  # fmt: skip
+    return {**common, **settings}
+
+
+def _search_tables(searches: dict[str, Search]) -> str:
+    blocks = []
+    for side, search in searches.items():
+        keys = [axis.key for axis in search.axes]
+        rows = [
+            (*(str(value) for value in search.at(point).values()), f"{loss:.4f}")
+            for point, loss in search.tried.items()
+        ]
+        ends = ", ".join(search.open_ends())
+        closed = f"open towards: {ends}" if ends else "no setting is best at its outermost value"
+        grid = "; ".join(f"{axis.key}: {', '.join(map(str, axis.values))}" for axis in search.axes)
+        head = f"**{NAMES[side]}**, {len(search.tried)} trials ({closed}). Grid: {grid}."
+        blocks.append(f"{head}\n\n{table((*keys, 'valid loss'), rows)}")
+    return "\n\n".join(blocks)
+
+
+# --- the final comparison -------------------------------------------------------------------------
+
+Finals = dict[tuple[str, int], list[Result]]
+
+
+def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
+    finals: Finals = {}
+    for budget in options.budgets:
+        steps = options.steps * budget
+        for side, search in searches.items():
+            settings = _train(side, search.settings, steps)
+            finals[side, budget] = _seeds(study, settings, steps, options)
+    finals["original", 1] = _seeds(study, _original(options.steps), options.steps, options)
+    return finals
+
+
+def _seeds(
+    study: Study, settings: dict[str, Any], steps: int, options: argparse.Namespace
+) -> list[Result]:
+    seeds = range(SEED + 1, SEED + 1 + options.seeds)  # none was tuned on
+    return [study.result(Trial(settings, steps, seed, test=True)) for seed in seeds]
+
+
+def _original(steps: int) -> dict[str, Any]:
+    """The published case: Adam at 1e-4, 10,000 of 476,700 steps warm-up, linear, clipped, fp32."""
+    return {
+        "optimizer": "adam", "learning_rate": 1e-4, "beta2": 0.999, "weight_decay": 0.0,
+        "schedule": "linear", "warmup_steps": max(1, round(steps * 10_000 / 476_700)),
+        "clip_norm": 1.0, "dropout": 0.1, "order": "blocks", "precision": "fp32",
+    }  # fmt: skip
+
+
+def _final_table(finals: Finals) -> str:
+    rows = []
+    for (side, budget), results in finals.items():
+        tests = [found.test for found in results if found.test is not None]
+        rows.append((
+            NAMES[side], f"{budget}", f"{results[0].tokens:,}",
+            _spread([found.loss for found in results]), _spread(tests),
+        ))  # fmt: skip
+    return table(("", "budget", "tokens", "valid loss", "test loss"), rows)
+
+
+def _ratio_table(finals: Finals) -> str:
+    """Tokens that ours takes to AdamW's final valid loss, on the curve of its whole run."""
+    rows, medians = [], {}
+    for side, budget in finals:
+        if side != "muon":
+            continue
+        shares = _shares(finals["muon", budget], finals["adamw", budget])
+        if shares:
+            medians[budget] = statistics.median(shares)
+        shown_shares = _spread(shares, 3) if shares else "not reached"
+        rows.append((f"{budget}", shown_shares, f"≤ {GOAL}"))
+    if 1 in medians and 4 in medians:
+        rows.append(("4 against 1", f"{medians[4] / medians[1]:.3f}", "≤ 1.15"))
+    return table(("budget", "share of AdamW's tokens", "goal"), rows)
+
+
+def _shares(ours: Sequence[Result], theirs: Sequence[Result]) -> list[float]:
+    """Seed by seed; empty where a seed never gets there."""
+    reached = [
+        (mine.tokens_to(other.loss), other.tokens)
+        for mine, other in zip(ours, theirs, strict=True)
+    ]  # fmt: skip
+    if any(tokens is None for tokens, _ in reached):
+        return []
+    return [tokens / whole for tokens, whole in reached if tokens is not None]
+
+
+def _short_table(
+    study: Study, searches: dict[str, Search], finals: Finals, options: argparse.Namespace
+) -> str:
+    """Ours trained for a share of the budget, with the decay at its own end."""
+    rows = []
+    for budget in options.budgets:
+        for share in SHORTER:
+            steps = round(options.steps * budget * share)
+            settings = _train("muon", searches["muon"].settings, steps)
+            results = _seeds(study, settings, steps, options)
+            gains = [
+                other.loss - mine.loss
+                for mine, other in zip(results, finals["adamw", budget], strict=True)
+            ]
+            row = (f"{budget}", f"{share:g}", _spread([found.loss for found in results]))
+            rows.append((*row, _spread(gains)))
+    columns = ("budget", "share trained", "valid loss", "below AdamW's whole run by")
+    return table(columns, rows)
+
+
+def _original_table(study: Study, finals: Finals, options: argparse.Namespace) -> str:
+    """Ours against the original's settings, in tokens and, on this machine, in time."""
+    shares = _shares(finals["muon", 1], finals["original", 1])
+    if not shares:
+        return "Ours did not reach the loss of the original's settings."
+    share = statistics.median(shares)
+    scale = study.scale
+    name = f"{scale.n_layer},{scale.n_head},{scale.n_embd},{scale.block_size},2"
+    theirs = plain_speed(name, rounds=3)
+    ours = statistics.median(found.tokens / found.seconds for found in finals["muon", 1])
+    rows = [
+        ("share of the original's tokens", f"{share:.4f}", f"≤ {ORIGINAL_GOAL}"),
+        ("tokens/s of the original's loop (fp32, dropout 0.1)", f"{theirs:,.0f}", ""),
+        ("tokens/s of ours", f"{ours:,.0f}", ""),
+        ("times sooner", f"{ours / theirs / share:,.1f}", "≥ 40"),
+    ]
+    return table(("ours against the original's settings, untuned at this scale", "", "goal"), rows)
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def _parts_table(study: Study, search: Search, options: argparse.Namespace) -> str:
+    """What the tuned recipe loses without each of its parts, one at a time."""
+    whole = _train("muon", search.settings, options.steps)
+    changes: dict[str, dict[str, Any]] = {
+        "the whole recipe": {},
+        "AdamW in place of Muon": {"optimizer": "adamw"},
+        "fixed blocks in place of documents packed anew": {"order": "blocks"},
+        "no clipping": {"clip_norm": None},
+    }
+    for axis in search.axes[-len(SHARED_AXES) :]:
+        for value in axis.values:
+            if value != search.settings[axis.key]:
+                changes[f"{axis.key} {value}"] = {axis.key: value}
+    results = {}
+    for name, change in changes.items():
+        settings = {key: value for key, value in {**whole, **change}.items() if value is not None}
+        results[name] = _seeds(study, settings, options.steps, options)
+    base = statistics.fmean(found.loss for found in results["the whole recipe"])
+    rows = [
+        (name, _spread([found.loss for found in found_]),
+         f"{statistics.fmean(found.loss for found in found_) - base:+.4f}")
+        for name, found_ in results.items()
+    ]  # fmt: skip
+    return table(("", "valid loss", "difference"), rows)
+
+
+def _spread(values: Sequence[float], digits: int = 4) -> str:
+    """The mean, and half the span where there are several."""
+    if not values:
+        return ""
+    mean = statistics.fmean(values)
+    half = (max(values) - min(values)) / 2
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def _draw(finals: Finals, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for (side, budget), results in finals.items():
+        points = (
+            results[0].curve[1:] if len(results[0].curve) > VALIDATIONS // 2 else results[0].curve
+        )
+        label = f"{NAMES[side]}, budget {budget}"
+        axes.plot([t for t, _ in points], [loss for _, loss in points], marker=".", label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("valid loss (nats a token)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RuntimeError, JagptError) as error:
+        sys.exit(f"benchmarks/tokens_to_loss.py: {error}")
