@@ -118,7 +118,7 @@ def _body(recipe: Recipe, summary: Summary, versions: Sequence[Entry], extras: E
         samples=summary.samples,
         exports=extras.exports,
         cost=published.cost if published else None,
-        curve=CURVE if extras.curve else None,
+        curve=Markdown(CURVE) if extras.curve else None,
         snippets=usage.snippets(
             recipe,
             extras.exports,
