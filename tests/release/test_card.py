@@ -210,6 +210,27 @@ def test_a_published_card_tells_hardware_time_and_commits(summary: Summary) -> N
     assert 'from_pretrained(folder, revision="20210820.1.0")' in text
 
 
+def test_weights_that_it_started_from_are_named(summary: Summary) -> None:
+    assert "trained from scratch" in card.render(fakes.recipe(), summary, VERSIONS)
+    recipe = fakes.recipe(fakes.RECIPE, 'model.from="org/base"', 'model.revision="v1"')
+    text = card.render(recipe, summary, VERSIONS)
+    data: Any = ModelCard(text).data
+    assert data.base_model == "org/base"
+    assert "trained further from `org/base` at revision `v1`" in text
+    assert "一から学習" not in text
+    elsewhere = fakes.recipe(fakes.RECIPE, 'model.from="/mnt/secret/base"')
+    text = card.render(elsewhere, summary, VERSIONS)
+    assert "trained further from other weights" in text
+    assert "secret" not in text
+
+
+def test_the_optimizer_is_told_with_what_belongs_to_it(summary: Summary) -> None:
+    recipe = fakes.recipe(fakes.RECIPE, "train.optimizer=muon", "train.average=ema")
+    text = card.render(recipe, summary, VERSIONS)
+    assert "| Muon | learning rate 0.02, momentum 0.95, weight decay 0.1 |" in text
+    assert "| Averaged weights / 重みの平均 | ema, last 20 % of the steps |" in text
+
+
 def test_articles_that_were_asked_out_are_not_named(summary: Summary) -> None:
     recipe = fakes.recipe(fakes.RECIPE, 'corpus.exclude.titles=["山田太郎", "山田花子"]')
     text = card.render(recipe, summary, VERSIONS)
