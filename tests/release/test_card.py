@@ -8,24 +8,57 @@ from typing import Any
 
 import fakes
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
 from jagpt.recipe import Recipe
-from jagpt.release import card
+from jagpt.release import card, metadata
+from jagpt.release.card import Cost, Extras, Published
 from jagpt.release.changelog import Entry
+from jagpt.release.documented import MODEL_KEYS, undocumented
+from jagpt.release.exports import Export
+from jagpt.release.markdown import escape, printable
 from jagpt.rundir import RunDirectory
 from jagpt.summary import Evaluation, Sample, Summary, collect
 
 EVIL = (
     "x: y # \"z\" 'w' {a} [b]",
     "--- \n---\nlicense: mit",
-    "<img src=x onerror=alert(1)> **b** | c",
-    "```\n# out of the fence\n````",
-    "line\u2028sep\x85next\x00\u202eevil",
+    "...\n---\n",
+    "---\nlicense: mit\n---\n# Owned",
+    "a\n---\nb: c",
+    "|\n  block",
+    "> folded",
+    "&anchor *alias",
+    "!!python/object/apply:os.system ['id']",
+    "%YAML 1.1",
+    "yes",
+    "null",
+    "2026-01-01",
+    "0x1F: 1e3",
+    "? key\n: value",
     "- !!python/object:os.system",
+    "<img src=x onerror=alert(1)> **b** | c",
+    "<script>alert(1)</script>",
+    "</details><script src=//example.org/x.js>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<iframe srcdoc='<b>'>",
+    "<svg/onload=alert(1)>",
+    "<!-- comment",
+    "[click](javascript:alert(1))",
+    "![x](javascript:alert(1))",
+    "[x]: javascript:alert(1)\n[x]",
+    "<javascript:alert(1)>",
+    "[a](data:text/html;base64,PHNjcmlwdD4=)",
+    "```\n# out of the fence\n````",
+    "~~~\n# out\n~~~",
+    "line\u2028sep\x85next\x00\u202eevil",
     "{{ 7*7 }} {% raw %}",
+    "&lt;script&gt;&#60;b&#62;",
 )
+"""33 payloads: YAML separators and types, HTML, links that run, fences, templates."""
+
+COST = Cost(26.3 * 3600, "One GPU", ("torch 2.13.0",))
 VERSIONS = (Entry("20210820.1.0", ("first",)),)
 EVALUATION = Evaluation("test", "step-00000010", 10, 2, 39, 38, 112, 144.0, 3.5, 33.12345, 5.5, 1.9)
 
@@ -50,7 +83,7 @@ def test_the_hub_reads_the_metadata(summary: Summary) -> None:
     assert data.license == "cc-by-sa-3.0"
     assert data.library_name == "transformers"
     assert data.pipeline_tag == "text-generation"
-    assert data.datasets == ["wikipedia"]
+    assert data.datasets == ["wikimedia/wikipedia"]
     assert data.widget == [{"text": "統計的推定を使うことで、"}]
     assert data.model_name == "Tiny GPT-2"
     assert {result.metric_type: result.metric_value for result in data.eval_results} == {
@@ -77,33 +110,132 @@ def test_the_body_tells_data_model_training_and_results_in_two_languages(
         assert len(set(rows)) == 1
 
 
-@pytest.mark.parametrize("evil", EVIL)
-def test_no_text_of_a_users_breaks_yaml_or_markdown(summary: Summary, evil: str) -> None:
+def evil_summary(summary: Summary, evil: str) -> Summary:
+    """A run whose every text is the payload."""
     assert summary.corpus is not None
     sources = tuple(replace(s, name=evil, licence=evil) for s in summary.corpus.sources)
-    spoiled = replace(
+    return replace(
         summary,
         corpus=replace(summary.corpus, sources=sources, dropped={evil: 1}),
         samples=(Sample(evil, (evil,)),),
     )
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_no_text_of_a_users_breaks_yaml_or_markdown(summary: Summary, evil: str) -> None:
     recipe = with_release(title=evil, licence=evil, prompts=(evil,), notes=evil)
-    plain = card.render(fakes.recipe(), summary, VERSIONS).partition("\n---\n")[2]
-    text = card.render(recipe, spoiled, VERSIONS)
+    exports = (Export("onnx", {}, {"precision": evil, "compared": evil}),)
+    published = Published("org/model", {}, Cost(60.0, evil, (evil,)))
+    versions = (Entry("20210820.1.0", (escape(evil),)),)
+    plain = card.render(
+        fakes.recipe(), replace(summary, samples=summary.samples[:1]), VERSIONS,
+        Extras((Export("onnx", {}, {}),), published=Published("org/model", {}, COST)),
+    )  # fmt: skip
+    text = card.render(
+        recipe, evil_summary(summary, evil), versions, Extras(exports, published=published)
+    )
     data: Any = ModelCard(text).data
     assert data.license == "other"
-    assert re.fullmatch(r"[a-z0-9.-]*", data.license_name)
+    assert re.fullmatch(r"[a-z0-9.-]+", data.license_name)
+    assert str(ModelCard(text)) == text
     markdown = MarkdownIt("gfm-like", {"linkify": False, "html": True})
-    html = markdown.render(ModelCard(text).text)
-    assert "<img" not in html
-    for tag in ("<h1>", "<h2>", "<table>", "<details>", "<td", "<strong>", "<hr"):
-        expected = markdown.render(plain).count(tag)
-        assert html.count(tag) == expected, tag
+    html, expected = (markdown.render(ModelCard(page).text) for page in (text, plain))
+    for tag in ("<img", "<script", "<iframe", "<svg", "<a ", "<!--"):
+        assert tag not in html
+    for tag in ("<h1>", "<h2>", "<h3>", "<table>", "<details>", "<td", "<hr", "<strong>"):
+        assert html.count(tag) == expected.count(tag), tag
     assert "49" not in ModelCard(text).text.splitlines()[0]
+    shown = " ".join(printable(evil).split())
+    heading = MarkdownIt("gfm-like", {"linkify": False}).parse(ModelCard(text).text)[1]
+    assert "".join(child.content for child in heading.children or []) == shown
 
 
-def test_a_known_licence_keeps_its_identifier() -> None:
-    assert card._licence("CC-BY-SA-4.0") == {"license": "cc-by-sa-4.0"}
-    assert card._licence("My own terms!") == {"license": "other", "license_name": "my-own-terms"}
+def test_every_key_and_value_is_documented(summary: Summary) -> None:
+    data: Any = metadata.of_model(fakes.recipe(), summary)
+    assert list(undocumented(data.to_dict(), MODEL_KEYS)) == []
+    assert list(undocumented({"sparkle": 1, "pipeline_tag": "magic"}, MODEL_KEYS)) == [
+        "the key sparkle", "pipeline_tag: magic",
+    ]  # fmt: skip
+
+
+def test_results_are_those_that_the_hub_reads_as_evaluations(summary: Summary) -> None:
+    data: Any = ModelCard(card.render(fakes.recipe(), summary, VERSIONS)).data
+    for result in data.eval_results:
+        assert isinstance(result, EvalResult)
+        assert result.task_type == "text-generation"
+        assert result.dataset_type == "wikimedia/wikipedia"
+        assert result.dataset_args == {"language": "ja", "date": "20210820"}
+        assert result.metric_value == getattr(EVALUATION, result.metric_type)
+
+
+def test_formats_are_told_with_their_proofs(summary: Summary) -> None:
+    onnx = Export(
+        "onnx", {},
+        {"precision": "fp32", "compared": "logits", "logit_difference": 2.5e-6, "prompts": 20,
+         "greedy_equal": 19, "greedy_ties": 1, "perplexity": 12.34567,
+         "perplexity_pytorch": 12.34566, "texts": 9, "texts_equal": 9},
+    )  # fmt: skip
+    bare = Export("flax", {}, {"precision": "fp32", "compared": "tensors", "equal": True})
+    text = card.render(fakes.recipe(), summary, VERSIONS, Extras((onnx, bare)))
+    assert "| onnx | fp32 | 2.5e-06 | 19 of 20, 1 tied | 9 of 9 | 12.3457 (12.3457) |" in text
+    assert "| flax | fp32 | every tensor equal | – | – | – |" in text
+    assert "import onnxruntime" in text
+    assert "FlaxGPT2LMHeadModel" in text
+
+
+def test_what_it_learnt_by_heart_is_told_where_it_was_measured(summary: Summary) -> None:
+    found = {"span_characters": 50, "samples": 32, "spans": 4000, "found": 120, "share": 0.03}
+    extras = Extras(evaluation={"memorization": found})
+    text = card.render(fakes.recipe(), summary, VERSIONS, extras)
+    assert "120 (3.0 %) stand word for word" in text
+    assert "120 個（3.0 %）" in text
+    for nothing in ({}, {"memorization": {"share": "x"}}, {"memorization": {**found, "spans": 0}}):
+        text = card.render(fakes.recipe(), summary, VERSIONS, Extras(evaluation=nothing))
+        assert "Memorization" not in text
+
+
+def test_sliding_windows_are_told(summary: Summary) -> None:
+    how = {"windows": "sliding", "block_size": 1024, "stride": 512, "precision": "bf16"}
+    text = card.render(fakes.recipe(), summary, VERSIONS, Extras(evaluation=how))
+    assert "in bf16, in windows of 1,024 tokens that move on by 512" in text
+
+
+def test_a_published_card_tells_hardware_time_and_commits(summary: Summary) -> None:
+    versions = (*VERSIONS, Entry("20210301.1.0", ("older",)))
+    published = Published("org/model", {"20210301.1.0": "c0ffee" * 6}, COST)
+    text = card.render(fakes.recipe(), summary, versions, Extras(published=published))
+    assert "| Hardware / 計算機 | One GPU |" in text
+    assert "| Time / 学習時間 | 26.3 h |" in text
+    assert "| 20210301.1.0 | c0ffeec0ffee | older |" in text
+    assert 'from_pretrained(folder, revision="20210820.1.0")' in text
+
+
+def test_weights_that_it_started_from_are_named(summary: Summary) -> None:
+    assert "trained from scratch" in card.render(fakes.recipe(), summary, VERSIONS)
+    recipe = fakes.recipe(fakes.RECIPE, 'model.from="org/base"', 'model.revision="v1"')
+    text = card.render(recipe, summary, VERSIONS)
+    data: Any = ModelCard(text).data
+    assert data.base_model == "org/base"
+    assert "trained further from `org/base` at revision `v1`" in text
+    assert "一から学習" not in text
+    elsewhere = fakes.recipe(fakes.RECIPE, 'model.from="/mnt/secret/base"')
+    text = card.render(elsewhere, summary, VERSIONS)
+    assert "trained further from other weights" in text
+    assert "secret" not in text
+
+
+def test_the_optimizer_is_told_with_what_belongs_to_it(summary: Summary) -> None:
+    recipe = fakes.recipe(fakes.RECIPE, "train.optimizer=muon", "train.average=ema")
+    text = card.render(recipe, summary, VERSIONS)
+    assert "| Muon | learning rate 0.02, momentum 0.95, weight decay 0.1 |" in text
+    assert "| Averaged weights / 重みの平均 | ema, last 20 % of the steps |" in text
+
+
+def test_articles_that_were_asked_out_are_not_named(summary: Summary) -> None:
+    recipe = fakes.recipe(fakes.RECIPE, 'corpus.exclude.titles=["山田太郎", "山田花子"]')
+    text = card.render(recipe, summary, VERSIONS)
+    assert "山田" not in text
+    assert "[corpus.exclude]: 2 entries, not shown" in text
 
 
 def test_says_nothing_of_paths_execution_or_the_clock(summary: Summary) -> None:

@@ -6,16 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
 import pytest
 
 from jagpt import evaluation, files
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import huggingface
-from jagpt.progress import QUIET
-from jagpt.release import folder
+from jagpt.progress import QUIET, Progress
+from jagpt.release import folder, usage
+from jagpt.release.publication import lfs_attributes
 from jagpt.rundir import RunDirectory
 
 
@@ -41,7 +43,7 @@ def test_holds_the_model_and_what_goes_with_it(run: RunDirectory) -> None:
     assert files.list_files(run.release) == [
         ".gitattributes", "CHANGELOG.md", "README.md", "SHA256SUMS", "config.json",
         "generation_config.json", "model.safetensors", "samples.json", "tokenizer.json",
-        "tokenizer_config.json",
+        "tokenizer_config.json", "valid_loss_curve.png",
     ]  # fmt: skip
     for name in files.list_files(run.model):
         assert (run.release / name).read_bytes() == (run.model / name).read_bytes()
@@ -104,14 +106,40 @@ def test_the_cards_usage_runs(run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 
 
 def test_git_lfs_takes_every_heavy_format() -> None:
-    lines = folder.lfs_attributes().splitlines()
+    lines = lfs_attributes().splitlines()
     patterns = {line.split()[0] for line in lines}
     original = (
         *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx"),
         *("*.arrow", "*.ftz", "*.joblib", "*.model", "*.msgpack", "*.pb", "*.pt", "*.pth"),
     )
-    assert {*original, "*.safetensors", "*.gguf", "*.onnx_data", "*.onnx.data"} == patterns
+    since = {"*.safetensors", "*.gguf", "*.onnx_data", "*.onnx.data", "*.parquet", "*.png"}
+    assert since | set(original) == patterns
     assert all(line.endswith(" filter=lfs diff=lfs merge=lfs -text") for line in lines)
+
+
+def test_the_curve_is_a_picture_that_the_card_shows(run: RunDirectory) -> None:
+    assert (run.release / "valid_loss_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "](valid_loss_curve.png)" in (run.release / "README.md").read_text()
+
+
+def test_a_usage_that_fails_leaves_no_folder(
+    copy: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(usage.USAGES["transformers"], source="raise OSError('no such model')")
+    monkeypatch.setitem(usage.USAGES, "transformers", broken)
+    with pytest.raises(JagptError, match=r"usage of transformers .* fails \(OSError: no such"):
+        folder.run(fakes.recipe(), copy, QUIET)
+    assert files.list_files(copy.own("release")) == []
+
+
+def test_a_licence_that_is_not_the_dumps_is_said(
+    copy: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stats = files.read_json(copy.corpus / "stats.json")
+    stats["sources"][0]["licence"] = "cc-by-sa-4.0"
+    files.write_json(copy.corpus / "stats.json", stats)
+    folder.run(fakes.recipe(), copy, Progress())
+    assert "Wikipedia's text of 20210820 is under cc-by-sa-3.0" in capsys.readouterr().err
 
 
 def test_a_model_that_is_missing_is_named(copy: RunDirectory) -> None:

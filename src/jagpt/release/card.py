@@ -16,13 +16,16 @@ from jagpt.release import licences, metadata, usage
 from jagpt.release.changelog import Entry
 from jagpt.release.curve import CURVE
 from jagpt.release.exports import Export
-from jagpt.release.markdown import Markdown, code, environment, escape, fenced
+from jagpt.release.markdown import Markdown, code, environment, fenced
 from jagpt.release.recipe_text import recipe_text
 from jagpt.rundir import RunDirectory
 from jagpt.summary import Summary
 
 FEW_TOKENS = 10_000_000
 """A model trained on fewer distinct tokens than these is called a demonstration."""
+
+_FAMILIES = {"gpt2": "GPT-2", "gpt_neo": "GPT-Neo", "gpt_neox": "GPT-NeoX", "llama": "Llama"}
+"""Model types of transformers → how their makers write them; others stand as they are."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def _body(recipe: Recipe, summary: Summary, versions: Sequence[Entry], extras: E
         samples=summary.samples,
         exports=extras.exports,
         cost=published.cost if published else None,
-        curve=CURVE if extras.curve else None,
+        curve=Markdown(CURVE) if extras.curve else None,
         snippets=usage.snippets(
             recipe,
             extras.exports,
@@ -134,7 +137,8 @@ def _body(recipe: Recipe, summary: Summary, versions: Sequence[Entry], extras: E
         licence_of=licences.of_source,
         tokenizer_origin=_tokenizer_origin(recipe),
         recipe_text=recipe_text(recipe),
-        model_type=Markdown(escape(recipe.model.type.upper().replace("GPT2", "GPT-2"))),
+        model_type=_FAMILIES.get(recipe.model.type, recipe.model.type),
+        started_from=metadata.base_model(recipe),
     )
 
 

@@ -28,6 +28,7 @@ MODEL_KEYS: Mapping[str, str] = MappingProxyType(
         "library_name": _MODEL,
         "pipeline_tag": _CARDS,
         "tags": _MODEL,
+        "base_model": _CARDS,
         "datasets": _MODEL,
         "metrics": _MODEL,
         "widget": _WIDGETS,

@@ -65,8 +65,9 @@ class Export:
 
     def _value(self, key: str) -> float | None:
         value = self.parity.get(key)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if number else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        return None
 
     def _text(self, key: str) -> str:
         value = self.parity.get(key)

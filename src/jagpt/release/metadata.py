@@ -43,7 +43,8 @@ def of_model(recipe: Recipe, summary: Summary) -> Any:
         language="ja",
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["gpt2", "text-generation", "japanese", "jagpt"],
+        tags=[recipe.model.type, "text-generation", "japanese", "jagpt"],
+        base_model=base_model(recipe),
         datasets=datasets(summary.corpus) or None,
         metrics=["perplexity"] if results else None,
         widget=[{"text": printable(prompt)} for prompt in recipe.release.prompts],
@@ -54,6 +55,12 @@ def of_model(recipe: Recipe, summary: Summary) -> Any:
     if odd := list(undocumented(found.to_dict(), MODEL_KEYS)):
         raise JagptError(f"README.md: the hub does not document {', '.join(odd)}")
     return found
+
+
+def base_model(recipe: Recipe) -> str | None:
+    """The hub id of the weights that training started from; None for other places, or none."""
+    origin = recipe.model.from_
+    return origin if origin is not None and HUB_ID.fullmatch(origin) else None
 
 
 def check(card: str, head: dict[str, Any], *, dataset: bool = False) -> None:

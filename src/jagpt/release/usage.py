@@ -162,9 +162,7 @@ generator = ctranslate2.Generator(folder + "/NAME")
 
 ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
 pieces = tokenizer.convert_ids_to_tokens(ids)
-results = generator.generate_batch(
-    [pieces], max_length=NEW_TOKENS, sampling_topk=50, include_prompt_in_result=True
-)
+results = generator.generate_batch([pieces], max_length=NEW_TOKENS, sampling_topk=0)
 print(tokenizer.decode(results[0].sequences_ids[0], skip_special_tokens=True))
 """
 

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import fakes
+import pytest
+from released import Run
+
+from jagpt import files
+from jagpt.errors import DataError
+from jagpt.progress import QUIET
+from jagpt.release import exports, folder, usage
+from jagpt.rundir import RunDirectory
+
+
+@pytest.fixture
+def run(first: Run, tmp_path: Path) -> RunDirectory:
+    """A run with two further formats, a file for beside the model and a folder of its own."""
+    copied = RunDirectory(Path(shutil.copytree(first[1].root, tmp_path / "run")))
+    shutil.rmtree(copied.release)
+    model = hashlib.sha256((copied.model / "model.safetensors").read_bytes()).hexdigest()
+    for name, weights in (("flax", "flax_model.msgpack"), ("onnx", "model.onnx")):
+        place = copied.root / "export" / name
+        place.mkdir(parents=True)
+        (place / weights).write_bytes(name.encode())
+        (place / "config.json").write_text("{}")
+        files.write_json(
+            place / "parity.json", {"source": model, "precision": "fp32", "compared": "tensors"}
+        )
+    return copied
+
+
+def test_formats_go_into_the_release(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "check", lambda *_: None)  # these files are none that load
+    folder.run(fakes.recipe(), run, QUIET)
+    names = files.list_files(run.release)
+    assert "flax_model.msgpack" in names
+    assert {"onnx/model.onnx", "onnx/config.json"} <= set(names)
+    assert files.read_json(run.release / "config.json") != {}
+    assert set(files.read_json(run.release / "parity.json")) == {"flax", "onnx"}
+    sums = (run.release / "SHA256SUMS").read_text()
+    assert hashlib.sha256(b"onnx").hexdigest() + "  onnx/model.onnx" in sums
+    assert "| onnx | fp32 | every tensor equal |" in (run.release / "README.md").read_text()
+    assert [export.name for export in exports.released(run.release)] == ["flax", "onnx"]
+
+
+def test_an_unfinished_export_is_refused(run: RunDirectory) -> None:
+    (run.root / "export" / "onnx" / "parity.json").unlink()
+    with pytest.raises(DataError, match=r"not finished; `jagpt export RECIPE --format onnx`"):
+        exports.found(run)
+
+
+def test_an_export_of_another_model_is_refused(run: RunDirectory) -> None:
+    files.write_json(run.root / "export" / "onnx" / "parity.json", {"source": "0" * 64})
+    with pytest.raises(DataError, match="made from another model"):
+        exports.found(run)
+
+
+def test_a_run_without_formats_has_none(first: Run) -> None:
+    assert exports.found(first[1]) == ()
+    assert exports.released(first[1].release) == ()
