@@ -470,7 +470,7 @@ class Execution(Section):
         None, description="Processes; the number of cores if not given."
     )
     executor: Literal["local", "ray"] = Field(
-        "local", description="`ray`: the corpus stage's jobs run on a Ray cluster."
+        "local", description="`ray`: the jobs of corpus and tokens run on a Ray cluster."
     )
     ray_address: str | None = Field(
         None,
