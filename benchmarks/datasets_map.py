@@ -26,7 +26,9 @@ def main(corpus: Path, tokenizer: Path, n_bytes: int, processes: int) -> None:
     datasets.disable_progress_bars()
     texts = _repeated(corpus, n_bytes)
     encode = _Encode(AutoTokenizer.from_pretrained(tokenizer))
-    everything, little = (datasets.Dataset.from_dict({"text": some}) for some in (texts, texts[:processes]))
+    everything, little = (
+        datasets.Dataset.from_dict({"text": some}) for some in (texts, texts[:processes])
+    )
 
     def run(some: Any) -> Any:
         columns = ["text"]

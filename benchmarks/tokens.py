@@ -19,10 +19,12 @@ import statistics
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ from sides import Side, Turn, serve
 
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
+from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.folder import MODEL_FILE
 from jagpt.tokens import stage
@@ -63,12 +66,15 @@ WARM_UP = 200
 """Documents that each side encodes before it is ready."""
 SIDES = {
     "ours": f"jagpt, {PROCESSES} processes",
+    "shards": f"jagpt, {PROCESSES} processes, tokens made ready for the disk too",
     "bare": f"bare SentencePiece, {PROCESSES} C++ threads",
     "datasets": f"`datasets.map`, fast tokenizer, {PROCESSES} processes",
     "lines": "line by line, slow tokenizer (the original's way)",
 }
 GOALS = {"lines": "≥ 12", "datasets": "≥ 3.5", "bare": "≥ 0.85"}
 OUTPUT = CACHE / "outputs" / "tokens"
+
+Command = list[str | Path]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,9 +124,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _made(options: argparse.Namespace) -> Path:
     """The run with the corpus and the tokenizer that all sides use."""
-    pieces = options.vocab_size or (PIECES if options.file else SAMPLE_PIECES)
-    name = f"tokens-{options.file.name.partition('.')[0] if options.file else 'sample'}-{pieces}"
-    tokenizer = f"[tokenizer]\nvocab_size = {pieces}\nsentences = {SENTENCES}\n"
+    vocab_size = options.vocab_size or (PIECES if options.file else SAMPLE_PIECES)
+    source = options.file.name.partition(".")[0] if options.file else "sample"
+    name = f"tokens-{source}-{vocab_size}"
+    tokenizer = f"[tokenizer]\nvocab_size = {vocab_size}\nsentences = {SENTENCES}\n"
     return make_run(name, options.file, f"{tokenizer}[train]\nmax_steps = 1\n")
 
 
@@ -171,7 +178,7 @@ class Speed:
         }
 
 
-def _command(options: argparse.Namespace) -> list[str | Path]:
+def _command(options: argparse.Namespace) -> Command:
     file = [options.file] if options.file else []
     sizes = ["--size-mb", str(options.size_mb), "--rounds", str(options.rounds)]
     return [python(), "benchmarks/tokens.py", *file, *sizes]
@@ -190,12 +197,12 @@ def _speed(options: argparse.Namespace, made: Path) -> Speed:
 
 def _turns(options: argparse.Namespace, made: Path, found: RunDirectory) -> dict[str, list[Turn]]:
     n_bytes = options.size_mb * MEGABYTE
-    command: list[str | Path] = [sys.executable, __file__, "--run", made]
+    command: Command = [sys.executable, __file__, "--run", made]
     command += ["--size-mb", str(options.size_mb), "--serve"]
-    commands = {side: [*command, side] for side in _SERVED}
+    commands: dict[str, Command] = {side: [*command, side] for side in _SERVED}
     if not options.without_datasets:
         script = Path(__file__).with_name("datasets_map.py")
-        arguments = [found.corpus, found.tokenizer, str(n_bytes), str(PROCESSES)]
+        arguments: Command = [found.corpus, found.tokenizer, str(n_bytes), str(PROCESSES)]
         commands["datasets"] = [_datasets(), script, *arguments]
     turns: dict[str, list[Turn]] = {side: [] for side in SIDES if side in commands}
     sides: dict[str, Side] = {}
@@ -238,13 +245,13 @@ def _datasets() -> Path:
 # --- what the sides run ---------------------------------------------------------------------------
 
 
-def _serve_ours(made: Path, n_bytes: int) -> None:
+def _serve_ours(made: Path, n_bytes: int, *, shards: bool = False) -> None:
     """Processes that have their share in memory, as a worker of the stage has its shard."""
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     for number in range(PROCESSES):
         here, there = context.Pipe()
-        arguments = (there, made, n_bytes, number)
+        arguments = (there, made, n_bytes, number, shards)
         context.Process(target=_encode_share, args=arguments, daemon=True).start()
         there.close()
         here.recv()
@@ -255,24 +262,32 @@ def _serve_ours(made: Path, n_bytes: int) -> None:
             pipe.send("go")
         return [pipe.recv() for pipe in pipes]
 
-    serve(work, sum)
+    serve(work, lambda counts: sum(counts))
 
 
-def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int) -> None:
-    """What a worker does with a shard, but for reading it and putting the files on disk."""
+def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int, shards: bool) -> None:
+    """What a worker does with a shard but for reading it; with `shards`, but for the disk."""
     recipe, found = open_made(made)
     texts = repeated(found.corpus, n_bytes)[number::PROCESSES]
-    documents = [(str(number), text) for number, text in enumerate(texts)]
     encoder = Encoder.open(found.tokenizer)
     job = stage.make_job(Path("unused"), recipe, found, encoder)
-    stage.write_documents(documents[:WARM_UP], encoder, job, io.BytesIO())
+    encode = _make_shard if shards else _encode
+    encode(texts[:WARM_UP], encoder, job)
     pipe.send("ready")
     with suppress(EOFError):  # the parent has left
         while pipe.recv():
-            binary = io.BytesIO()
-            stage.write_documents(documents, encoder, job, binary)
-            n_tokens = binary.tell() // np.dtype(job.dtype).itemsize
-            pipe.send(n_tokens - len(documents))  # without the end tokens: no other side has them
+            pipe.send(encode(texts, encoder, job))
+
+
+def _encode(texts: list[str], encoder: Encoder, job: stage.Job) -> int:
+    return sum(map(len, [stage.encode_document(encoder, text, job) for text in texts]))
+
+
+def _make_shard(texts: list[str], encoder: Encoder, job: stage.Job) -> int:
+    binary = io.BytesIO()
+    stage.write_documents(zip(map(str, count()), texts, strict=False), encoder, job, binary)
+    n_tokens = binary.tell() // np.dtype(job.dtype).itemsize
+    return n_tokens - len(texts)  # without the end tokens: no other side has them
 
 
 def _serve_bare(made: Path, n_bytes: int) -> None:
@@ -296,7 +311,7 @@ def _serve_lines(made: Path, n_bytes: int) -> None:
     texts = repeated(found.corpus, n_bytes)
     lines = [line for text in texts for line in text.split("\n")]
     path = str(found.tokenizer / MODEL_FILE)
-    tokenizer = BertGenerationTokenizer(path, bos_token="<s>", eos_token="</s>", sep_token="<sep>")
+    tokenizer = BertGenerationTokenizer(path, sep_token=pieces.SEP)  # or it would add an id
 
     def encode(some: list[str]) -> list[list[int]]:
         return [tokenizer.encode(line) for line in some]
@@ -305,7 +320,12 @@ def _serve_lines(made: Path, n_bytes: int) -> None:
     serve(lambda: encode(lines), lambda ids: sum(map(len, ids)))
 
 
-_SERVED = {"ours": _serve_ours, "bare": _serve_bare, "lines": _serve_lines}
+_SERVED: dict[str, Callable[[Path, int], None]] = {
+    "ours": _serve_ours,
+    "shards": partial(_serve_ours, shards=True),
+    "bare": _serve_bare,
+    "lines": _serve_lines,
+}
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -345,7 +365,7 @@ def _memory(options: argparse.Namespace, made: Path) -> Memory:
         corpus = repeated_corpus(found.corpus, made.name, size * MEGABYTE)
         tell(f"tokens stage: {size} MB")
         shutil.rmtree(ROOT / OUTPUT, ignore_errors=True)
-        command = [python(), __file__, "--run", made, "--stage", corpus]
+        command: Command = [python(), __file__, "--run", made, "--stage", corpus]
         costs[size] = measure(command, memory=True)
     shutil.rmtree(ROOT / OUTPUT)
     return Memory(costs)

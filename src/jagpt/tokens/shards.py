@@ -110,22 +110,25 @@ def dtype_for(vocab_size: int) -> str:
 
 
 class ShardWriter:
-    """Collects a shard's documents; tokens go to the open `.bin` at once, the rest to `finish`."""
+    """Collects a shard's documents; tokens go to the open `.bin` at once, the rest to `finish`.
 
-    def __init__(self, binary: IO[bytes], dtype: str) -> None:
+    `end_id` is put behind each document, if any.
+    """
+
+    def __init__(self, binary: IO[bytes], dtype: str, end_id: int | None = None) -> None:
         self._binary, self._dtype = binary, np.dtype(dtype)
+        self._end = b"" if end_id is None else np.array(end_id, self._dtype).tobytes()
         self._starts, self._id_starts = array("q", [0]), array("q", [0])
         self._characters, self._bytes = array("q"), array("q")
         self._ids = bytearray()
         self._sums = _ChunkSums()
 
     def add(self, document_id: str, text: str, tokens: npt.ArrayLike) -> None:
-        """Append one document: its id, its raw text and its tokens."""
-        data = np.asarray(tokens, dtype=self._dtype)
-        raw = data.tobytes()
+        """Append one document: its id, its raw text and its tokens, without the end token."""
+        raw = np.asarray(tokens, dtype=self._dtype).tobytes() + self._end
         self._binary.write(raw)
         self._sums.update(raw)
-        self._starts.append(self._starts[-1] + len(data))
+        self._starts.append(self._starts[-1] + len(raw) // self._dtype.itemsize)
         self._characters.append(len(text))
         self._bytes.append(len(text.encode("utf-8")))
         self._ids += document_id.encode("utf-8")
@@ -153,6 +156,10 @@ class _ChunkSums:
         self._filled = 0
 
     def update(self, data: bytes) -> None:
+        if self._filled + len(data) < CHUNK:  # as nearly always
+            self._current = zlib.crc32(data, self._current)
+            self._filled += len(data)
+            return
         view = memoryview(data)
         while view:
             part = view[: CHUNK - self._filled]

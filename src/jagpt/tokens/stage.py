@@ -28,7 +28,8 @@ from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 class Job:
     """One corpus shard to encode; all that a worker needs to know.
 
-    `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there.
+    `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there. `end_id` goes
+    behind each document, if any.
     """
 
     corpus_shard: Path
@@ -36,7 +37,7 @@ class Job:
     tokenizer: Path
     fingerprint: str
     dtype: str
-    end_token: bool
+    end_id: int | None
     by_line: bool
 
 
@@ -79,20 +80,15 @@ def write_documents(
     documents: Iterable[tuple[str, str]], encoder: Encoder, job: Job, binary: IO[bytes]
 ) -> ShardWriter:
     """Encode pairs of id and text into an open `.bin`; the writer knows what its `.idx` needs."""
-    writer = ShardWriter(binary, job.dtype)
+    writer = ShardWriter(binary, job.dtype, job.end_id)
     for document_id, text in documents:
         writer.add(document_id, text, encode_document(encoder, text, job))
     return writer
 
 
 def encode_document(encoder: Encoder, text: str, job: Job) -> npt.NDArray[np.int32]:
-    """A document's tokens: whole or line by line, its end token behind it where asked."""
-    tokens = encoder.encode_lines(text) if job.by_line else encoder.encode_array(text)
-    if not job.end_token:
-        return tokens
-    ended = np.empty(len(tokens) + 1, dtype=np.int32)  # several times as fast as np.append
-    ended[:-1], ended[-1] = tokens, encoder.end_id
-    return ended
+    """A document's tokens, its end token left out: whole, or line by line."""
+    return encoder.encode_lines(text) if job.by_line else encoder.encode_array(text)
 
 
 def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
@@ -120,7 +116,7 @@ def make_job(shard: Path, recipe: Recipe, run: RunDirectory, encoder: Encoder) -
         tokenizer=run.tokenizer,
         fingerprint=encoder.fingerprint,
         dtype=dtype_for(encoder.vocab_size),
-        end_token=recipe.tokens.end_token,
+        end_id=encoder.end_id if recipe.tokens.end_token else None,
         by_line=recipe.tokens.by_line,
     )
 
