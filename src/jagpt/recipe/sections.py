@@ -335,6 +335,11 @@ class Train(Section):
         "shuffled. `buffer`: the original's shuffle buffer over fixed blocks.",
     )
     shuffle_buffer: Positive = Field(100_000, description="Blocks in the shuffle buffer.")
+    document_mask: bool = Field(
+        False,
+        description="Attention does not cross documents, and positions restart with each; also in "
+        "validation and evaluation.",
+    )
     optimizer: Literal["muon", "adamw", "adam"] = Field(
         "adamw",
         description="`muon`: Muon for the blocks' matrices, AdamW for embeddings, biases and "

@@ -84,13 +84,10 @@ def fetched(repository: str, revision: str | None, patterns: list[str], where: s
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
-        raise StorageError(
-            f"{where}: the hub has no {name} ({_first_line(error)})"
-        ) from None
+        raise StorageError(f"{where}: the hub has no {name} ({_first_line(error)})") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise StorageError(
-            f"{where}: {name} could not be fetched from the hub "
-            f"({_first_line(error)}); {advice}"
+            f"{where}: {name} could not be fetched from the hub ({_first_line(error)}); {advice}"
         ) from None
 
 
