@@ -15,7 +15,7 @@ from tokenizer.japanese import documents, recipe, write_corpus, write_shard
 from jagpt import files
 from jagpt.errors import DataError, MissingExtraError
 from jagpt.progress import QUIET
-from jagpt.recipe import Execution, Tokens
+from jagpt.recipe import Execution, Tokenizer, Tokens
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer import stage as tokenizer_stage
 from jagpt.tokenizer.encoder import Encoder
@@ -145,6 +145,15 @@ def test_a_damaged_corpus_shard_is_named(made: RunDirectory, tmp_path: Path) -> 
     run = RunDirectory(tmp_path, {"tokenizer": made.tokenizer})
     with pytest.raises(DataError, match=r"train-00001\.parquet"):
         stage.run(recipe(), run, QUIET)
+
+
+def test_a_shared_tokenizer_of_another_size_than_the_recipe_s_is_refused(
+    made: RunDirectory, run: RunDirectory
+) -> None:
+    settings = Tokenizer(from_=str(made.root), vocab_size=8000)
+    with pytest.raises(DataError, match=r"has 500 pieces, and .* asks for 8,000"):
+        stage.run(recipe(settings), run, QUIET)
+    assert not run.tokens.exists()
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

@@ -226,7 +226,8 @@ class Tokenizer(Section):
         None,
         alias="from",
         description="A run's directory, a tokenizer folder, a bare `.model`, or a hub id: use it; "
-        "the other keys, but `revision`, then mean nothing.",
+        "the other keys then mean nothing, but `revision`, and a `vocab_size` other than the "
+        "default, which it must have.",
     )
     revision: str | None = Field(None, description="Revision of a hub id.")
     type: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece's algorithm.")

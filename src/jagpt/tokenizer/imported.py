@@ -45,6 +45,16 @@ def local_file(settings: Tokenizer, where: str = FROM) -> Path | None:
     )
 
 
+def check_size(settings: Tokenizer, vocab_size: int, origin: Path | str) -> None:
+    """`DataError` where a recipe takes a tokenizer of another size than the one it names itself."""
+    default = Tokenizer.model_fields["vocab_size"].default
+    if settings.from_ is not None and settings.vocab_size not in (default, vocab_size):
+        raise DataError(
+            f"{origin}: this tokenizer has {vocab_size:,} pieces, and [tokenizer] vocab_size asks "
+            f"for {settings.vocab_size:,}: set it to {vocab_size}, or take another tokenizer"
+        )
+
+
 def _model_in(folder: Path) -> Path:
     """The folder's `spiece.model`, or its only `.model` file."""
     if (folder / MODEL_FILE).is_file():

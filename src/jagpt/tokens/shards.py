@@ -292,8 +292,8 @@ def _columns(raw: npt.NDArray[np.uint8], counts: Sequence[int]) -> list[Ints]:
 def _mapped(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The file as an array, mapped read-only.
 
-    Documents are asked for in no order, so the system is told not to read on behind each: by default
-    it fetches 128 KiB for a document of 1.
+    Documents are asked for in no order, so the system is told not to read on behind each: without
+    that it fetches 128 KiB for a document of one or two.
     """
     if _size(path) == 0:  # an empty file cannot be mapped
         return np.empty(0, dtype=dtype)

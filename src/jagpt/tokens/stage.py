@@ -21,6 +21,7 @@ from jagpt.progress import Progress
 from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
+from jagpt.tokenizer.imported import check_size
 from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 
 
@@ -44,6 +45,7 @@ class Job:
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Write the token shards and `index.json`; shards that an earlier call finished stay."""
     encoder = Encoder.open(run.tokenizer)
+    check_size(recipe.tokenizer, encoder.vocab_size, run.tokenizer)  # it may be another run's
     splits = {split: split_shards(run.corpus, split) for split in SPLITS}
     jobs = [make_job(shard, recipe, run, encoder) for shards in splits.values() for shard in shards]
     _encode([job for job in jobs if not _is_finished(job)], recipe.execution, progress)
