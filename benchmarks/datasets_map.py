@@ -18,7 +18,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # it says that PyTorch is not th
 import datasets
 import pyarrow.parquet as pq
 from transformers import AutoTokenizer
-from sides import serve
+from turns import serve
 
 
 def main(corpus: Path, tokenizer: Path, n_bytes: int, processes: int) -> None:

@@ -13,7 +13,7 @@ from jagpt import files, pipeline
 from jagpt import recipe as recipes
 from jagpt.corpus.documents import SPLITS, Document, iter_documents
 from jagpt.corpus.shards import SplitWriter
-from jagpt.progress import QUIET
+from jagpt.progress import QUIET, Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
@@ -24,18 +24,41 @@ SENTENCES = 100_000
 CORPORA = CACHE / "corpora"
 
 
-def make_run(name: str, source: Path | None, settings: str = "", until: str = "tokenizer") -> Path:
-    """A run on the documents of `source`, made as far as the stage `until`; where it stands.
+def make_run(name: str, settings: str, until: str, progress: Progress = QUIET) -> Path:
+    """The run of a recipe, given as TOML without its name, as far as the stage `until`.
 
-    `source` is a dump or plain text whose documents are parted by blank lines; None is the bundled
-    sample. `settings` is the rest of its recipe.
+    Returns where it stands; what was made before stays.
     """
-    recipe = recipes.parse(_recipe(name, source) + settings)
+    recipe = recipes.parse(f'name = "{name}"\n{settings}')
     run = pipeline.open_run(recipe, ROOT / CACHE / "runs" / name)
-    tell(f"making {run.root.relative_to(ROOT)} up to its {until}, where that is not done")
+    tell(f"making {CACHE / 'runs' / name} up to its {until}, where that is not done")
     with files.locked(run.root):
-        pipeline.run_stages(recipe, run, QUIET, until=until)
+        pipeline.run_stages(recipe, run, progress, until=until)
     return run.root
+
+
+def corpus_section(source: Path | None) -> str:
+    """The recipe's `[corpus]` for a dump, or plain text whose documents are parted by blank lines;
+    None is the bundled sample."""
+    kind, path, share = "dump", "jagpt:sample", 0.05  # it has some 80 documents
+    if source is not None:
+        kind = "dump" if ".xml" in source.name else "text"
+        path, share = str(source.resolve()), 0.01
+    layout = 'layout = "block"\n' if kind == "text" else ""
+    return f"""
+[corpus]
+valid_share = {share}
+test_share = {share}
+[[corpus.source]]
+name = "texts"
+kind = "{kind}"
+path = "{path}"
+{layout}"""
+
+
+def source_name(source: Path | None) -> str:
+    """What stands for the source in names of runs."""
+    return source.name.partition(".")[0] if source else "sample"
 
 
 def open_made(root: Path) -> tuple[Recipe, RunDirectory]:
@@ -60,22 +83,3 @@ def repeated_corpus(corpus: Path, name: str, n_bytes: int) -> Path:
             for number, text in enumerate(some):
                 writer.add(Document(str(number), "repeated", "", None, None, text))
     return directory
-
-
-def _recipe(name: str, source: Path | None) -> str:
-    kind, path = "dump", "jagpt:sample"
-    if source is not None:
-        kind = "dump" if ".xml" in source.name else "text"
-        path = str(source.resolve())
-    layout = 'layout = "block"\n' if kind == "text" else ""
-    return f"""
-name = "{name}"
-[corpus]
-valid_share = 0.05
-test_share = 0.05
-[[corpus.source]]
-name = "texts"
-kind = "{kind}"
-path = "{path}"
-{layout}
-"""

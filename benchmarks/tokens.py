@@ -50,8 +50,18 @@ from common import (
     table,
     tell,
 )
-from texts import PIECES, SAMPLE_PIECES, SENTENCES, make_run, open_made, repeated, repeated_corpus
-from sides import Side, Turn, serve
+from texts import (
+    PIECES,
+    SAMPLE_PIECES,
+    SENTENCES,
+    corpus_section,
+    make_run,
+    open_made,
+    repeated,
+    repeated_corpus,
+    source_name,
+)
+from turns import Process, serve
 
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -75,6 +85,8 @@ GOALS = {"lines": "≥ 12", "datasets": "≥ 3.5", "bare": "≥ 0.85"}
 OUTPUT = CACHE / "outputs" / "tokens"
 
 Command = list[str | Path]
+Turns = dict[str, list[dict[str, float]]]
+"""Side → what each of its turns took, `seconds`, and how many tokens it made, `count`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -125,10 +137,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _made(options: argparse.Namespace) -> Path:
     """The run with the corpus and the tokenizer that all sides use."""
     vocab_size = options.vocab_size or (PIECES if options.file else SAMPLE_PIECES)
-    source = options.file.name.partition(".")[0] if options.file else "sample"
-    name = f"tokens-{source}-{vocab_size}"
+    name = f"tokens-{source_name(options.file)}-{vocab_size}"
     tokenizer = f"[tokenizer]\nvocab_size = {vocab_size}\nsentences = {SENTENCES}\n"
-    return make_run(name, options.file, f"{tokenizer}[train]\nmax_steps = 1\n")
+    recipe = f"{corpus_section(options.file)}{tokenizer}[train]\nmax_steps = 1\n"
+    return make_run(name, recipe, "tokenizer")
 
 
 # --- speed ----------------------------------------------------------------------------------------
@@ -140,10 +152,10 @@ class Speed:
 
     megabytes: float
     pieces: int
-    turns: dict[str, list[Turn]]
+    turns: Turns
 
     def rates(self, side: str) -> list[float]:
-        return [self.megabytes / turn.seconds for turn in self.turns[side]]
+        return [self.megabytes / turn["seconds"] for turn in self.turns[side]]
 
     def ratios(self) -> list[Ratio]:
         ours = self.rates("ours")
@@ -173,7 +185,9 @@ class Speed:
         return {
             "megabytes": self.megabytes,
             "pieces": self.pieces,
-            "seconds": {name: [turn.seconds for turn in some] for name, some in self.turns.items()},
+            "seconds": {
+                name: [turn["seconds"] for turn in some] for name, some in self.turns.items()
+            },
             "ratios": [ratio.as_json() for ratio in self.ratios()],
         }
 
@@ -195,7 +209,7 @@ def _speed(options: argparse.Namespace, made: Path) -> Speed:
     return Speed(megabytes, Encoder.open(found.tokenizer).vocab_size, turns)
 
 
-def _turns(options: argparse.Namespace, made: Path, found: RunDirectory) -> dict[str, list[Turn]]:
+def _turns(options: argparse.Namespace, made: Path, found: RunDirectory) -> Turns:
     n_bytes = options.size_mb * MEGABYTE
     command: Command = [sys.executable, __file__, "--run", made]
     command += ["--size-mb", str(options.size_mb), "--serve"]
@@ -204,25 +218,25 @@ def _turns(options: argparse.Namespace, made: Path, found: RunDirectory) -> dict
         script = Path(__file__).with_name("datasets_map.py")
         arguments: Command = [found.corpus, found.tokenizer, str(n_bytes), str(PROCESSES)]
         commands["datasets"] = [_datasets(), script, *arguments]
-    turns: dict[str, list[Turn]] = {side: [] for side in SIDES if side in commands}
-    sides: dict[str, Side] = {}
+    turns: Turns = {side: [] for side in SIDES if side in commands}
+    sides: dict[str, Process] = {}
     try:
         for name in turns:  # one after the other, as each needs both cores to get ready
-            sides[name] = Side(SIDES[name], commands[name])
+            sides[name] = Process(SIDES[name], [str(part) for part in commands[name]])
             sides[name].wait()
         for number in range(options.rounds):
             for name, side in sides.items():
                 tell(f"round {number + 1} of {options.rounds}: {SIDES[name]}")
-                turns[name].append(side.take_turn())
+                turns[name].append(side.work())
     finally:
         for side in sides.values():
             side.end()
     return turns
 
 
-def _check_counts(turns: dict[str, list[Turn]], breaks: int) -> None:
+def _check_counts(turns: Turns, breaks: int) -> None:
     """All sides must have made the same tokens; one that takes lines sees no line breaks."""
-    counts = {name: {turn.count for turn in some} for name, some in turns.items()}
+    counts = {name: {turn["count"] for turn in some} for name, some in turns.items()}
     counts["lines"] = {count + breaks for count in counts["lines"]}
     if len(set.union(*counts.values())) > 1:
         raise RuntimeError(f"the sides made different numbers of tokens: {counts}")
