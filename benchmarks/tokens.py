@@ -185,9 +185,7 @@ class Speed:
         return {
             "megabytes": self.megabytes,
             "pieces": self.pieces,
-            "seconds": {
-                name: [turn["seconds"] for turn in some] for name, some in self.turns.items()
-            },
+            "turns": self.turns,
             "ratios": [ratio.as_json() for ratio in self.ratios()],
         }
 

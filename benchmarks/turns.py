@@ -48,6 +48,8 @@ class Process:
         except subprocess.TimeoutExpired:  # in the middle of its work
             self._process.kill()
             self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _ask(self, question: str) -> str:
         if self._process.stdin is None or self._process.stdout is None:

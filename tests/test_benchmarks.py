@@ -149,7 +149,7 @@ def test_sides_wait_for_their_turn_and_count_what_they_made(tmp_path: Path) -> N
     assert [side.work()["count"] for _ in range(2)] == [3, 3]
     side.end()
     broken = turns.Process("broken", [sys.executable, "-c", "raise SystemExit(1)"])
-    with pytest.raises(RuntimeError, match="the process of 'broken' died"):
+    with pytest.raises(RuntimeError, match="the process 'broken' died"):
         broken.wait()
     broken.end()
 
