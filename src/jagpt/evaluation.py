@@ -58,7 +58,13 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
             f"model of {network.config.vocab_size:,}: train it on these tokens"
         )
     with _threads(recipe.execution.threads):
-        found = measure_split(network, split, recipe.block_size, progress)
+        found = measure_split(
+            network,
+            split,
+            recipe.block_size,
+            progress,
+            document_mask=recipe.train.document_mask,
+        )
     result = {
         "split": wanted.split,
         "checkpoint": folder.name,
@@ -73,16 +79,25 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def measure_split(
-    network: PreTrainedModel, split: TokenSplit, block_size: int, progress: Progress
+    network: PreTrainedModel,
+    split: TokenSplit,
+    block_size: int,
+    progress: Progress,
+    *,
+    document_mask: bool = False,
 ) -> Nats:
-    """Nats of every token of the split but its first, in fp32."""
+    """Nats of every token of the split but its first, in fp32.
+
+    With `document_mask`, no document is seen from another one, as in a training of that kind.
+    """
     from jagpt.tokens.dataset import validation_windows
+    from jagpt.training.parallel import Learner
     from jagpt.training.validation import measure
 
     windows = validation_windows(split, block_size)
     with progress.bar(f"evaluate {split.split}", max(split.n_tokens - 1, 0), "tokens") as bar:
         found = measure(
-            network,
+            Learner(network, end_id=split.end_id if document_mask else None),
             _counted(windows, bar),
             batch_size=max(1, BATCH_TOKENS // block_size),
             precision="fp32",
