@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizer.japanese import write_corpus
@@ -25,6 +26,8 @@ import texts
 import tokenizer_quality
 import turns
 from repeated_dump import BenchDump, make_dump
+from search import Axis, Search
+from trials import Result, Scale, Study, Trial
 
 
 @pytest.fixture
@@ -188,3 +191,46 @@ def test_a_repeated_corpus_has_the_size_asked_for(
     assert 100_000 <= size < 200_000
     ids = [document.id for document in iter_documents(made, "train")]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(("best", "ends"), [(2, []), (16, ["rate"])])
+def test_a_search_spends_its_trials_and_knows_an_open_end(best: int, ends: list[str]) -> None:
+    axes = (Axis("rate", (1, 2, 4, 8, 16)), Axis("kind", ("a", "b"), ordered=False))
+    measured: list[tuple[int, str]] = []
+
+    def loss(settings: Any) -> float:
+        measured.append((settings["rate"], settings["kind"]))
+        return abs(settings["rate"] - best) + (settings["kind"] == "a")
+
+    search = Search(axes, 7, {"rate": 4, "kind": "a"}, loss)
+    search.run()
+    assert len(measured) == len(set(measured)) == 7
+    assert search.settings == {"rate": best, "kind": "b"}
+    assert search.open_ends() == ends
+
+
+def test_tokens_to_a_loss_lie_between_the_points_of_a_curve() -> None:
+    found = Result(((0, 9.0), (100, 5.0), (200, 4.0)), seconds=1.0)
+    assert found.tokens_to(4.5) == 150
+    assert found.tokens_to(9.5) == 0
+    assert found.tokens_to(3.9) is None
+
+
+def test_a_trial_that_was_made_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    made = []
+
+    def train(self: Study, trial: Trial, key: str) -> Result:
+        made.append(key)
+        return Result(((10, 3.0),), 2.0, 3.5)
+
+    monkeypatch.setattr(Study, "_train", train)
+    trial = Trial({"learning_rate": 1e-3, "optimizer": "muon"}, 5, test=True)
+    first = Study(text, tmp_path / "work", Scale()).result(trial)
+    turned = Trial({"optimizer": "muon", "learning_rate": 1e-3}, 5, test=True)
+    assert Study(text, tmp_path / "work", Scale()).result(turned) == first
+    assert len(made) == 1
+    Study(text, tmp_path / "work", Scale(n_embd=512)).result(trial)
+    assert len(made) == 2

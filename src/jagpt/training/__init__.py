@@ -11,6 +11,7 @@ schedules    the learning rate of a step (no torch)
 loss         nats over the vocabulary without all logits at once
 network      the model that is trained: built or loaded, on its device
 dropout      dropout and attention that a CPU can afford
+thrift       GPT-2's blocks with less memory on a CPU
 optimizers   parameter groups and their optimizer
 muon         Muon for matrices, AdamW for the rest
 averaging    the average of the last steps' weights
