@@ -4,8 +4,8 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, models, running, runs, start
+from jagpt.cli import documents, exporting, models, running, runs, start
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
-__all__ = ["app", "documents", "main", "models", "running", "runs", "start"]
+__all__ = ["app", "documents", "exporting", "main", "models", "running", "runs", "start"]

@@ -25,7 +25,6 @@ STAGE_HELP = {
     "tokens": "From documents to token shards.",
     "train": "Train the model; goes on from the last checkpoint.",
     "evaluate": "Loss, perplexity, bits per character and byte on the test split.",
-    "export": "The Hugging Face folder that from_pretrained loads.",
     "release": "The folder to publish: model, card, changelog, checksums.",
 }
 
@@ -43,10 +42,10 @@ def run(
     until: str | None,
 ) -> None:
     """Make everything that is not done yet, from the dump to the release folder."""
-    _run(recipe, overrides, run_dir, force, yes, as_json, until=until)
+    run_verb(recipe, overrides, run_dir, force, yes, as_json, until=until)
 
 
-def _run(
+def run_verb(
     recipe: str,
     overrides: Sequence[str],
     run_dir: Path | None,
@@ -57,6 +56,7 @@ def _run(
     only: str | None = None,
     until: str | None = None,
 ) -> None:
+    """Make what is not done, up to `until` or the stage `only` alone; print the outcome."""
     from jagpt import console, files, pipeline
 
     if until is not None and until not in pipeline.STAGE_NAMES:
@@ -122,7 +122,7 @@ def _stage_command(name: str) -> click.Command:
         yes: bool,
         as_json: bool,
     ) -> None:
-        _run(recipe, overrides, run_dir, force, yes, as_json, only=name)
+        run_verb(recipe, overrides, run_dir, force, yes, as_json, only=name)
 
     return click.command(name, help=f"{STAGE_HELP[name]} One stage of a run.")(command)
 
