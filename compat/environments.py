@@ -62,7 +62,9 @@ def _fingerprint(name: str) -> str:
 def _run(command: list[str]) -> None:
     done = subprocess.run(  # noqa: S603
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
+        text=True, check=False, cwd=PLACE,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-3000:]}")
+        raise RuntimeError(
+            f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-3000:]}"
+        )

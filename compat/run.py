@@ -95,7 +95,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _own_run() -> Path:
     """The small run and a tokenizer of the original's settings, as far as they are not done."""
     run = PLACE / "run"
-    _jagpt("run", str(environments.HERE / "recipe.toml"), "--run-dir", str(run), "--until", "formats")
+    _jagpt(
+        "run", str(environments.HERE / "recipe.toml"), "--run-dir", str(run), "--until", "formats"
+    )
     return run
 
 
@@ -135,7 +137,12 @@ def _checked(check: Check, run: Path) -> list[dict[str, Any]]:
     """What a script printed, in its environment."""
     folder = PLACE / "original" / "tokenizer" if check.folder == "original" else run / check.folder
     script = environments.HERE / "checks" / check.script
-    command = [environments.python(check.environment), script, folder, PLACE / "material" / check.material]
+    command = [
+        environments.python(check.environment),
+        script,
+        folder,
+        PLACE / "material" / check.material,
+    ]
     done = subprocess.run(  # noqa: S603
         [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=TIMEOUT, check=False,

@@ -22,9 +22,7 @@ def greedy(ids, count):
     padded[:, :length] = ids
     mask = np.zeros_like(padded)
     mask[:, :length] = 1
-    found = model.generate(
-        {"token_ids": padded, "padding_mask": mask}, stop_token_ids=None
-    )
+    found = model.generate({"token_ids": padded, "padding_mask": mask}, stop_token_ids=None)
     return np.asarray(found["token_ids"])[0, length:]
 
 

@@ -96,8 +96,9 @@ def _decoder(source: Source) -> nn.Module:
     class Decoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body: Any = source.network.transformer
-            self.head: Any = source.network.lm_head
+            network: Any = source.network
+            self.body = network.transformer
+            self.head = network.lm_head
 
         def forward(
             self,

@@ -15,7 +15,7 @@ from jagpt.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from transformers import GPT2LMHeadModel
+    from transformers import PreTrainedModel
 
     Array = npt.NDArray[np.float32]
 
@@ -68,7 +68,7 @@ class Source:
         return str(self.config.get("model_type"))
 
     @cached_property
-    def network(self) -> GPT2LMHeadModel:
+    def network(self) -> PreTrainedModel:
         """The model in fp32 on the processor: what each format is compared with."""
         from jagpt import model
 
@@ -100,7 +100,7 @@ class Source:
 
     @property
     def n_positions(self) -> int:
-        return int(self.config["n_positions"])
+        return int(self.config.get("n_positions") or self.config["max_position_embeddings"])
 
     @property
     def vocab_size(self) -> int:

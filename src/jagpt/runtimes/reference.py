@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jagpt.runtimes.base import StepRuntime, Steps
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
+    from transformers import PreTrainedModel
 
     from jagpt.runtimes.base import Floats
 
@@ -18,9 +18,9 @@ class Reference(StepRuntime):
 
     name = "pytorch"
 
-    def __init__(self, network: GPT2LMHeadModel) -> None:
+    def __init__(self, network: PreTrainedModel) -> None:
         self._network: Any = network
-        self.context = int(network.config.n_positions)
+        self.context = int(network.config.max_position_embeddings)
         self.vocab_size = int(network.config.vocab_size)
         self._nats: dict[tuple[int, ...], float] = {}
         self._greedy: dict[tuple[tuple[int, ...], int], list[int]] = {}
