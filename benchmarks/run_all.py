@@ -10,17 +10,21 @@ from __future__ import annotations
 import sys
 
 import extraction
+import generation
 import training
 from common import CommandError
 
 QUICK_EXTRACTION = ("--size-mb", "40", "--rounds", "1", "--memory-mb", "20")
 QUICK_TRAINING = ("--rounds", "3")
+QUICK_GENERATION = ("--quick", "--rounds", "3")
 
 
 def main() -> None:
     """Print every benchmark's tables, the longest last."""
     print("## Training\n")
     training.main(QUICK_TRAINING)
+    print("\n## Generation\n", flush=True)
+    generation.main(QUICK_GENERATION)
     print("\n## Extraction\n", flush=True)
     extraction.main((*QUICK_EXTRACTION, *sys.argv[1:]))
 

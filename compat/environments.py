@@ -1,4 +1,4 @@
-"""Side environments: one a requirements file, kept while the file and the interpreter stay the same."""
+"""Side environments, each kept while its requirements and the interpreter stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that are written from the weights alone, read back by the libraries that define them."""
+"""The files that are written from the weights alone, read back by their own libraries."""
 
 from __future__ import annotations
 
