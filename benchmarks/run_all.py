@@ -11,6 +11,7 @@ import sys
 
 import dataset
 import extraction
+import generation
 import tokens
 import training
 from common import CommandError
@@ -19,6 +20,7 @@ QUICK_EXTRACTION = ("--size-mb", "40", "--rounds", "1", "--memory-mb", "20")
 QUICK_TRAINING = ("--rounds", "3")
 QUICK_TOKENS = ("--size-mb", "20", "--rounds", "1")
 QUICK_DATASET = ("--tokens", "300_000_000", "--seconds", "2")
+QUICK_GENERATION = ("--quick", "--rounds", "3")
 
 
 def main() -> None:
@@ -29,6 +31,8 @@ def main() -> None:
     tokens.main(QUICK_TOKENS)
     print("\n## The training data\n", flush=True)
     dataset.main(QUICK_DATASET)
+    print("\n## Generation\n", flush=True)
+    generation.main(QUICK_GENERATION)
     print("\n## Extraction\n", flush=True)
     extraction.main((*QUICK_EXTRACTION, *sys.argv[1:]))
 

@@ -4,13 +4,14 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, models, publishing, running, runs, start, tokenizers
+from jagpt.cli import documents, exporting, models, publishing, running, runs, start, tokenizers
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
 __all__ = [
     "app",
     "documents",
+    "exporting",
     "main",
     "models",
     "publishing",

@@ -23,6 +23,8 @@ class Stage:
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
         """What of the recipe enters the fingerprint, as plain JSON values."""
         section: dict[str, Any] = {name: getattr(recipe, name).semantic() for name in self.sections}
+        if self.name == "export":  # the further formats are a stage of their own
+            del section["export"]["formats"]
         return {**section, "recipe": {"name": recipe.name}} if self.named else section
 
 
@@ -33,11 +35,12 @@ STAGES = (
     Stage("train", 1, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
     Stage("evaluate", 1, ("evaluate",), ("tokens", "train"), "jagpt.evaluation"),
     Stage("export", 1, ("export",), ("tokenizer", "train"), "jagpt.export.huggingface"),
+    Stage("formats", 1, ("export",), ("tokens", "export"), "jagpt.export.stage"),
     Stage(
         "release",
         2,
         ("release",),
-        ("corpus", "tokenizer", "tokens", "train", "evaluate", "export"),
+        ("corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats"),
         "jagpt.release.folder",
         named=True,
     ),

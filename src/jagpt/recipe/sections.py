@@ -434,11 +434,22 @@ class Evaluate(Section):
     split: Split = Field("test", description="The split to measure.")
 
 
+FormatName = Literal[
+    "pytorch", "tensorflow", "flax", "onnx", "ctranslate2", "ctranslate2-int8",
+    "gguf-f32", "gguf-f16", "gguf-q8_0", "openvino",
+]  # fmt: skip
+
+
 class Export(Section):
-    """`[export]`: the Hugging Face folder."""
+    """`[export]`: the Hugging Face folder, and further formats."""
 
     checkpoint: Checkpoint = Field(
         "best", pattern=r"^(best|last|[0-9]+)$", description="`best`, `last` or a step."
+    )
+    formats: tuple[FormatName, ...] = Field(
+        (),
+        strict=False,
+        description="Further formats, each with an extra of its name; see docs/export.md.",
     )
     do_sample: bool = Field(True, description="Generation default.")
     top_k: NotNegative = Field(50, description="Generation default.")
