@@ -4,7 +4,17 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, exporting, models, publishing, running, runs, start, tokenizers
+from jagpt.cli import (
+    documents,
+    exporting,
+    models,
+    playing,
+    publishing,
+    running,
+    runs,
+    start,
+    tokenizers,
+)
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
@@ -14,6 +24,7 @@ __all__ = [
     "exporting",
     "main",
     "models",
+    "playing",
     "publishing",
     "running",
     "runs",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERBS = (
     "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
     "extract", "download", "status", "verify", "clean", "report",
-    "recipes", "init", "doctor", "generate",
+    "recipes", "init", "doctor", "generate", "playground",
 )  # fmt: skip
 
 

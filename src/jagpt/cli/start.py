@@ -48,7 +48,7 @@ def init(recipe_name: str, output: Path | None) -> None:
 @app.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """What this machine offers: processor, bf16, GPU, disk, git-lfs, optional packages."""
+    """What this machine offers: processor, bf16, GPU, disk, git-lfs, extras."""
     from jagpt import console
     from jagpt.doctor import examine_machine
 
