@@ -218,7 +218,7 @@ def in_child(work: Callable[[], int], log: Path) -> int:
             code = work()
             sys.stdout.flush()
             sys.stderr.flush()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
         finally:
@@ -452,7 +452,7 @@ def _start(whole: Unbroken, fault: Fault, number: int, scratch: Path, answer: Pa
         result = Result(whole.command.name, fault.name, number, "", "the attempt itself failed")
         try:
             result = attempt(whole, fault, number, scratch)
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             traceback.print_exc()
         finally:
             answer.write_text(json.dumps(asdict(result)))

@@ -15,8 +15,8 @@ from pathlib import Path
 from .attempts import Command, copy_tree, in_child, jagpt
 
 DOCUMENTS = 30
-SUBJECTS = "東京 京都 大阪 富士山 琵琶湖 桜 電車 図書館 言語 統計".split()
-VERBS = "説明する 研究する 記録する 紹介する 比較する 整理する".split()
+SUBJECTS = ["東京", "京都", "大阪", "富士山", "琵琶湖", "桜", "電車", "図書館", "言語", "統計"]
+VERBS = ["説明する", "研究する", "記録する", "紹介する", "比較する", "整理する"]
 TINY = (
     "model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.n_positions=32",
     "train.batch_size=2", "train.grad_accum_steps=1", "train.max_steps=4", "train.warmup_steps=1",

@@ -21,8 +21,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
 
 from faults import attempts, projects  # noqa: E402
-
-
 from faults.attempts import FAULTS, KILL, RANDOM_KILL, Fault, Result, Unbroken  # noqa: E402
 from jagpt.rundir import STAGE_DIRECTORIES  # noqa: E402
 

@@ -18,7 +18,7 @@ from jagpt.cli.common import app
 from jagpt.errors import INTERRUPTED, JagptError, StoppedError, UsageError, storage_error
 
 
-class _Terminated(BaseException):  # noqa: N818
+class _Terminated(BaseException):
     """SIGTERM came; like `KeyboardInterrupt`, it is no error that code on the way may take for
     one of a file's."""
 
