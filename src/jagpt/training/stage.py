@@ -244,8 +244,7 @@ def _find(directory: Path, plan: Plan, group: Group, progress: Progress) -> Foun
 
 def _look(directory: Path, plan: Plan, progress: Progress) -> Found:
     files.make_directory(directory)
-    for left_over in directory.glob(files.STAGING_PREFIX + "*"):
-        files.remove(left_over)
+    files.remove_leftovers(directory)
     found = checkpoints.find(directory, plan)
     for problem in found.damaged.values():
         progress.say(f"warning: {problem}")
