@@ -12,6 +12,7 @@ import sys
 import dataset
 import extraction
 import generation
+import kill
 import tokens
 import training
 from common import CommandError
@@ -21,6 +22,7 @@ QUICK_TRAINING = ("--rounds", "3")
 QUICK_TOKENS = ("--size-mb", "20", "--rounds", "1")
 QUICK_DATASET = ("--tokens", "300_000_000", "--seconds", "2")
 QUICK_GENERATION = ("--quick", "--rounds", "3")
+QUICK_KILL = ("--kills", "5", "--steps", "100")
 
 
 def main() -> None:
@@ -33,6 +35,8 @@ def main() -> None:
     dataset.main(QUICK_DATASET)
     print("\n## Generation\n", flush=True)
     generation.main(QUICK_GENERATION)
+    print("\n## kill -9\n", flush=True)
+    kill.main(QUICK_KILL)
     print("\n## Extraction\n", flush=True)
     extraction.main((*QUICK_EXTRACTION, *sys.argv[1:]))
 

@@ -190,7 +190,7 @@ class Training:
         if taken.reason is None:
             set_learning_rate(self.optimizer, self.plan.learning_rate(step))
             self.scaler.step(self.optimizer)
-            self.scaler.update()
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
         self._note_if_bad(step, taken)
