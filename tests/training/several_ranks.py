@@ -31,7 +31,7 @@ class Fate:
 def train(
     recipe: Recipe, run: RunDirectory, size: int = 2, fate: Fate | None = None
 ) -> tuple[list[int | None], list[str], float]:
-    """Exit codes and last words of the ranks, and how long they took in seconds."""
+    """Exit codes and last words of the ranks, and seconds from the first's end to the last's."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jagpt.training.stage", "several_ranks"])
     port, words = _free_port(), run.root.with_suffix(".words")
@@ -42,17 +42,27 @@ def train(
         )
         for rank in range(size)
     ]
-    started = time.monotonic()
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(timeout=90)
-        process.kill()
-        process.join()
-    seconds = time.monotonic() - started
+    ends = _ends(processes)
     said = [words / str(rank) for rank in range(size)]
     texts = [path.read_text() if path.exists() else "" for path in said]
-    return [process.exitcode for process in processes], texts, seconds
+    return [process.exitcode for process in processes], texts, max(ends) - min(ends)
+
+
+def _ends(processes: list[Any]) -> list[float]:
+    """When each process ended; those that do not are killed."""
+    ends: dict[int, float] = {}
+    deadline = time.monotonic() + 240
+    while len(ends) < len(processes) and time.monotonic() < deadline:
+        for number, process in enumerate(processes):
+            if number not in ends and not process.is_alive():
+                ends[number] = time.monotonic()
+        time.sleep(0.02)
+    for process in processes:
+        process.kill()
+        process.join()
+    return list(ends.values()) or [0.0]
 
 
 def _rank(
