@@ -346,7 +346,7 @@ def product_shapes(shape: Shape) -> dict[str, tuple[int, int, int]]:
         "attention's output": (rows, width, width),
         "MLP up": (rows, width, 4 * width),
         "MLP down": (rows, 4 * width, width),
-        "vocabulary": (512, width, VOCAB_SIZE),
+        "vocabulary": (256, width, VOCAB_SIZE),
         "4096³": (4096, 4096, 4096),
     }
 
