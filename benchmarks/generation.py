@@ -225,7 +225,7 @@ def _tokenizer(size: int) -> Any:
 
     from jagpt.tokenizer import model as kinds
 
-    made: Any = protocol.ModelProto()  # type: ignore[attr-defined]
+    made: Any = protocol.ModelProto()
     made.trainer_spec.model_type = kinds.UNIGRAM
     for number, name in enumerate(("pad", "unk", "bos", "eos")):
         setattr(made.trainer_spec, f"{name}_id", number)

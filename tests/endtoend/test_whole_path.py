@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .conftest import jagpt, settings
 
-STAGES = ["corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release"]
+STAGES = ["corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats", "release"]
 
 
 def test_the_run_ends_with_a_table_continuations_and_places(finished: Path) -> None:

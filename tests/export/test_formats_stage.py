@@ -1,0 +1,77 @@
+"""The further formats of a run: a stage that keeps what it made when another format is added."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fakes
+import pytest
+
+from jagpt import files, pipeline
+from jagpt.errors import DataError, JagptError
+from jagpt.export import flax, huggingface, stage
+from jagpt.progress import QUIET
+from jagpt.rundir import RunDirectory
+
+TWO = 'export.formats=["flax", "tensorflow"]'
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    made = fakes.run_directory(tmp_path / "run")
+    huggingface.run(fakes.recipe(), made, QUIET)
+    return made
+
+
+def test_without_formats_nothing_is_made(run: RunDirectory) -> None:
+    stage.run(fakes.recipe(), run, QUIET)
+    assert list(run.formats.iterdir()) == []
+
+
+def test_each_format_has_its_folder_with_the_proof(run: RunDirectory) -> None:
+    stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+    assert sorted(path.name for path in run.formats.iterdir()) == ["flax", "tensorflow"]
+    told = json.loads((run.formats / "flax" / "parity.json").read_text())
+    assert told == {
+        "format": "flax", "weights": "flax_model.msgpack", "precision": "fp32",
+        "source": files.sha256(run.model / "model.safetensors"),
+        "compared": "tensors", "equal": True,
+    }  # fmt: skip
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (run.formats / "flax" / name).read_bytes() == (run.model / name).read_bytes()
+
+
+def test_what_is_made_stays_and_what_is_not_named_moves_away(run: RunDirectory) -> None:
+    stage.run(fakes.recipe(fakes.RECIPE, 'export.formats=["flax"]'), run, QUIET)
+    before = (run.formats / "flax" / "flax_model.msgpack").stat()
+    stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+    assert (run.formats / "flax" / "flax_model.msgpack").stat() == before
+    stage.run(fakes.recipe(fakes.RECIPE, 'export.formats=["tensorflow"]'), run, QUIET)
+    assert [path.name for path in run.formats.iterdir()] == ["tensorflow"]
+    assert (run.root / "superseded" / "formats-flax" / "parity.json").is_file()
+
+
+def test_a_format_that_fails_leaves_the_finished_ones(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: object, folder: Path) -> None:
+        raise JagptError(f"{folder}: spoiled")
+
+    monkeypatch.setattr(flax, "check", fail)
+    with pytest.raises(JagptError, match="spoiled"):
+        stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+    assert [path.name for path in run.formats.iterdir()] == ["tensorflow"]
+
+
+def test_without_a_model_folder_the_verb_is_named(run: RunDirectory) -> None:
+    files.remove(run.model)
+    with pytest.raises(DataError, match="no exported model here; `jagpt export RECIPE` makes it"):
+        stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+
+
+def test_the_list_of_formats_is_a_matter_of_its_own_stage(run: RunDirectory) -> None:
+    plain, two = (fakes.recipe(fakes.RECIPE, *more) for more in ((), (TWO,)))
+    by_name = {one.name: one for one in pipeline.stages.STAGES}
+    assert by_name["export"].semantic(plain) == by_name["export"].semantic(two)
+    assert by_name["formats"].semantic(plain) != by_name["formats"].semantic(two)
