@@ -8,13 +8,24 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint format bench compat docs clean
+.PHONY: demo test faults nightly audit lint format bench compat docs clean
 
 demo: .venv/installed
 	$(BIN)/jagpt run quickstart
 
 test: .venv/installed-test
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+faults: .venv/installed-test
+	$(BIN)/python tests/faults/run.py --random 20
+
+nightly: faults
+	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
+		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest tests/faults
+
+audit: .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
+	$(BIN)/python tools/audit_dependencies.py
 
 lint: .venv/installed-lint
 	$(BIN)/ruff check .

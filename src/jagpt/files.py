@@ -398,7 +398,7 @@ def _relative(value: object) -> str:
     """A manifest's file name, refused where it would leave the stage's folder."""
     name = _text(value)
     parts = name.split("/")
-    if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts:
+    if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
         raise ValueError(f"unsafe file name {name!r}")
     return name
 

@@ -1,8 +1,8 @@
 """Break a command at one durable operation, run it again, and compare what it leaves.
 
 Everything happens in children of a *nursery*: a process that has imported all of jagpt and started
-no threads, so that an attempt costs a fork and no start. A killed child gets SIGKILL from itself, at
-the gate of `jagpt.files`, just before its Nth operation; a failing one gets an `OSError` there.
+no threads, so that an attempt costs a fork and no start. A killed child gets SIGKILL from itself,
+at the gate of `jagpt.files`, just before its Nth operation; a failing one gets an `OSError` there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: `kill`, `random-kill` (at `at` of the unbroken run's seconds) or an errno.
+    """What goes wrong: SIGKILL where there is no `error` (an errno), else that error.
 
     `lasting`: every later operation fails too, as on a disk that stays full.
     """

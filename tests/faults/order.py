@@ -1,7 +1,7 @@
 """Whether durable operations come in the order that makes them durable.
 
-write → fsync → rename → fsync of the folder (https://lwn.net/Articles/457667/), and whatever vouches
-for files, or takes the place of files that are deleted, only when those are on the disk.
+write → fsync → rename → fsync of the folder (https://lwn.net/Articles/457667/). A manifest comes,
+and files go, only when all that was renamed before is on the disk.
 """
 
 from __future__ import annotations

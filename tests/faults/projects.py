@@ -37,8 +37,9 @@ class Project:
         return self.root / "tiny.toml"
 
     def stage(self, name: str, *more: str, run: str = "{}/run") -> tuple[str, ...]:
-        """The command line of one stage."""
-        return (name, str(self.recipe), "--run-dir", run, "--yes", *overrides(*TINY, *more))
+        """The command line that makes a stage, its predecessors being done."""
+        until = ("run", str(self.recipe), "--until", name, "--run-dir", run, "--yes")
+        return (*until, *overrides(*TINY, *more))
 
     def whole(self, run: Path) -> tuple[str, ...]:
         """The command line of all stages."""
@@ -135,7 +136,7 @@ def _others(project: Project, made: dict[str, Path]) -> Iterator[Command]:
     constant = ("train.schedule=constant",)
     yield Command("corpus anew", made["corpus"], project.stage("corpus", "corpus.valid_share=0.3"))
     yield Command("train anew", made["train"], project.stage("train", "train.seed=5"))
-    forced = (*project.stage("train"), "--force")
+    forced = ("train", *project.whole(Path("{}/run"))[1:], "--force")
     yield Command("train --force", made["train"], forced, may_delete=True)
     once = _after(
         Command("constant", made["tokens"], project.stage("train", *constant)),

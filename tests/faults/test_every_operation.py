@@ -1,4 +1,4 @@
-"""A short form of `make faults`: the writers of corpus, tokens and checkpoints at every operation."""
+"""A short form of `make faults`: corpus, tokens and checkpoints at every operation."""
 
 from __future__ import annotations
 

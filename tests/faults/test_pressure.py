@@ -20,7 +20,7 @@ ROUNDS = int(os.environ.get("JAGPT_SHARDS", "1000"))
 MEGABYTE = 1_000_000
 BOUNDS = {"corpus": 450, "tokenizer": 600, "tokens": 450}
 OTHERWISE = 900
-"""Megabytes of a stage on the tiny project: what its libraries take, and some; docs/reliability.md."""
+"""Megabytes of a stage on the tiny project: what its libraries take, and some."""
 
 
 def anonymous(process: psutil.Process) -> int:

@@ -11,6 +11,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,7 @@ def reads_or_refuses(read: Callable[[], object], content: bytes) -> bool:
     """Whether it was read; any error but jagpt's own fails the test."""
     try:
         read()
-    except JagptError as error:
-        assert str(error)
+    except JagptError:
         return False
     except BaseException as error:
         pytest.fail(f"{type(error).__name__}: {error}\n{content[:2000]!r}")
@@ -199,7 +199,7 @@ MANIFEST: dict[str, Any] = {
 }  # fmt: skip
 STATE: dict[str, Any] = {
     "version": 1, "step": 4, "sequences": 8, "tokens": 256,
-    "validation": [{"step": 2, "tokens": 128, "loss": 5.0}, {"step": 4, "tokens": 256, "loss": 4.5}],
+    "validation": [{"step": n, "tokens": 64 * n, "loss": 5.0 - n / 8} for n in (2, 4)],
     "best": {"step": 4, "tokens": 256, "loss": 4.5}, "scaler": {"scale": 1.0},
     "files": {"model.safetensors": "ab" * 32, "optimizer.safetensors": "cd" * 32},
 }  # fmt: skip
@@ -234,16 +234,17 @@ def test_a_mutated_json_file_is_read_or_refused_with_its_name(tmp_path: Path, ki
     folder = tmp_path / "step-00000004"
     target = folder / name
     target.parent.mkdir(parents=True)
-    refused = 0
+    refused = named = 0
     for content in mutations(value, kind, MUTATIONS // 4):
         target.write_bytes(content)
         try:
             read(folder)
         except JagptError as error:
-            assert target.name in str(error) or "step-0000" in str(error)
+            named += target.name in str(error) or "step-0000" in str(error)
             refused += 1
         except BaseException as error:
             pytest.fail(f"{type(error).__name__}: {error}\n{content[:2000]!r}")
+    assert named == refused
     assert refused or kind in ("progress", "timing")
 
 
@@ -308,10 +309,9 @@ def test_a_mutated_tensor_file_is_read_or_refused(folder: Path, tmp_path: Path) 
     refused = 0
     for content in headers(raw, MUTATIONS):
         (tmp_path / "step" / "model.safetensors").write_bytes(content)
+        read = partial(weights.read, tmp_path / "step", network)
         optimizer = torch.optim.AdamW(network.parameters())
-        refused += not reads_or_refuses(
-            lambda: weights.read(tmp_path / "step", network, optimizer), content
-        )
+        refused += not reads_or_refuses(partial(read, optimizer), content)
     assert refused > MUTATIONS // 2
 
 
