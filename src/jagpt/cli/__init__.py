@@ -4,8 +4,18 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, models, publishing, running, runs, start
+from jagpt.cli import documents, evaluating, models, publishing, running, runs, start
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
-__all__ = ["app", "documents", "main", "models", "publishing", "running", "runs", "start"]
+__all__ = [
+    "app",
+    "documents",
+    "evaluating",
+    "main",
+    "models",
+    "publishing",
+    "running",
+    "runs",
+    "start",
+]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
-    "extract", "download", "status", "verify", "clean", "report",
+    "extract", "download", "status", "verify", "clean", "report", "plan",
     "recipes", "init", "doctor", "generate",
 )  # fmt: skip
 
@@ -42,10 +42,10 @@ def app() -> None:
     """
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def recipe_options(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
     """RECIPE and the options that every verb on a recipe takes."""
     decorators = (
-        click.argument("recipe"),
+        click.argument("recipe", required=required),
         click.option(
             "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
             help="Override one value of the recipe; may be repeated.",

@@ -27,7 +27,6 @@ STAGE_HELP = {
     "tokenizer": "Train SentencePiece and make the folder that transformers loads.",
     "tokens": "From documents to token shards.",
     "train": "Train the model; goes on from the last checkpoint.",
-    "evaluate": "Loss, perplexity, bits per character and byte on the test split.",
     "export": "The Hugging Face folder that from_pretrained loads.",
 }
 

@@ -23,6 +23,8 @@ class Stage:
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
         """What of the recipe enters the fingerprint, as plain JSON values."""
         section: dict[str, Any] = {name: getattr(recipe, name).semantic() for name in self.sections}
+        if "export" in section:
+            section["export"]["checkpoint"] = recipe.export_checkpoint
         return {**section, "recipe": {"name": recipe.name}} if self.named else section
 
 
@@ -31,7 +33,13 @@ STAGES = (
     Stage("tokenizer", 1, ("tokenizer",), ("corpus",), "jagpt.tokenizer.stage"),
     Stage("tokens", 1, ("tokens",), ("corpus", "tokenizer"), "jagpt.tokens.stage"),
     Stage("train", 1, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
-    Stage("evaluate", 1, ("evaluate",), ("tokens", "train"), "jagpt.evaluation"),
+    Stage(
+        "evaluate",
+        2,
+        ("evaluate",),
+        ("corpus", "tokenizer", "tokens", "train"),
+        "jagpt.evaluation",
+    ),
     Stage("export", 1, ("export",), ("tokenizer", "train"), "jagpt.export.huggingface"),
     Stage(
         "release",
