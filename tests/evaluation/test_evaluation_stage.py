@@ -11,8 +11,6 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from jagpt import evaluation, files
-from jagpt.corpus.documents import Document
-from jagpt.corpus.shards import SplitWriter
 from jagpt.errors import DataError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -131,7 +129,5 @@ def test_the_export_takes_the_evaluated_checkpoint_unless_told(run: RunDirectory
 
 def test_what_it_wrote_is_looked_up_in_the_training_text(tmp_path: Path) -> None:
     run = fakes.run_directory(tmp_path)
-    with SplitWriter(run.own("corpus"), "train") as writer:
-        writer.add(Document("1", "jawiki", "t", None, None, "日本語" * 40))
     found = measured(run, "evaluate.memorization_samples=3")["memorization"]
     assert (found["samples"], found["span_characters"], found["found"]) == (3, 50, 0)

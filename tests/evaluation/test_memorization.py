@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jagpt import model
-from jagpt.corpus.documents import Document
-from jagpt.corpus.shards import SplitWriter
 from jagpt.evaluation import memorization
 from jagpt.evaluation.memorization import SPAN, SpanFinder, fold, spans_of
 from jagpt.progress import QUIET
@@ -48,10 +46,8 @@ def test_the_share_is_that_of_spans_in_the_train_split(
 ) -> None:
     run = fakes.run_directory(tmp_path)
     trained = "".join(chr(0x4E00 + number) for number in range(300))
-    with SplitWriter(run.own("corpus"), "train") as writer:
-        writer.add(
-            Document("1", "jawiki", "", None, None, "\n".join([trained[:100], trained[100:]]))
-        )
+    (run.own("corpus") / "train-00000.parquet").unlink()
+    fakes.write_corpus(run.own("corpus"), ("\n".join([trained[:100], trained[100:]]),))
     said = {"training": trained[50:180], "else": trained[::-1][:130]}[texts]
     monkeypatch.setattr(memorization, "_generated", lambda *_: [said])
     found = memorization.measure(None, None, run, 1, QUIET)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from typing import Any
 from jagpt.errors import JagptError, MissingExtraError, StorageError, UsageError
 from jagpt.evaluation.loading import Subject
 
+BATCH_SIZE = 8
+
 
 def require() -> None:
     """`MissingExtraError` where the package is not installed."""
@@ -34,7 +36,12 @@ def measure(subject: Subject, tasks: Sequence[str]) -> dict[str, Any]:
             f"--tasks {','.join(unknown)}: lm-evaluation-harness knows no such task; "
             "`lm_eval ls tasks` lists them"
         )
-    model = HFLM(pretrained=subject.model, tokenizer=subject.tokenizer, backend="causal")
+    model = HFLM(
+        pretrained=subject.model,
+        tokenizer=subject.tokenizer,
+        backend="causal",
+        batch_size=BATCH_SIZE,
+    )
     try:
         found = lm_eval.simple_evaluate(model=model, tasks=list(tasks), task_manager=manager)
     except (ConnectionError, OSError) as error:
