@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 
+import evaluation
 import extraction
 import training
 from common import CommandError
 
 QUICK_EXTRACTION = ("--size-mb", "40", "--rounds", "1", "--memory-mb", "20")
+QUICK_EVALUATION = ("--blocks", "4", "--rounds", "2")
 QUICK_TRAINING = ("--rounds", "3")
 
 
@@ -21,6 +23,8 @@ def main() -> None:
     """Print every benchmark's tables, the longest last."""
     print("## Training\n")
     training.main(QUICK_TRAINING)
+    print("\n## Evaluation\n", flush=True)
+    evaluation.main(QUICK_EVALUATION)
     print("\n## Extraction\n", flush=True)
     extraction.main((*QUICK_EXTRACTION, *sys.argv[1:]))
 

@@ -105,5 +105,5 @@ def cpu_bf16() -> bool:
 
 def _plain(name: str) -> str:
     """Letters and digits alone, without the maker's words."""
-    words = re.sub(r"nvidia|geforce|tesla|sxm[0-9]?|[^a-z0-9]", "", name.lower())
+    words = re.sub(r"nvidia|geforce|tesla|rtx|sxm[0-9]?|[^a-z0-9]", "", name.lower())
     return words.removesuffix("80gb") if words.startswith(("a100", "h100")) else words

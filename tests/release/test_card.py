@@ -19,7 +19,7 @@ from jagpt.release.documented import MODEL_KEYS, undocumented
 from jagpt.release.exports import Export
 from jagpt.release.markdown import escape, printable
 from jagpt.rundir import RunDirectory
-from jagpt.summary import Evaluation, Memorization, Sample, Summary, collect
+from jagpt.summary import Evaluation, Sample, Summary, collect
 
 EVIL = (
     "x: y # \"z\" 'w' {a} [b]",
@@ -108,13 +108,6 @@ def test_the_body_tells_data_model_training_and_results_in_two_languages(
     for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
         rows = [len(re.findall("<t[hd]", row)) for row in table.split("<tr>")[1:]]
         assert len(set(rows)) == 1
-
-
-def test_what_it_repeats_is_told(summary: Summary) -> None:
-    measured = replace(EVALUATION, memorization=Memorization(50, 3, 80, 20))
-    text = card.render(fakes.recipe(), replace(summary, evaluation=measured), VERSIONS)
-    assert "25.0 % of the 50-character spans in 3 generated texts (80 spans)" in text
-    assert "丸暗記の割合" not in card.render(fakes.recipe(), summary, VERSIONS)
 
 
 def evil_summary(summary: Summary, evil: str) -> Summary:

@@ -4,7 +4,7 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, evaluating, models, publishing, running, runs, start
+from jagpt.cli import documents, evaluating, models, planning, publishing, running, runs, start
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
@@ -14,6 +14,7 @@ __all__ = [
     "evaluating",
     "main",
     "models",
+    "planning",
     "publishing",
     "running",
     "runs",
