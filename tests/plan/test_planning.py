@@ -67,6 +67,26 @@ def test_memory_holds_weights_gradients_and_moments(tmp_path: Path) -> None:
     assert found.total == sum(vars(found).values())
 
 
+def test_muon_and_an_average_change_the_memory(tmp_path: Path) -> None:
+    adam, muon = (
+        memory.memory_of(loaded(tmp_path, f"train.optimizer={name}")) for name in ("adamw", "muon")
+    )
+    assert adam.optimizer - muon.optimizer == 4 * 12 * 768 * 768 * 12
+    averaged = memory.memory_of(loaded(tmp_path, "train.average=tail"))
+    assert (adam.average, averaged.average) == (0, adam.gradients)
+
+
+def test_another_type_of_network_is_counted(tmp_path: Path) -> None:
+    from jagpt import model
+    from jagpt.plan.local import parameters_of
+
+    tiny = ("model.n_layer=2", "model.n_head=2", "model.n_embd=32", "model.n_positions=64")
+    recipe = loaded(tmp_path, "model.type=llama", "model.config.intermediate_size=48", *tiny)
+    special = model.SpecialIds(None, None, None)
+    network = model.build(recipe.model, recipe.tokenizer.vocab_size, special, seed=0)
+    assert parameters_of(recipe) == model.parameter_count(network)
+
+
 def test_what_does_not_fit_names_the_knob(tmp_path: Path) -> None:
     wide = ("train.batch_size=64", "train.grad_accum_steps=2")
     found = planned(tmp_path, Machine(gpu("RTX 3090")), *wide)
@@ -156,10 +176,12 @@ def test_the_verb_prints_everything_and_json(
     shown = capsys.readouterr().out
     for word in ("steps", "FLOPs", "train ", "activations", "checkpoints", "cost: ", "64*"):
         assert word in shown
-    assert call("small", "--gpu", "T4", "--set", "model.n_layer=48", "--json") == 0
+    large = ("--set", "model.size=xl", "--set", "train.batch_size=2")
+    assert call("small", "--gpu", "T4", *large, "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert value["fits"] is False
-    assert "train.batch_size" in value["advice"]
+    assert "smaller model" in value["advice"]
+    assert "train.precision=fp16" in value["warning"]
     assert value["memory"]["total"] > value["gpu_memory"]
     assert not (tmp_path / "runs").exists()
 

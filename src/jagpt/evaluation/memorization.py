@@ -154,7 +154,7 @@ def _generated(
 
     from jagpt.generation import quiet
 
-    new_tokens = min(NEW_TOKENS, int(network.config.n_positions) - PROMPT_TOKENS)
+    new_tokens = min(NEW_TOKENS, int(network.config.max_position_embeddings) - PROMPT_TOKENS)
     prompts = _prompts(split, samples) if new_tokens > 0 else []
     texts: list[str] = []
     with (

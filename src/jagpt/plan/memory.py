@@ -27,6 +27,7 @@ class Memory:
     weights: int
     gradients: int
     optimizer: int
+    average: int
     activations: int
     logits: int
     reserved: int = RESERVED
@@ -39,11 +40,11 @@ class Memory:
 def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
     """The memory of a GPU that trains the recipe with `batch_size` sequences a forward pass.
 
-    Weights, gradients and Adam's two moments are fp32; in half precision the weights are there once
-    more, as the products read them.
+    Weights, gradients, Adam's two moments (Muon has one for the blocks' matrices) and the average
+    are fp32; in half precision the weights are there once more, as the products read them.
     """
     parameters, width = parameters_of(recipe), recipe.model.n_embd
-    vocabulary = recipe.tokenizer.vocab_size
+    vocabulary, matrices = recipe.tokenizer.vocab_size, 12 * width**2 * recipe.model.n_layer
     half = recipe.train.precision != "fp32"
     positions = (batch_size or recipe.train.batch_size) * recipe.block_size
     kept = ACTIVATION_BYTES * (1 if half else 2) * width * recipe.model.n_layer * positions
@@ -51,7 +52,8 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
     return Memory(
         weights=parameters * (6 if half else 4),
         gradients=parameters * 4,
-        optimizer=parameters * 8,
+        optimizer=parameters * 8 - (4 * matrices if recipe.train.optimizer == "muon" else 0),
+        average=0 if recipe.train.average == "none" else 4 * parameters,
         activations=kept,
         logits=rows * vocabulary * (4 + 4 + 2) + 4 * width * (vocabulary + positions),
     )
@@ -70,7 +72,7 @@ def knob(recipe: Recipe, available: int) -> str | None:
                 f"--set train.grad_accum_steps={size * passes // smaller} (the same batch in all)"
             )
     least = memory_of(recipe, 1)
-    if least.weights + least.gradients + least.optimizer + least.reserved <= room:
+    if least.total - least.activations - least.logits <= room:
         return "a shorter block (--set train.block_size) or fewer layers (--set model.n_layer)"
     return (
         "a smaller model (--set model.n_embd or model.n_layer), a GPU with more memory, or weights "

@@ -58,6 +58,7 @@ class Planned:
     """
 
     name: str
+    precision: str
     machine: Machine
     size: Size
     parameters: int
@@ -75,6 +76,14 @@ class Planned:
     def hours(self) -> float:
         """Wall-clock of all stages together."""
         return sum(self.seconds.values()) / 3600
+
+    @property
+    def warning(self) -> str | None:
+        """What training would refuse on this GPU."""
+        gpu = self.machine.gpu
+        if gpu is None or gpu.bf16 or self.precision != "bf16":
+            return None
+        return f"{gpu.name} has no bf16, and training refuses it: --set train.precision=fp16"
 
     @property
     def cost(self) -> float | None:
@@ -105,6 +114,7 @@ class Planned:
             "gpu_memory": gpu.memory if gpu else None,
             "fits": self.advice is None,
             "advice": self.advice,
+            "warning": self.warning,
             "disk": {**self.disk, "total": sum(self.disk.values())},
             "cost": self.cost,
         }
@@ -129,6 +139,7 @@ def plan(
     train, waiting = _training_seconds(recipe, machine, steps)
     return Planned(
         name=recipe.name,
+        precision=recipe.train.precision,
         machine=machine,
         size=size,
         parameters=parameters_of(recipe),

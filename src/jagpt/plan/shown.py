@@ -51,11 +51,14 @@ def _show_basis(planned: Planned) -> None:
         return
     known = efficiency(gpu.family)
     low, high = (duration(hours) for hours in planned.range)
+    others = f"; its {known.runs} published runs would give {low} to {high}"
     like = f", taken from {LIKE[gpu.family]}" if gpu.family in LIKE else ""
     click.echo(
-        f"  (training: {known.middle:.0%} of the peak, {gpu.family}{like}; the {known.runs} "
-        f"published run(s) behind it would give {low} to {high})"
+        f"  (training: {known.middle:.0%} of the peak, as {gpu.family} GPUs reach it{like}"
+        f"{others if known.runs > 1 else '; one published run behind it'})"
     )
+    if planned.warning:
+        click.echo(f"  {planned.warning}")
     if planned.waiting > 0.005:
         click.echo(
             f"  (for {planned.waiting:.0%} of training the GPUs wait for each other's gradients: "
