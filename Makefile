@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench compat docs clean
 
 demo: .venv/installed
 	$(BIN)/jagpt run quickstart
@@ -29,6 +29,9 @@ format: .venv/installed-lint
 
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/run_all.py
+
+compat: .venv/installed-test
+	$(BIN)/python compat/run.py
 
 docs: .venv/installed
 	$(BIN)/python tools/build_docs.py

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from jagpt.corpus.stage import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(".venv") / "bench"
+CACHE = Path(os.environ.get("JAGPT_BENCH_CACHE", ".venv/bench"))
 """Side environments and generated dumps, below `ROOT`; git ignores it, `make clean` deletes it."""
 MEGABYTE = 1_000_000
 SAMPLE_SECONDS = 0.05

@@ -25,7 +25,8 @@ class Search:
     """A walk from the middle of the grid to the best point that it finds in so many trials.
 
     The axes are gone through in turn: from the best point so far, each neighbour that was not tried
-    is, until none is left; then the neighbours over a corner. A point where all neighbours along
+    is, until none is left; then the neighbours over a corner, then
+    whatever is nearest. A point where all neighbours along
     ordered axes were tried and are worse is a true optimum of the grid.
     """
 
@@ -79,6 +80,12 @@ class Search:
                 beside = self._moved(self.best, first, here)
                 if beside is not None:
                     yield from self._new(self._moved(beside, second, there))
+        everything = product(*(range(len(axis.values)) for axis in self.axes))
+        for point in sorted(everything, key=self._steps_away):
+            yield from self._new(point)
+
+    def _steps_away(self, point: tuple[int, ...]) -> int:
+        return sum(abs(here - there) for here, there in zip(point, self.best, strict=True))
 
     def _new(self, point: tuple[int, ...] | None) -> Iterator[tuple[int, ...]]:
         if point is not None and point not in self.tried:

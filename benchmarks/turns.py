@@ -1,4 +1,7 @@
-"""Processes that take turns: one works while the others hold what they have and wait."""
+"""Processes that take turns: one works while the others hold what they have and wait.
+
+Nothing but the standard library is imported here: a process may run in another environment.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Process:
@@ -19,6 +25,10 @@ class Process:
         self._process = subprocess.Popen(  # noqa: S603
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    def wait(self) -> None:
+        """Return when the process has all that it needs."""
+        self._ask("ready")
 
     def work(self) -> dict[str, float]:
         """One piece of work; what it took."""
@@ -38,6 +48,8 @@ class Process:
         except subprocess.TimeoutExpired:  # in the middle of its work
             self._process.kill()
             self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _ask(self, question: str) -> str:
         if self._process.stdin is None or self._process.stdout is None:
@@ -54,19 +66,46 @@ class Process:
 class Turns:
     """The other end of `Process`: `wait` until work is wanted, then `answer` what it took."""
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: Any = None) -> None:
         self._device = device
         self._out = sys.stdout
         sys.stdout = sys.stderr  # what libraries print is no answer
 
     def wait(self) -> None:
-        while (question := sys.stdin.readline()).strip() == "peak":
-            print(_peak(self._device), file=self._out, flush=True)
+        while (question := sys.stdin.readline()).strip() in ("peak", "ready"):
+            answer = _peak(self._device) if question.strip() == "peak" else 0
+            print(answer, file=self._out, flush=True)
         if not question:
             raise SystemExit
 
     def answer(self, numbers: dict[str, float]) -> None:
         print(json.dumps(numbers), file=self._out, flush=True)
+
+
+def serve(
+    work: Callable[[], T],
+    count: Callable[[T], int],
+    start_up: Callable[[], object] = lambda: None,
+) -> None:
+    """Do the work whenever it is asked for; answers `seconds`, and the `count` of what it made.
+
+    `count` is called after the clock was read. `start_up` is timed too, and its seconds are taken
+    off: for work that cannot be had without it.
+    """
+    turns = Turns()
+    while True:
+        turns.wait()
+        spent, _ = _timed(start_up)
+        seconds, result = _timed(work)
+        made = count(result)
+        del result
+        turns.answer({"seconds": seconds - spent, "count": made})
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
 
 
 def _peak(device: Any) -> int:

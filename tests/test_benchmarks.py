@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import bz2
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tokenizer.japanese import write_corpus
 
-from jagpt import sample
+from jagpt import recipe, sample
 from jagpt.corpus.compressed import Reader
+from jagpt.corpus.documents import iter_documents
 from jagpt.corpus.dump import Dump, parse_page
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
 import repeated_dump
+import texts
+import tokenizer_quality
+import turns
 from repeated_dump import BenchDump, make_dump
+from search import Axis, Search
+from trials import Result, Scale, Study, Trial
 
 
 @pytest.fixture
@@ -100,3 +111,126 @@ def test_tables_replace_those_between_their_marks(tmp_path: Path) -> None:
     )
     with pytest.raises(RuntimeError, match=r"y\.py"):
         common.publish("new", "y.py", page)
+
+
+def benchmark(script: str, cache: Path, *arguments: str) -> str:
+    """What a benchmark prints on the bundled sample, whatever the figures."""
+    path = common.ROOT / "benchmarks" / script
+    environment = {**os.environ, "JAGPT_BENCH_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, path, "--quick", *arguments], env=environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_encoding_is_compared_on_the_sample(tmp_path: Path) -> None:
+    found = json.loads(benchmark("tokens.py", tmp_path, "--without-datasets", "--json"))
+    assert set(found["speed"]["turns"]) == {"ours", "shards", "bare", "lines"}
+    assert all(ratio["median"] > 0 for ratio in found["speed"]["ratios"])
+    assert [int(size) for size in found["memory"]["costs"]] == [2, 4]
+
+
+def test_the_data_set_is_read_from_any_step(tmp_path: Path) -> None:
+    page = benchmark("dataset.py", tmp_path)
+    assert page.count(" M | ") == 5  # four starts and their median
+    assert not list(tmp_path.glob("synthetic-split/*"))
+
+
+ECHO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import turns
+turns.serve(lambda: "abc", len)
+"""
+
+
+def test_sides_wait_for_their_turn_and_count_what_they_made(tmp_path: Path) -> None:
+    script = tmp_path / "echo.py"
+    script.write_text(ECHO)
+    side = turns.Process("echo", [sys.executable, str(script), str(common.ROOT / "benchmarks")])
+    side.wait()
+    assert [side.work()["count"] for _ in range(2)] == [3, 3]
+    side.end()
+    broken = turns.Process("broken", [sys.executable, "-c", "raise SystemExit(1)"])
+    with pytest.raises(RuntimeError, match="the process 'broken' died"):
+        broken.wait()
+    broken.end()
+
+
+def test_recipes_of_the_tokenizers_differ_in_the_tokenizer_alone(tmp_path: Path) -> None:
+    options = tokenizer_quality._options(["--quick"])
+    (tmp_path / "recipe.toml").touch()
+    made = [
+        recipe.parse('name = "x"' + tokenizer_quality._recipe(options, tmp_path, preset, 3000, 7))
+        for preset in tokenizer_quality.PRESETS
+    ]
+    default, original = made
+    assert default.tokenizer.byte_fallback
+    assert not original.tokenizer.byte_fallback
+    assert default.model_copy(update={"tokenizer": original.tokenizer}) == original
+
+
+def test_lost_characters_are_those_that_decoding_does_not_give_back() -> None:
+    class Dropping:
+        def encode_array(self, text: str) -> str:
+            return text
+
+        def decode(self, ids: str) -> str:
+            return ids.replace("\n", " ").replace("𠮷", "")
+
+    assert tokenizer_quality._lost(Dropping(), ["a\nb", "𠮷𠮷野 家"]) == 3  # type: ignore[arg-type]
+
+
+def test_a_repeated_corpus_has_the_size_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "ROOT", tmp_path)
+    write_corpus(tmp_path / "corpus", train=60)
+    made = texts.repeated_corpus(tmp_path / "corpus", "twice", 100_000)
+    size = sum(len(document.text.encode()) for document in iter_documents(made, "train"))
+    assert 100_000 <= size < 200_000
+    ids = [document.id for document in iter_documents(made, "train")]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(("best", "ends"), [(2, []), (16, ["rate"])])
+def test_a_search_spends_its_trials_and_knows_an_open_end(best: int, ends: list[str]) -> None:
+    axes = (Axis("rate", (1, 2, 4, 8, 16)), Axis("kind", ("a", "b"), ordered=False))
+    measured: list[tuple[int, str]] = []
+
+    def loss(settings: Any) -> float:
+        measured.append((settings["rate"], settings["kind"]))
+        return abs(settings["rate"] - best) + (settings["kind"] == "a")
+
+    search = Search(axes, 7, {"rate": 4, "kind": "a"}, loss)
+    search.run()
+    assert len(measured) == len(set(measured)) == 7
+    assert search.settings == {"rate": best, "kind": "b"}
+    assert search.open_ends() == ends
+
+
+def test_tokens_to_a_loss_lie_between_the_points_of_a_curve() -> None:
+    found = Result(((0, 9.0), (100, 5.0), (200, 4.0)), seconds=1.0)
+    assert found.tokens_to(4.5) == 150
+    assert found.tokens_to(9.5) == 0
+    assert found.tokens_to(3.9) is None
+
+
+def test_a_trial_that_was_made_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    made = []
+
+    def train(self: Study, trial: Trial, key: str) -> Result:
+        made.append(key)
+        return Result(((10, 3.0),), 2.0, 3.5)
+
+    monkeypatch.setattr(Study, "_train", train)
+    trial = Trial({"learning_rate": 1e-3, "optimizer": "muon"}, 5, test=True)
+    first = Study(text, tmp_path / "work", Scale()).result(trial)
+    turned = Trial({"optimizer": "muon", "learning_rate": 1e-3}, 5, test=True)
+    assert Study(text, tmp_path / "work", Scale()).result(turned) == first
+    assert len(made) == 1
+    Study(text, tmp_path / "work", Scale(n_embd=512)).result(trial)
+    assert len(made) == 2

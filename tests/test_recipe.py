@@ -192,6 +192,7 @@ def test_all_mistakes_are_told_at_once_with_place_finding_and_allowance() -> Non
         ("schedule = 'constant'\ndecay_steps = 5", "[train] decay_steps"),
         ("warmup_steps = 5\ndecay_steps = 5", "more than warmup_steps (5)"),
         ("optimizer = 'adam'", "[train] weight_decay"),
+        ("document_mask = true\n[tokens]\nend_token = false", "[train] document_mask: found true"),
         ("[corpus]\nvalid_share = 0.5\ntest_share = 0.5", "a sum below 1"),
         ("[corpus]\nfrom = 'runs/x'", "[corpus] from"),
         ("[tokenizer]\nrevision = 'main'", "[tokenizer] revision"),

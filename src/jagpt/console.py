@@ -19,6 +19,7 @@ from jagpt.summary import Summary, collect
 
 if TYPE_CHECKING:
     from jagpt.corpus.download import DownloadPlan
+    from jagpt.tokenizer.stats import TokenizerStats
 
 LOG_WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -215,6 +216,28 @@ def show_downloads(plans: Sequence[DownloadPlan], dry_run: bool) -> None:
             f"{human_size(plan.total):>10}  from {plan.origin} to {plan.directory}"
             + (f", {human_size(missing)} to fetch" if missing else "")
         )
+
+
+def show_tokenizers(found: Mapping[str, TokenizerStats], what: str) -> None:
+    """Tokenizers side by side, a column each."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(escape(what), no_wrap=True)
+    for name in found:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    every = list(found.values())
+    rows = {
+        "pieces": [f"{stats.vocab_size:,}" for stats in every],
+        "tokens": [f"{stats.tokens:,}" for stats in every],
+        "characters a token": [f"{stats.characters_per_token:.3f}" for stats in every],
+        "bytes a token": [f"{stats.bytes_per_token:.3f}" for stats in every],
+        "unknown tokens": [f"{stats.unknown_share:.4%}" for stats in every],
+        "byte pieces": [f"{stats.byte_share:.4%}" for stats in every],
+        "pieces in use": [f"{stats.vocabulary_use:.1%}" for stats in every],
+        "longest pieces": [escape("\n".join(stats.longest_pieces[:5])) for stats in every],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    _console().print(table, highlight=False)
 
 
 # --- recipes and the machine ----------------------------------------------------------------------

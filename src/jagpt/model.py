@@ -211,7 +211,8 @@ def checked(model: PreTrainedModel) -> PreTrainedModel:
     model.train(False)
     try:
         with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits
+            mask = torch.ones_like(ids)  # without it, transformers warns of padding
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
             embeddings = model.get_input_embeddings()(ids)
             hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             product = hidden @ model.get_output_embeddings().weight.T

@@ -49,7 +49,9 @@ def input_files(shape: recipe.Model) -> list[Path]:
 
 def folder_of(shape: recipe.Model) -> Path:
     """The folder on this machine with the weights; a hub id is fetched."""
-    return local_folder(shape) or fetched(shape.from_ or "", shape.revision, HUB_FILES, "[model]")
+    return local_folder(shape) or fetched(
+        shape.from_ or "", shape.revision, HUB_FILES, "[model] from"
+    )
 
 
 def local_folder(shape: recipe.Model) -> Path | None:

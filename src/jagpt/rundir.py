@@ -15,6 +15,7 @@ STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
         "train": "checkpoints",
         "evaluate": "evaluation",
         "export": "model",
+        "formats": "export",
         "release": "release",
     }
 )
@@ -59,6 +60,10 @@ class RunDirectory:
     @property
     def model(self) -> Path:
         return self.stage("export")
+
+    @property
+    def formats(self) -> Path:
+        return self.stage("formats")
 
     @property
     def release(self) -> Path:

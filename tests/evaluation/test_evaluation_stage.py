@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -41,6 +42,21 @@ def reference_nats(folder: Path, block_size: int) -> tuple[float, int]:
     return total, count
 
 
+def document_nats(folder: Path, block_size: int) -> float:
+    """The same with each window cut behind every end token."""
+    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+    stream = [token for text in fakes.TEXTS for token in fakes.encode(text)]
+    ends = {place + 1 for place, token in enumerate(stream) if token == fakes.END}
+    cuts = sorted({0, len(stream) - 1, *ends, *range(0, len(stream), block_size)})
+    total = 0.0
+    for start, stop in itertools.pairwise(cut for cut in cuts if cut < len(stream)):
+        piece = torch.tensor([stream[start : stop + 1]])
+        with torch.no_grad():
+            logits = model(piece[:, :-1]).logits
+        total += float(torch.nn.functional.cross_entropy(logits[0], piece[0, 1:], reduction="sum"))
+    return total
+
+
 def test_sums_the_nats_of_all_tokens_in_windows_without_overlap(run: RunDirectory) -> None:
     found = measured(run)
     nats, tokens = reference_nats(run.checkpoints / "step-00000010", 16)
@@ -64,6 +80,13 @@ def test_bits_are_per_character_and_byte_of_the_text_with_the_first_token_paid(
 
 def test_precision_of_training_changes_nothing(run: RunDirectory) -> None:
     assert measured(run, 'train.precision="fp32"') == measured(run, 'train.precision="bf16"')
+
+
+def test_a_masked_training_is_measured_document_by_document(run: RunDirectory) -> None:
+    found = measured(run, "train.document_mask=true")
+    nats = document_nats(run.checkpoints / "step-00000010", 16)
+    assert found["nats"] == pytest.approx(nats, rel=1e-5)
+    assert found["nats"] != pytest.approx(measured(run)["nats"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("wanted", "step"), [("best", 10), ("last", 20), ("20", 20)])
@@ -131,3 +154,9 @@ def test_what_it_wrote_is_looked_up_in_the_training_text(tmp_path: Path) -> None
     run = fakes.run_directory(tmp_path)
     found = measured(run, "evaluate.memorization_samples=3")["memorization"]
     assert (found["samples"], found["span_characters"], found["found"]) == (3, 50, 0)
+
+
+def test_documents_are_kept_apart_where_training_kept_them_apart(run: RunDirectory) -> None:
+    masked = measured(run, "train.document_mask=true")
+    assert masked["tokens"] == measured(run)["tokens"]
+    assert masked["nats"] != measured(run)["nats"]

@@ -90,6 +90,15 @@ def test_documents_get_the_nats_of_their_own_labels(stride: int) -> None:
     assert found.tokens.tolist() == counts.tolist() == [19, 0, 30, 25]
 
 
+@pytest.mark.parametrize("make", [gpt2, scaled])
+def test_documents_may_be_kept_apart(make: Any) -> None:
+    end, parts = V - 1, ([3, 4, 5, V - 1], [6, 7, 8])
+    row = np.array([[*parts[0], *parts[1]]])
+    found = Scorer(make(), CPU, "fp32", end_id=end).nats(row)[0]
+    np.testing.assert_allclose(found[:3], token_nats(make(), parts[0]), rtol=2e-5)
+    np.testing.assert_allclose(found[4:], token_nats(make(), parts[1]), rtol=2e-5)
+
+
 def test_a_batch_of_unequal_lengths_changes_no_sequence() -> None:
     model, tokens = gpt2(), stream().tokens.tolist()
     sequences = [tokens[:5], tokens[3:30], tokens[10:12], tokens[40:50]]

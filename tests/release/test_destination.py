@@ -16,6 +16,7 @@ from jagpt.release.secrets import redacted
         ("hub-dataset:org/na-me.2", Destination("hub-dataset", "org/na-me.2")),
         ("git:https://example.org/a/b.git", Destination("git", "https://example.org/a/b.git")),
         ("git:git@example.org:a/b.git", Destination("git", "git@example.org:a/b.git")),
+        ("git:myhost:models/a.git", Destination("git", "myhost:models/a.git")),
         ("git:ssh://git@example.org/a", Destination("git", "ssh://git@example.org/a")),
         ("git:file:///srv/a.git", Destination("git", "file:///srv/a.git")),
         ("git:a.git", Destination("git", str(Path("a.git").absolute()))),

@@ -77,6 +77,15 @@ def test_a_foreign_model_with_other_special_ids_is_refused(
         stage.run(recipe(Tokenizer(from_=str(tmp_path / "t5.model"))), run, QUIET)
 
 
+def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(
+    run: RunDirectory, folders: Callable[[str], Path]
+) -> None:
+    origin = str(folders("default"))
+    stage.run(recipe(Tokenizer(from_=origin, vocab_size=500)), run, QUIET)
+    with pytest.raises(DataError, match=r"has 500 pieces, and \[tokenizer\] vocab_size asks for 8"):
+        stage.run(recipe(Tokenizer(from_=origin, vocab_size=8000)), run, QUIET)
+
+
 def test_a_folder_without_a_model_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="a SentencePiece model"):

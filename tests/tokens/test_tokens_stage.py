@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tokenizer.japanese import documents, recipe, write_corpus, write_shard
 
 from jagpt import files
-from jagpt.errors import DataError
+from jagpt.errors import DataError, MissingExtraError
 from jagpt.progress import QUIET
-from jagpt.recipe import Execution, Tokens
+from jagpt.recipe import Execution, Tokenizer, Tokens
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer import stage as tokenizer_stage
 from jagpt.tokenizer.encoder import Encoder
@@ -76,6 +80,39 @@ def test_bytes_are_the_same_whatever_the_workers(run: RunDirectory, tmp_path: Pa
     assert contents(parallel.tokens) == contents(run.tokens)
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed (jagpt[ray])"
+)
+def test_a_cluster_makes_the_same_bytes(
+    run: RunDirectory, made: RunDirectory, tmp_path: Path
+) -> None:
+    stage.run(recipe(), run, QUIET)
+    (made.root / "recipe.toml").write_text(recipe().to_toml(), "utf-8")
+    script = Path(__file__).with_name("ray_tokens.py")
+    environment = {
+        **os.environ,
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    command = [sys.executable, script, made.root, tmp_path / "ray"]
+    done = subprocess.run(command, env=environment, timeout=300, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert contents(tmp_path / "ray" / "tokens") == contents(run.tokens)
+
+
+def test_what_is_finished_needs_no_cluster(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.run(recipe(), run, QUIET)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    on_ray = recipe(execution=Execution(executor="ray"))
+    stage.run(on_ray, run, QUIET)
+    (run.tokens / "train-00001.idx").unlink()
+    with pytest.raises(MissingExtraError, match=r"jagpt\[ray\]"):
+        stage.run(on_ray, run, QUIET)
+
+
 def test_a_run_that_was_cut_off_goes_on_with_the_shards_it_has(run: RunDirectory) -> None:
     def fail(operation: str, path: Path) -> None:
         if operation == "rename" and path.name == "train-00002.idx":
@@ -108,6 +145,15 @@ def test_a_damaged_corpus_shard_is_named(made: RunDirectory, tmp_path: Path) -> 
     run = RunDirectory(tmp_path, {"tokenizer": made.tokenizer})
     with pytest.raises(DataError, match=r"train-00001\.parquet"):
         stage.run(recipe(), run, QUIET)
+
+
+def test_a_shared_tokenizer_of_another_size_than_the_recipe_s_is_refused(
+    made: RunDirectory, run: RunDirectory
+) -> None:
+    settings = Tokenizer(from_=str(made.root), vocab_size=8000)
+    with pytest.raises(DataError, match=r"has 500 pieces, and .* asks for 8,000"):
+        stage.run(recipe(settings), run, QUIET)
+    assert not run.tokens.exists()
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

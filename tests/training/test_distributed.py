@@ -98,6 +98,30 @@ def test_two_ranks_then_one_then_two_shards_end_as_one_process_does(
     assert last["machine"]["world_size"] == 2
 
 
+def test_muon_and_the_average_work_on_shards_and_go_on_alone(make_run: MakeRun) -> None:
+    def muon(strategy: str = "ddp", max_steps: int = 16) -> Recipe:
+        return shared_recipe(
+            max_steps=max_steps,
+            schedule="constant",
+            optimizer="muon",
+            average="ema",
+            average_share=1.0,
+            average_decay=0.8,
+            validate_every=8,
+            checkpoint_every=8,
+            execution={"distributed": strategy},
+        )
+
+    alone, sharded = make_run("alone"), make_run("sharded")
+    stage.run(muon(), alone, QUIET)
+    codes, words, _ = train(muon("fsdp"), sharded, fate=Fate(0, 10, signal.SIGTERM))
+    assert codes == [75, 75], words
+    stage.run(muon(), sharded, QUIET)
+    assert losses(sharded) == pytest.approx(losses(alone), rel=1e-4)
+    ours, theirs = tensors(sharded, 16, "average"), tensors(alone, 16, "average")
+    assert {key: t.shape for key, t in ours.items()} == {k: t.shape for k, t in theirs.items()}
+
+
 def test_when_a_rank_dies_the_other_leaves_and_says_so(make_run: MakeRun) -> None:
     run = make_run("dying")
     codes, words, seconds = train(shared_recipe(), run, fate=Fate(1, 5, signal.SIGKILL))

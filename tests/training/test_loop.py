@@ -19,7 +19,7 @@ from jagpt.errors import JagptError
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.dataset import TokenSplit, TrainingOrder
+from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import machine, stage
 from jagpt.training.loop import derived_seed
 from jagpt.training.loss import model_nats
@@ -154,3 +154,19 @@ def test_only_the_state_names_what_arithmetic_depends_on_and_nothing_names_the_h
     state = files.read_json(run.own("train") / "step-00000012" / "state.json")
     assert state["machine"]["world_size"] == 1
     assert state["machine"]["threads"] == 1
+
+
+def test_with_a_document_mask_no_document_sees_another(make_run: MakeRun) -> None:
+    values = {"model": {"dropout": 0.0}, "max_steps": 2, "warmup_steps": 0}
+    recipe, run = make_recipe(**values, document_mask=True), make_run("masked")
+    masked = trained(recipe, run)
+    assert difference(masked, trained(make_recipe(**values), make_run("plain"))) > 0
+    network = model.build(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
+    network.load_state_dict(masked, strict=False)
+    valid = TokenSplit.open(run.tokens, "valid")
+    total = sum(
+        model_nats(network, torch.from_numpy(window)[None], end_id=3).item()
+        for window in validation_windows(valid, 16)
+    )
+    logged = [row for row in read_rows(run.logs / METRICS) if row["kind"] == "valid"][-1]
+    assert logged["loss"] == pytest.approx(total / (valid.n_tokens - 1), rel=1e-5)

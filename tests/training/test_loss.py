@@ -4,9 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from jagpt import model, recipe
-from jagpt.training.loss import model_nats, vocabulary_nats
+from jagpt.training.loss import (
+    document_positions,
+    model_nats,
+    separates_documents,
+    vocabulary_nats,
+)
 
 N, D, V = 37, 12, 50
 
@@ -86,3 +92,67 @@ def test_a_model_s_nats_are_transformers_own_loss() -> None:
     logits = network(sequences[:, :-1]).logits
     expected = F.cross_entropy(logits.flatten(0, 1), sequences[:, 1:].flatten(), reduction="sum")
     torch.testing.assert_close(model_nats(network, sequences), expected)
+
+
+END = 3
+
+
+@pytest.fixture(params=["gpt2", "gpt_neo", "llama"])
+def network(request: pytest.FixtureRequest) -> PreTrainedModel:
+    shape = recipe.Model(type=request.param, n_layer=2, n_head=2, n_embd=16, n_positions=12)
+    return model.build(shape, 40, model.SpecialIds(2, END, 0), 0).eval()
+
+
+def test_positions_restart_behind_each_end_token_and_in_each_row() -> None:
+    inputs = torch.tensor([[9, 9, END, 9, 9, 9], [END, END, 9, END, 9, END], [9, 9, 9, 9, 9, 9]])
+    found = document_positions(inputs, END)
+    assert found.tolist() == [[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 0, 1], [0, 1, 2, 3, 4, 5]]
+
+
+def test_a_document_s_logits_are_the_same_alone_and_packed(
+    network: PreTrainedModel,
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    lengths = [[4, 1, 7], [2, 10], [12]]
+    rows = [
+        [torch.cat([torch.randint(6, 40, (n - 1,), generator=generator), torch.tensor([END])])
+         for n in row]
+        for row in lengths
+    ]  # fmt: skip
+    packed = torch.stack([torch.cat(row) for row in rows])
+    with torch.no_grad():
+        positions = document_positions(packed, END)
+        together = network(packed, position_ids=positions, use_cache=False).logits
+        for found, row in zip(together, rows, strict=True):
+            alone = torch.cat([network(document[None]).logits[0] for document in row])
+            torch.testing.assert_close(found, alone)
+            if len(row) > 1:
+                assert not torch.allclose(network(torch.cat(row)[None]).logits[0], alone)
+
+
+def test_masked_nats_and_gradients_are_the_sums_of_the_documents_own(
+    network: PreTrainedModel,
+) -> None:
+    packed = torch.tensor([[7, 8, 9, END, 10, 11, END, 12], [13, END, 14, 15, 16, 17, 18, END]])
+    # a document's last label is the next one's first token
+    documents = [packed[0, :5], packed[0, 4:8], packed[1, :3], packed[1, 2:]]
+    alone = torch.stack([model_nats(network, some[None]) for some in documents]).sum()
+    masked = model_nats(network, packed, end_id=END)
+    torch.testing.assert_close(masked, alone)
+    weights = list(network.parameters())
+    for found, expected in zip(
+        torch.autograd.grad(masked, weights), torch.autograd.grad(alone, weights), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+    assert not torch.isclose(model_nats(network, packed), alone)
+
+
+def test_a_class_that_does_not_separate_documents_is_found_out(
+    network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.train()
+    assert separates_documents(network, END)
+    assert network.training
+    own = network.base_model.forward
+    monkeypatch.setattr(network.base_model, "forward", lambda position_ids, **values: own(**values))
+    assert not separates_documents(network, END)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_training import make_recipe, write_tokens
@@ -58,6 +59,25 @@ def test_a_recipe_that_the_data_cannot_fill_is_refused(
     with pytest.raises(error, match=message):
         stage.run(make_recipe(**values), run, QUIET)
     assert not run.own("train").exists()
+
+
+def test_a_class_of_model_that_cannot_mask_documents_is_refused(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "separates_documents", lambda model, end_id: False)
+    with pytest.raises(UsageError, match="document_mask: transformers' gpt2 does not keep"):
+        stage.run(make_recipe(document_mask=True), make_run(), QUIET)
+
+
+def test_a_document_mask_needs_end_tokens(tmp_path: Path, inputs: Any) -> None:
+    write_tokens(tmp_path / "tokens", {"train": 60, "valid": 20, "test": 1})
+    path = tmp_path / "tokens" / "train-00000.bin"
+    raw = np.fromfile(path, "<u2")
+    raw[-1] = 7
+    raw.tofile(path)
+    run = RunDirectory(tmp_path / "run", {**inputs, "tokens": tmp_path / "tokens"})
+    with pytest.raises(UsageError, match=r"document_mask: the tokens in .* have no end token"):
+        stage.preflight(make_recipe(document_mask=True), run)
 
 
 def test_an_empty_valid_split_is_refused_and_the_key_named(tmp_path: Path, inputs: Any) -> None:

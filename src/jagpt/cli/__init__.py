@@ -4,7 +4,18 @@
 module registers the verbs of one kind.
 """
 
-from jagpt.cli import documents, evaluating, models, planning, publishing, running, runs, start
+from jagpt.cli import (
+    documents,
+    evaluating,
+    exporting,
+    models,
+    planning,
+    publishing,
+    running,
+    runs,
+    start,
+    tokenizers,
+)
 from jagpt.cli.common import app
 from jagpt.cli.leaving import main
 
@@ -12,6 +23,7 @@ __all__ = [
     "app",
     "documents",
     "evaluating",
+    "exporting",
     "main",
     "models",
     "planning",
@@ -19,4 +31,5 @@ __all__ = [
     "running",
     "runs",
     "start",
+    "tokenizers",
 ]

@@ -42,10 +42,14 @@ def app() -> None:
     """
 
 
-def recipe_options(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """RECIPE and the options that every verb on a recipe takes."""
+    return click.argument("recipe")(run_options(command))
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every verb on a recipe takes."""
     decorators = (
-        click.argument("recipe", required=required),
         click.option(
             "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
             help="Override one value of the recipe; may be repeated.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
+from jagpt.cli.common import app, make_progress, open_recipe, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import UsageError
 
@@ -25,7 +24,8 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
 
 
 @app.command(help=HELP)
-@partial(recipe_options, required=False)
+@click.argument("recipe", required=False)
+@run_options
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),

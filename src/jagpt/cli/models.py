@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jagpt.cli.common import app, json_option, print_json
 from jagpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from jagpt.generation import Loaded, Settings
 
 
 @app.command()
@@ -29,6 +32,13 @@ from jagpt.errors import UsageError
               help="Continuations a prompt.")  # fmt: skip
 @click.option("--greedy", is_flag=True, help="Always take the likeliest token.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same text.")
+@click.option(
+    "--engine", default="transformers", show_default=True,
+    type=click.Choice(["transformers", "auto", "fastest", "onnx", "ctranslate2", "gguf",
+                       "openvino"]),
+    help="What computes: an export of the model, the fastest in full precision (auto) or of all "
+    "(fastest). Only gguf draws other texts than transformers from the same seed.",
+)  # fmt: skip
 @click.option("--stream/--no-stream", default=None,
               help="Print each token as it comes; on a terminal this is so for one continuation "
               "a prompt.")  # fmt: skip
@@ -41,6 +51,7 @@ def generate(
     model_dir: Path,
     prompts: tuple[str, ...],
     prompts_file: str | None,
+    engine: str,
     stream: bool | None,
     scores: bool,
     as_json: bool,
@@ -54,7 +65,7 @@ def generate(
         raise UsageError("--stream prints text as it comes; --json prints all at the end: take one")
     read = generation.read_prompts(prompts_file) if prompts_file is not None else []
     texts = generation.check_prompts([*prompts, *read])
-    loaded = generation.load(generation.model_folder(model_dir))
+    loaded = _load(generation.model_folder(model_dir), engine, settings)
     if unused := loaded.defaults.unused:
         names = ", ".join(unused)
         click.echo(f"note: generation_config.json also sets {names}: not followed here", err=True)
@@ -72,3 +83,14 @@ def generate(
             printer.stream(prompt, loaded, ids, plan)
         else:
             printer.show(prompt, loaded.sample(ids, plan))
+
+
+def _load(folder: Path, engine: str, settings: Settings) -> Loaded:
+    """The folder with the engine that is wished for; what is not full precision is told."""
+    from jagpt import generation
+    from jagpt.export import engines
+
+    chosen = engines.choose(folder, engine, drawn=not settings.greedy)
+    if told := engines.note(chosen, engine):
+        click.echo(f"note: {told}", err=True)
+    return generation.load(folder, engines.engine(chosen, folder) if chosen else None)

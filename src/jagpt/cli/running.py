@@ -24,10 +24,8 @@ LONG_RUN_HOURS = 24.0
 
 STAGE_HELP = {
     "corpus": "From a dump or texts to documents in three splits.",
-    "tokenizer": "Train SentencePiece and make the folder that transformers loads.",
     "tokens": "From documents to token shards.",
     "train": "Train the model; goes on from the last checkpoint.",
-    "export": "The Hugging Face folder that from_pretrained loads.",
 }
 
 

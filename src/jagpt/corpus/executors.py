@@ -1,6 +1,6 @@
-"""Where the corpus stage's jobs run: in processes of this machine, or on a Ray cluster.
+"""Where the jobs of corpus and tokens run: in processes of this machine, or on a Ray cluster.
 
-On Ray the jobs are the same, and so are the bytes: each job reads the dump and writes its part
+On Ray the jobs are the same, and so are the bytes: each job reads its input and writes its part
 itself, so all nodes must see both under the same paths. A job whose node is lost runs again on
 another one.
 https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html

@@ -18,6 +18,7 @@ from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
 from jagpt.machines import cpu_bf16
+from jagpt.training.loss import document_positions
 from jagpt.training.machine import autocast, choose_device
 
 CHUNK = {"cpu": 512, "cuda": 2048}
@@ -57,12 +58,16 @@ class Stream(Protocol):
 class Scorer:
     """A causal model of transformers on a device, in evaluation mode; `vocab_size` rows of logits.
 
+    With `end_id`, what stands behind that token begins anew and sees nothing before it.
+
     Where the model is a body and a bare output matrix (GPT-2, LLaMA and most others; tried out, not
     guessed), logits are made a chunk of positions at a time and never for labels that do not count.
     """
 
-    def __init__(self, model: Any, device: torch.device, precision: str) -> None:
-        self.device, self.precision = device, precision
+    def __init__(
+        self, model: Any, device: torch.device, precision: str, end_id: int | None = None
+    ) -> None:
+        self.device, self.precision, self.end_id = device, precision, end_id
         self.model = model.to(device).eval()
         self.vocab_size = int(model.config.vocab_size)
         _fuse_gelu(self.model)
@@ -84,11 +89,11 @@ class Scorer:
             ids = torch.from_numpy(np.ascontiguousarray(sequences, dtype=np.int64)).to(self.device)
             labels = ids[:, 1 + skipped :]  # (B, T − skipped)
             if self._split:
-                hidden = _hidden(self.model, ids[:, :-1])[:, skipped:]
+                hidden = _hidden(self.model, ids[:, :-1], self.end_id)[:, skipped:]
                 rows = hidden.reshape(labels.numel(), -1)
                 head: Callable[[Tensor], Tensor] = self.model.get_output_embeddings()
             else:
-                inputs = {"input_ids": ids[:, :-1], "attention_mask": torch.ones_like(ids[:, :-1])}
+                inputs = _inputs(ids[:, :-1], self.end_id)
                 rows = self.model(**inputs, use_cache=False).logits[:, skipped:]
                 rows, head = rows.reshape(labels.numel(), -1), _as_it_is
             found = _label_nats(rows, head, labels.reshape(-1), CHUNK[self.device.type])
@@ -181,13 +186,23 @@ def _as_it_is(rows: Tensor) -> Tensor:
     return rows
 
 
-def _hidden(model: Any, ids: Tensor) -> Tensor:
+def _inputs(ids: Tensor, end_id: int | None) -> dict[str, Tensor]:
+    """What a whole model takes. A mask would hide the documents' bounds from transformers."""
+    if end_id is not None:
+        return {"input_ids": ids, "position_ids": document_positions(ids, end_id)}
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _hidden(model: Any, ids: Tensor, end_id: int | None = None) -> Tensor:
     """The body's last hidden states (B, T, D).
 
     Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
     """
     embedded = model.get_input_embeddings()(ids)
-    hidden: Tensor = model.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    positions = None if end_id is None else document_positions(ids, end_id)
+    hidden: Tensor = model.base_model(
+        inputs_embeds=embedded, position_ids=positions, use_cache=False
+    ).last_hidden_state
     return hidden
 
 

@@ -22,9 +22,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
-
+    from jagpt.evaluation.scoring import Scorer
     from jagpt.tokens.dataset import TokenSplit
 
 RESULT = "test.json"
@@ -46,7 +44,7 @@ def measure_checkpoint(
 ) -> dict[str, Any]:
     """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
     from jagpt import model
-    from jagpt.evaluation.scoring import choose
+    from jagpt.evaluation.scoring import Scorer, choose
     from jagpt.tokens.dataset import TokenSplit
     from jagpt.training import checkpoints
 
@@ -68,7 +66,9 @@ def measure_checkpoint(
     windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
     device, _ = choose(recipe.execution.device, wanted.precision, "evaluate.precision")
     with _threads(recipe.execution.threads):
-        found = measure_split(network, split, windows, device, wanted.precision, progress)
+        end_id = split.end_id if recipe.train.document_mask else None
+        scorer = Scorer(network, device, wanted.precision, end_id)
+        found = measure_split(scorer, split, windows, progress)
         figures = found.figures() | _how(windows, wanted.precision)
         if wanted.memorization_samples:
             from jagpt.evaluation import memorization
@@ -80,15 +80,10 @@ def measure_checkpoint(
 
 
 def measure_split(
-    network: PreTrainedModel,
-    split: TokenSplit,
-    windows: Windows,
-    device: torch.device,
-    precision: str,
-    progress: Progress,
+    scorer: Scorer, split: TokenSplit, windows: Windows, progress: Progress
 ) -> DocumentNats:
     """Nats of every token of the split but its first."""
-    from jagpt.evaluation.scoring import Scorer, document_nats
+    from jagpt.evaluation.scoring import document_nats
 
     if split.n_tokens < 2:
         raise DataError(
@@ -101,7 +96,6 @@ def measure_split(
         np.concatenate([np.asarray(shard.characters) for shard in split.shards]),
         np.concatenate([np.asarray(shard.bytes) for shard in split.shards]),
     )
-    scorer = Scorer(network, device, precision)
     with progress.bar(f"evaluate {split.split}", split.n_tokens - 1, "tokens") as bar:
         return document_nats(scorer, split, windows, sizes, bar.advance)
 

@@ -101,7 +101,7 @@ def check(folder: Path, checkpoint: Path) -> None:
     Raises `JagptError` (or `DataError` from loading) that says what differs.
     """
     loaded = generation.load(folder)
-    _check_weights(folder / WEIGHTS, checkpoint / WEIGHTS)
+    _check_weights(folder / WEIGHTS, checkpoint)
     _check_names(loaded.model, folder)
     room = (loaded.context or CHECK_TOKENS + 1) - 1
     start = [0 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
@@ -111,19 +111,22 @@ def check(folder: Path, checkpoint: Path) -> None:
         raise JagptError(f"{folder}: the exported model does not generate ({error})") from None
 
 
-def _check_weights(exported: Path, trained: Path) -> None:
-    """Bit for bit the same tensors, however they are laid out in the file."""
+def _check_weights(exported: Path, checkpoint: Path) -> None:
+    """Bit for bit the checkpoint's tensors (averaged ones, if any), however they are laid out."""
     import torch
     from safetensors import safe_open
 
-    with safe_open(exported, "pt") as ours, safe_open(trained, "pt") as theirs:
-        names, wanted = set(ours.keys()), set(theirs.keys())
+    from jagpt.training.tensors import trained
+
+    theirs = trained(checkpoint)
+    with safe_open(exported, "pt") as ours:
+        names, wanted = set(ours.keys()), set(theirs.names())
         if names != wanted:
             odd = ", ".join(sorted(names ^ wanted)[:3])
-            raise JagptError(f"{exported}: not the tensors of {trained} ({odd})")
+            raise JagptError(f"{exported}: not the tensors of {checkpoint} ({odd})")
         for name in sorted(names):
-            if not torch.equal(ours.get_tensor(name), theirs.get_tensor(name)):
-                raise JagptError(f"{exported}: {name} is not as in {trained}")
+            if not torch.equal(ours.get_tensor(name), theirs.get(name)):
+                raise JagptError(f"{exported}: {name} is not as in {checkpoint}")
 
 
 def _check_names(network: Any, folder: Path) -> None:

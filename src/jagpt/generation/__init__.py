@@ -18,7 +18,7 @@ from jagpt.generation.continuing import (
     scored,
 )
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
-from jagpt.generation.folder import load, model_folder, quiet
+from jagpt.generation.folder import load, load_tokenizer, model_folder, quiet
 from jagpt.generation.loaded import Continuation, Loaded, Token
 from jagpt.generation.prompts import read_prompts
 from jagpt.generation.settings import Defaults, Plan, Settings
@@ -38,6 +38,7 @@ __all__ = [
     "check_prompts",
     "generate",
     "load",
+    "load_tokenizer",
     "model_folder",
     "planned",
     "quiet",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jagpt.errors import DataError
+from jagpt.generation.engine import Engine
 from jagpt.generation.loaded import Loaded
 from jagpt.generation.settings import Defaults
 from jagpt.generation.transformers_engine import TransformersEngine
@@ -22,12 +23,14 @@ def model_folder(place: Path) -> Path:
     return place / "model" if (place / "recipe.toml").is_file() else place
 
 
-def load(model_dir: Path) -> Loaded:
-    """The model (fp32, CPU) and tokenizer of a folder.
+def load(model_dir: Path, engine: Engine | None = None) -> Loaded:
+    """The model (fp32, CPU) and tokenizer of a folder; an `engine` that is given computes instead.
 
     Raises `DataError` naming what is missing, unreadable, or does not match.
     """
     config = _check_folder(model_dir)
+    if engine is not None:
+        return _with_engine(model_dir, engine)
     with quiet():
         tokenizer = load_tokenizer(model_dir)
         model = _load_model(model_dir)
@@ -35,6 +38,19 @@ def load(model_dir: Path) -> Loaded:
     check_match(model_dir, len(tokenizer), engine.vocab_size)
     defaults = Defaults.of(model.generation_config, tokenizer, engine.vocab_size)
     return Loaded(model_dir, tokenizer, defaults, engine)
+
+
+def _with_engine(model_dir: Path, engine: Engine) -> Loaded:
+    """Tokenizer and defaults of the folder, and an engine from elsewhere."""
+    from transformers import GenerationConfig
+
+    with quiet():
+        tokenizer = load_tokenizer(model_dir)
+    check_match(model_dir, len(tokenizer), engine.vocab_size)
+    untyped: Any = GenerationConfig
+    named = (model_dir / "generation_config.json").is_file()
+    config = untyped.from_pretrained(model_dir) if named else untyped()
+    return Loaded(model_dir, tokenizer, Defaults.of(config, tokenizer, engine.vocab_size), engine)
 
 
 def _context(config: Any, raw: dict[str, Any]) -> int | None:

@@ -6,7 +6,7 @@ What a changed recipe made stale moves to `superseded/`; what was stopped goes o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,12 @@ def run_stages(
     files.write_text(run.recipe, recipe.to_toml())
     names = chosen(only, until)
     forced = names if force else ()
-    found = examine(recipe, run, ledger, only or until, forced)
+    found = examine(recipe, run, ledger, names[-1], forced)
     states = {state.stage.name: state for state in found}
     if ledger.changed:
         ledger.write()
     if only is not None:
-        _require_inputs(states, only)
+        _require_inputs(states, names)
     _delete(run, forced)
     ran = []
     for name in names:
@@ -91,20 +91,21 @@ def run_stages(
 
 
 def chosen(only: str | None, until: str | None) -> tuple[str, ...]:
-    """The stages that a command line means."""
+    """The stages that a command line means; the export is not whole without its formats."""
     if only is not None:
-        return (only,)
+        return (only, "formats") if only == "export" else (only,)
     return STAGE_NAMES[: STAGE_NAMES.index(until) + 1] if until else STAGE_NAMES
 
 
-def _require_inputs(states: Mapping[str, StageState], name: str) -> None:
-    """A stage that runs alone needs its predecessors done."""
-    for needed in states[name].stage.inputs:
-        if not states[needed].done:
-            raise UsageError(
-                f"{name} needs {needed}, which is {states[needed].status}: "
-                f"`jagpt run RECIPE --until {name}` makes both"
-            )
+def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> None:
+    """Stages that run alone need their predecessors done."""
+    for name in names:
+        for needed in states[name].stage.inputs:
+            if needed not in names and not states[needed].done:
+                raise UsageError(
+                    f"{name} needs {needed}, which is {states[needed].status}: "
+                    f"`jagpt run RECIPE --until {name}` makes both"
+                )
 
 
 def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
@@ -137,7 +138,7 @@ def _run_stage(
     if hasattr(module, "preflight"):  # what it refuses must not cost an earlier result
         module.preflight(recipe, run)
     if state.status == "stale" and _goes_on(run, state):
-        progress.say(f"{name}: the steps already done stay the same: going on from them")
+        progress.say(f"{name}: {_KEPT[name]}: going on from them")
     elif state.status != "unfinished" and directory.exists():
         _supersede(run, name)
     manifest = Manifest(name, state.stage.version, state.fingerprint, state.section, state.inputs)
@@ -163,17 +164,29 @@ def _finish(directory: Path, manifest: Manifest, run: RunDirectory, ledger: Ledg
     files.remove(directory / IN_PROGRESS)
 
 
+_KEPT = {
+    "train": "the steps already done stay the same",
+    "formats": "the formats already made stay as they are",
+}
+
+
 def _goes_on(run: RunDirectory, state: StageState) -> bool:
-    """Whether training may go on from checkpoints that were made under another `max_steps`."""
-    if state.stage.name != "train":
+    """Whether what a stale stage made is of use.
+
+    Training may go on from checkpoints that were made under another `max_steps`, and a format of
+    the same model does not depend on those beside it.
+    """
+    if state.stage.name not in _KEPT:
         return False
-    directory = run.own("train")
+    directory = run.own(state.stage.name)
     try:
         old = Manifest.read(directory)
     except DataError:
         old = read_progress(directory) or Manifest("", 0, "", {}, {})
     if old.version != state.stage.version or old.inputs != state.inputs:
         return False
+    if state.stage.name == "formats":
+        return True
     from jagpt.tokens.dataset import TokenSplit
     from jagpt.training.checkpoints import standing
     from jagpt.training.plan import continues

@@ -25,6 +25,8 @@ class Stage:
         section: dict[str, Any] = {name: getattr(recipe, name).semantic() for name in self.sections}
         if "export" in section:
             section["export"]["checkpoint"] = recipe.export_checkpoint
+        if self.name == "export":  # the further formats are a stage of their own
+            del section["export"]["formats"]
         return {**section, "recipe": {"name": recipe.name}} if self.named else section
 
 
@@ -41,11 +43,12 @@ STAGES = (
         "jagpt.evaluation",
     ),
     Stage("export", 1, ("export",), ("tokenizer", "train"), "jagpt.export.huggingface"),
+    Stage("formats", 1, ("export",), ("tokens", "export"), "jagpt.export.stage"),
     Stage(
         "release",
         2,
         ("release",),
-        ("corpus", "tokenizer", "tokens", "train", "evaluate", "export"),
+        ("corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats"),
         "jagpt.release.folder",
         named=True,
     ),

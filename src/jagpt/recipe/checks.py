@@ -124,6 +124,9 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
         if isinstance(model, Model) and (train.block_size or 0) > model.n_positions:
             yield Problem("train", "block_size", str(train.block_size),
                           f"allowed is n_positions ({model.n_positions}) or less")  # fmt: skip
+        if train.document_mask and isinstance(tokens, Tokens) and not tokens.end_token:
+            yield Problem("train", "document_mask", "true",
+                          "it goes with tokens.end_token = true")  # fmt: skip
     tokenizer = sections.get("tokenizer")
     if isinstance(tokenizer, Tokenizer):
         yield from _check_tokenizer(tokenizer)

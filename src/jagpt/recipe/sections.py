@@ -226,7 +226,8 @@ class Tokenizer(Section):
         None,
         alias="from",
         description="A run's directory, a tokenizer folder, a bare `.model`, or a hub id: use it; "
-        "the other keys, but `revision`, then mean nothing.",
+        "the other keys then mean nothing, but `revision`, and a `vocab_size` other than the "
+        "default, which it must have.",
     )
     revision: str | None = Field(None, description="Revision of a hub id.")
     type: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece's algorithm.")
@@ -335,6 +336,11 @@ class Train(Section):
         "shuffled. `buffer`: the original's shuffle buffer over fixed blocks.",
     )
     shuffle_buffer: Positive = Field(100_000, description="Blocks in the shuffle buffer.")
+    document_mask: bool = Field(
+        False,
+        description="Attention does not cross documents, and positions restart with each; also in "
+        "validation and evaluation.",
+    )
     optimizer: Literal["muon", "adamw", "adam"] = Field(
         "adamw",
         description="`muon`: Muon for the blocks' matrices, AdamW for embeddings, biases and "
@@ -445,13 +451,24 @@ class Evaluate(Section):
     )
 
 
+FormatName = Literal[
+    "pytorch", "tensorflow", "flax", "onnx", "ctranslate2", "ctranslate2-int8",
+    "gguf-f32", "gguf-f16", "gguf-q8_0", "openvino",
+]  # fmt: skip
+
+
 class Export(Section):
-    """`[export]`: the Hugging Face folder."""
+    """`[export]`: the Hugging Face folder, and further formats."""
 
     checkpoint: Checkpoint | None = Field(
         None,
         pattern=r"^(best|last|[0-9]+)$",
         description="`best`, `last` or a step; the evaluated one if not given.",
+    )
+    formats: tuple[FormatName, ...] = Field(
+        (),
+        strict=False,
+        description="Further formats, each with an extra of its name; see docs/export.md.",
     )
     do_sample: bool = Field(True, description="Generation default.")
     top_k: NotNegative = Field(50, description="Generation default.")
@@ -489,7 +506,7 @@ class Execution(Section):
         None, description="Processes; the number of cores if not given."
     )
     executor: Literal["local", "ray"] = Field(
-        "local", description="`ray`: the corpus stage's jobs run on a Ray cluster."
+        "local", description="`ray`: the jobs of corpus and tokens run on a Ray cluster."
     )
     ray_address: str | None = Field(
         None,

@@ -15,7 +15,8 @@ Kind = Literal["git", "hub", "hub-dataset"]
 FORMS = "git:URL, hub:ORG/NAME or hub-dataset:ORG/NAME"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_SSH = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:(?!//).+")
+_SSH = re.compile(r"([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]{2,}:(?!//).+")
+"""`git@example.org:a/b.git`, or a host of ssh's own configuration; one letter is a drive."""
 
 
 @dataclass(frozen=True)

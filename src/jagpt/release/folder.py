@@ -34,15 +34,21 @@ SAMPLE_SEED = 1000
 SAMPLES_A_PROMPT = 3
 
 
+def preflight(_recipe: Recipe, run: RunDirectory) -> None:
+    """`DataError` for a missing model, an unfinished format or one of other weights."""
+    if not (run.model / exports.WEIGHTS).is_file():
+        raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
+    exports.found(run)
+
+
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Make the release folder of a run whose model is exported.
 
-    Raises `DataError` where the model folder is missing, `UsageError` for a prompt that does not
-    fit the model's context.
+    Raises what `preflight` raises, `UsageError` for a prompt that does not fit the model's context,
+    `JagptError` where a program that the card would show fails.
     """
-    names = files.list_files(run.model) if run.model.is_dir() else []
-    if "model.safetensors" not in names:
-        raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
+    preflight(recipe, run)
+    names = files.list_files(run.model)
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
         _add_exports(run, folder)

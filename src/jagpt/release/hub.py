@@ -216,7 +216,7 @@ class HubRemote:
                     )
             except RemoteEntryNotFoundError:
                 return None
-            return Path(path).read_text("utf-8")
+            return Path(path).read_text("utf-8", errors="replace")
 
     def _where(self) -> str:
         kind = "data set" if self._type == "dataset" else "model"
@@ -225,7 +225,7 @@ class HubRemote:
         else:
             state = "a private one that exists" if self._private else "a public one that exists"
         path = f"datasets/{self._id}" if self._type == "dataset" else self._id
-        return f"{self._api.endpoint}/{path} ({kind} repository, {state})"
+        return f"{redacted(self._api.endpoint)}/{path} ({kind} repository, {state})"
 
     @contextmanager
     def _guarded(self, *passed: type[BaseException]) -> Iterator[None]:

@@ -19,13 +19,15 @@ class Encoder:
     """A tokenizer folder's SentencePiece model.
 
     `vocab_size`, `pad_id`, `unk_id`, `end_id`; `fingerprint` is the hex SHA-256 of `spiece.model`,
-    which alone decides every id.
+    which alone decides every id. A `foreign` model may have any special ids.
     """
 
-    def __init__(self, raw: bytes, origin: Path | str) -> None:
+    def __init__(self, raw: bytes, origin: Path | str, *, foreign: bool = False) -> None:
         import sentencepiece
 
-        sentencepiece_model.check(sentencepiece_model.parse(raw, origin), origin)
+        model = sentencepiece_model.parse(raw, origin)
+        if not foreign:
+            sentencepiece_model.check(model, origin)
         try:
             self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=raw)
         except (RuntimeError, OSError) as error:

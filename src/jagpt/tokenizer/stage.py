@@ -26,6 +26,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         raw, origin = _imported(recipe.tokenizer, progress)
     model = pieces.parse(raw, origin)
     pieces.check(model, origin)
+    imported.check_size(recipe.tokenizer, len(model.pieces), origin)
     write_folder(model, directory)
     stats = measure(Encoder.open(directory), first_texts(run.corpus, "valid"), "valid")
     files.write_json(directory / STATS_FILE, stats.as_dict())

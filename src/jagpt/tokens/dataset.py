@@ -85,25 +85,24 @@ class TokenSplit:
     def gather(self, starts: Ints, lengths: Ints) -> Ints:
         """The spans of `lengths[i]` tokens from `starts[i]`, end to end, as int64."""
         owners, starts, lengths = self._cut_at_shards(starts, lengths)
-        targets = np.cumsum(lengths) - lengths
-        out = np.empty(int(lengths.sum()), dtype=np.int64)
-        for owner in np.unique(owners):
-            mine = owners == owner
-            positions = _ranges(starts[mine] - self._token_bounds[owner], lengths[mine])
-            self._copy(self.shards[owner], positions, out, _ranges(targets[mine], lengths[mine]))
+        begins = starts - self._token_bounds[owners]
+        out, filled = np.empty(int(lengths.sum()), dtype=np.int64), 0
+        pieces = zip(owners.tolist(), begins.tolist(), lengths.tolist(), strict=True)
+        for owner, begin, length in pieces:
+            tokens = self.shards[owner].tokens
+            out[filled : filled + length] = tokens[begin : begin + length]
+            filled += length
+        if filled and int(out.max()) >= self.vocab_size:
+            wrong = int(np.argmax(out >= self.vocab_size))
+            piece = int(np.searchsorted(np.cumsum(lengths), wrong, side="right"))
+            place = int(begins[piece]) + wrong - int(lengths[:piece].sum())
+            raise self.shards[owners[piece]].unknown_token(place, self.vocab_size)
         return out
 
     def check(self) -> None:
         """Read every shard (1 GB/s or more); `DataError` names file and offset of a change."""
         for shard in self.shards:
             shard.check()
-
-    def _copy(self, shard: Shard, positions: Ints, out: Ints, targets: Ints) -> None:
-        found = shard.tokens[positions]
-        if len(found) and int(found.max()) >= self.vocab_size:
-            first = int(positions[np.argmax(found >= self.vocab_size)])
-            raise shard.unknown_token(first, self.vocab_size)
-        out[targets] = found
 
     def _cut_at_shards(self, starts: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
         """The spans cut where a shard ends: each piece's shard, start and length."""

@@ -28,6 +28,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from array import array
@@ -110,22 +111,25 @@ def dtype_for(vocab_size: int) -> str:
 
 
 class ShardWriter:
-    """Collects a shard's documents; tokens go to the open `.bin` at once, the rest to `finish`."""
+    """Collects a shard's documents; tokens go to the open `.bin` at once, the rest to `finish`.
 
-    def __init__(self, binary: IO[bytes], dtype: str) -> None:
+    `end_id` is put behind each document, if any.
+    """
+
+    def __init__(self, binary: IO[bytes], dtype: str, end_id: int | None = None) -> None:
         self._binary, self._dtype = binary, np.dtype(dtype)
+        self._end = b"" if end_id is None else np.array(end_id, self._dtype).tobytes()
         self._starts, self._id_starts = array("q", [0]), array("q", [0])
         self._characters, self._bytes = array("q"), array("q")
         self._ids = bytearray()
         self._sums = _ChunkSums()
 
     def add(self, document_id: str, text: str, tokens: npt.ArrayLike) -> None:
-        """Append one document: its id, its raw text and its tokens."""
-        data = np.asarray(tokens, dtype=self._dtype)
-        raw = data.tobytes()
+        """Append one document: its id, its raw text and its tokens, without the end token."""
+        raw = np.asarray(tokens, dtype=self._dtype).tobytes() + self._end
         self._binary.write(raw)
         self._sums.update(raw)
-        self._starts.append(self._starts[-1] + len(data))
+        self._starts.append(self._starts[-1] + len(raw) // self._dtype.itemsize)
         self._characters.append(len(text))
         self._bytes.append(len(text.encode("utf-8")))
         self._ids += document_id.encode("utf-8")
@@ -153,6 +157,10 @@ class _ChunkSums:
         self._filled = 0
 
     def update(self, data: bytes) -> None:
+        if self._filled + len(data) < CHUNK:  # as nearly always
+            self._current = zlib.crc32(data, self._current)
+            self._filled += len(data)
+            return
         view = memoryview(data)
         while view:
             part = view[: CHUNK - self._filled]
@@ -240,7 +248,11 @@ class Shard:
         expected = _HEADER.size + 8 * sum(counts) + 4 * chunks + id_bytes
         if len(raw) != expected:
             raise self._bad_index(min(len(raw), expected), f"{expected:,} bytes were expected")
-        self.starts, self.characters, self.bytes, self._id_starts = _columns(raw, counts)
+        _, self.characters, self.bytes, self._id_starts = _columns(raw, counts)
+        # Read, as all of it is looked at now: page faults cost several times as much.
+        self.starts = np.fromfile(
+            self.index_path, dtype="<i8", count=documents + 1, offset=_HEADER.size
+        )
         sums_at = _HEADER.size + 8 * sum(counts)
         self._sums = raw[sums_at : sums_at + 4 * chunks].view("<u4")
         self._ids = raw[sums_at + 4 * chunks :]
@@ -278,9 +290,18 @@ def _columns(raw: npt.NDArray[np.uint8], counts: Sequence[int]) -> list[Ints]:
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The file as an array, mapped read-only.
+
+    Documents are asked for in no order, so the system is told not to read on behind each: without
+    that it fetches 128 KiB for a document of one or two.
+    """
     if _size(path) == 0:  # an empty file cannot be mapped
         return np.empty(0, dtype=dtype)
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype=dtype)
 
 
 def _size(path: Path) -> int:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from jagpt import files
 from jagpt.corpus.documents import SPLITS, read_rows, split_shards
+from jagpt.corpus.executors import cluster_of
+from jagpt.corpus.stage import available_cores
 from jagpt.corpus.workers import Workers
 from jagpt.errors import DataError
 from jagpt.progress import Progress
-from jagpt.recipe import Recipe
+from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
+from jagpt.tokenizer.imported import check_size
 from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 
 
@@ -26,7 +29,8 @@ from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 class Job:
     """One corpus shard to encode; all that a worker needs to know.
 
-    `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there.
+    `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there. `end_id` goes
+    behind each document, if any.
     """
 
     corpus_shard: Path
@@ -34,21 +38,17 @@ class Job:
     tokenizer: Path
     fingerprint: str
     dtype: str
-    end_token: bool
+    end_id: int | None
     by_line: bool
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Write the token shards and `index.json`; shards that an earlier call finished stay."""
     encoder = Encoder.open(run.tokenizer)
+    check_size(recipe.tokenizer, encoder.vocab_size, run.tokenizer)  # it may be another run's
     splits = {split: split_shards(run.corpus, split) for split in SPLITS}
-    jobs = [_job(shard, recipe, run, encoder) for shards in splits.values() for shard in shards]
-    workers = min(recipe.execution.workers or os.cpu_count() or 1, len(jobs))
-    with progress.bar("tokens", len(jobs), "shards") as bar, Workers(encode_shard, workers) as pool:
-        for job in jobs:
-            pool.submit(job)
-            bar.advance()
-        pool.finish()
+    jobs = [make_job(shard, recipe, run, encoder) for shards in splits.values() for shard in shards]
+    _encode([job for job in jobs if not _is_finished(job)], recipe.execution, progress)
     directory, dtype = run.own("tokens"), dtype_for(encoder.vocab_size)
     index = Index(
         dtype=dtype,
@@ -67,37 +67,58 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def encode_shard(job: Job) -> None:
-    """Write the token shard of one corpus shard, unless it is there."""
+    """Write the token shard of one corpus shard."""
     name = job.corpus_shard.stem
-    if _is_finished(job.directory, name, job.dtype):
-        return
     encoder = _encoder(job.tokenizer, job.fingerprint)
     with (
         files.staged_file(job.directory / f"{name}.bin") as staged,
         staged.open("wb") as binary,
     ):
-        writer = ShardWriter(binary, job.dtype)
-        for document_id, text in _documents(job.corpus_shard):
-            writer.add(document_id, text, encode_document(encoder, text, job))
+        writer = write_documents(_documents(job.corpus_shard), encoder, job, binary)
     writer.finish(job.directory / f"{name}.idx")
 
 
+def write_documents(
+    documents: Iterable[tuple[str, str]], encoder: Encoder, job: Job, binary: IO[bytes]
+) -> ShardWriter:
+    """Encode pairs of id and text into an open `.bin`; the writer knows what its `.idx` needs."""
+    writer = ShardWriter(binary, job.dtype, job.end_id)
+    for document_id, text in documents:
+        writer.add(document_id, text, encode_document(encoder, text, job))
+    return writer
+
+
 def encode_document(encoder: Encoder, text: str, job: Job) -> npt.NDArray[np.int32]:
-    """A document's tokens: whole or line by line, its end token behind it where asked."""
-    tokens = encoder.encode_lines(text) if job.by_line else encoder.encode_array(text)
-    if not job.end_token:
-        return tokens
-    return np.append(tokens, np.int32(encoder.end_id))
+    """A document's tokens, its end token left out: whole, or line by line."""
+    return encoder.encode_lines(text) if job.by_line else encoder.encode_array(text)
 
 
-def _job(shard: Path, recipe: Recipe, run: RunDirectory, encoder: Encoder) -> Job:
+def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
+    """Do the jobs, in processes of this machine or on the cluster that the recipe asks for."""
+    if not jobs:  # no cluster is needed for what is there
+        return
+    cluster = cluster_of(execution)
+    cores = available_cores() if cluster is None else cluster.cores
+    workers = min(execution.workers or cores, len(jobs))
+    with (
+        progress.bar("tokens", len(jobs), "shards") as bar,
+        Workers(encode_shard, workers, cluster) as pool,
+    ):
+        for job in jobs:
+            pool.submit(job)
+            bar.advance()
+        pool.finish()
+
+
+def make_job(shard: Path, recipe: Recipe, run: RunDirectory, encoder: Encoder) -> Job:
+    """What a worker must know to encode one corpus shard of the run."""
     return Job(
         corpus_shard=shard,
         directory=run.own("tokens"),
         tokenizer=run.tokenizer,
         fingerprint=encoder.fingerprint,
         dtype=dtype_for(encoder.vocab_size),
-        end_token=recipe.tokens.end_token,
+        end_id=encoder.end_id if recipe.tokens.end_token else None,
         by_line=recipe.tokens.by_line,
     )
 
@@ -108,10 +129,10 @@ def _documents(shard: Path) -> Iterator[tuple[str, str]]:
         yield f"{row['source']}:{row['id']}", row["text"]
 
 
-def _is_finished(directory: Path, name: str, dtype: str) -> bool:
+def _is_finished(job: Job) -> bool:
     """The `.idx` is written last, so a whole pair of files is a finished shard."""
     try:
-        Shard(directory, name, dtype)
+        Shard(job.directory, job.corpus_shard.stem, job.dtype)
     except DataError:
         return False
     return True

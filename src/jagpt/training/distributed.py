@@ -9,6 +9,7 @@ while the others wait for work that takes it long: whoever is lost, all leave wi
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -240,9 +241,14 @@ def explained(group: Group) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if group.size > 1 and _is_loss(error):
-            reason = str(error).strip().splitlines()[-1][:120]
-            raise LostRankError(group.ranks, reason) from error
+            raise LostRankError(group.ranks, _reason(error)) from error
         raise
+
+
+def _reason(error: RuntimeError) -> str:
+    """The library's first sentence, without the place in its own source."""
+    text = re.sub(r"^(\[[^]]*\]\s*)+", "", str(error).strip().partition("\n")[0])
+    return re.split(r"\. |\.$", text)[0]
 
 
 def _is_loss(error: RuntimeError) -> bool:

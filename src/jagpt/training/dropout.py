@@ -173,29 +173,31 @@ class _CausalAttention(torch.autograd.Function):
                 out[tile.heads, tile.queries] = weights @ v[tile.heads, tile.keys]
             if drop is not None:
                 out.mul_(drop.scale)
-            out = out.view(query.shape)
-        ctx.save_for_backward(query, key, value, out)
+            out = out.view(query.shape).transpose(1, 2).contiguous()
+        ctx.save_for_backward(query, key, value, out)  # as the next layer keeps it: once
         ctx.scale, ctx.drop = scale, drop
-        return out
+        return out.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
             query, key, value, out = ctx.saved_tensors
-            q, k, v, o, given = (_flat(t) for t in (query, key, value, out, gradients[0]))
-            slopes = _slopes(q, k, v, o, given, ctx.scale, ctx.drop)
+            means = (gradients[0].float() * out.transpose(1, 2).float()).sum(-1)  # (B, H, T)
+            means = means.to(query.dtype).flatten(0, 1)[..., None]
+            q, k, v, given = (_flat(t) for t in (query, key, value, gradients[0]))
+            slopes = _slopes(q, k, v, means, given, ctx.scale, ctx.drop)
             q, k, v = (slope.to(query.dtype).view(query.shape) for slope in slopes)
             return q, k, v, None, None
 
 
 def _slopes(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, given: Tensor, scale: float, drop: Drop | None
+    q: Tensor, k: Tensor, v: Tensor, means: Tensor, given: Tensor, scale: float, drop: Drop | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to q, k and v of attention's result `out`, whose gradient is `given` (B·H, T, D).
+    """Gradients to q, k and v of attention's result, whose own is `given`, all (B·H, T, D).
 
-    As in FlashAttention-2 (Dao 2023, arXiv:2307.08691), with the same draw of dropout again.
+    `means` (B·H, T, 1) are the sums over D of result times gradient. As in FlashAttention-2 (Dao
+    2023, arXiv:2307.08691), with the same draw of dropout again.
     """
-    means = (given.float() * out.float()).sum(-1, keepdim=True).to(q.dtype)  # (B·H, T, 1)
     if drop is not None:
         given = given * drop.scale
     q_slope = torch.empty_like(q)

@@ -16,17 +16,54 @@ CPU_CHUNK = 512
 GPU_CHUNK = 2048
 
 
-def model_nats(model: PreTrainedModel, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
+def model_nats(
+    model: PreTrainedModel,
+    sequences: Tensor,
+    scale: Tensor | None = None,
+    end_id: int | None = None,
+) -> Tensor:
     """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar in fp32.
 
     Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type where it is on.
+    With `end_id`, what stands behind that token begins anew and sees nothing before it.
     """
+    inputs = sequences[:, :-1]
+    positions = None if end_id is None else document_positions(inputs, end_id)
     # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
-    embeddings = model.get_input_embeddings()(sequences[:, :-1])
-    hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+    embeddings = model.get_input_embeddings()(inputs)
+    hidden = model.base_model(
+        inputs_embeds=embeddings, position_ids=positions, use_cache=False
+    ).last_hidden_state
     labels = sequences[:, 1:].reshape(-1)
     weight = model.get_output_embeddings().weight
     return vocabulary_nats(hidden.reshape(len(labels), -1), weight, labels, scale)
+
+
+def document_positions(inputs: Tensor, end_id: int) -> Tensor:
+    """Positions (B, T) of `inputs` (B, T), counted from 0 behind each end token and in each row.
+
+    transformers keeps attention within a run of rising positions
+    (`masking_utils.find_packed_sequence_indices`), as long as nothing is cached.
+    """
+    places = torch.arange(inputs.shape[1], device=inputs.device)
+    starts = torch.zeros_like(inputs)
+    starts[:, 1:] = places[1:] * (inputs[:, :-1] == end_id)
+    return places - starts.cummax(dim=1).values
+
+
+@torch.no_grad()
+def separates_documents(model: PreTrainedModel, end_id: int) -> bool:
+    """Whether positions that restart keep this class of model from looking into other documents."""
+    other = 0 if end_id else 1
+    pair = torch.tensor([[other, end_id, other], [end_id, end_id, other]], device=model.device)
+    positions = torch.tensor([[0, 1, 0], [0, 1, 0]], device=model.device)
+    was_training = model.training
+    model.eval()
+    hidden = model.base_model(
+        inputs_embeds=model.get_input_embeddings()(pair), position_ids=positions, use_cache=False
+    ).last_hidden_state
+    model.train(was_training)
+    return torch.allclose(hidden[0, 2], hidden[1, 2], atol=1e-6)
 
 
 def vocabulary_nats(

@@ -13,6 +13,7 @@ from jagpt import model, pretrained
 from jagpt.errors import UsageError
 from jagpt.recipe import Recipe
 from jagpt.training.dropout import make_cheap
+from jagpt.training.thrift import make_thrifty
 
 
 def make(
@@ -35,8 +36,9 @@ def make(
         network = pretrained.start(shape, vocab_size, tokenizer)
     if moved:
         network.to(device)
-    if device.type == "cpu" and not recipe.train.compile:  # compiled code draws its own bits
+    if device.type == "cpu" and not recipe.train.compile:  # compiled code does both itself
         make_cheap(network)
+        make_thrifty(network)
     if recipe.execution.activation_checkpointing:
         _checkpoint_blocks(network)
     if recipe.train.compile:

@@ -24,15 +24,18 @@ Strategy = Literal["ddp", "fsdp"]
 
 
 class Nats(nn.Module):
-    """A model whose forward pass gives the nats of its labels: what is replicated or sharded."""
+    """A model whose forward pass gives the nats of its labels: what is replicated or sharded.
 
-    def __init__(self, network: PreTrainedModel) -> None:
+    With `end_id`, documents do not see each other.
+    """
+
+    def __init__(self, network: PreTrainedModel, end_id: int | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.end_id = network, end_id
 
     def forward(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
         """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`."""
-        return model_nats(self.network, sequences, scale)
+        return model_nats(self.network, sequences, scale, self.end_id)
 
     def generate(self, ids: Tensor, **options: Any) -> Tensor:
         """Continuations of `ids` (B, T) by transformers' `generate`."""
@@ -43,7 +46,8 @@ class Nats(nn.Module):
 class Learner:
     """A network and the ranks that train it; `network` keeps its own names for its weights.
 
-    Under FSDP2 the weights become shards: every use of them is a collective of all ranks.
+    Under FSDP2 the weights become shards: every use of them is a collective of all ranks. With
+    `end_id`, a token of that kind ends a document, and documents do not see each other.
     """
 
     def __init__(
@@ -52,11 +56,12 @@ class Learner:
         device: torch.device | None = None,
         group: Group | None = None,
         strategy: Strategy = "ddp",
+        end_id: int | None = None,
     ) -> None:
         self.network, self.group = network, group or Group()
         self.device = device or next(network.parameters()).device
         self.sharded = self.group.size > 1 and strategy == "fsdp"
-        self._root = Nats(network)
+        self._root = Nats(network, end_id)
         self._module: nn.Module = self._root
         if self.sharded:
             self._shard()

@@ -21,6 +21,7 @@ from jagpt.training.bad_steps import Rewound
 from jagpt.training.checkpoints import Found, State, as_json, from_json
 from jagpt.training.distributed import Group
 from jagpt.training.loop import Data, Training
+from jagpt.training.loss import separates_documents
 from jagpt.training.metrics import Metrics, draw_curve, open_metrics
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan, make_plan
@@ -85,12 +86,18 @@ def _train(
     shards = group.size > 1 and execution.distributed == "fsdp"
     vocab_size = data.valid.vocab_size
     trained = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=not shards)
+    end_id = data.valid.end_id if recipe.train.document_mask else None
+    if end_id is not None and not separates_documents(trained, end_id):
+        raise UsageError(
+            f"train.document_mask: transformers' {recipe.model.type} does not keep documents of a "
+            "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
+        )
     found = _find(run.own("train"), plan, group, progress)
     facts = machine.facts(device, group)
     if found.saved is not None:
         _warn_of_changes(found.saved.machine, facts, progress)
     _announce(trained, plan, device, group, execution.distributed, progress)
-    learner = Learner(trained, device, group, execution.distributed)
+    learner = Learner(trained, device, group, execution.distributed, end_id)
     prompts = recipe.release.prompts if execution.sample_prompts is None else None
     sampler = Sampler(
         tokenizer,
@@ -210,6 +217,12 @@ def _prepare(recipe: Recipe, tokens: Path, group: Group) -> tuple[Data, Plan]:
         raise UsageError(
             f"train.warmup_steps: found {train.warmup_steps:,}, but train.max_epochs = "
             f"{train.max_epochs} makes {plan.total_steps:,} steps here; lower it"
+        )
+    last = int(split.slice(split.n_tokens - 1, split.n_tokens)[0])
+    if train.document_mask and last != split.end_id:
+        raise UsageError(
+            f"train.document_mask: the tokens in {tokens} have no end token between documents; "
+            "make them with tokens.end_token = true"
         )
     next(validation_windows(valid, plan.block_size, train.validate_tokens))
     return Data(order, valid), plan

@@ -78,6 +78,12 @@ def write(
         (folder / f"{name}.safetensors.index.json").write_text(text, "utf-8")
 
 
+def trained(checkpoint: Path) -> Stored:
+    """What a checkpoint is worth: its averaged weights if it has some, else its weights."""
+    averaged = any(checkpoint.glob("average*.safetensors"))
+    return Stored(checkpoint, "average" if averaged else "model")
+
+
 def _parts(tensors: Sequence[Named], limit: int) -> list[list[Named]]:
     """`tensors` in order, in parts of at most `limit` bytes or one tensor; at least one part."""
     parts: list[list[Named]] = [[]]

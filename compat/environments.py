@@ -1,0 +1,70 @@
+"""Side environments, each kept while its requirements and the interpreter stay the same."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PLACE = ROOT / ".venv" / "compat"
+"""git ignores it, and `make clean` deletes it."""
+MARK = "installed"
+
+
+def requirements(name: str) -> Path:
+    return HERE / f"requirements-{name}.txt"
+
+
+def python(name: str) -> Path:
+    """The interpreter of an environment, which is made first if it is not as the file says."""
+    place = PLACE / name
+    program = place / "bin" / "python"
+    mark = place / MARK
+    wanted = _fingerprint(name)
+    if mark.is_file() and mark.read_text() == wanted:
+        return program
+    shutil.rmtree(place, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(place)])
+    for packages, options in _groups(name):
+        _run([str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+              *options, *packages])  # fmt: skip
+    mark.write_text(wanted)
+    return program
+
+
+def _groups(name: str) -> list[tuple[list[str], list[str]]]:
+    """(packages, pip's options) in order; PyTorch comes first and alone, as its build is chosen."""
+    lines = requirements(name).read_text("utf-8").splitlines()
+    found: list[tuple[list[str], list[str]]] = []
+    plain: list[str] = []
+    for line in lines:
+        parts = line.split()
+        if not parts or parts[0] == "#":
+            continue
+        if parts[0].startswith("torch==") or len(parts) > 1:
+            found.append(([parts[0]], parts[1:]))
+        else:
+            plain.append(parts[0])
+    first = [group for group in found if group[0][0].startswith("torch==")]
+    last = [group for group in found if group not in first]
+    return [*first, (plain, []), *last]
+
+
+def _fingerprint(name: str) -> str:
+    content = requirements(name).read_bytes() + sys.version.encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False, cwd=PLACE,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(
+            f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-3000:]}"
+        )

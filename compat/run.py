@@ -1,0 +1,206 @@
+"""Every format in the programs that people load it with; `make compat` runs this.
+
+    python compat/run.py [--run DIR] [--text FILE] [--only NAME]…
+
+A small model is trained and exported (kept in `.venv/compat` for the next time; --run takes another
+finished run). What `jagpt export` measured in the runtimes that it needs anyway is told from their
+`parity.json`; everything else is loaded in side environments, made from `requirements-*.txt`, that
+hold no jagpt. Exit code 1 where anything is out of bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import environments
+import material
+
+from jagpt.export.formats import FORMATS
+
+PLACE = environments.PLACE
+BOUND = 1e-4
+"""Largest logit difference of full precision."""
+TIMEOUT = 900
+COLUMNS = ("format", "logits", "greedy", "token ids", "perplexity")
+ORIGINAL = (
+    "tokenizer.normalization=nmt_nfkc",
+    "tokenizer.byte_fallback=false",
+    "tokenizer.keep_newlines=false",
+    "tokenizer.split_digits=false",
+    "tokenizer.add_dummy_prefix=true",
+    "tokenizer.character_coverage=0.98",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A script, the environment that runs it, the folder that it loads, and with which material."""
+
+    environment: str
+    script: str
+    folder: str
+    material: str = "model"
+
+
+CHECKS = (
+    Check("tensorflow", "check_tensorflow.py", "export/tensorflow"),
+    Check("flax", "check_flax.py", "export/flax"),
+    Check("keras", "check_keras.py", "model"),
+    Check("transformers-4.57", "check_transformers.py", "model"),
+    Check("transformers-4.57", "check_transformers.py", "export/pytorch"),
+    Check("transformers-4.57", "check_slow_tokenizer.py", "original", "original"),
+    Check("transformers-4.41", "check_transformers.py", "model"),
+    Check("transformers-4.41", "check_transformers.py", "export/pytorch"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit code."""
+    options = _options(arguments)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    run = options.run or _own_run()
+    _write_material(run, options.text)
+    rows = [*_exported(run)] if not options.only else []
+    for check in CHECKS:
+        if not options.only or check.environment in options.only:
+            _tell(f"{check.environment}: {check.script} on {check.folder}")
+            rows += _checked(check, run)
+    _print_table(rows)
+    problems = [problem for row in rows for problem in _problems(row)]
+    for problem in problems:
+        _tell(f"error: {problem}")
+    return 1 if problems else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--run", type=Path, help="a run with every format exported")
+    parser.add_argument("--text", type=Path, help="lines to compare tokenizers on")
+    parser.add_argument(
+        "--only", action="append", choices=sorted({check.environment for check in CHECKS})
+    )
+    return parser.parse_args(arguments)
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def _own_run() -> Path:
+    """The small run and a tokenizer of the original's settings, as far as they are not done."""
+    run = PLACE / "run"
+    _jagpt(
+        "run", str(environments.HERE / "recipe.toml"), "--run-dir", str(run), "--until", "formats"
+    )
+    return run
+
+
+def _original_tokenizer() -> Path:
+    run = PLACE / "original"
+    settings = [word for setting in ORIGINAL for word in ("--set", setting)]
+    recipe = str(environments.HERE / "recipe.toml")
+    _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "tokenizer")
+    return run / "tokenizer"
+
+
+def _jagpt(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "jagpt", *arguments], check=True, stdout=sys.stderr)  # noqa: S603
+
+
+def _write_material(run: Path, text: Path | None) -> None:
+    model, original = PLACE / "material" / "model", PLACE / "material" / "original"
+    for place in (model, original):
+        place.mkdir(parents=True, exist_ok=True)
+    material.write_model(run / "model", run / "tokens", model)
+    material.write_texts(run / "model", text, model)
+    material.write_texts(_original_tokenizer(), text, original)
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def _exported(run: Path) -> Iterator[dict[str, Any]]:
+    """What the export itself measured."""
+    for name, one in FORMATS.items():
+        told = json.loads((run / "export" / name / "parity.json").read_text("utf-8"))
+        if told["compared"] != "tensors":
+            yield {**told, "format": one.title, "bounds": told["bounds"]}
+
+
+def _checked(check: Check, run: Path) -> list[dict[str, Any]]:
+    """What a script printed, in its environment."""
+    folder = PLACE / "original" / "tokenizer" if check.folder == "original" else run / check.folder
+    script = environments.HERE / "checks" / check.script
+    command = [
+        environments.python(check.environment),
+        script,
+        folder,
+        PLACE / "material" / check.material,
+    ]
+    done = subprocess.run(  # noqa: S603
+        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    rows = [
+        json.loads(line.removeprefix("RESULT "))
+        for line in done.stdout.splitlines()
+        if line.startswith("RESULT ")
+    ]
+    if done.returncode or not rows:
+        raise RuntimeError(
+            f"{check.environment}, {check.script}: exit code {done.returncode}\n"
+            f"{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+        )
+    return rows
+
+
+def _problems(row: dict[str, Any]) -> Iterator[str]:
+    """What is out of bounds; an export's own bounds held when it was made."""
+    name = row["format"]
+    if "bounds" in row:
+        return
+    if row.get("logit_difference", 0.0) > BOUND:
+        yield f"{name}: a logit differs by {row['logit_difference']:.2g}"
+    different = row.get("prompts", 0) - row.get("greedy_equal", 0) - row.get("greedy_ties", 0)
+    if different:
+        yield f"{name}: {different} prompts are continued otherwise"
+    if row.get("texts_equal") != row.get("texts"):
+        yield f"{name}: other token ids, first of {row['first'][0]!r}"
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *map(_cells, rows)]
+    for cells in lines:
+        print(f"| {' | '.join(cells)} |")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    greedy = ids = logits = perplexity = ""
+    if "logit_difference" in row:
+        logits = f"{row['logit_difference']:.1e}"
+        tied = f" + {row['greedy_ties']} tied" if row["greedy_ties"] else ""
+        greedy = f"{row['greedy_equal']}{tied} of {row['prompts']}"
+        perplexity = f"{row['perplexity']:.4f}"
+    if row.get("texts"):
+        ids = f"{row['texts_equal']:,} of {row['texts']:,}"
+    return (row["format"], logits, greedy, ids, perplexity)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+        sys.exit(f"compat/run.py: {error}")

@@ -1,0 +1,96 @@
+"""The verb that exports: a run's model, or any GPT-2 folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jagpt.cli.common import app, make_progress, print_json, run_options
+from jagpt.cli.running import Call, run_verb
+from jagpt.errors import UsageError
+
+HELP = """The Hugging Face folder that from_pretrained loads, and further formats.
+
+With RECIPE a stage of a run: RUN/model, and each format of `export.formats` in RUN/export; a
+--format counts as one more of these. With --model any GPT-2 folder is exported. Each export is
+compared with PyTorch in its own runtime, and kept only if it is within bounds.
+
+Formats: huggingface, pytorch, tensorflow, flax, onnx, ctranslate2, ctranslate2-int8, gguf-f32,
+gguf-f16, gguf-q8_0, openvino.
+"""
+
+
+@app.command(help=HELP)
+@click.argument("recipe", required=False)
+@run_options
+@click.option(
+    "--format", "formats", multiple=True, metavar="NAME", help="A format; may be repeated."
+)
+@click.option(
+    "--model", "model_dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="A model folder, in place of RECIPE.",
+)  # fmt: skip
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR",
+    help="With --model: where the formats' folders go; DIR/export if not given.",
+)  # fmt: skip
+@click.option(
+    "--text", type=click.Path(path_type=Path), metavar="FILE",
+    help="With --model: what to compare on; the bundled sample if not given.",
+)  # fmt: skip
+def export(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    force: bool,
+    yes: bool,
+    as_json: bool,
+    formats: tuple[str, ...],
+    model_dir: Path | None,
+    output: Path | None,
+    text: Path | None,
+) -> None:
+    if (recipe is None) == (model_dir is None):
+        raise UsageError("export: either a RECIPE or --model is wanted")
+    if model_dir is not None:
+        _export_folder(model_dir, formats, output, text, as_json)
+        return
+    if output is not None or text is not None:
+        flag = "--output" if output is not None else "--text"
+        raise UsageError(f"{flag} goes with --model; a run's formats stand in RUN/export")
+    overrides = _with_formats(str(recipe), overrides, formats)
+    run_verb(Call(str(recipe), overrides, run_dir, force, yes, as_json, only="export"))
+
+
+def _with_formats(
+    recipe: str, overrides: tuple[str, ...], formats: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The overrides, and one that adds `formats` to those of the recipe."""
+    if not formats:
+        return overrides
+    from jagpt import recipe as recipes
+    from jagpt.export.formats import chosen
+
+    named = recipes.load(recipe, overrides).export.formats
+    both = ", ".join(f'"{one.name}"' for one in chosen([*named, *formats]))
+    return (*overrides, f"export.formats=[{both}]")
+
+
+def _export_folder(
+    model_dir: Path,
+    formats: tuple[str, ...],
+    output: Path | None,
+    text: Path | None,
+    as_json: bool,
+) -> None:
+    from jagpt.export import stage
+
+    if not formats:
+        raise UsageError("--model: which --format?")
+    found: list[dict[str, Any]] = stage.export_folder(
+        model_dir, formats, output or model_dir / "export", make_progress(as_json), text
+    )
+    if as_json:
+        print_json(found)

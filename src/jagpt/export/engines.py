@@ -1,0 +1,194 @@
+"""The engines on a model's exports: which there are, and which one a wish means.
+
+An export lies in `RUN/export/<format>`, or `MODEL_DIR/export/<format>` for a folder that belongs to
+no run. It counts if its `parity.json` says that it is within bounds and of this very model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files
+from jagpt.errors import DataError, UsageError
+from jagpt.export.bounds import PARITY
+from jagpt.export.formats import FORMATS, Format
+from jagpt.export.source import WEIGHTS, Source
+from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
+from jagpt.runtimes import Drawing, DrawingRuntime, StepRuntime
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from jagpt.generation.settings import Plan
+    from jagpt.runtimes import Steps
+
+PLAIN = "transformers"
+AUTO, FASTEST = "auto", "fastest"
+FAMILIES = ("onnx", "ctranslate2", "gguf", "openvino")
+CHOICES = (AUTO, FASTEST, PLAIN, *FAMILIES)
+
+BY_SPEED = (
+    "gguf-q8_0",
+    "ctranslate2-int8",
+    "gguf-f16",
+    "gguf-f32",
+    "ctranslate2",
+    "openvino",
+    "onnx",
+)
+"""Formats with an engine, the fastest first: one text at a time (`benchmarks/generation.py`)."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A usable export of a model."""
+
+    format: Format
+    folder: Path
+
+    @property
+    def full(self) -> bool:
+        """Whether it computes in full precision."""
+        return self.format.bounds.full
+
+
+def find(model_dir: Path) -> list[Export]:
+    """The exports of a model folder that passed parity and whose runtime is installed."""
+    place = _place(model_dir)
+    found = []
+    for name in BY_SPEED:
+        path = place / name / PARITY
+        if path.is_file() and _of_this_model(path, model_dir):
+            one = FORMATS[name]
+            if one.installed():
+                found.append(Export(one, place / name))
+    return found
+
+
+def choose(model_dir: Path, wish: str, *, drawn: bool) -> Export | None:
+    """The export that a wish means; None for transformers.
+
+    `auto` is the fastest in full precision, and `fastest` the fastest of all; each is transformers
+    where there is none. With `drawn` tokens are drawn at random, which not all can do repeatably.
+    Raises `UsageError` where a wish by name has no export.
+    """
+    if wish == PLAIN:
+        return None
+    found = find(model_dir)
+    if wish in (AUTO, FASTEST):
+        able = [
+            one
+            for one in found
+            if (wish == FASTEST or one.full) and not (drawn and _greedy_only(one.format.name))
+        ]
+        return able[0] if able else None
+    family = [one for one in found if one.format.name.split("-")[0] == wish]
+    if not family:
+        raise UsageError(
+            f"--engine {wish}: {_place(model_dir)} has no such export that is of this model and "
+            f"within bounds; `jagpt export RECIPE --format {_a_format(wish)}` makes one"
+        )
+    return min(family, key=lambda one: not one.full)
+
+
+def engine(export: Export, model_dir: Path, threads: int | None = None) -> Engine:
+    """The export's engine, ready to continue texts."""
+    if export.format.runtime is None:
+        raise AssertionError(f"{export.format.name} has no runtime")
+    runtime = export.format.runtime(Source.open(model_dir), export.folder, threads)
+    if isinstance(runtime, StepRuntime):
+        return _Stepping(export.format.name, runtime)
+    if isinstance(runtime, DrawingRuntime):
+        return _Drawing(export.format.name, runtime)
+    raise AssertionError(f"{export.format.name} neither draws nor gives logits")
+
+
+def note(export: Export | None, wish: str) -> str | None:
+    """What the user should know about the choice; None if nothing."""
+    if export is None:
+        return (
+            f"--engine {wish}: no export of this model to use; transformers computes"
+            if (wish in (AUTO, FASTEST))
+            else None
+        )
+    if export.full:
+        return None
+    return (
+        f"--engine {wish}: {export.format.title} computes in {export.format.bounds.precision}, "
+        "so texts may differ from the model's own"
+    )
+
+
+def _greedy_only(name: str) -> bool:
+    return name.startswith("ctranslate2")
+
+
+def _a_format(family: str) -> str:
+    return next((name for name in reversed(BY_SPEED) if name.split("-")[0] == family), family)
+
+
+def _place(model_dir: Path) -> Path:
+    """Where a model folder's exports lie."""
+    run = model_dir.resolve().parent
+    return run / "export" if (run / "recipe.toml").is_file() else model_dir / "export"
+
+
+def _of_this_model(parity: Path, model_dir: Path) -> bool:
+    return files.read_json(parity, "parity file").get("source") == _weights_sha256(model_dir)
+
+
+def _weights_sha256(model_dir: Path) -> str:
+    """Of the model's weights: from its manifest where it has one, else from the file."""
+    try:
+        manifest = files.Manifest.read(model_dir)
+    except DataError:
+        return files.sha256(model_dir / WEIGHTS)
+    return next((e.sha256 for e in manifest.files if e.name == WEIGHTS), "")
+
+
+# --- engines --------------------------------------------------------------------------------------
+
+
+class _Stepping(SteppingEngine):
+    """A runtime that gives logits; tokens are drawn as for transformers."""
+
+    def __init__(self, name: str, runtime: StepRuntime) -> None:
+        self.name, self._runtime = name, runtime
+        self.context, self.vocab_size = runtime.context, runtime.vocab_size
+
+    def begin(self, prompt: Sequence[int], rows: int) -> Session:
+        return _Session(self._runtime.begin(prompt, rows))
+
+
+class _Session:
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def step(self, ids: Sequence[int] | None) -> Tensor:
+        """Logits (rows, V) of the token after `ids`; None for that after the prompt."""
+        import torch
+
+        return torch.from_numpy(self._steps.step(ids))
+
+
+class _Drawing:
+    """A runtime that draws tokens itself."""
+
+    def __init__(self, name: str, runtime: DrawingRuntime) -> None:
+        self.name, self._runtime = name, runtime
+        self.context: int | None = runtime.context
+        self.vocab_size = runtime.vocab_size
+
+    def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
+        """See `Engine.draw`."""
+        wanted: dict[str, Any] = {
+            name: getattr(plan, name) for name in Drawing.__dataclass_fields__
+        }
+        for step in self._runtime.draw(prompt, Drawing(**wanted)):
+            yield [
+                None if token is None else Drawn(token[0], token[1], token[0] in plan.end_ids)
+                for token in step
+            ]

@@ -1,0 +1,172 @@
+"""The formats, one entry each: what writes it, what proves it, and the extra that both need."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from jagpt.errors import MissingExtraError, UsageError
+from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
+from jagpt.export.source import Source
+from jagpt.runtimes import Runtime
+
+ALWAYS = "huggingface"
+"""The folder that a run makes anyway, and that the others are made from."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A further format.
+
+    `weights` is the file that holds the model; `packages` are those of `extra` that must be there.
+    `bounds` holds for what its `runtime` computes; a format without one is read back by `check`,
+    every tensor bit for bit.
+    """
+
+    name: str
+    title: str
+    weights: str
+    write: Callable[[Source, Path], None]
+    extra: str | None = None
+    packages: tuple[str, ...] = ()
+    check: Callable[[Source, Path], None] | None = None
+    runtime: Callable[[Source, Path, int | None], Runtime] | None = None
+    bounds: Bounds = FP32
+    any_model: bool = False
+
+    def installed(self) -> bool:
+        """Whether all its packages are."""
+        return all(find_spec(package) for package in self.packages)
+
+    def require(self) -> None:
+        """`MissingExtraError` where a package is not installed."""
+        if self.extra and not self.installed():
+            raise MissingExtraError(f"the format {self.name}", self.extra)
+
+    def check_model(self, source: Source) -> None:
+        """`UsageError` where the format cannot hold such a model."""
+        if self.any_model or source.model_type == "gpt2":
+            return
+        able = ", ".join([ALWAYS, *(one.name for one in FORMATS.values() if one.any_model)])
+        raise UsageError(
+            f"{self.name}: {source.directory} is a {source.model_type} model, and this format "
+            f"takes gpt2 only (any causal language model: {able})"
+        )
+
+
+def chosen(names: Iterable[str]) -> list[Format]:
+    """The formats with these names, each once, in the order of `FORMATS`; `UsageError` if none."""
+    wanted = set(names)
+    if unknown := sorted(wanted - {*FORMATS, ALWAYS}):
+        known = ", ".join([ALWAYS, *FORMATS])
+        raise UsageError(f"--format {unknown[0]}: no such format; there are {known}")
+    return [one for name, one in FORMATS.items() if name in wanted]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"jagpt.export.{name}")
+
+
+def _write(module: str, source: Source, folder: Path, **options: str) -> None:
+    _module(module).write(source, folder, **options)
+
+
+def _check(module: str, source: Source, folder: Path) -> None:
+    _module(module).check(source, folder)
+
+
+def _onnx(source: Source, folder: Path, threads: int | None) -> Runtime:
+    from jagpt.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(folder / "model.onnx", source.n_positions, threads)
+
+
+def _openvino(source: Source, folder: Path, threads: int | None) -> Runtime:
+    from jagpt.runtimes.openvino import OpenVino
+
+    return OpenVino(folder / "openvino_model.xml", source.n_positions, threads)
+
+
+def _ctranslate2(source: Source, folder: Path, threads: int | None) -> Runtime:
+    from jagpt.runtimes.ctranslate2 import CTranslate2
+
+    return CTranslate2(folder, source.n_positions, threads)
+
+
+def _llamacpp(weights: str, source: Source, folder: Path, threads: int | None) -> Runtime:
+    from jagpt.runtimes.llamacpp import LlamaCpp
+
+    plain = source.special("eos") or 0
+    return LlamaCpp(folder / weights, source.n_positions, source.vocab_size, plain, threads)
+
+
+def _read_back(name: str, title: str, weights: str, **options: Any) -> Format:
+    """A format that is proven by reading its tensors back."""
+    return Format(
+        name, title, weights, partial(_write, name), check=partial(_check, name), **options
+    )
+
+
+def _gguf(precision: str, bounds: Bounds) -> Format:
+    weights = f"model-{precision}.gguf"
+    return Format(
+        f"gguf-{precision}",
+        f"GGUF {precision}",
+        weights,
+        partial(_write, "gguf", precision=precision),
+        extra="gguf",
+        packages=("gguf", "xllamacpp"),
+        runtime=partial(_llamacpp, weights),
+        bounds=bounds,
+    )
+
+
+def _ct2(name: str, title: str, quantization: str, bounds: Bounds) -> Format:
+    return Format(
+        name,
+        title,
+        "model.bin",
+        partial(_write, "ctranslate2", quantization=quantization),
+        extra="ctranslate2",
+        packages=("ctranslate2",),
+        runtime=_ctranslate2,
+        bounds=bounds,
+    )
+
+
+_ALL = (
+    _read_back("pytorch", "PyTorch (pickle)", "pytorch_model.bin", any_model=True),
+    _read_back("tensorflow", "TensorFlow", "tf_model.h5", extra="tensorflow", packages=("h5py",)),
+    _read_back("flax", "Flax", "flax_model.msgpack", extra="flax", packages=("msgpack",)),
+    Format(
+        "onnx",
+        "ONNX",
+        "model.onnx",
+        partial(_write, "onnx"),
+        extra="onnx",
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        runtime=_onnx,
+    ),
+    _ct2("ctranslate2", "CTranslate2 fp32", "float32", FP32),
+    _ct2("ctranslate2-int8", "CTranslate2 int8", "int8", BY_PERPLEXITY),
+    _gguf("f32", FP16),
+    _gguf("f16", FP16),
+    _gguf("q8_0", BY_PERPLEXITY),
+    Format(
+        "openvino",
+        "OpenVINO",
+        "openvino_model.xml",
+        partial(_write, "openvino"),
+        extra="openvino",
+        packages=("onnx", "onnxscript", "openvino"),
+        runtime=_openvino,
+    ),
+)
+FORMATS: Mapping[str, Format] = MappingProxyType({one.name: one for one in _ALL})
+"""By name, in the order in which they are made and told."""

@@ -1,0 +1,138 @@
+"""A GGUF file for llama.cpp, weights and tokenizer in one; f32, f16 or q8_0.
+
+The layout of llama.cpp's own converter: matrices are (out, in), positions, biases and layer norms
+stay f32, the tied output matrix is left out. The tokenizer is `t5`, llama.cpp's unigram with the
+pieces, scores and types of `spiece.model`, or `llama` for BPE.
+
+llama.cpp's unigram knows no byte fallback: characters without a piece become `<unk>` there, in
+place of their bytes. Parity counts the texts where that happens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt.errors import DataError
+from jagpt.export.source import Source
+
+if TYPE_CHECKING:
+    from jagpt.export.source import Array
+
+TENSORS = {
+    "transformer.wte.weight": "token_embd.weight",
+    "transformer.wpe.weight": "position_embd.weight",
+    "transformer.ln_f.weight": "output_norm.weight",
+    "transformer.ln_f.bias": "output_norm.bias",
+}
+MODULES = {
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+"""Names of a block's modules in transformers → in GGUF."""
+
+EXACT = frozenset({"position_embd.weight"})
+"""Matrices that llama.cpp adds up as f32."""
+
+
+def file_name(precision: str) -> str:
+    return f"model-{precision}.gguf"
+
+
+def write(source: Source, folder: Path, precision: str) -> None:
+    """`model-PRECISION.gguf`; `DataError` without a `spiece.model`."""
+    import gguf
+
+    source.check_plain("gguf")
+    writer = gguf.GGUFWriter(folder / file_name(precision), "gpt2")
+    _add_shape(writer, source, gguf.LlamaFileType[_FILE_TYPES[precision]])
+    _add_tokenizer(writer, source)
+    for name, array in source.tensors.items():
+        _add_tensor(writer, *_converted(name, array), precision)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+
+
+def _add_shape(writer: Any, source: Source, file_type: int) -> None:
+    writer.add_name("jagpt")
+    writer.add_context_length(source.n_positions)
+    writer.add_embedding_length(source.n_embd)
+    writer.add_feed_forward_length(source.n_inner)
+    writer.add_block_count(source.n_layer)
+    writer.add_head_count(source.n_head)
+    writer.add_layer_norm_eps(source.epsilon)
+    writer.add_vocab_size(source.vocab_size)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(2)
+
+
+def _add_tokenizer(writer: Any, source: Source) -> None:
+    from jagpt.tokenizer import model as sentencepiece_model
+    from jagpt.tokenizer.folder import MODEL_FILE
+
+    path = source.directory / MODEL_FILE
+    if not path.is_file():
+        raise DataError(f"{path}: missing; gguf carries a SentencePiece tokenizer, and needs it")
+    model = sentencepiece_model.parse(path.read_bytes(), path)
+    spare = range(len(model.pieces), source.vocab_size)
+    unigram = model.trainer_spec.model_type == sentencepiece_model.UNIGRAM
+    writer.add_tokenizer_model("t5" if unigram else "llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(
+        [*(piece.piece.encode() for piece in model.pieces), *(f"<unused{n}>" for n in spare)]
+    )
+    writer.add_token_scores(
+        [*(float(piece.score) for piece in model.pieces), *(0.0 for _ in spare)]
+    )
+    unused = [sentencepiece_model.UNUSED for _ in spare]
+    writer.add_token_types([*(int(piece.type) for piece in model.pieces), *unused])
+    normalizer = model.normalizer_spec
+    writer.add_add_space_prefix(bool(normalizer.add_dummy_prefix))
+    writer.add_remove_extra_whitespaces(bool(normalizer.remove_extra_whitespaces))
+    if normalizer.precompiled_charsmap and unigram:
+        writer.add_precompiled_charsmap(normalizer.precompiled_charsmap)
+    for name in ("bos", "eos", "pad", "unk"):
+        number = source.special(name) if name != "unk" else model.trainer_spec.unk_id
+        if number is not None:
+            getattr(writer, f"add_{name}_token_id")(number)
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+
+
+def _converted(name: str, array: Array) -> tuple[str, Array]:
+    """The tensor's name and layout in GGUF."""
+    import numpy as np
+
+    if name in TENSORS:
+        return TENSORS[name], array
+    _, _, number, rest = name.split(".", 3)
+    module, _, kind = rest.rpartition(".")
+    flipped = array.T if array.ndim == 2 else array
+    return f"blk.{number}.{MODULES[module]}.{kind}", np.ascontiguousarray(flipped)
+
+
+def _add_tensor(writer: Any, name: str, array: Array, precision: str) -> None:
+    import gguf
+
+    if array.ndim < 2 or name in EXACT or precision == "f32":
+        writer.add_tensor(name, array)
+    elif precision == "q8_0" and array.shape[-1] % _q8_block() == 0:
+        kind = gguf.GGMLQuantizationType.Q8_0
+        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+    else:  # f16, also where a row is no whole number of quantized blocks, as llama.cpp does
+        writer.add_tensor(name, array.astype("float16"))
+
+
+def _q8_block() -> int:
+    import gguf
+
+    return int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0])

@@ -1,0 +1,39 @@
+"""OpenVINO's own files, converted from the ONNX graph; fp32."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jagpt import files
+from jagpt.export import onnx
+from jagpt.export.bounds import PARITY
+from jagpt.export.source import Source
+
+WEIGHTS = "openvino_model.xml"
+
+
+def write(source: Source, folder: Path) -> None:
+    """`openvino_model.xml` and `.bin` under Optimum's names, and what it reads beside them."""
+    import openvino
+
+    with _graph(source, folder.parent / "onnx") as graph:
+        model = openvino.convert_model(graph)
+        openvino.save_model(model, folder / WEIGHTS, compress_to_fp16=False)
+        del model  # it maps the ONNX file's weights
+    source.copy_config(folder)
+    source.copy_tokenizer(folder)
+
+
+@contextmanager
+def _graph(source: Source, sibling: Path) -> Iterator[Path]:
+    """The ONNX graph of the same model: the one that was exported beside, or one for the moment."""
+    parity = sibling / PARITY
+    if parity.is_file() and files.read_json(parity).get("source") == source.sha256:
+        yield sibling / onnx.WEIGHTS
+        return
+    with tempfile.TemporaryDirectory(prefix="jagpt-onnx-") as place:
+        onnx.write(source, Path(place))
+        yield Path(place) / onnx.WEIGHTS

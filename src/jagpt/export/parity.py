@@ -1,0 +1,190 @@
+"""Whether an export computes what PyTorch computes: measured in its own runtime, on real text.
+
+logits        largest difference from PyTorch in fp32; of log-probabilities where that is all
+              that a runtime tells
+greedy        of at least 20 prompts, how many are continued by the very same tokens; a prompt
+              that parts where PyTorch's own two best are closer than `TIE` is a tie
+perplexity    of the same windows of text in both
+token ids     lines that the format's own tokenizer encodes as the folder's does
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from jagpt.errors import JagptError
+from jagpt.export.bounds import Bounds
+from jagpt.export.material import Material
+from jagpt.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from jagpt.runtimes.base import Floats
+
+TIE = 1e-3
+COSTLY_ROWS = 16
+"""Rows of logits in all, where each is a call of its own."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one runtime did beside PyTorch; perplexities are None where the text is too short.
+
+    `byte_texts` are lines with characters that have no piece: a tokenizer without byte fallback
+    encodes them otherwise, and they count neither as equal nor as different.
+    """
+
+    logit_difference: float
+    prompts: int
+    greedy_tokens: int
+    greedy_equal: int
+    greedy_ties: int
+    perplexity: float
+    perplexity_pytorch: float
+    texts: int = 0
+    texts_equal: int = 0
+    byte_texts: int = 0
+    byte_texts_equal: int = 0
+
+    @property
+    def perplexity_difference(self) -> float:
+        """Relative to PyTorch's."""
+        return abs(self.perplexity / self.perplexity_pytorch - 1)
+
+    def as_json(self, bounds: Bounds, origin: str, normalized: bool) -> dict[str, Any]:
+        """The content of `parity.json`."""
+        return {
+            "precision": bounds.precision,
+            "text": origin,
+            "compared": "log-probabilities" if normalized else "logits",
+            **asdict(self),
+            "bounds": asdict(bounds),
+        }
+
+
+def measure(runtime: Runtime, reference: Runtime, material: Material, tokenizer: Any) -> Measured:
+    """Everything that is compared."""
+    equal, ties = _greedy(runtime, reference, material)
+    tokens = sum(len(window) - 1 for window in material.windows)
+    nats, theirs = (
+        sum(each.nats(window) for window in material.windows) for each in (runtime, reference)
+    )
+    return Measured(
+        logit_difference=_logit_difference(runtime, reference, material.windows),
+        prompts=len(material.prompts),
+        greedy_tokens=material.greedy_tokens,
+        greedy_equal=equal,
+        greedy_ties=ties,
+        perplexity=math.exp(nats / tokens),
+        perplexity_pytorch=math.exp(theirs / tokens),
+        **_token_ids(runtime, material.texts, tokenizer),
+    )
+
+
+def problems(found: Measured, bounds: Bounds) -> list[str]:
+    """What is out of bounds, a sentence each; none where all is well."""
+    wrong = []
+    if bounds.logits is not None and not found.logit_difference <= bounds.logits:
+        wrong.append(
+            f"a logit differs by {found.logit_difference:.2g} (at most {bounds.logits:g} allowed)"
+        )
+    if bounds.perplexity is not None and not found.perplexity_difference <= bounds.perplexity:
+        wrong.append(
+            f"perplexity is {found.perplexity:.4f}, PyTorch's {found.perplexity_pytorch:.4f} "
+            f"(at most {bounds.perplexity:.2%} apart allowed)"
+        )
+    different = found.prompts - found.greedy_equal - found.greedy_ties
+    if bounds.greedy and different:
+        wrong.append(f"{different} of {found.prompts} prompts are continued otherwise")
+    if found.texts_equal < found.texts:
+        wrong.append(
+            f"{found.texts - found.texts_equal} of {found.texts} lines get other token ids"
+        )
+    return wrong
+
+
+def require(name: str, found: Measured, bounds: Bounds) -> None:
+    """`JagptError` where the export is out of bounds."""
+    if wrong := problems(found, bounds):
+        raise JagptError(
+            f"{name}: not the model that it was made from: {'; '.join(wrong)}; nothing was kept"
+        )
+
+
+# --- the measures ---------------------------------------------------------------------------------
+
+
+def _logit_difference(
+    runtime: Runtime, reference: Runtime, windows: Sequence[Sequence[int]]
+) -> float:
+    """The largest over all rows; a runtime for which each row is a call is asked for few."""
+    import numpy as np
+
+    worst = 0.0
+    for window in windows:
+        rows = list(range(len(window)))
+        if runtime.costly:
+            rows = rows[:: max(1, len(rows) * len(windows) // COSTLY_ROWS)]
+        ours, theirs = runtime.logits(window, rows), reference.logits(window, rows)
+        if runtime.normalized:
+            ours, theirs = _normalized(ours), _normalized(theirs)
+        worst = max(worst, float(np.abs(ours - theirs).max()))
+        if math.isnan(worst):
+            return math.inf
+    return worst
+
+
+def _normalized(logits: Floats) -> Any:
+    """Log-probabilities in double precision."""
+    import numpy as np
+
+    scores = logits.astype(np.float64)
+    scores -= scores.max(-1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+
+
+def _greedy(runtime: Runtime, reference: Runtime, material: Material) -> tuple[int, int]:
+    """Prompts that are continued by the same tokens, and those that part at a tie."""
+    equal = ties = 0
+    for prompt in material.prompts:
+        wanted = reference.greedy(prompt, material.greedy_tokens)
+        found = runtime.greedy(prompt, material.greedy_tokens)
+        if found == wanted:
+            equal += 1
+        elif _parts_at_tie(reference, prompt, wanted, found):
+            ties += 1
+    return equal, ties
+
+
+def _parts_at_tie(
+    reference: Runtime, prompt: Sequence[int], wanted: Sequence[int], found: Sequence[int]
+) -> bool:
+    """Whether PyTorch itself hardly prefers its token where the two part."""
+    pairs = zip(wanted, found, strict=True)
+    place = next(number for number, (ours, theirs) in enumerate(pairs) if ours != theirs)
+    before = [*prompt, *wanted[:place]]
+    (logits,) = reference.logits(before, [len(before) - 1])
+    return bool(logits[wanted[place]] - logits[found[place]] < TIE)
+
+
+def _token_ids(runtime: Runtime, texts: Sequence[str], tokenizer: Any) -> dict[str, int]:
+    """Lines whose ids are equal, those that need byte pieces or have unknowns counted apart."""
+    counts = dict.fromkeys(("texts", "texts_equal", "byte_texts", "byte_texts_equal"), 0)
+    byte_ids = {number for piece, number in tokenizer.get_vocab().items() if _is_byte(piece)} | {
+        tokenizer.unk_token_id
+    }
+    for text in texts:
+        found = runtime.encode(text)
+        if found is None:
+            break
+        wanted = tokenizer.encode(text, add_special_tokens=False)
+        kind = "byte_texts" if byte_ids.intersection(wanted) else "texts"
+        counts[kind] += 1
+        counts[f"{kind}_equal"] += found == wanted
+    return counts
+
+
+def _is_byte(piece: str) -> bool:
+    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")

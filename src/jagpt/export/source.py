@@ -1,0 +1,153 @@
+"""What a format is made of: a GPT-2 folder, its weights by name, and its tokenizer's files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files
+from jagpt.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from transformers import PreTrainedModel
+
+    Array = npt.NDArray[np.float32]
+
+WEIGHTS = "model.safetensors"
+CONFIG_FILES = ("config.json", "generation_config.json")
+TOKENIZER_FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
+
+PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+    "tie_word_embeddings": (True,),
+    "activation_function": ("gelu_new",),
+}
+"""Keys of `config.json` → the values that every format can express; the first is the default."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Hugging Face folder to export; only safetensors are read."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: Path) -> Source:
+        """`DataError` where the folder is no model."""
+        source = cls(directory)
+        _ = source.config
+        return source
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`."""
+        return files.read_json(self.directory / "config.json", "model configuration")
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights: it tells of which model an export was made."""
+        return files.sha256(self.directory / WEIGHTS)
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type"))
+
+    @cached_property
+    def network(self) -> PreTrainedModel:
+        """The model in fp32 on the processor: what each format is compared with."""
+        from jagpt import model
+
+        return model.load(self.directory)
+
+    @cached_property
+    def tensors(self) -> dict[str, Array]:
+        """Weights in fp32 by their names in `model.safetensors`, tied ones once; read-only."""
+        found = {name: value.detach().numpy() for name, value in self.network.named_parameters()}
+        for array in found.values():
+            array.setflags(write=False)  # some converters quantize in place
+        return found
+
+    @property
+    def n_layer(self) -> int:
+        return int(self.config["n_layer"])
+
+    @property
+    def n_head(self) -> int:
+        return int(self.config["n_head"])
+
+    @property
+    def n_embd(self) -> int:
+        return int(self.config["n_embd"])
+
+    @property
+    def n_inner(self) -> int:
+        return int(self.config.get("n_inner") or 4 * self.n_embd)
+
+    @property
+    def n_positions(self) -> int:
+        return int(self.config.get("n_positions") or self.config["max_position_embeddings"])
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.config["vocab_size"])
+
+    @property
+    def epsilon(self) -> float:
+        """What layer norms add to the variance."""
+        return float(self.config.get("layer_norm_epsilon", 1e-5))
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The tokenizer's piece of each id; rows of the model without one get a name of their own.
+
+        Raises `DataError` where the folder has no tokenizer.
+        """
+        from jagpt import generation
+
+        tokenizer = generation.load_tokenizer(self.directory)
+        known = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        spare = range(len(known), self.vocab_size)
+        return [*(str(piece) for piece in known), *(f"<unused{number}>" for number in spare)]
+
+    def special(self, name: str) -> int | None:
+        """The id of `bos`, `eos`, `pad` or `unk` token as the configuration has it."""
+        value = self.config.get(f"{name}_token_id")
+        return None if value is None else int(value[0] if isinstance(value, list) else value)
+
+    def check_plain(self, name: str) -> None:
+        """`UsageError` where `config.json` asks for what the format `name` cannot express."""
+        for key, allowed in PLAIN.items():
+            found = self.config.get(key, allowed[0])
+            if found not in allowed:
+                raise UsageError(
+                    f"{name}: {self.directory / 'config.json'} sets {key} to {found!r}, which this "
+                    "format cannot express; huggingface and pytorch can"
+                )
+
+    def copy_tokenizer(self, folder: Path) -> None:
+        """The tokenizer's files as they are."""
+        self._copy(TOKENIZER_FILES, folder)
+
+    def copy_config(self, folder: Path) -> None:
+        """`config.json` and the generation defaults as they are."""
+        self._copy(CONFIG_FILES, folder)
+
+    def _copy(self, names: tuple[str, ...], folder: Path) -> None:
+        for name in names:
+            if (self.directory / name).is_file():
+                shutil.copyfile(self.directory / name, folder / name)

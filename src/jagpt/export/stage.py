@@ -1,0 +1,163 @@
+"""The further formats: each is made, proven, and only then put where it belongs.
+
+`export/<format>/` holds the format's files and `parity.json`; it appears as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files, generation
+from jagpt.errors import DataError
+from jagpt.export import material, parity
+from jagpt.export.bounds import PARITY
+from jagpt.export.formats import FORMATS, Format, chosen
+from jagpt.export.material import Material
+from jagpt.export.source import WEIGHTS, Source
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from jagpt.runtimes import Runtime
+
+TEXT_SPLIT = "test"
+
+
+def preflight(recipe: Recipe, _run: RunDirectory) -> None:
+    """A missing extra is told before an earlier export is moved away."""
+    for one in chosen(recipe.export.formats):
+        one.require()
+
+
+def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+    """Make the recipe's formats from the run's model folder; finished ones are kept.
+
+    Raises `MissingExtraError`, `DataError` where the model folder is missing, `JagptError` where an
+    export is out of bounds.
+    """
+    wanted = chosen(recipe.export.formats)
+    directory = run.own("formats")
+    files.make_directory(directory)
+    _put_aside(run, directory, [one.name for one in wanted])
+    missing = [one for one in wanted if not (directory / one.name / PARITY).is_file()]
+    if not missing:
+        return
+    if not (run.model / WEIGHTS).is_file():
+        raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
+    source = Source.open(run.model)
+
+    def text(tokenizer: Any) -> Material:
+        return material.of_split(run.tokens, TEXT_SPLIT, tokenizer, source.n_positions)
+
+    make(source, missing, directory, text, progress, recipe.execution.threads)
+
+
+def export_folder(
+    model_dir: Path,
+    names: Sequence[str],
+    output: Path,
+    progress: Progress,
+    text_file: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Export any GPT-2 folder: a folder a format below `output`; what parity found of each.
+
+    The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
+    `UsageError` for a format that there is not or that cannot hold this model.
+    """
+    source = Source.open(model_dir)
+
+    def text(tokenizer: Any) -> Material:
+        if text_file is not None:
+            return material.of_file(text_file, tokenizer, source.n_positions)
+        return material.of_sample(tokenizer, source.n_positions)
+
+    return make(source, chosen(names), output, text, progress)
+
+
+def make(
+    source: Source,
+    formats: Sequence[Format],
+    output: Path,
+    text: Callable[[Any], Material],
+    progress: Progress,
+    threads: int | None = None,
+) -> list[dict[str, Any]]:
+    """Each format into its folder below `output`; what stood there is replaced.
+
+    `text` gives what to compare on, for the source's tokenizer.
+    """
+    from jagpt.runtimes.reference import Reference
+
+    for one in formats:
+        one.require()
+        one.check_model(source)
+    if not formats:
+        return []
+    with generation.quiet():
+        tokenizer = generation.load_tokenizer(source.directory)
+    chosen_text = text(tokenizer)
+    reference = Reference(source.network)
+    found = []
+    for one in formats:
+        with files.staged_directory(output / one.name) as folder:
+            one.write(source, folder)
+            told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)
+            files.write_json(folder / PARITY, told)
+        progress.say(f"{one.name}: {sentence(told)}")
+        found.append(told)
+    return found
+
+
+def _proof(
+    one: Format,
+    source: Source,
+    folder: Path,
+    text: Material,
+    tokenizer: Any,
+    reference: Runtime,
+    threads: int | None,
+) -> dict[str, Any]:
+    """The content of `parity.json`; `JagptError` where the export is not the model."""
+    head = {"format": one.name, "weights": one.weights, "source": source.sha256}
+    if one.check is not None:
+        one.check(source, folder)
+        return {**head, "precision": one.bounds.precision, "compared": "tensors", "equal": True}
+    if one.runtime is None:
+        raise AssertionError(f"{one.name} has neither a runtime nor a check")
+    runtime = one.runtime(source, folder, threads)
+    try:
+        measured = parity.measure(runtime, reference, text, tokenizer)
+        normalized = runtime.normalized
+    finally:
+        runtime.close()
+    parity.require(one.name, measured, one.bounds)
+    return {**head, **measured.as_json(one.bounds, text.origin, normalized)}
+
+
+def sentence(told: dict[str, Any]) -> str:
+    """What `parity.json` says, in a line."""
+    if told["compared"] == "tensors":
+        return "every tensor read back is the model's"
+    parts = [
+        f"{told['compared']} within {told['logit_difference']:.1e}",
+        f"greedy {told['greedy_equal']} of {told['prompts']} prompts equal"
+        + (f" and {told['greedy_ties']} tied" if told["greedy_ties"] else ""),
+        f"perplexity {told['perplexity']:.4f} (PyTorch {told['perplexity_pytorch']:.4f})",
+    ]
+    if told["texts"]:
+        parts.append(f"token ids {told['texts_equal']} of {told['texts']} lines equal")
+    if told["byte_texts"]:
+        parts.append(
+            f"with byte pieces {told['byte_texts_equal']} of {told['byte_texts']} lines equal"
+        )
+    return ", ".join(parts)
+
+
+def _put_aside(run: RunDirectory, directory: Path, wanted: Sequence[str]) -> None:
+    """Formats that the recipe no longer names move to `superseded/`."""
+    for name in FORMATS:
+        if name not in wanted and (directory / name).is_dir():
+            files.move_directory(directory / name, run.root / "superseded" / f"formats-{name}")

@@ -1,0 +1,128 @@
+"""CTranslate2 on its folder."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt.errors import DataError, UsageError
+from jagpt.runtimes.base import Drawing, DrawingRuntime, summed_nats
+
+if TYPE_CHECKING:
+    from jagpt.runtimes.base import Floats
+
+VOCABULARY = "vocabulary.json"
+
+
+class CTranslate2(DrawingRuntime):
+    """A generator in the weights' own precision; it takes tokens by their pieces."""
+
+    name = "ctranslate2"
+
+    def __init__(self, folder: Path, context: int, threads: int | None = None) -> None:
+        import json
+
+        import ctranslate2
+
+        try:
+            self._generator = ctranslate2.Generator(
+                str(folder), device="cpu", intra_threads=threads or 0
+            )
+            self._pieces: list[str] = json.loads((folder / VOCABULARY).read_text("utf-8"))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise DataError(f"{folder}: CTranslate2 cannot load this ({error})") from None
+        self.context = context
+        self.vocab_size = len(self._pieces)
+
+    def logits(self, ids: Sequence[int], rows: Sequence[int]) -> Floats:
+        return self._all_logits(ids)[list(rows)]
+
+    def nats(self, ids: Sequence[int]) -> float:
+        return summed_nats(self._all_logits(ids), ids)
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        (found,) = self._generator.generate_batch(
+            [self._spelled(ids)],
+            max_length=count,
+            min_length=count,
+            include_prompt_in_result=False,
+            end_token=[],
+        )
+        return [int(number) for number in found.sequences_ids[0]]
+
+    def draw(
+        self, prompt: Sequence[int], drawing: Drawing
+    ) -> Iterator[list[tuple[int, float] | None]]:
+        """See `DrawingRuntime`; greedy alone: one seed serves a generator's whole life."""
+        if drawing.temperature is not None:
+            raise UsageError(
+                "--engine ctranslate2 takes the likeliest token only, since its random numbers "
+                "cannot be set for one text: add --greedy, or take --engine onnx or openvino"
+            )
+        yield from self._steps(prompt, drawing)
+
+    def _steps(
+        self, prompt: Sequence[int], drawing: Drawing
+    ) -> Iterator[list[tuple[int, float] | None]]:
+        """The generator works in a thread of its own and is asked to stop when this is closed."""
+        found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        stopped = threading.Event()
+
+        def hear(step: Any) -> bool:
+            found.put((step.batch_id, int(step.token_id), float(step.log_prob), step.is_last))
+            return stopped.is_set()
+
+        def work() -> None:
+            try:
+                self._generate(prompt, drawing, hear)
+            except Exception as error:  # told where the tokens are waited for
+                found.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield from _in_steps(found, drawing.rows)
+        finally:
+            stopped.set()
+            worker.join()
+
+    def _generate(self, prompt: Sequence[int], drawing: Drawing, hear: Any) -> None:
+        self._generator.generate_batch(
+            [self._spelled(prompt)] * drawing.rows,
+            max_length=drawing.new_tokens,
+            include_prompt_in_result=False,
+            end_token=sorted(drawing.end_ids),
+            return_end_token=True,
+            return_scores=True,
+            repetition_penalty=drawing.repetition_penalty,
+            suppress_sequences=[[self._pieces[number]] for number in drawing.suppressed] or None,
+            callback=hear,
+        )
+
+    def _all_logits(self, ids: Sequence[int]) -> Floats:
+        import numpy as np
+
+        logits: Floats = np.array(self._generator.forward_batch([list(ids)]))[0]
+        return logits
+
+    def _spelled(self, ids: Sequence[int]) -> list[str]:
+        return [self._pieces[number] for number in ids]
+
+
+def _in_steps(found: queue.SimpleQueue[Any], rows: int) -> Iterator[list[tuple[int, float] | None]]:
+    """The tokens of each step, in the order of the rows."""
+    alive = set(range(rows))
+    while alive:
+        step: list[tuple[int, float] | None] = [None] * rows
+        for _ in range(len(alive)):
+            heard = found.get()
+            if isinstance(heard, Exception):
+                raise heard
+            row, token, logprob, last = heard
+            step[row] = (token, logprob)
+            if last:
+                alive.discard(row)
+        yield step

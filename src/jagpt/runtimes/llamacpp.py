@@ -1,0 +1,187 @@
+"""llama.cpp on a GGUF file, by xllamacpp.
+
+The binding offers llama.cpp's server and nothing below it, so that is what is asked: a server of
+our own on a free port of this machine's loopback, behind a key that only this process knows. It
+tells log-probabilities, not logits, and one position a call.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt.errors import DataError, JagptError
+from jagpt.runtimes.base import Drawing, DrawingRuntime
+
+if TYPE_CHECKING:
+    from jagpt.runtimes.base import Floats
+
+CHUNK = 16
+"""Tokens a call: what is streamed comes in such pieces."""
+PROBABILITIES = "completion_probabilities"
+FORCED = 1e6
+"""Added to a logit, so that this token is drawn; what is told of it stays as it was."""
+LOWEST = -1e30
+"""What stands for a token whose probability is 0 in fp32."""
+
+
+class LlamaCpp(DrawingRuntime):
+    """A model in llama.cpp; keys and values are kept in fp32.
+
+    `plain_id` is any token that is no part of a character: llama.cpp tells nothing of a token that
+    leaves a character unfinished, so that one is forced where only probabilities are wanted.
+    """
+
+    name = "gguf"
+    normalized = True
+    costly = True
+
+    def __init__(
+        self,
+        path: Path,
+        context: int,
+        vocab_size: int,
+        plain_id: int,
+        threads: int | None = None,
+    ) -> None:
+        import httpx2
+        import xllamacpp
+
+        self.context, self.vocab_size, self._plain_id = context, vocab_size, plain_id
+        key = secrets.token_hex(16)
+        try:
+            self._server: Any = xllamacpp.Server(_parameters(path, context, threads, key))
+        except Exception as error:  # the binding raises what llama.cpp throws
+            raise DataError(f"{path}: llama.cpp cannot load this ({error})") from None
+        self._client = httpx2.Client(
+            base_url=self._server.listening_address,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=None,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+        self._server = None
+
+    def encode(self, text: str) -> list[int]:
+        found = self._ask("/tokenize", {"content": text, "parse_special": False})
+        return [int(number) for number in found["tokens"]]
+
+    def logits(self, ids: Sequence[int], rows: Sequence[int]) -> Floats:
+        import numpy as np
+
+        found = np.full((len(rows), self.vocab_size), LOWEST, np.float32)
+        for place, row in enumerate(rows):
+            for token, logprob in self._all(ids[: row + 1]).items():
+                found[place, token] = logprob
+        return found
+
+    def nats(self, ids: Sequence[int]) -> float:
+        return -sum(self._logprob(ids[:place], ids[place]) for place in range(1, len(ids)))
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        found: list[int] = []
+        while len(found) < count:  # llama.cpp ends at an end token; the text goes on after it
+            answer = self._complete([*ids, *found], n_predict=count - len(found))
+            found += answer["tokens"]
+        return found
+
+    def draw(
+        self, prompt: Sequence[int], drawing: Drawing
+    ) -> Iterator[list[tuple[int, float] | None]]:
+        """See `DrawingRuntime`. Several rows are drawn one after the other."""
+        numbers = range(drawing.first_row, drawing.first_row + drawing.rows)
+        rows = [self._row(prompt, drawing, number) for number in numbers]
+        if len(rows) == 1:
+            for token in rows[0]:
+                yield [token]
+            return
+        for step in zip_longest(*(list(row) for row in rows)):
+            yield list(step)
+
+    def _row(
+        self, prompt: Sequence[int], drawing: Drawing, row: int
+    ) -> Iterator[tuple[int, float]]:
+        text = list(prompt)
+        end = len(prompt) + drawing.new_tokens
+        while len(text) < end:
+            seed = random.Random(f"{drawing.seed}/{row}/{len(text)}").getrandbits(32)
+            count = min(CHUNK, end - len(text))
+            answer = self._complete(text, n_predict=count, **_sampling(drawing, seed))
+            told = [(int(e["id"]), e["logprob"]) for e in answer.get(PROBABILITIES, [])]
+            for token in answer["tokens"]:
+                if told and told[0][0] == token:
+                    logprob = float(told.pop(0)[1])
+                else:
+                    logprob = self._all(text)[token]
+                text.append(token)
+                yield token, logprob
+                if token in drawing.end_ids:
+                    return
+
+    def _logprob(self, ids: Sequence[int], token: int) -> float:
+        """Of `token` after `ids`: it is forced, and its log-probability without that is told."""
+        answer = self._complete(ids, n_predict=1, n_probs=1, logit_bias=[[token, FORCED]])
+        if PROBABILITIES in answer:
+            return float(answer[PROBABILITIES][0]["logprob"])
+        return self._all(ids)[token]
+
+    def _all(self, ids: Sequence[int]) -> dict[int, float]:
+        """The log-probability of every token after `ids`."""
+        forced = [[self._plain_id, FORCED]]
+        answer = self._complete(ids, n_predict=1, n_probs=self.vocab_size, logit_bias=forced)
+        entries = answer[PROBABILITIES][0]["top_logprobs"]
+        return {int(entry["id"]): float(entry["logprob"]) for entry in entries}
+
+    def _complete(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        """What follows `ids`: the likeliest where nothing is drawn."""
+        request = {"prompt": list(ids), "cache_prompt": True, "return_tokens": True}
+        answer = self._ask("/completion", {**request, "temperature": 0.0, **options})
+        if not answer["tokens"]:
+            raise JagptError("llama.cpp gave no token")
+        return answer
+
+    def _ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._client.post(path, json=request)
+        if answer.status_code != 200:
+            raise JagptError(f"llama.cpp refused: {answer.text[:200]}")
+        value: dict[str, Any] = answer.json()
+        return value
+
+
+def _sampling(drawing: Drawing, seed: int) -> dict[str, Any]:
+    """transformers' filters, in their order."""
+    drawn = drawing.temperature is not None
+    return {
+        "n_probs": 1,
+        "seed": seed,
+        "samplers": ["penalties", "temperature", "top_k", "top_p"],
+        "temperature": drawing.temperature if drawn else 0.0,
+        "top_k": drawing.top_k if drawn else 0,
+        "top_p": drawing.top_p,
+        "repeat_penalty": drawing.repetition_penalty,
+        "repeat_last_n": -1,
+        "logit_bias": [[number, False] for number in drawing.suppressed],
+    }
+
+
+def _parameters(path: Path, context: int, threads: int | None, key: str) -> Any:
+    import xllamacpp
+
+    wanted = xllamacpp.CommonParams()
+    wanted.model.path = str(path)
+    wanted.n_ctx, wanted.n_parallel = context, 1
+    if threads is not None:
+        wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = threads
+    wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    wanted.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    wanted.n_gpu_layers = 0
+    wanted.fit_params = wanted.warmup = wanted.ctx_shift = False
+    wanted.verbosity = -1
+    wanted.api_keys = [key]
+    return wanted

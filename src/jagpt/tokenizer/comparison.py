@@ -1,0 +1,54 @@
+"""Several tokenizers measured on one text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from jagpt.corpus.compressed import Reader
+from jagpt.corpus.text_files import Lines
+from jagpt.errors import DataError
+from jagpt.recipe import Tokenizer
+from jagpt.tokenizer.encoder import Encoder
+from jagpt.tokenizer.imported import model_file
+from jagpt.tokenizer.stats import TokenizerStats, measure
+
+WHERE = "--compare"
+"""What messages about a tokenizer begin with."""
+
+
+def compare(
+    origins: Sequence[str], texts: Callable[[], Iterable[str]], what: str
+) -> dict[str, TokenizerStats]:
+    """Each tokenizer's figures on the same texts; `what` names them.
+
+    An origin is a tokenizer folder, a SentencePiece model or a hub id; its special ids may be any.
+    Raises `UsageError`, `DataError` or `StorageError` where it is none or cannot be read, and
+    `DataError` where there is no text.
+    """
+    models = {origin: model_file(Tokenizer(from_=origin), WHERE) for origin in origins}
+    encoders = {
+        origin: Encoder(path.read_bytes(), path, foreign=True) for origin, path in models.items()
+    }
+    found = {origin: measure(encoder, texts(), what) for origin, encoder in encoders.items()}
+    if not all(stats.characters for stats in found.values()):
+        raise DataError(f"{what}: there is no text here to compare tokenizers on")
+    return found
+
+
+def file_texts(path: Path) -> Iterator[str]:
+    """The blocks of lines between blank lines of a text file, compressed or not.
+
+    Raises `DataError` where it is missing, damaged or not UTF-8.
+    """
+    block: list[str] = []
+    with closing(Reader(path)) as reader:
+        for line in Lines(reader):
+            if line:
+                block.append(line)
+            elif block:
+                yield "\n".join(block)
+                block = []
+    if block:
+        yield "\n".join(block)

@@ -1,0 +1,229 @@
+"""Each format in its own runtime, from the export to a text: the tiny model all the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import folders
+import pytest
+
+from jagpt import files, generation
+from jagpt.cli import app
+from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
+from jagpt.export import engines, formats, stage
+from jagpt.export.source import Source
+from jagpt.progress import QUIET
+
+QUICK = ("flax", "onnx", "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-q8_0", "openvino")
+PROMPT = "統計的推定を使うことで、"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with its exports in `export/`, all within bounds."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    folders.write(folder)
+    text = folder.parent / "text.txt"
+    text.write_text(folders.TEXT + "京都の𠮷は髙い。\n", "utf-8")
+    stage.export_folder(folder, QUICK, folder / "export", QUIET, text)
+    return folder
+
+
+def told(folder: Path, name: str) -> dict[str, Any]:
+    return files.read_json(folder / "export" / name / "parity.json")
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if name != "flax"])
+def test_an_export_says_how_near_it_is(exported: Path, name: str) -> None:
+    found = told(exported, name)
+    assert found["prompts"] >= 20
+    assert found["source"] == files.sha256(exported / "model.safetensors")
+    assert found["text"] == "text.txt"
+    assert abs(found["perplexity"] / found["perplexity_pytorch"] - 1) < 0.01
+    for file in (exported / "export" / name).iterdir():
+        assert file.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("name", ["onnx", "ctranslate2", "openvino"])
+def test_full_precision_is_within_a_ten_thousandth(exported: Path, name: str) -> None:
+    found = told(exported, name)
+    assert found["logit_difference"] <= 1e-4
+    assert found["greedy_equal"] + found["greedy_ties"] == found["prompts"]
+
+
+def test_gguf_carries_the_tokenizer_but_no_byte_fallback(exported: Path) -> None:
+    found = told(exported, "gguf-f32")
+    assert found["texts"] == found["texts_equal"] == 36
+    assert (found["byte_texts"], found["byte_texts_equal"]) == (1, 0)
+
+
+def test_every_engine_continues_greedily_as_transformers(exported: Path) -> None:
+    settings = generation.Settings(greedy=True, max_new_tokens=12)
+    wanted = texts(exported, "transformers", settings)
+    for name in ("onnx", "openvino", "ctranslate2", "auto"):
+        assert texts(exported, name, settings) == wanted
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_engines_with_logits_draw_the_texts_of_transformers(exported: Path, name: str) -> None:
+    settings = generation.Settings(seed=3, num_return_sequences=2, max_new_tokens=12, top_k=20)
+    assert texts(exported, name, settings) == texts(exported, "transformers", settings)
+
+
+def test_llama_cpp_repeats_a_seed_and_no_row_depends_on_the_others(exported: Path) -> None:
+    settings = generation.Settings(seed=3, num_return_sequences=2, max_new_tokens=20, top_k=50)
+    loaded = load(exported, "gguf", settings)
+    ids = loaded.encode(PROMPT)
+    first, second = loaded.sample(ids, loaded.plan(len(ids), settings))
+    assert first != second
+    again = load(exported, "gguf", settings)
+    assert again.sample(ids, again.plan(len(ids), settings)) == [first, second]
+    alone = generation.Settings(seed=3, max_new_tokens=20, top_k=50)
+    assert again.sample(ids, again.plan(len(ids), alone)) == [first]
+    assert all(token.logprob <= 0 for token in first.tokens)
+
+
+def load(folder: Path, engine: str, settings: generation.Settings) -> generation.Loaded:
+    chosen = engines.choose(folder, engine, drawn=not settings.greedy)
+    return generation.load(folder, engines.engine(chosen, folder) if chosen else None)
+
+
+def texts(folder: Path, engine: str, settings: generation.Settings) -> list[str]:
+    loaded = load(folder, engine, settings)
+    ids = loaded.encode(PROMPT)
+    return [found.text for found in loaded.sample(ids, loaded.plan(len(ids), settings))]
+
+
+# --- which engine ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "drawn", "name"),
+    [
+        ("auto", False, "ctranslate2"),
+        ("auto", True, "openvino"),
+        ("fastest", True, "gguf-q8_0"),
+        ("fastest", False, "gguf-q8_0"),
+        ("ctranslate2", False, "ctranslate2"),
+        ("gguf", True, "gguf-q8_0"),
+    ],
+)
+def test_a_wish_finds_its_export(exported: Path, wish: str, drawn: bool, name: str) -> None:
+    found = engines.choose(exported, wish, drawn=drawn)
+    assert found is not None
+    assert found.format.name == name
+
+
+def test_what_is_not_full_precision_is_told(exported: Path) -> None:
+    fastest = engines.choose(exported, "fastest", drawn=True)
+    assert "GGUF q8_0 computes in 8 bit" in str(engines.note(fastest, "fastest"))
+    assert engines.note(engines.choose(exported, "auto", drawn=True), "auto") is None
+    assert engines.choose(exported, "transformers", drawn=True) is None
+
+
+def test_an_export_of_another_model_does_not_count(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert engines.find(folder) == []
+    assert engines.choose(folder, "auto", drawn=False) is None
+    assert "transformers computes" in str(engines.note(None, "auto"))
+    with pytest.raises(UsageError, match=r"--engine onnx: .* --format onnx` makes one"):
+        engines.choose(folder, "onnx", drawn=False)
+
+
+def test_ctranslate2_does_not_draw(exported: Path) -> None:
+    with pytest.raises(UsageError, match="--engine ctranslate2 takes the likeliest token only"):
+        texts(exported, "ctranslate2", generation.Settings(max_new_tokens=3, top_k=5))
+
+
+def test_generate_takes_an_engine(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", str(exported), PROMPT, "--greedy", "--max-new-tokens", "8", "--json"]
+    app.main([*arguments, "--engine", "auto"], standalone_mode=False)
+    auto = capsys.readouterr()
+    app.main(arguments, standalone_mode=False)
+    assert json.loads(auto.out) == json.loads(capsys.readouterr().out)
+    assert auto.err == ""
+    app.main([*arguments, "--engine", "fastest"], standalone_mode=False)
+    assert "note: --engine fastest: GGUF q8_0 computes in 8 bit" in capsys.readouterr().err
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def spoiled(write: Callable[..., None]) -> Callable[..., None]:
+    """A writer that gets weights which are not the model's."""
+
+    def wrong(source: Source, folder: Path, **options: str) -> None:
+        other = Source(source.directory)
+        changed = {name: array.copy() for name, array in source.tensors.items()}
+        changed["transformer.h.0.mlp.c_fc.bias"][:] += 0.05
+        other.__dict__["tensors"] = changed
+        write(other, folder, **options)
+
+    return wrong
+
+
+def test_an_export_out_of_bounds_leaves_nothing(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jagpt.export import ctranslate2
+
+    monkeypatch.setattr(ctranslate2, "write", spoiled(ctranslate2.write))
+    with pytest.raises(JagptError, match=r"ctranslate2: not the model .* nothing was kept"):
+        stage.export_folder(
+            exported, ["ctranslate2"], tmp_path, QUIET, exported.parent / "text.txt"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_says_how_to_install_it(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "xllamacpp" else True)
+    with pytest.raises(MissingExtraError, match=r"gguf-f16 .* pip install 'jagpt\[gguf\]'"):
+        stage.export_folder(source.directory, ["pytorch", "gguf-f16"], tmp_path, QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_model_class_is_refused_by_name(source: Source, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
+    config = files.read_json(folder / "config.json")
+    files.write_json(folder / "config.json", {**config, "model_type": "llama"})
+    with pytest.raises(UsageError, match=r"onnx: .* is a llama model.* huggingface, pytorch\)"):
+        stage.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
+
+
+def test_settings_that_a_format_cannot_express_are_refused(source: Source, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
+    config = files.read_json(folder / "config.json")
+    files.write_json(folder / "config.json", {**config, "scale_attn_by_inverse_layer_idx": True})
+    with pytest.raises(UsageError, match="sets scale_attn_by_inverse_layer_idx to True"):
+        stage.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
+
+
+def test_gguf_wants_a_sentencepiece_model(source: Source, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
+    (folder / "spiece.model").unlink()
+    with pytest.raises(DataError, match=r"spiece\.model: missing; gguf carries"):
+        stage.export_folder(folder, ["gguf-f32"], tmp_path / "out", QUIET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export"], "either a RECIPE or --model"),
+        (["export", "--model", "x"], "which --format"),
+        (["export", "--model", "x", "--format", "coreml"], "no such format; there are hugging"),
+        (["export", "quickstart", "--output", "x"], "--output goes with --model"),
+    ],
+)
+def test_the_command_line_says_what_is_wanted(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        app.main(arguments, standalone_mode=False)
