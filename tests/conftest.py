@@ -3,6 +3,28 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# No deadline: a busy machine is no bug. `HYPOTHESIS_PROFILE=nightly` looks longer (make nightly).
+settings.register_profile("jagpt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("jagpt"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jagpt"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: two layers, one piece a character, a context of 48."""
+    import fakes
+
+    from jagpt.export import huggingface
+    from jagpt.progress import QUIET
+
+    run = fakes.run_directory(tmp_path_factory.mktemp("tiny") / "run")
+    huggingface.run(fakes.recipe(), run, QUIET)
+    return run.model

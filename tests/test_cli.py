@@ -256,3 +256,38 @@ def test_a_long_run_wants_yes(
     assert call(*arguments) == 2
     assert "--yes" in capsys.readouterr().err
     assert not (mine / "runs" / "mine" / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (["train", "quickstart", "--nproc", "2", "--set", "train.seed=1"],
+         ["train", "--set", "train.seed=1", "--", "quickstart"]),
+        (["run", "quickstart", "--nproc", "3", "--until", "train", "--yes", "--run-dir", "d"],
+         ["run", "--yes", "--run-dir", "d", "--until", "train", "--", "quickstart"]),
+    ],
+)  # fmt: skip
+def test_nproc_starts_the_same_command_so_many_times(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], asked: list[str]
+) -> None:
+    from jagpt.training import ranks
+
+    started: list[tuple[list[str], int]] = []
+
+    def launch(arguments: list[str], count: int) -> int:
+        started.append((arguments, count))
+        return 75
+
+    monkeypatch.setattr(ranks, "launch", launch)
+    assert call(*given) == 75
+    assert started == [(asked, int(given[3]))]
+
+
+def test_nproc_within_torchrun_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert call("train", "quickstart", "--nproc", "2") == 2
+    assert "one of 2 processes already" in capsys.readouterr().err

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import browser
 import fakes
 import pytest
+from payloads import PAYLOADS
 
 from jagpt import files, report
 from jagpt.errors import DataError, UsageError
@@ -37,12 +40,14 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.attributes: set[str] = set()
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.attributes |= {name for name, _ in attrs}
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -173,6 +178,78 @@ def test_nothing_from_a_run_becomes_markup(run: RunDirectory, tmp_path: Path) ->
         page = Page(html)
         assert not {"script", "img"} & {tag for tag, _ in page.tags}
         assert EVIL in page.text
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_what_strangers_write_appears_as_text(run: RunDirectory, payload: str) -> None:
+    stats = {**fakes.STATS, "dropped": {payload: 3}}
+    stats["sources"] = [{**fakes.STATS["sources"][0], "name": payload}]
+    stats["unknown_templates"] = [{"name": payload, "characters": 2}]
+    files.write_json(run.corpus / "stats.json", stats)
+    samples = [{"prompt": payload, "continuations": [payload]}]
+    files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
+    title = json.dumps(payload)
+    files.write_text(run.recipe, fakes.RECIPE.replace('"Tiny GPT-2"', title))
+    page, harmless = Page(written(run)), Page(written(unharmed(run)))
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in harmless.tags}
+    assert page.attributes == harmless.attributes
+    assert page.text.count(payload) >= 6
+
+
+def unharmed(run: RunDirectory) -> RunDirectory:
+    """The same run with a word where the payload stood."""
+    stats = {**fakes.STATS, "dropped": {"x": 3}}
+    stats["unknown_templates"] = [{"name": "x", "characters": 2}]
+    files.write_json(run.corpus / "stats.json", stats)
+    samples = [{"prompt": "x", "continuations": ["x"]}]
+    files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
+    files.write_text(run.recipe, fakes.RECIPE)
+    return run
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_it_on_a_phone_and_asks_for_nothing(
+    run: RunDirectory, tmp_path: Path, scheme: str
+) -> None:
+    second = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "second")))
+    files.write_text(run.recipe, fakes.RECIPE.replace("Tiny GPT-2", PAYLOADS[4]))
+    path = tmp_path / "report.html"
+    with browser.open_page(viewport={"width": 360, "height": 700}, color_scheme=scheme) as page:
+        for runs in ([run], [run, second]):
+            report.write_report(runs, path)
+            watch = browser.Watch(page, path.as_uri())
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            assert page.evaluate("window.hacked") is None
+            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (int(re.findall(r"\d+", background)[0]) < 60) is (scheme == "dark")
+            assert watch.elsewhere == watch.problems == []
+
+
+def test_loss_is_drawn_against_tokens_and_time(run: RunDirectory) -> None:
+    labels = {a["aria-label"] for _, a in Page(written(run)).tags if "aria-label" in a}
+    assert {"nats per token against tokens", "nats per token against minutes of training"} <= labels
+    log = run.logs / "metrics.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    slow = [row | {"seconds": row["step"] * 600} for row in rows]
+    log.write_text("".join(json.dumps(row) + "\n" for row in slow))
+    assert "nats per token against hours of training" in written(run)
+
+
+def test_cases_are_compared_with_command_and_losses(run: RunDirectory, tmp_path: Path) -> None:
+    second = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "second")))
+    value = {
+        "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
+        "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1154,
+        "bits_per_character": 5.5, "bits_per_byte": 1.9,
+    }  # fmt: skip
+    files.write_json(second.own("evaluate") / "test.json", value)
+    cases = written(run, second).split("All figures")[0].split('class="cases"')[1]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in cases.split("<tr>")[2:]]
+    assert cells == [
+        ["<code>jagpt run first</code>", "3.2500", "–", "–"],
+        ["<code>jagpt run second</code>", "3.2500", "3.5000", "33.12"],
+    ]
 
 
 def test_a_damaged_run_is_named(run: RunDirectory) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -26,6 +27,8 @@ from jagpt.errors import DataError, RunInUseError
 MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
 STAGING_PREFIX = ".staging-"
+REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
+REMOVED_PREFIX = STAGING_PREFIX + "removed-"
 FILE_MODE = 0o644
 
 _observers: list[Callable[[str, Path], None]] = []
@@ -93,7 +96,7 @@ def publish(staged: Path, target: Path) -> None:
 def staged_directory(path: Path) -> Iterator[Path]:
     """An empty folder to fill; it becomes `path` as a whole when the block ends well.
 
-    A folder that stands at `path` is replaced.
+    A folder that stands at `path` is replaced; it goes only when the new one stands there.
     """
     make_directory(path.parent)
     staged = path.with_name(STAGING_PREFIX + path.name)
@@ -106,13 +109,28 @@ def staged_directory(path: Path) -> Iterator[Path]:
         for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
             _sync_directory(folder)
         _sync_directory(staged)
-        remove(path)
-        gate("rename", path)
-        staged.rename(path)
-        _sync_directory(path.parent)
+        _put_in_place(staged, path)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _put_in_place(staged: Path, path: Path) -> None:
+    """Rename a folder to `path`; one that stands there waits beside until that is done."""
+    old = path.with_name(REPLACED_PREFIX + path.name)
+    remove(old)
+    if path.is_dir():
+        gate("rename", old)
+        path.rename(old)
+    try:
+        gate("rename", path)
+        staged.rename(path)
+    except BaseException:
+        if old.is_dir():
+            old.rename(path)
+        raise
+    _sync_directory(path.parent)
+    remove(old)
 
 
 @contextmanager
@@ -187,13 +205,38 @@ def move_directory(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all below it; nothing happens if there is none."""
+    """Delete a file or a folder with all below it; nothing happens if there is none.
+
+    A folder goes at once: it is renamed first, so that nobody takes a half of it for the whole.
+    """
     if path.is_symlink() or path.is_file():
         gate("remove", path)
         path.unlink()
     elif path.is_dir():
+        if not path.name.startswith(STAGING_PREFIX):
+            removed = path.with_name(f"{REMOVED_PREFIX}{path.name}")
+            remove(removed)
+            gate("rename", removed)
+            path.rename(removed)
+            path = removed
         gate("remove", path)
         shutil.rmtree(path)
+
+
+def remove_leftovers(directory: Path, *, below: bool = False) -> None:
+    """Delete what a killed process was writing in `directory`, and with `below` in its folders.
+
+    A folder that it was about to replace is put back.
+    """
+    pattern = STAGING_PREFIX + "*"
+    for path in sorted(directory.rglob(pattern) if below else directory.glob(pattern)):
+        original = path.with_name(path.name.removeprefix(REPLACED_PREFIX))
+        if path.name.startswith(REPLACED_PREFIX) and not original.exists():
+            gate("rename", original)
+            path.rename(original)
+            _sync_directory(directory)
+        else:
+            remove(path)
 
 
 def _publish(staged: Path, target: Path) -> None:
@@ -230,7 +273,7 @@ def _files_below(directory: Path) -> list[Path]:
 def read_json(path: Path, kind: str = "file") -> dict[str, Any]:
     """The JSON object at `path`; `DataError` names the file where there is no such object."""
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
     except FileNotFoundError:
         raise DataError(f"{path}: this {kind} is missing") from None
     except (ValueError, RecursionError) as error:
@@ -238,6 +281,13 @@ def read_json(path: Path, kind: str = "file") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: this {kind} should hold a JSON object")
     return value
+
+
+def _finite(text: str) -> float:
+    """A number of JSON, which knows no infinity; Python's reader would let it through."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -23,7 +22,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
-from jagpt import recipe
+from jagpt import files, recipe
 from jagpt.errors import DataError, UsageError
 
 AVERAGE = "average.safetensors"
@@ -145,6 +144,7 @@ def load(path: Path, changes: dict[str, Any] | None = None) -> PreTrainedModel:
             f"{path}: no model here: config.json and model.safetensors are wanted "
             "(a pickled pytorch_model.bin is not read)"
         )
+    _check_size(path)
     factory: Any = AutoModelForCausalLM
     try:
         with _no_loading_bar():
@@ -163,8 +163,11 @@ def load(path: Path, changes: dict[str, Any] | None = None) -> PreTrainedModel:
                 f"{', '.join(wrong[:5])} do not fit"
             )
         _take(model, sorted(path.glob("average*.safetensors")))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise DataError(f"{path}: this model cannot be loaded: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # libraries raise anything over a folder that makes no sense
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: this model cannot be loaded: {reason}") from None
     return prepared(model)
 
 
@@ -174,6 +177,30 @@ def _take(model: PreTrainedModel, paths: list[Path]) -> None:
     tensors = {name: tensor for path in paths for name, tensor in load_file(path).items()}
     for name, parameter in model.named_parameters() if tensors else []:
         parameter.copy_(tensors[name])
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a GPT-2 configuration that wants more weights than the files have bytes.
+
+    transformers would make the rest up, in memory.
+    """
+    config = files.read_json(path / "config.json", "model configuration")
+    if config.get("model_type") != "gpt2":
+        return
+    defaults = {"n_embd": 768, "n_layer": 12, "vocab_size": 50_257, "n_positions": 1024}
+    sizes = {name: config.get(name, default) for name, default in defaults.items()}
+    if not all(type(size) is int and size > 0 for size in sizes.values()):
+        raise DataError(f"{path / 'config.json'}: {sizes}: whole numbers above 0 are wanted")
+    width = sizes["n_embd"]
+    inner = config.get("n_inner") or 0
+    layer = 4 * width**2 + 2 * width * (inner if type(inner) is int else 0)
+    wanted = width * (sizes["vocab_size"] + sizes["n_positions"]) + sizes["n_layer"] * layer
+    held = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    if wanted > held:
+        raise DataError(
+            f"{path}: config.json wants {wanted:,} weights or more, and the tensor files have only "
+            f"{held:,} bytes: they do not belong together"
+        )
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -83,12 +83,22 @@ class _LogBar(Bar):
         )  # fmt: skip
 
 
+class _Console(Console):
+    """Standard error; the work goes on where nobody reads it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Progress:
     """Where stages tell what they do."""
 
     def __init__(self, style: Style = "auto", console: Console | None = None) -> None:
         self.style = style
-        self.console = console or Console(stderr=True)
+        self.console = console or _Console()
 
     def say(self, text: str) -> None:
         """One line for the user."""

@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from jagpt import __version__, charts, files
+from jagpt import __version__, charts, comparing, files
 from jagpt.charts import Point, Series
 from jagpt.errors import UsageError
 from jagpt.release.markdown import printable
@@ -49,6 +49,7 @@ class RunPage:
     alone: bool
     colour: int
     figures: dict[str, str]
+    command: str
     recipe_text: str | None
     lengths: Markup | None
     times: Markup | None
@@ -77,7 +78,7 @@ def render(runs: Sequence[RunDirectory]) -> str:
         title=_title(pages),
         stages=tuple(STAGE_DIRECTORIES),
         curves=list(_curves(pages)),
-        differences=_differences(pages),
+        differences=comparing.differences([page.summary.recipe for page in pages]),
         jagpt_version=__version__,
         max_files=MAX_FILES,
         size_keys=SIZE_KEYS,
@@ -113,6 +114,7 @@ def _run_page(run: RunDirectory, number: int, alone: bool) -> RunPage:
         alone=alone,
         colour=number % charts.COLOURS + 1,
         figures=dict(_figures(summary)),
+        command=comparing.command(summary.recipe, run.root.name or summary.name),
         recipe_text=run.recipe.read_text("utf-8") if run.recipe.is_file() else None,
         lengths=charts.histogram(corpus.lengths, x_label="characters", y_label="documents")
         if corpus
@@ -155,36 +157,6 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "Time", duration(summary.seconds)
 
 
-def _differences(pages: Sequence[RunPage]) -> list[tuple[str, list[str]]]:
-    """The recipe's keys that are not alike in all runs, each with the runs' values."""
-    recipes = [page.summary.recipe for page in pages]
-    if len(pages) < 2 or None in recipes:
-        return []
-    flat = [
-        dict(_flat(recipe.model_dump(mode="json", by_alias=True), ""))
-        for recipe in recipes
-        if recipe
-    ]
-    keys = list(dict.fromkeys(key for values in flat for key in values))
-    rows = [(key, [_shown(values.get(key)) for values in flat]) for key in keys]
-    return [(key, values) for key, values in rows if len(set(values)) > 1]
-
-
-def _flat(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(item, f"{place}.{key}" if place else key)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for index, item in enumerate(value):
-            yield from _flat(item, f"{place}.{index}")
-    else:
-        yield place, value
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
-
-
 # --- curves ---------------------------------------------------------------------------------------
 
 
@@ -196,8 +168,9 @@ def _curves(pages: Sequence[RunPage]) -> Iterator[Chart]:
         "Loss after the first tenth", pages, _late_loss_series,
         x_label="tokens", y_label="nats per token",
     )  # fmt: skip
+    unit, seconds = _unit_of_time(pages)
     yield from _chart(
-        "Validation loss over time", pages, _hours_series, x_label="hours of training", **loss
+        "Loss over time", pages, _time_series(seconds), x_label=f"{unit} of training", **loss
     )
     for title, key, unit in (
         ("Learning rate", "learning_rate", "as scheduled"),
@@ -254,16 +227,34 @@ def _late_loss_series(page: RunPage) -> list[Series]:
     ]
 
 
-def _hours_series(page: RunPage) -> list[Series]:
-    """Validation loss by the hours of steps behind it, as the last row before it tells them."""
-    logged = _points(page.summary.train_rows, "step", "seconds")
-    steps = [step for step, _ in logged]
-    places = (
-        (bisect.bisect_right(steps, step) - 1, loss)
-        for step, loss in _points(page.summary.valid_rows, "step", "loss")
-    )
-    points = tuple((logged[i][1] / 3600 if i >= 0 else 0.0, loss) for i, loss in places if logged)
-    return [Series(page.label, points, 1 if page.alone else page.colour - 1, "dots")]
+def _unit_of_time(pages: Sequence[RunPage]) -> tuple[str, float]:
+    """Hours and their seconds, or minutes where all runs were shorter than an hour."""
+    rows = (row for page in pages for row in page.summary.train_rows[-1:])
+    longest = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+    return ("hours", 3600.0) if longest >= 3600 else ("minutes", 60.0)
+
+
+def _time_series(unit: float) -> Callable[[RunPage], list[Series]]:
+    """Losses by the time of steps behind them, as the last training row before them tells it."""
+
+    def series(page: RunPage) -> list[Series]:
+        logged = _points(page.summary.train_rows, "step", "seconds")
+        steps = [step for step, _ in logged]
+
+        def timed(rows: Sequence[Row]) -> tuple[Point, ...]:
+            places = (
+                (bisect.bisect_right(steps, step) - 1, loss)
+                for step, loss in _points(rows, "step", "loss")
+            )
+            return tuple((logged[i][1] / unit if i >= 0 else 0.0, loss) for i, loss in places)
+
+        valid = timed(page.summary.valid_rows) if logged else ()
+        if not page.alone:
+            return [Series(page.label, valid, page.colour - 1, "dots")]
+        train = charts.smoothed(timed(page.summary.train_rows)) if logged else ()
+        return [Series("train", train, 0), Series("valid", valid, 1, "dots")]
+
+    return series
 
 
 def _single_series(key: str) -> Callable[[RunPage], list[Series]]:

@@ -153,3 +153,30 @@ def test_names_the_stage_that_is_missing(copy: RunDirectory) -> None:
     shutil.rmtree(copy.own("tokenizer"))
     with pytest.raises(DataError, match="no tokenizer here; `jagpt tokenizer RECIPE` makes it"):
         huggingface.run(fakes.recipe(), copy, QUIET)
+
+
+def test_averaged_weights_and_weights_in_many_files_are_what_is_exported(
+    copy: RunDirectory,
+) -> None:
+    from jagpt.training import checkpoints, tensors
+
+    folder = copy.own("train") / "step-00000010"
+    weights = load_file(folder / "model.safetensors")
+    averaged = {name: weight + 1 for name, weight in weights.items()}
+    named = [
+        tensors.Named(name, tuple(mean.shape), mean.dtype, mean.clone)
+        for name, mean in averaged.items()
+    ]
+    state = checkpoints.read(folder)
+    text = (folder / "config.json").read_text()
+
+    def write(place: Path) -> None:
+        tensors.write(place, "model", named[::-1], limit=4000)
+        tensors.write(place, "average", named, limit=4000)
+        (place / "config.json").write_text(text)
+        save_file({"step": torch.zeros(1)}, place / "optimizer.safetensors")
+
+    checkpoints.save(copy.own("train"), state, write)
+    huggingface.run(fakes.recipe(), copy, QUIET)
+    exported = load_file(copy.model / "model.safetensors")
+    assert all(torch.equal(exported[name], mean) for name, mean in averaged.items())

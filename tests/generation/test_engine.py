@@ -67,6 +67,17 @@ def test_the_session_of_transformers_equals_reading_the_whole_text(tiny_model: P
         torch.testing.assert_close(second[row], whole[-1], atol=1e-5, rtol=0)
 
 
+def test_a_padding_token_that_is_drawn_is_read_as_any_other(
+    tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loaded = generation.load(tiny_model)
+    session = loaded.engine.begin(loaded.encode(PROMPT), 1)  # type: ignore[attr-defined]
+    session.step(None)
+    after = [session.step([0]), session.step([0])]
+    assert not torch.equal(*after)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_model_without_a_cache_reads_its_text_again(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import machine, stage
-from jagpt.training.loop import derived_seed
+from jagpt.training.gradient import derived_seed
 from jagpt.training.loss import model_nats
 from jagpt.training.metrics import METRICS, read_rows
 

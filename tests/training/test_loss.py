@@ -156,3 +156,10 @@ def test_a_class_that_does_not_separate_documents_is_found_out(
     own = network.base_model.forward
     monkeypatch.setattr(network.base_model, "forward", lambda position_ids, **values: own(**values))
     assert not separates_documents(network, END)
+
+
+def test_a_class_without_positions_is_trained_but_not_masked() -> None:
+    shape = recipe.Model(type="bloom", n_layer=1, n_head=2, n_embd=16, n_positions=12)
+    bloom = model.build(shape, 40, model.SpecialIds(2, END, 0), 0).eval()
+    assert not separates_documents(bloom, END)
+    assert torch.isfinite(model_nats(bloom, torch.tensor([[7, 8, END, 9]])))

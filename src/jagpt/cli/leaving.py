@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import signal
@@ -15,6 +16,11 @@ import click
 
 from jagpt.cli.common import app
 from jagpt.errors import INTERRUPTED, JagptError, StoppedError, UsageError, storage_error
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like `KeyboardInterrupt`, it is no error that code on the way may take for
+    one of a file's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -36,25 +42,37 @@ def _print_any_character() -> None:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise StoppedError("stopped (SIGTERM); the same command goes on from what is finished")
+    raise _Terminated
 
 
 def _guarded(arguments: list[str]) -> int:
     """Run and turn what a user can meet into one message and an exit code."""
     try:
         code = app.main(args=arguments, prog_name="jagpt", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command goes on from what is finished", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except _Terminated:
+        message = "stopped (SIGTERM); the same command goes on from what is finished"
+        return _fail(StoppedError(message))
+    except (BrokenPipeError, SystemExit):  # click and rich leave so where nobody reads on
+        return _reader_left()
     except (JagptError, OSError, MemoryError) as error:
         return _fail(error)
     return code if isinstance(code, int) else 0  # what `click.exceptions.Exit` carried
+
+
+def _reader_left() -> int:
+    """The results were made, and who read them (`| head`) has enough: that is no failure."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # what is still buffered is flushed at the end
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    return 0
 
 
 def _fail(error: Exception) -> int:

@@ -131,8 +131,7 @@ def run_verb(call: Call) -> None:
         ran = pipeline.run_stages(
             loaded, place, progress, only=only, until=until, force=force, ledger=ledger
         )
-        if ran or not place.report.exists():
-            _write_report(place)
+        _write_report(place)  # also where nothing ran: the run before may have been killed here
     if call.as_json:
         print_json(console.results(loaded, place, ran))
     else:

@@ -38,17 +38,17 @@ def init(recipe_name: str, output: Path | None) -> None:
     shipped = recipe_module.shipped_recipes()
     if recipe_name not in shipped:
         raise UsageError(f"no shipped recipe {recipe_name!r}; there are {', '.join(shipped)}")
-    target = output or Path(f"{recipe_name}.toml")
-    if target.exists():
+    target, content = output or Path(f"{recipe_name}.toml"), shipped[recipe_name].read_bytes()
+    if target.exists() and not (target.is_file() and target.read_bytes() == content):
         raise UsageError(f"{target} exists; name another file with --output")
-    files.write_bytes(target, shipped[recipe_name].read_bytes())
+    files.write_bytes(target, content)
     click.echo(f"{target}: edit it, then `jagpt run {target}`")
 
 
 @app.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """What this machine offers: processor, bf16, GPU, disk, git-lfs, optional packages."""
+    """What this machine offers: processor, bf16, GPU, disk, git-lfs, extras."""
     from jagpt import console
     from jagpt.doctor import examine_machine
 

@@ -36,7 +36,7 @@ NAME = "documents"
 WRITE_BYTES = 1024 * 1024
 LISTED_PAGES = 1_000
 LISTED_TEMPLATES = 100
-_OURS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet", f"{files.STAGING_PREFIX}*")
+_OURS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet")
 _OPTIONS = ("headings", "closing_sections", "tables", "captions", "math", "skip_damaged")
 _KEYS = tuple(name for name in COLUMNS if name != "source")
 """What a JSON line tells of a document."""
@@ -97,6 +97,7 @@ def extract_documents(
     paths = _inputs(wanted.source)
     _refuse_foreign(output)
     with files.locked(output):
+        files.remove_leftovers(output)
         done = _finished(wanted, paths, output, force)
         if done is None:
             _begin(wanted, output, force)
@@ -125,7 +126,8 @@ def _refuse_foreign(output: Path) -> None:
     """Nothing is written into a folder that holds something else."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: a folder is wanted, and something else stands there")
-    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
     ours = {files.IN_PROGRESS, STATS}
     known = [name for name in ours & there if "extraction" in files.read_json(output / name)]
     if there - {".lock", ".owner.json"} and not known:

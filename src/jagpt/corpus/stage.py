@@ -27,7 +27,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     directory = run.own("corpus")
     files.make_directory(directory)
     parts = directory / PARTS
-    _remove_leftovers(directory)
+    files.remove_leftovers(directory)  # they must not be taken for a result
     if not (directory / STATS).exists():  # it is written last
         if recipe.corpus.drop_near_duplicates > 0:
             check_library()
@@ -52,9 +52,3 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _remove_leftovers(directory: Path) -> None:
-    """What a killed attempt was writing must not be taken for a result."""
-    for path in directory.glob(f"{files.STAGING_PREFIX}*"):
-        files.remove(path)

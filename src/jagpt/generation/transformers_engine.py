@@ -62,9 +62,11 @@ class TransformersSession:
         import torch
 
         batch = torch.tensor(ids, dtype=torch.long, device=self._model.device)
+        every = torch.ones(len(ids), len(self._texts[0]), dtype=torch.long, device=batch.device)
         output = self._model(
-            input_ids=batch, past_key_values=self._cache, use_cache=True, logits_to_keep=1
-        )
+            input_ids=batch, attention_mask=every, past_key_values=self._cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
         cache = getattr(output, "past_key_values", None)
         self._cache = cache if hasattr(cache, "batch_repeat_interleave") else None
         logits: Tensor = output.logits[:, -1]

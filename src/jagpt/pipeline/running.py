@@ -66,6 +66,7 @@ def run_stages(
     anew.
     """
     ledger = ledger or Ledger.read(run)
+    files.remove_leftovers(run.root)
     files.write_text(run.recipe, recipe.to_toml())
     names = chosen(only, until)
     forced = names if force else ()
@@ -81,6 +82,7 @@ def run_stages(
         state = states[name]
         if state.done:
             _record_share(run, state)
+            files.remove(run.own(name) / IN_PROGRESS)  # the process that was done was killed
             progress.say(f"{name}: {state.status}")
             continue
         if state.reasons:
@@ -124,8 +126,7 @@ def _record_share(run: RunDirectory, state: StageState) -> None:
     )  # fmt: skip
     if (directory / MANIFEST).exists() and Manifest.read(directory) == manifest:
         return
-    if directory.exists():
-        _supersede(run, state.stage.name)
+    _clear_the_way(run, state.stage.name)
     manifest.write(directory)
 
 
@@ -137,10 +138,11 @@ def _run_stage(
     module = importlib.import_module(state.stage.module)
     if hasattr(module, "preflight"):  # what it refuses must not cost an earlier result
         module.preflight(recipe, run)
+    files.remove_leftovers(directory, below=True)
     if state.status == "stale" and _goes_on(run, state):
         progress.say(f"{name}: {_KEPT[name]}: going on from them")
-    elif state.status != "unfinished" and directory.exists():
-        _supersede(run, name)
+    elif state.status != "unfinished":
+        _clear_the_way(run, name)
     manifest = Manifest(name, state.stage.version, state.fingerprint, state.section, state.inputs)
     files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
     files.remove(directory / MANIFEST)
@@ -198,9 +200,17 @@ def _goes_on(run: RunDirectory, state: StageState) -> bool:
     return continues(old.section, state.section, steps[-1], train_tokens)
 
 
-def _supersede(run: RunDirectory, name: str) -> None:
-    """Move a stage's old directory out of the way."""
+def _clear_the_way(run: RunDirectory, name: str) -> None:
+    """Move what stands of a stage to `superseded/`, if anything does."""
     directory = run.own(name)
+    if not directory.exists():
+        return
+    files.remove_leftovers(directory, below=True)
+    if any(directory.iterdir()):
+        _supersede(run, directory, name)
+
+
+def _supersede(run: RunDirectory, directory: Path, name: str) -> None:
     try:
         fingerprint = Manifest.read(directory).fingerprint
     except DataError:

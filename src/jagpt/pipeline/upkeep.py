@@ -59,7 +59,8 @@ def clean(run: RunDirectory, *, dry_run: bool = False) -> list[tuple[Path, int]]
     """Delete superseded stages; (folder, bytes) of each."""
     folder = run.root / "superseded"
     found = [(path, directory_size(path)) for path in sorted(folder.glob("*"))]
-    if not dry_run and folder.exists():
+    if not dry_run:
+        files.remove_leftovers(run.root)
         files.remove(folder)
     return found
 

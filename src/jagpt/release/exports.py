@@ -12,7 +12,6 @@ from jagpt import files
 from jagpt.errors import DataError
 from jagpt.rundir import RunDirectory
 
-EXPORTS = "export"
 PARITY = "parity.json"
 WEIGHTS = "model.safetensors"
 BESIDE_THE_MODEL = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "*.gguf")
@@ -80,7 +79,7 @@ def found(run: RunDirectory) -> tuple[Export, ...]:
     Raises `DataError` for a folder without `parity.json` (it was left unfinished) and for one that
     was made from another model than the run's.
     """
-    root = run.root / EXPORTS
+    root = run.formats
     folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
     model = files.sha256(run.model / WEIGHTS) if folders else ""
     return tuple(_read(folder, model) for folder in folders)

@@ -5,6 +5,7 @@ loop         steps, validations, checkpoints, interruptions
 ranks        which process this is; several on one machine (no torch)
 distributed  the group of ranks: orders, collectives, heartbeat
 parallel     the model alone, replicated or sharded
+gradient     a step's gradient, micro-batch by micro-batch
 batches      sequences on their way to the device
 plan         how many steps, which are validated and kept; may an old run go on (no torch)
 schedules    the learning rate of a step (no torch)

@@ -123,11 +123,14 @@ def standing(directory: Path) -> list[int]:
 def resolve(directory: Path, reference: str) -> Path:
     """The checkpoint that `best`, `last` or a step's number means.
 
-    `DataError` where there is no index, `UsageError` where no such checkpoint is kept.
+    `DataError` where there is no sound index, `UsageError` where no such checkpoint is kept.
     """
     path = directory / INDEX
     index = files.read_json(path, "index of checkpoints")
-    kept = [entry["name"] for entry in index.get("checkpoints", [])]
+    try:
+        kept = [str(entry["name"]) for entry in index.get("checkpoints", [])]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: this index of checkpoints is damaged ({error!r})") from None
     name = step_name(int(reference)) if reference.isdigit() else index.get(reference)
     if name in kept:
         return directory / str(name)

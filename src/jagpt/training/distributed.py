@@ -33,6 +33,8 @@ LIMIT = timedelta(seconds=50)
 HEARTBEAT = 5.0
 """Seconds between heartbeats."""
 
+PREPARING = timedelta(hours=2)
+"""The same while rank 0 makes other stages, whose libraries may not let its heart beat."""
 PARTING = 10.0
 """Seconds that rank 0 gives the others to leave before it."""
 
@@ -80,7 +82,7 @@ class Group:
 
     def await_order(self) -> str:
         """What rank 0 wants of the others: `TRAIN` or `END`."""
-        self._await("order")
+        self._await("order", PREPARING)
         assert self._store is not None  # noqa: S101  # `_await` needs it too
         return str(self._store.get("order").decode())
 
@@ -172,15 +174,15 @@ class Group:
         else:
             self._await(key)
 
-    def _await(self, key: str) -> None:
-        """Wait for a key of the store; `LostRankError` when rank 0's heart stops."""
+    def _await(self, key: str, limit: timedelta = LIMIT) -> None:
+        """Wait for a key of the store; `LostRankError` when rank 0's heart stops for `limit`."""
         assert self._store is not None  # noqa: S101
         beats, heard = -1, time.monotonic()
         while not self._store.check([key]):
             now = self._store.add("heartbeat", 0)
             if now != beats:
                 beats, heard = now, time.monotonic()
-            elif time.monotonic() - heard > LIMIT.total_seconds():
+            elif time.monotonic() - heard > limit.total_seconds():
                 raise LostRankError(self.ranks, "rank 0 no longer answers")
             time.sleep(0.1)
 

@@ -9,7 +9,6 @@ share a step's micro-batches, which are the same however many ranks there are.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from jagpt.training.bad_steps import Rewound
 from jagpt.training.batches import Batches
 from jagpt.training.checkpoints import Found, State
 from jagpt.training.distributed import whole
+from jagpt.training.gradient import accumulate
 from jagpt.training.metrics import Metrics
 from jagpt.training.optimizers import (
     gradient_norm,
@@ -205,17 +205,7 @@ class Training:
         # Gradients come out as means over the ranks, and their sum is wanted.
         share = torch.full((), self.group.size / plan.tokens_per_step, device=self.device)
         scale = self.scaler.scale(share)
-        loss = torch.zeros((), device=self.device)
-        # One autocast block a step: it keeps the weights' bf16 copies over all micro-batches.
-        with learner.autocast(train.precision):
-            for number, batch in enumerate(torch.split(sequences, train.batch_size)):
-                self._break_off_if_asked()
-                torch.manual_seed(derived_seed(train.seed, step, first + number))
-                with learner.micro_batch(last=number == mine - 1):
-                    nats = learner.nats(batch, scale)
-                    with torch.autocast(self.device.type, enabled=False):
-                        nats.backward()
-                loss += nats.detach()
+        loss = accumulate(learner, train, step, first, sequences, scale, self._break_off_if_asked)
         self.scaler.unscale_(self.optimizer)
         norm = whole(gradient_norm(self.model, train.clip_norm))
         return Step(self.group.sum(loss) / (scale * plan.tokens_per_step), norm)
@@ -380,9 +370,3 @@ class Training:
             self._save()
         of = f"{self.state.step:,} of {self.plan.total_steps:,}"
         self.stop.leave(f"training stopped after step {of}", self.progress)
-
-
-def derived_seed(*parts: int) -> int:
-    """63 bits that depend on `parts` alone, in their order."""
-    digest = hashlib.sha256(",".join(map(str, parts)).encode("ascii")).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

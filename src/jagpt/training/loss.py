@@ -28,12 +28,11 @@ def model_nats(
     With `end_id`, what stands behind that token begins anew and sees nothing before it.
     """
     inputs = sequences[:, :-1]
-    positions = None if end_id is None else document_positions(inputs, end_id)
+    # Not every class takes positions.
+    masked = {} if end_id is None else {"position_ids": document_positions(inputs, end_id)}
     # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
     embeddings = model.get_input_embeddings()(inputs)
-    hidden = model.base_model(
-        inputs_embeds=embeddings, position_ids=positions, use_cache=False
-    ).last_hidden_state
+    hidden = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked).last_hidden_state
     labels = sequences[:, 1:].reshape(-1)
     weight = model.get_output_embeddings().weight
     return vocabulary_nats(hidden.reshape(len(labels), -1), weight, labels, scale)
@@ -59,10 +58,16 @@ def separates_documents(model: PreTrainedModel, end_id: int) -> bool:
     positions = torch.tensor([[0, 1, 0], [0, 1, 0]], device=model.device)
     was_training = model.training
     model.eval()
-    hidden = model.base_model(
-        inputs_embeds=model.get_input_embeddings()(pair), position_ids=positions, use_cache=False
-    ).last_hidden_state
-    model.train(was_training)
+    try:
+        hidden = model.base_model(
+            inputs_embeds=model.get_input_embeddings()(pair),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+    except TypeError:  # it takes none
+        return False
+    finally:
+        model.train(was_training)
     return torch.allclose(hidden[0, 2], hidden[1, 2], atol=1e-6)
 
 

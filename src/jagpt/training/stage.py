@@ -98,15 +98,15 @@ def _train(
         _warn_of_changes(found.saved.machine, facts, progress)
     _announce(trained, plan, device, group, execution.distributed, progress)
     learner = Learner(trained, device, group, execution.distributed, end_id)
-    prompts = recipe.release.prompts if execution.sample_prompts is None else None
-    sampler = Sampler(
-        tokenizer,
-        prompts if prompts is not None else execution.sample_prompts or (),
-        execution.sample_tokens,
-        recipe.train.seed,
-    )
+    prompts = execution.sample_prompts
+    if prompts is None:
+        prompts = recipe.release.prompts
+    sampler = Sampler(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
     with ExitStack() as stack:
-        chosen = stack.enter_context(trackers.opened(recipe, run.logs)) if group.main else []
+        chosen: list[trackers.Tracker] = []
+        with group.together():  # a tracker's server may take its time
+            if group.main:
+                chosen = stack.enter_context(trackers.opened(recipe, run.logs))
         while True:
             state = found.state or State()
             with _metrics(recipe, run.logs, state, chosen, group) as metrics:
@@ -244,8 +244,7 @@ def _find(directory: Path, plan: Plan, group: Group, progress: Progress) -> Foun
 
 def _look(directory: Path, plan: Plan, progress: Progress) -> Found:
     files.make_directory(directory)
-    for left_over in directory.glob(files.STAGING_PREFIX + "*"):
-        files.remove(left_over)
+    files.remove_leftovers(directory)
     found = checkpoints.find(directory, plan)
     for problem in found.damaged.values():
         progress.say(f"warning: {problem}")

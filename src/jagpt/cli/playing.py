@@ -1,0 +1,42 @@
+"""The verb that serves a page to try a model."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import click
+
+from jagpt.cli.common import app
+
+
+@app.command()
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.option("--compare", type=click.Path(path_type=Path), metavar="DIR",
+              help="A second model, side by side.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Where to listen; 0.0.0.0 lets other machines in.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535),
+              help="The first free one from 7860 on if not given.")  # fmt: skip
+@click.option("--max-new-tokens", type=int, default=512, show_default=True,
+              help="New tokens that a visitor may ask for.")  # fmt: skip
+@click.option("--max-samples", type=int, default=4, show_default=True,
+              help="Samples that a visitor may ask for at once.")  # fmt: skip
+@click.option("--max-seconds", type=float, default=60, show_default=True,
+              help="Seconds of work after which a request is stopped.")  # fmt: skip
+@click.option("--queue", type=int, default=16, show_default=True,
+              help="Visitors that may wait; more are asked to come again.")  # fmt: skip
+def playground(
+    model_dir: Path, compare: Path | None, host: str, port: int | None, **limits: float
+) -> None:
+    """A web page to try the model of a folder (or of a run directory).
+
+    It needs the extra jagpt[playground], and works without a network.
+    """
+    from jagpt.playground import Limits, server
+
+    bounds = Limits(**limits)  # type: ignore[arg-type]
+    server.check_extra()
+    models = server.load_models([model_dir, *([compare] if compare else [])])
+    server.serve(models, host=host, port=port, limits=bounds, say=click.echo)
+    gc.freeze()  # else Python walks through all of PyTorch for seconds before the process ends

@@ -1,0 +1,87 @@
+"""Runs side by side: where their recipes differ, and the command that makes each again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jagpt.errors import RecipeError
+from jagpt.recipe import Recipe, load, shipped_recipes
+
+_BARE = re.compile(r"(?!(true|false|inf|nan)$)[A-Za-z_/][\w./:@-]*")
+"""Texts that `--set` reads as text without quotes."""
+
+
+def differences(recipes: Sequence[Recipe | None]) -> list[tuple[str, list[str]]]:
+    """The keys that are not alike in all recipes, with their values; none if one is unknown."""
+    known = [recipe for recipe in recipes if recipe is not None]
+    if len(recipes) < 2 or len(known) < len(recipes):
+        return []
+    flat = [_flat_recipe(recipe) for recipe in known]
+    keys = list(dict.fromkeys(key for values in flat for key in values))
+    rows = [(key, [_shown(values.get(key)) for values in flat]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def command(recipe: Recipe | None, directory: str) -> str:
+    """What to type to make such a run: a shipped recipe and what was set, else the run's own file.
+
+    `directory` is the name of the run's directory, as seen from the folder where it stands.
+    """
+    words = ["jagpt", "run"]
+    found = None if recipe is None else _overrides(recipe)
+    if recipe is None or found is None:
+        return shlex.join([*words, directory])
+    words.append(recipe.name)
+    for override in found:
+        words += ["--set", override]
+    if directory != recipe.name:
+        words += ["--run-dir", directory]
+    return shlex.join(words)
+
+
+def _overrides(recipe: Recipe) -> list[str] | None:
+    """What `--set` makes of the shipped recipe of that name; None where it cannot make this one."""
+    if recipe.name not in shipped_recipes():
+        return None
+    base, wanted = _flat_recipe(load(recipe.name)), _flat_recipe(recipe)
+    found = [
+        f"{key}={_value(value)}"
+        for key, value in wanted.items()
+        if value is not None and (key not in base or base[key] != value)
+    ]
+    try:
+        made = _flat_recipe(load(recipe.name, found))
+    except RecipeError:
+        return None
+    return found if made == wanted else None
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and _BARE.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _flat_recipe(recipe: Recipe) -> dict[str, Any]:
+    """SECTION.KEY → value, of all that decides the result."""
+    dumped = recipe.model_dump(mode="json", by_alias=True, exclude={"execution"})
+    return dict(_flat(dumped, ""))
+
+
+def _flat(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{place}.{key}" if place else key)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{place}.{index}")
+    else:
+        yield place, value
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is None else str(value)

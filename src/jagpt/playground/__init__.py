@@ -1,0 +1,17 @@
+"""A web page to try a model, or two side by side (extra `jagpt[playground]`).
+
+    Limits      what one request may cost, and how many may wait
+    Job         the continuations of one request, made by turns
+    Desk        who is served, who waits, who is asked to come again
+    page        what the browser shows of a job, every character of it escaped
+    app         the gradio page
+    server      serving it until a signal, with a policy that lets nothing in or out
+
+Only `app` imports gradio.
+"""
+
+from jagpt.playground.desk import Desk
+from jagpt.playground.job import Job
+from jagpt.playground.limits import Limits
+
+__all__ = ["Desk", "Job", "Limits"]

@@ -1,0 +1,111 @@
+"""What the browser shows of a job. Every text is escaped: it may come from anyone or any model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+
+from markupsafe import Markup, escape
+
+from jagpt.generation import Token
+from jagpt.playground.job import Column, Job, Row
+from jagpt.playground.limits import Limits
+from jagpt.playground.texts import Texts
+from jagpt.release.markdown import printable
+
+LEVELS = (0.5, 0.2, 0.05, 0.01, 0.0)
+"""Probabilities from which the colours p0 … p4 hold."""
+
+
+def style_sheet() -> str:
+    """The page's own CSS."""
+    return (resources.files("jagpt.playground") / "playground.css").read_text("utf-8")
+
+
+def show_job(job: Job, words: Texts, limits: Limits) -> str:
+    """The continuations so far, a column a model and a card a sample."""
+    status = {
+        "running": words.running,
+        "done": words.done,
+        "stopped": words.stopped,
+        "out of time": words.out_of_time.format(seconds=limits.max_seconds),
+    }[job.state]
+    columns = Markup("").join(
+        _column(column, job.prompt, words, len(job.columns) > 1) for column in job.columns
+    )
+    return _block(job.state, status, columns + _legend(words))
+
+
+def show_waiting(ahead: int, words: Texts) -> str:
+    return _block("waiting", words.waiting.format(ahead=ahead))
+
+
+def show_busy(words: Texts) -> str:
+    return _block("busy", words.busy)
+
+
+def show_refusal(reason: str) -> str:
+    return _block("refused", reason)
+
+
+def show_nothing(words: Texts) -> str:
+    return _block("empty", words.empty)
+
+
+def _block(state: str, status: str, content: Markup | str = "") -> str:
+    kind = state.replace(" ", "-")
+    return str(
+        Markup('<div class="jp jp-{}" data-state="{}"><p class="jp-status" role="status">{}</p>'
+               '<div class="jp-columns">{}</div></div>')
+        .format(kind, kind, clean(status), content)
+    )  # fmt: skip
+
+
+def _column(column: Column, prompt: str, words: Texts, named: bool) -> Markup:
+    title = Markup("<h3>{}</h3>").format(clean(column.model)) if named else Markup("")
+    cards = Markup("").join(_card(row, prompt, words) for row in column.rows)
+    return Markup('<section>{}<div class="jp-cards">{}</div></section>').format(title, cards)
+
+
+def _card(row: Row, prompt: str, words: Texts) -> Markup:
+    spans = Markup("").join(_token(token) for token in row.tokens)
+    end = Markup('<span class="jp-end" title="{}">■</span>').format(words.ended)
+    text = Markup('<p class="jp-text"><b>{}</b>{}{}</p>').format(
+        clean(prompt), spans, end if row.ended else ""
+    )
+    figures = _figures(row.tokens, words)
+    return Markup("<article>{}<footer>{}</footer></article>").format(text, figures)
+
+
+def _token(token: Token) -> Markup:
+    probability = math.exp(token.logprob)
+    level = next(number for number, least in enumerate(LEVELS) if probability >= least)
+    return Markup('<span class="jp-t p{}" title="{:.2f} ({:.1%})">{}</span>').format(
+        level, token.logprob, probability, clean(token.text)
+    )
+
+
+def _figures(tokens: Sequence[Token], words: Texts) -> str:
+    if not tokens:
+        return ""
+    mean = sum(token.logprob for token in tokens) / len(tokens)
+    return words.figures.format(tokens=len(tokens), mean=mean)
+
+
+def _legend(words: Texts) -> Markup:
+    keys = Markup(" ").join(
+        Markup('<span class="jp-t p{}">{}</span>').format(
+            number, f"≥ {least:.0%}" if least else words.less
+        )
+        for number, least in enumerate(LEVELS)
+    )
+    return Markup('<p class="jp-legend">{} {}</p>').format(words.legend, keys)
+
+
+def clean(text: str) -> Markup:
+    """Text as HTML that shows it. Braces and dollars too: gradio reads templates from them."""
+    shown = escape(printable(text))
+    for character in "${}":
+        shown = Markup(str(shown).replace(character, f"&#{ord(character)};"))  # noqa: S704
+    return shown

@@ -1,0 +1,138 @@
+"""Serving the page until a signal: nothing is loaded from elsewhere, and nothing goes elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jagpt.errors import MissingExtraError, StoppedError, UsageError, storage_error
+from jagpt.generation import Loaded, load, model_folder
+from jagpt.playground import page
+from jagpt.playground.desk import Desk
+from jagpt.playground.limits import Limits
+
+LOCAL = "127.0.0.1"
+FIRST_PORT, PORTS = 7860, 100
+
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'none'"
+)
+"""gradio needs inline code; what this forbids is loading from and sending to anywhere else."""
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Any, Any, Send], Awaitable[None]]
+
+
+def serve(
+    models: Mapping[str, Loaded],
+    *,
+    host: str = LOCAL,
+    port: int | None = None,
+    limits: Limits | None = None,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve the playground of one model or two, by their names, until SIGTERM or Ctrl-C.
+
+    The first free port from 7860 on is taken where none is given. Raises `MissingExtraError`
+    without gradio, `UsageError` for a port that is taken.
+    """
+    check_extra()
+    from jagpt.playground.ending import Server
+
+    limits = limits or Limits()
+    with _listening(host, port) as listening:
+        desk = Desk(limits.queue)
+        server = Server(application(models, limits, desk), desk)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"the playground is at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
+        try:
+            server.run(sockets=[listening])
+        except (KeyboardInterrupt, StoppedError):
+            pass  # how a server ends; uvicorn has closed by then and only passes the signal on
+        finally:
+            desk.close()
+    say("the playground has ended")
+
+
+def check_extra() -> None:
+    """`MissingExtraError` where gradio is not installed: before a model is loaded in vain."""
+    if importlib.util.find_spec("gradio") is None:
+        raise MissingExtraError("jagpt playground", "playground")
+
+
+def load_models(places: Sequence[Path]) -> dict[str, Loaded]:
+    """The models by the names that the page shows: those of their run or folder."""
+    found: dict[str, Loaded] = {}
+    for place in places:
+        folder = place.resolve()
+        name = folder.parent.name if folder.name == "model" else folder.name
+        if name in found:
+            name = f"{name} ({len(found) + 1})"
+        found[name] = load(model_folder(place))
+    return found
+
+
+def application(models: Mapping[str, Loaded], limits: Limits, desk: Desk) -> Asgi:
+    """The page as an ASGI application."""
+    from fastapi import FastAPI
+
+    from jagpt.playground.app import build  # before gradio: it switches the analytics off
+
+    import gradio as gr  # isort: skip
+
+    blocks = build(models, limits, desk)
+    blocks.queue(default_concurrency_limit=None)
+    font = ("system-ui", "Hiragino Sans", "Noto Sans JP", "Noto Sans CJK JP", "sans-serif")
+    mounted = gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="/",
+        footer_links=[], run_history=False, max_file_size=1, ssr_mode=False, mcp_server=False,
+        pwa=False, enable_monitoring=False, show_error=False, css=page.style_sheet(),
+        theme=gr.themes.Base(primary_hue="sky", neutral_hue="slate", radius_size="lg", font=font,
+                             font_mono=("ui-monospace", "Consolas", "monospace")),
+    )  # fmt: skip
+    return with_policy(mounted)
+
+
+def with_policy(app: Asgi) -> Asgi:
+    """The application with the content policy on each of its answers."""
+
+    async def answer(scope: Any, receive: Any, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"content-security-policy", POLICY.encode()),
+                    (b"referrer-policy", b"no-referrer"),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        await app(scope, receive, guarded)
+
+    return answer
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    """A listening socket; `UsageError` where the port is taken or the host is none of ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]:
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, candidate))
+            listening.listen(128)  # who comes before all is loaded waits, and is not refused
+        except (OSError, OverflowError) as error:
+            listening.close()
+            refused = error
+            continue
+        return listening
+    if isinstance(refused, OSError) and port is None:
+        raise storage_error(refused, f"listening on {host}")
+    raise UsageError(f"--host {host} --port {port}: {refused}; name another with --port")

@@ -1,0 +1,47 @@
+"""A finished run of the tiny project, made once for all tests here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .projects import Project, make_project
+
+
+def jagpt(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a real jagpt process to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "jagpt", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False, **options,
+    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("tiny") / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of the tiny project; tests must not change it."""
+    root = tmp_path_factory.mktemp("finished") / "run"
+    done = jagpt(*project.whole(root))
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function that copies the finished run, some folders left out, to be changed."""
+
+    def copy(*without: str) -> Path:
+        target = tmp_path / "run"
+        shutil.copytree(finished, target, ignore=lambda _folder, names: set(names) & set(without))
+        return target
+
+    return copy

@@ -1,0 +1,127 @@
+"""Any text goes through: wikitext, tokenizer, card and report raise nothing (`make nightly`: 2,000)."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jagpt import files
+from jagpt.corpus.wikitext import JA_DEFAULT, WikitextConverter, WikitextLimitError, WikitextOptions
+from jagpt.recipe import Recipe, load
+from jagpt.release import card
+from jagpt.report import render
+from jagpt.rundir import RunDirectory
+from jagpt.summary import Sample, Summary, collect
+from jagpt.tokenizer.encoder import Encoder
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+few = settings(
+    max_examples=2000 if NIGHTLY else 60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+fewest = settings(few, max_examples=2000 if NIGHTLY else 10)
+
+MARKS = [
+    "[[|]]",
+    "{{|}}",
+    "<ref></ref>",
+    "<!--",
+    "-->",
+    "'''",
+    "==",
+    "\n*",
+    "{|",
+    "|}",
+    "<nowiki>",
+    "&amp;",
+    "<b>",
+    "。（）",
+    "東京",
+    "é",
+    "😀",
+]
+wiki = st.lists(st.sampled_from(MARKS) | st.text(max_size=8), max_size=25).map("".join)
+text = st.text(st.characters(codec="utf-8"), max_size=200) | wiki
+
+CONVERTERS = [
+    WikitextConverter(WikitextOptions(), JA_DEFAULT),
+    WikitextConverter(
+        WikitextOptions(tables=True, captions=True, closing_sections=True), JA_DEFAULT
+    ),
+]
+
+
+@few
+@given(text, st.sampled_from(CONVERTERS))
+def test_any_wikitext_becomes_text(source: str, converter: WikitextConverter) -> None:
+    try:
+        converted = converter.convert(source, title="題").text
+    except WikitextLimitError as error:
+        assert error.reason
+    else:
+        converted.encode("utf-8")
+
+
+@few
+@given(text)
+def test_any_text_becomes_tokens(finished: Path, source: str) -> None:
+    encoder = Encoder.open(finished / "tokenizer")
+    ids = encoder.encode_array(source)
+    assert len(ids) == 0 or 0 <= int(ids.min()) <= int(ids.max()) < encoder.vocab_size
+
+
+@pytest.fixture(scope="module")
+def facts(finished: Path) -> tuple[Recipe, Summary]:
+    return load(str(finished), ()), collect(RunDirectory(finished))
+
+
+@few
+@given(text.filter(str.strip), text, text)
+def test_any_text_stands_in_the_card(
+    facts: tuple[Recipe, Summary], title: str, prompt: str, continuation: str
+) -> None:
+    recipe, summary = facts
+    release = recipe.release.model_copy(update={"title": title, "notes": prompt})
+    named = recipe.model_copy(update={"release": release})
+    drawn = replace(summary, samples=(Sample(prompt, (continuation,)),))
+    page = card.render(named, drawn, ())
+    assert page.startswith("---\n")
+    assert "<script" not in page.lower()
+
+
+@fewest
+@given(text, text)
+def test_any_text_stands_in_the_report(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, prompt: str, continuation: str
+) -> None:
+    run = tmp_path_factory.mktemp("any") / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.safetensors", "*.parquet"))
+    samples = [{"prompt": prompt, "continuations": [continuation]}]
+    files.write_json(run / "release" / "samples.json", {"seed": 1, "samples": samples})
+    page = render([RunDirectory(run)])
+    assert "<script" not in page.lower()
+    shutil.rmtree(run.parent)
+
+
+def test_the_report_shows_a_payload_as_text(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    payload = '<img src=x onerror="alert(1)">'
+    names = [p for p in (run / "release").glob("*.json") if "samples" in json.loads(p.read_text())]
+    assert names, "the release holds no samples"
+    value = json.loads(names[0].read_text())
+    value["samples"] = [{"prompt": payload, "continuations": [payload]}]
+    names[0].write_text(json.dumps(value))
+    page = render([RunDirectory(run)])
+    assert payload not in page
+    assert (
+        html.escape(payload, quote=False) in page or html.escape(payload) in page or "&#34;" in page
+    )

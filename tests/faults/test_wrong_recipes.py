@@ -1,0 +1,105 @@
+"""Sixty wrong values: each named with its key and what is allowed, and nothing is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jagpt.cli import main
+
+WRONG = """
+corpus.split="random" | allowed are hash, first-lines
+corpus.valid_share=1.0 | less than 1.0
+corpus.valid_share=-0.1 | 0.0 or more
+corpus.valid_share="half" | number
+corpus.test_share=2 | less than 1.0
+corpus.test_share=true | number
+corpus.valid_lines=-1 | 0 or more
+corpus.test_lines=1.5 | whole number
+corpus.min_characters=-5 | 0 or more
+corpus.min_characters="many" | whole number
+corpus.min_japanese_share=1 | less than 1.0
+corpus.drop_disambiguation="yes" | true or false
+corpus.drop_list_pages=1 | true or false
+corpus.drop_duplicates=0 | true or false
+corpus.drop_near_duplicates=0.2 | 0.5
+corpus.drop_near_duplicates=1.5 | 1.0 or less
+corpus.drop_overlap=-1 | 0.0 or more
+corpus.headings="no" | true or false
+corpus.source.sample.kind="zip" | allowed are dump
+corpus.source.sample.licence="" | text
+corpus.source.sample.split="dev" | allowed are train, valid, test
+corpus.source.sample.date="today" | form
+corpus.source.sample.name="a b" | form
+corpus.exclude.ids=5 | list
+corpus.templates.x=1 | text
+tokenizer.type="wordpiece" | allowed are unigram, bpe
+tokenizer.vocab_size=6 | 7 or more
+tokenizer.vocab_size=2000000 | 1000000 or less
+tokenizer.vocab_size="big" | whole number
+tokenizer.sentences=0 | 1 or more
+tokenizer.character_coverage=0 | more than 0.0
+tokenizer.character_coverage=1.1 | 1.0 or less
+tokenizer.normalization="nfd" | allowed are nmt_nfkc, nfkc, identity
+tokenizer.byte_fallback="on" | true or false
+tokenizer.seed=-1 | 0 or more
+tokens.end_token=1 | true or false
+model.type="bert" | allowed
+model.n_layer=0 | 1 or more
+model.n_layer=513 | 512 or less
+model.n_head=5 | n_head
+model.n_embd=0 | 1 or more
+model.n_positions=1 | 2 or more
+model.dropout=1.0 | less than 1.0
+train.batch_size=0 | 1 or more
+train.grad_accum_steps=-2 | 1 or more
+train.block_size=1 | 2 or more
+train.block_size=100000 | n_positions
+train.max_steps=0 | 1 or more
+train.max_epochs=0 | more than 0
+train.learning_rate=0 | more than 0.0
+train.learning_rate=11 | 10.0 or less
+train.learning_rate=nan | number
+train.beta1=1.0 | less than 1.0
+train.epsilon=0 | more than 0.0
+train.warmup_steps=-1 | 0 or more
+train.clip_norm=0 | more than 0.0
+train.precision="int8" | allowed are fp32, bf16, fp16
+train.validate_every=0 | 1 or more
+train.keep_checkpoints=0 | 1 or more
+evaluate.split="dev" | allowed are train, valid, test
+evaluate.checkpoint="newest" | form
+export.top_p=0 | more than 0.0
+release.title="" | text
+execution.workers=0 | 1 or more
+execution.device="tpu" | allowed are auto, cpu, cuda
+execution.mirror="ftp://x" | form
+"""
+CASES = [tuple(part.strip() for part in line.split(" | ")) for line in WRONG.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("override", "allowed"), CASES, ids=[case[0] for case in CASES])
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    override: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["run", "quickstart", "--set", override])
+    said = capsys.readouterr().err
+    key = override.partition("=")[0]
+    assert left.value.code == 2
+    assert key.rpartition(".")[2] in said
+    assert f"[{key.partition('.')[0]}" in said
+    assert "found" in said
+    assert allowed in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_are_sixty_and_every_section_has_some() -> None:
+    from jagpt.recipe import SECTIONS
+
+    assert len(CASES) >= 60
+    assert {override.partition(".")[0] for override, _ in CASES} == set(SECTIONS)

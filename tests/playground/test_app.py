@@ -1,0 +1,100 @@
+"""The page without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jagpt import generation
+from jagpt.errors import DataError, UsageError
+from jagpt.playground import Desk, Limits, server
+
+DOCS = Path(__file__).parents[2] / "docs"
+gradio = pytest.importorskip("gradio", reason="needs the extra jagpt[playground]")
+
+
+def last(tiny_model: Path, limits: Limits, *asked: Any) -> str:
+    """The page's last answer to one request."""
+    from jagpt.playground.app import Handlers
+
+    desk = Desk(limits.queue)
+    handlers = Handlers({"tiny": generation.load(tiny_model)}, limits, desk)
+    request: Any = SimpleNamespace(session_hash="a")
+
+    async def answers() -> list[str]:
+        return [html async for html in handlers.generate(*asked, request)]
+
+    try:
+        return asyncio.run(answers())[-1]
+    finally:
+        desk.close()
+
+
+def test_what_is_asked_beyond_the_limits_is_cut(tiny_model: Path) -> None:
+    limits = Limits(max_new_tokens=3, max_samples=2)
+    html = last(tiny_model, limits, "京都", 999, 1.0, 0, 1.0, 1.0, 99, 1, "English")
+    assert html.count("<article>") == 2
+    assert "3 tokens" in html
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(2, 0.0), (4, 1.5), (5, float("nan")), (1, -3), (7, -1), (1, float("inf"))]
+)
+def test_nonsense_from_a_client_gets_a_polite_answer(
+    tiny_model: Path, place: int, value: float
+) -> None:
+    asked: list[Any] = ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, "日本語"]
+    asked[place] = value
+    assert 'data-state="refused"' in last(tiny_model, Limits(), *asked)
+
+
+def test_gradio_sends_no_analytics() -> None:
+    """In a process of its own: gradio leaves an event loop open in that which builds a page."""
+    code = """
+        from types import SimpleNamespace
+        from jagpt.generation import Defaults
+        from jagpt.playground import Desk, Limits, app
+        from gradio.analytics import analytics_enabled
+        loaded = SimpleNamespace(defaults=Defaults(), context=48)
+        blocks = app.build({"tiny": loaded}, Limits(), Desk(1))
+        assert not blocks.analytics_enabled
+        assert not analytics_enabled()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)
+
+
+def test_models_are_named_after_their_runs(tiny_model: Path, tmp_path: Path) -> None:
+    found = server.load_models([tiny_model, tiny_model])
+    assert list(found) == ["run", "run (2)"]
+    with pytest.raises(DataError, match="no such folder"):
+        server.load_models([tmp_path / "nowhere"])
+
+
+def test_a_port_that_is_taken_is_told_before_anything_else() -> None:
+    with server._listening("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port {port}: .*; name another with --port"):
+            server.serve({}, port=port)
+
+
+def test_the_documented_app_serves_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "playground.md").read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text(code)
+    served: list[Any] = []
+    monkeypatch.setattr(server, "load_models", lambda places: {str(p): None for p in places})
+    monkeypatch.setattr(server, "serve", lambda models, **at: served.append((models, at)))
+    runpy.run_path(str(tmp_path / "app.py"))
+    ((models, at),) = served
+    assert models == {"model": None}
+    assert at["port"] == 7860

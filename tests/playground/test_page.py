@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import string
+from dataclasses import fields
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from payloads import PAYLOADS
+
+from jagpt.generation import Token
+from jagpt.playground import Limits, page
+from jagpt.playground.job import Column, Row
+from jagpt.playground.texts import ENGLISH, JAPANESE, preferred, texts
+
+
+class Found(HTMLParser):
+    """The tags, attributes and text of a piece of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def job(state: str, *rows: Row, prompt: str = "京都は", model: str = "a") -> Any:
+    columns = [Column(model, list(rows)), Column("b", [Row()])]
+    return SimpleNamespace(state=state, prompt=prompt, columns=columns)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_whatever_anyone_writes_appears_as_text(payload: str) -> None:
+    row = Row([Token(1, payload, -1.0)])
+    shown = page.show_job(job("done", row, prompt=payload, model=payload), ENGLISH, Limits())
+    for html in (shown, page.show_refusal(payload)):
+        found = Found(html)
+        assert found.tags <= {"div", "p", "section", "h3", "article", "b", "span", "footer"}
+        assert found.attributes <= {"class", "title", "role", "data-state"}
+        assert payload in found.text
+        assert not {"$", "{", "}"} & set(html)
+
+
+def test_tokens_carry_their_probability_as_colour_and_words() -> None:
+    rows = [Row([Token(1, "古", -0.1), Token(2, "い", -3.5)], ended=True), Row()]
+    html = page.show_job(job("running", *rows), JAPANESE, Limits())
+    assert '<span class="jp-t p0" title="-0.10 (90.5%)">古</span>' in html
+    assert '<span class="jp-t p3" title="-3.50 (3.0%)">い</span>' in html
+    assert "2 トークン・1 トークンあたり -1.80 ナット" in html
+    assert html.count("■") == 1
+    assert 'data-state="running"' in html
+
+
+def test_each_state_is_told_in_the_pages_language() -> None:
+    for words in (ENGLISH, JAPANESE):
+        assert words.stopped in page.show_job(job("stopped", Row()), words, Limits())
+        late = page.show_job(job("out of time", Row()), words, Limits(max_seconds=7))
+        assert "7" in Found(late).text
+        assert "3" in page.show_waiting(3, words)
+        assert words.busy in page.show_busy(words)
+
+
+def test_both_languages_say_everything_with_the_same_values() -> None:
+    for field in fields(ENGLISH):
+        ours, theirs = getattr(ENGLISH, field.name), getattr(JAPANESE, field.name)
+        assert ours
+        assert theirs
+        assert sorted(_names(ours)) == sorted(_names(theirs))
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("ja,en;q=0.5", "ja"),
+        ("en-US,ja", "en"),
+        ("fr-FR, ja;q=0.8", "ja"),
+        ("de", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_browsers_language_is_taken(header: str, language: str) -> None:
+    assert preferred(header) == language
+    assert texts(language) is (JAPANESE if language == "ja" else ENGLISH)
+
+
+def _names(text: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name]
