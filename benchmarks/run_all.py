@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 import dataset
+import evaluation
 import extraction
 import generation
 import kill
@@ -18,6 +19,7 @@ import training
 from common import CommandError
 
 QUICK_EXTRACTION = ("--size-mb", "40", "--rounds", "1", "--memory-mb", "20")
+QUICK_EVALUATION = ("--blocks", "4", "--rounds", "2")
 QUICK_TRAINING = ("--rounds", "3")
 QUICK_TOKENS = ("--size-mb", "20", "--rounds", "1")
 QUICK_DATASET = ("--tokens", "300_000_000", "--seconds", "2")
@@ -37,6 +39,8 @@ def main() -> None:
     generation.main(QUICK_GENERATION)
     print("\n## kill -9\n", flush=True)
     kill.main(QUICK_KILL)
+    print("\n## Evaluation\n", flush=True)
+    evaluation.main(QUICK_EVALUATION)
     print("\n## Extraction\n", flush=True)
     extraction.main((*QUICK_EXTRACTION, *sys.argv[1:]))
 

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from jagpt import files, model
+from jagpt.corpus.documents import SPLITS, Document
+from jagpt.corpus.shards import SplitWriter
 from jagpt.files import Manifest
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
@@ -79,6 +81,7 @@ def run_directory(root: Path) -> RunDirectory:
     run = RunDirectory(root)
     files.write_text(run.recipe, recipe().to_toml())
     files.write_json(run.own("corpus") / "stats.json", STATS)
+    write_corpus(run.own("corpus"))
     write_tokenizer(run.own("tokenizer"))
     write_tokens(run.own("tokens"))
     write_checkpoints(run.own("train"))
@@ -92,6 +95,14 @@ def finish(run: RunDirectory, stage: str) -> None:
     """Write a stage's manifest, as the pipeline does when it is done."""
     directory = run.root / STAGE_DIRECTORIES[stage]
     Manifest(stage, 1, "f" * 64, {}, {}, files.entries(directory)).write(directory)
+
+
+def write_corpus(directory: Path, texts: tuple[str, ...] = TEXTS) -> None:
+    """Three splits with the same documents."""
+    for split in SPLITS:
+        with SplitWriter(directory, split) as writer:
+            for number, text in enumerate(texts):
+                writer.add(Document(str(number), "jawiki", "", None, None, text))
 
 
 def write_tokenizer(directory: Path, characters: str = CHARACTERS) -> None:

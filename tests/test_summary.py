@@ -124,13 +124,22 @@ def test_evaluation_and_samples_are_read_back(run: RunDirectory) -> None:
     value = {
         "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
         "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1,
-        "bits_per_character": 5.5, "bits_per_byte": 1.9,
+        "bits_per_character": 5.5, "bits_per_byte": 1.9, "windows": "sliding", "block_size": 16,
+        "stride": 4, "precision": "bf16",
     }  # fmt: skip
-    files.write_json(run.own("evaluate") / "test.json", value)
+    interval = {"level": 0.95, "resamples": 1000, "loss": [3.4, 3.6]}
+    spans = {"span_characters": 50, "samples": 3, "spans": 80, "found": 20}
+    more = {"interval": interval, "memorization": {**spans, "share": 0.25}}
+    files.write_json(run.own("evaluate") / "test.json", {**value, **more})
     samples = [{"prompt": "京都", "continuations": ["は、", "。"]}]
     files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
     found = collect(run)
-    assert vars(found.evaluation) == value
+    assert found.evaluation is not None
+    assert {name: getattr(found.evaluation, name) for name in value} == value
+    assert found.evaluation.intervals == {"loss": (3.4, 3.6)}
+    assert found.evaluation.memorization is not None
+    assert vars(found.evaluation.memorization) == spans
+    assert found.evaluation.memorization.share == 0.25
     assert [vars(s) for s in found.samples] == [{"prompt": "京都", "continuations": ("は、", "。")}]
     (run.own("evaluate") / "test.json").write_text(json.dumps({**value, "loss": "low"}))
     with pytest.raises(DataError, match=r"test\.json"):

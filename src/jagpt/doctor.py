@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
+from jagpt.machines import cpu_bf16
+
 
 def examine_machine() -> dict[str, Any]:
     """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes)."""
@@ -24,7 +26,7 @@ def examine_machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
         "disk_free": shutil.disk_usage(Path.cwd()).free,
-        "cpu_bf16": _cpu_bf16(),
+        "cpu_bf16": cpu_bf16(),
         "gpus": [_gpu(index) for index in range(torch.cuda.device_count())],
         "git": _version("git", "--version"),
         "git_lfs": _version("git-lfs", "--version"),
@@ -49,15 +51,6 @@ def _installed(requirement: Requirement) -> bool:
         return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
     except metadata.PackageNotFoundError:
         return False
-
-
-def _cpu_bf16() -> bool:
-    """Whether the processor multiplies bf16 in hardware (AVX512-BF16 or AMX)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _gpu(index: int) -> dict[str, Any]:

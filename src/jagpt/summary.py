@@ -108,8 +108,26 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Memorization:
+    """Of `spans` spans of `span_characters` characters in `samples` generated texts, `found` stand
+    verbatim in the train split."""
+
+    span_characters: int
+    samples: int
+    spans: int
+    found: int
+
+    @property
+    def share(self) -> float:
+        return self.found / self.spans
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """`evaluation/test.json`: natural logarithms a token, bits a character and byte."""
+    """`evaluation/test.json`: natural logarithms a token, bits a character and byte.
+
+    `intervals` maps a figure's name to its bootstrap interval over documents, where there is one.
+    """
 
     split: str
     checkpoint: str
@@ -123,6 +141,12 @@ class Evaluation:
     perplexity: float
     bits_per_character: float
     bits_per_byte: float
+    windows: str = "blocks"
+    block_size: int | None = None
+    stride: int | None = None
+    precision: str = "fp32"
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    memorization: Memorization | None = None
 
 
 @dataclass(frozen=True)
@@ -357,9 +381,28 @@ def _step(name: str | None) -> int | None:
 
 
 def _evaluation(value: Mapping[str, Any]) -> Evaluation:
-    kinds = Evaluation.__annotations__
     convert: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float}
-    return Evaluation(**{name: convert[kind](value[name]) for name, kind in kinds.items()})
+    kinds = Evaluation.__annotations__.items()
+    interval, repeated = value.get("interval") or {}, value.get("memorization")
+    return Evaluation(
+        **{
+            name: convert[kind](value[name])
+            for name, kind in kinds
+            if kind in convert and (name in value or name not in ("windows", "precision"))
+        },
+        block_size=value.get("block_size"),
+        stride=value.get("stride"),
+        intervals={
+            str(name): (float(bounds[0]), float(bounds[1]))
+            for name, bounds in interval.items()
+            if isinstance(bounds, list)
+        },
+        memorization=_memorization(repeated) if repeated and repeated["spans"] else None,
+    )
+
+
+def _memorization(value: Mapping[str, Any]) -> Memorization:
+    return Memorization(**{name: int(value[name]) for name in Memorization.__annotations__})
 
 
 def _samples(value: Mapping[str, Any]) -> tuple[Sample, ...]:

@@ -104,6 +104,9 @@ def test_the_files_load_as_the_card_says(run: RunDirectory, tmp_path: Path) -> N
 
 def test_a_corpus_without_shards_is_refused(tmp_path: Path) -> None:
     run = fakes.run_directory(tmp_path / "run")
+    for shard in run.own("corpus").glob("*.parquet"):
+        shard.unlink()
+    fakes.finish(run, "corpus")
     with pytest.raises(DataError, match="no Parquet file"):
         assemble.dataset(fakes.recipe(), run, History(), tmp_path / "texts", "org/corpus")
 

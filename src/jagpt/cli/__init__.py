@@ -6,8 +6,10 @@ module registers the verbs of one kind.
 
 from jagpt.cli import (
     documents,
+    evaluating,
     exporting,
     models,
+    planning,
     playing,
     publishing,
     running,
@@ -21,9 +23,11 @@ from jagpt.cli.leaving import main
 __all__ = [
     "app",
     "documents",
+    "evaluating",
     "exporting",
     "main",
     "models",
+    "planning",
     "playing",
     "publishing",
     "running",

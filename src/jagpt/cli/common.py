@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
-    "extract", "download", "status", "verify", "clean", "report",
+    "extract", "download", "status", "verify", "clean", "report", "plan",
     "recipes", "init", "doctor", "generate", "playground",
 )  # fmt: skip
 

@@ -26,7 +26,6 @@ STAGE_HELP = {
     "corpus": "From a dump or texts to documents in three splits.",
     "tokens": "From documents to token shards.",
     "train": "Train the model; goes on from the last checkpoint.",
-    "evaluate": "Loss, perplexity, bits per character and byte on the test split.",
 }
 
 

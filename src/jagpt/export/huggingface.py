@@ -34,7 +34,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """
     from jagpt.training import checkpoints
 
-    checkpoint = checkpoints.resolve(run.checkpoints, recipe.export.checkpoint)
+    checkpoint = checkpoints.resolve(run.checkpoints, recipe.export_checkpoint)
     checkpoints.read(checkpoint)
     with files.staging(run.own("export")) as folder:
         _copy_tokenizer(run.tokenizer, folder)

@@ -23,6 +23,8 @@ class Stage:
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
         """What of the recipe enters the fingerprint, as plain JSON values."""
         section: dict[str, Any] = {name: getattr(recipe, name).semantic() for name in self.sections}
+        if "export" in section:
+            section["export"]["checkpoint"] = recipe.export_checkpoint
         if self.name == "export":  # the further formats are a stage of their own
             del section["export"]["formats"]
         return {**section, "recipe": {"name": recipe.name}} if self.named else section
@@ -33,7 +35,13 @@ STAGES = (
     Stage("tokenizer", 1, ("tokenizer",), ("corpus",), "jagpt.tokenizer.stage"),
     Stage("tokens", 1, ("tokens",), ("corpus", "tokenizer"), "jagpt.tokens.stage"),
     Stage("train", 1, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
-    Stage("evaluate", 1, ("evaluate",), ("tokens", "train"), "jagpt.evaluation"),
+    Stage(
+        "evaluate",
+        2,
+        ("evaluate",),
+        ("corpus", "tokenizer", "tokens", "train"),
+        "jagpt.evaluation",
+    ),
     Stage("export", 1, ("export",), ("tokenizer", "train"), "jagpt.export.huggingface"),
     Stage("formats", 1, ("export",), ("tokens", "export"), "jagpt.export.stage"),
     Stage(

@@ -432,6 +432,23 @@ class Evaluate(Section):
         "best", pattern=r"^(best|last|[0-9]+)$", description="`best`, `last` or a step."
     )
     split: Split = Field("test", description="The split to measure.")
+    windows: Literal["blocks", "sliding"] = Field(
+        "blocks",
+        description="`blocks`: of `block_size` tokens without overlap, as the original. `sliding`: "
+        "they overlap, and each token is measured once, in the first window that holds it.",
+    )
+    stride: Positive | None = Field(
+        None,
+        description="Tokens that a sliding window moves on; half its size if not given.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Arithmetic of the matrix products."
+    )
+    memorization_samples: NotNegative = Field(
+        32,
+        description="Texts to generate, of which the share of 50-character spans that stand in the "
+        "train split is told; 0 for none.",
+    )
 
 
 FormatName = Literal[
@@ -443,8 +460,10 @@ FormatName = Literal[
 class Export(Section):
     """`[export]`: the Hugging Face folder, and further formats."""
 
-    checkpoint: Checkpoint = Field(
-        "best", pattern=r"^(best|last|[0-9]+)$", description="`best`, `last` or a step."
+    checkpoint: Checkpoint | None = Field(
+        None,
+        pattern=r"^(best|last|[0-9]+)$",
+        description="`best`, `last` or a step; the evaluated one if not given.",
     )
     formats: tuple[FormatName, ...] = Field(
         (),
@@ -557,6 +576,11 @@ class Recipe(Section):
     def tokens_per_step(self) -> int:
         """Tokens an optimizer step, over all micro-batches."""
         return self.train.batch_size * self.train.grad_accum_steps * self.block_size
+
+    @property
+    def export_checkpoint(self) -> str:
+        """The checkpoint to export: the one that is evaluated, unless the recipe says otherwise."""
+        return self.export.checkpoint or self.evaluate.checkpoint
 
     def to_toml(self) -> str:
         """The recipe as TOML that loads to an equal recipe."""

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
@@ -21,8 +22,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return fakes.run_directory(tmp_path_factory.mktemp("run"))
 
 
-def measured(run: RunDirectory, *overrides: str) -> dict[str, float]:
-    evaluation.run(fakes.recipe(fakes.RECIPE, *overrides), run, QUIET)
+def measured(run: RunDirectory, *overrides: str) -> dict[str, Any]:
+    quick = ("evaluate.memorization_samples=0", *overrides)
+    evaluation.run(fakes.recipe(fakes.RECIPE, *quick), run, QUIET)
     return files.read_json(run.evaluation / "test.json")
 
 
@@ -118,3 +120,43 @@ def test_refuses_tokens_of_another_vocabulary(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 99}))
     with pytest.raises(DataError, match="vocabulary of 99, but"):
         measured(run)
+
+
+def test_an_interval_over_documents_stands_beside(run: RunDirectory) -> None:
+    found = measured(run)
+    for key in ("loss", "perplexity", "bits_per_character", "bits_per_byte"):
+        low, high = found["interval"][key]
+        assert low <= found[key] <= high
+
+
+def test_sliding_windows_give_each_token_more_context(run: RunDirectory) -> None:
+    blocks, sliding = measured(run), measured(run, "evaluate.windows=sliding", "evaluate.stride=4")
+    assert (blocks["windows"], sliding["windows"]) == ("blocks", "sliding")
+    assert sliding["tokens"] == blocks["tokens"]
+    assert sliding["nats"] != blocks["nats"]
+
+
+def test_another_checkpoint_is_measured_without_a_trace(run: RunDirectory) -> None:
+    before = measured(run)
+    recipe = fakes.recipe(fakes.RECIPE, "evaluate.memorization_samples=0")
+    folder = run.checkpoints / "step-00000020"
+    found = evaluation.measure_checkpoint(recipe, run, QUIET, folder)
+    assert found["nats"] == measured(run, "evaluate.checkpoint=20")["nats"] != before["nats"]
+
+
+def test_the_export_takes_the_evaluated_checkpoint_unless_told(run: RunDirectory) -> None:
+    assert fakes.recipe(fakes.RECIPE, "evaluate.checkpoint=last").export_checkpoint == "last"
+    other = fakes.recipe(fakes.RECIPE, "evaluate.checkpoint=last", "export.checkpoint=best")
+    assert other.export_checkpoint == "best"
+
+
+def test_what_it_wrote_is_looked_up_in_the_training_text(tmp_path: Path) -> None:
+    run = fakes.run_directory(tmp_path)
+    found = measured(run, "evaluate.memorization_samples=3")["memorization"]
+    assert (found["samples"], found["span_characters"], found["found"]) == (3, 50, 0)
+
+
+def test_documents_are_kept_apart_where_training_kept_them_apart(run: RunDirectory) -> None:
+    masked = measured(run, "train.document_mask=true")
+    assert masked["tokens"] == measured(run)["tokens"]
+    assert masked["nats"] != measured(run)["nats"]

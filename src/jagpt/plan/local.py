@@ -1,30 +1,19 @@
-"""Hours and disk of a run, roughly, before anything runs."""
+"""Hours and disk of a run on this machine, roughly, before anything runs."""
 
 from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from jagpt.errors import DataError
-from jagpt.files import MANIFEST
+from jagpt.plan.published import flops_per_token
+from jagpt.plan.size import Size, size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.summary import collect
-
-TOKENS_PER_DUMP_BYTE = 0.165
-"""Tokens a byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2 GB."""
-
-TOKENS_PER_TEXT_BYTE = 1 / 6
-"""Japanese text: 3 bytes a character, about 2 characters a token at 32,000 pieces."""
 
 EFFICIENCY = 0.6
 """Share of the measured matrix product that training reaches."""
-
-CHARACTERS_PER_TOKEN = 1.4
-"""Of the default tokenizer on Japanese encyclopedic text at 8,000 pieces."""
 
 PRODUCT_SIZE = 1024
 PRODUCT_SECONDS = 0.2
@@ -43,36 +32,73 @@ class Estimate:
     def sentence(self) -> str:
         """The estimate for people."""
         return (
-            f"about {_duration(self.hours)} of training "
-            f"({_count(self.parameters)} parameters, {_count(self.tokens)} tokens, "
+            f"about {duration(self.hours)} of training "
+            f"({count(self.parameters)} parameters, {count(self.tokens)} tokens, "
             f"{self.steps:,} steps) "
-            f"and {_bytes(self.disk)} of disk"
+            f"and {amount(self.disk)} of disk"
         )
 
 
 def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
     """Measure a matrix product on the device and do the sums of the recipe."""
-    train_tokens = _train_tokens(recipe, run)
-    steps = _steps(recipe, train_tokens)
-    parameters = _parameters(recipe)
-    shape = recipe.model
-    flops_a_token = 6 * parameters + 12 * shape.n_layer * shape.n_embd * recipe.block_size
+    size = size_of(recipe, run)
+    steps = steps_of(recipe, size.tokens)
+    parameters = parameters_of(recipe)
     tokens = steps * recipe.tokens_per_step
-    hours = tokens * flops_a_token / (_measured_speed(recipe) * EFFICIENCY) / 3600
-    checkpoints = (recipe.train.keep_checkpoints + 2) * 3 * 4 * parameters
-    disk = checkpoints + 3 * 4 * parameters + train_tokens * (4 + 6)
+    hours = tokens * flops_of_token(recipe) / speed_here(recipe) / 3600
+    disk = sum(disk_of(recipe, size).values())
     return Estimate(parameters, tokens, steps, hours, disk)
 
 
-def _parameters(recipe: Recipe) -> int:
-    """Parameters of a GPT-2 of this shape, tied embeddings counted once."""
+def flops_of_token(recipe: Recipe) -> int:
+    """Floating-point operations to train on one token."""
+    shape = recipe.model
+    return flops_per_token(parameters_of(recipe), shape.n_layer, shape.n_embd, recipe.block_size)
+
+
+def speed_here(recipe: Recipe) -> float:
+    """FLOP/s that training reaches on this machine."""
+    return _measured_speed(recipe) * EFFICIENCY
+
+
+def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
+    """Bytes on disk by what they hold, once the run is done."""
+    weights = 4 * parameters_of(recipe)
+    return {
+        "dumps": size.dump,
+        "corpus": round(size.tokens * 6),
+        "tokens": size.tokens * (2 if recipe.tokenizer.vocab_size <= 1 << 16 else 4),
+        "checkpoints": (recipe.train.keep_checkpoints + 2) * 3 * weights,
+        "model and release": 2 * weights,
+    }
+
+
+def parameters_of(recipe: Recipe) -> int:
+    """Parameters of the recipe's network, tied embeddings counted once."""
+    if recipe.model.type != "gpt2" or recipe.model.config:
+        return _built_parameters(recipe)
     width, layers = recipe.model.n_embd, recipe.model.n_layer
     block = 12 * width * width + 13 * width
     embeddings = (recipe.tokenizer.vocab_size + recipe.model.n_positions) * width
     return embeddings + layers * block + 2 * width
 
 
-def _steps(recipe: Recipe, train_tokens: int) -> int:
+def _built_parameters(recipe: Recipe) -> int:
+    """Counted on the network itself, which is made without memory for its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from jagpt import model
+
+    special = model.SpecialIds(None, None, None)
+    config = model.configuration(recipe.model, recipe.tokenizer.vocab_size, special)
+    factory: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        return model.parameter_count(factory.from_config(config))
+
+
+def steps_of(recipe: Recipe, train_tokens: int) -> int:
+    """Optimizer steps of the whole run."""
     limits = []
     if recipe.train.max_steps is not None:
         limits.append(recipe.train.max_steps)
@@ -80,31 +106,6 @@ def _steps(recipe: Recipe, train_tokens: int) -> int:
         steps = recipe.train.max_epochs * train_tokens / recipe.tokens_per_step
         limits.append(max(1, math.floor(steps)))
     return min(limits)
-
-
-def _train_tokens(recipe: Recipe, run: RunDirectory) -> int:
-    """Tokens of the train split: counted, or from the corpus, or from the sources' sizes."""
-    with suppress(DataError):  # what is damaged is told by the stage that reads it
-        if (run.tokens / MANIFEST).is_file():
-            from jagpt.tokens.dataset import TokenSplit
-
-            return TokenSplit.open(run.tokens, "train").n_tokens
-        if (run.corpus / MANIFEST).is_file() and (corpus := collect(run).corpus) is not None:
-            return max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
-    from jagpt.corpus.sources import source_files
-
-    tokens = 0.0
-    for source in recipe.corpus.source:
-        for path in source_files(source):
-            tokens += path.stat().st_size * _tokens_a_byte(path)
-    return max(1, round(tokens))
-
-
-def _tokens_a_byte(path: Path) -> float:
-    if ".xml" in path.name:
-        return TOKENS_PER_DUMP_BYTE if path.suffix == ".bz2" else TOKENS_PER_DUMP_BYTE / 4
-    packed = path.suffix in (".gz", ".xz", ".zst")
-    return TOKENS_PER_TEXT_BYTE * (3 if packed else 1)
 
 
 def _measured_speed(recipe: Recipe) -> float:
@@ -130,14 +131,16 @@ def _measured_speed(recipe: Recipe) -> float:
     return count * 2 * PRODUCT_SIZE**3 / seconds
 
 
-def _count(number: int) -> str:
+def count(number: float) -> str:
+    """A number for people."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:,.1f} {letter}"
-    return str(number)
+    return f"{number:.0f}"
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """A time for people."""
     if hours < 1 / 30:
         return f"{max(2, round(hours * 3600))} seconds"
     if hours < 1:
@@ -145,7 +148,8 @@ def _duration(hours: float) -> str:
     return f"{hours:,.1f} hours"
 
 
-def _bytes(size: float) -> str:
+def amount(size: float) -> str:
+    """Bytes for people."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

@@ -25,7 +25,7 @@ def recipe(tmp_path: Path, text: str = "本文" * 300, **train: object) -> Recip
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_measured_speed", lambda _recipe: 1e12)
+    monkeypatch.setattr("jagpt.plan.local._measured_speed", lambda _recipe: 1e12)
 
 
 def test_the_parameters_are_those_of_the_model(tmp_path: Path) -> None:

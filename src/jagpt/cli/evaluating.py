@@ -1,0 +1,194 @@
+"""The verb that measures: a run's stage, or any model on any text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jagpt.cli.common import app, make_progress, open_recipe, print_json, run_options
+from jagpt.cli.running import Call, run_verb
+from jagpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.comparing import Settings
+
+HELP = """Loss, perplexity, bits per character and byte: a stage of a run, or of any model.
+
+With RECIPE the checkpoint that it names is measured on its split (--checkpoint: any other model,
+without a trace in the run). With --model a model folder, a run directory or an id of the hub is
+measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-evaluation-harness
+(--tasks), or on all of them; several models give one table.
+"""
+
+
+@app.command(help=HELP)
+@click.argument("recipe", required=False)
+@run_options
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With RECIPE: measure this checkpoint or GPT-2 folder in its place, and print.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="DIR|HUB_ID",
+    help="A model to measure; may be repeated.",
+)
+@click.option(
+    "--tokenizer",
+    metavar="DIR|HUB_ID",
+    help="With --model: its tokenizer, where it lies elsewhere.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --model: plain text, JSON lines or Parquet; compressed or not.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["file", "line"]),
+    default="file",
+    show_default=True,
+    help="Plain text: a document a file, or a line.",
+)
+@click.option(
+    "--column",
+    default="text",
+    show_default=True,
+    help="JSON lines and Parquet: the column of the text.",
+)
+@click.option(
+    "--end-token/--no-end-token",
+    default=True,
+    show_default=True,
+    help="Put the model's end token behind each document.",
+)
+@click.option(
+    "--windows",
+    type=click.Choice(["blocks", "sliding"]),
+    default="blocks",
+    show_default=True,
+    help="Without overlap, or overlapping.",
+)
+@click.option(
+    "--block-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tokens of a window; the model's context if not given.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tokens that a sliding window moves on; half its size if not given.",
+)
+@click.option(
+    "--pairs",
+    metavar="FILE|shipped",
+    help="With --model: minimal pairs, or the set that comes with jagpt.",
+)
+@click.option(
+    "--tasks",
+    metavar="NAME,...",
+    help="With --model: tasks of lm-evaluation-harness (jagpt[harness]).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="With --model; auto: bf16 where the hardware has it.",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="With --model: where to compute.",
+)  # fmt: skip
+def evaluate(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    force: bool,
+    yes: bool,
+    as_json: bool,
+    checkpoint: Path | None,
+    models: tuple[str, ...],
+    **options: Any,
+) -> None:
+    if (recipe is None) == (not models):
+        raise UsageError("evaluate: either a RECIPE or --model is wanted")
+    if recipe is None:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint goes with a RECIPE; --model takes any folder")
+        _compare(models, as_json, **options)
+        return
+    _refuse_model_options()
+    if checkpoint is None:
+        run_verb(Call(recipe, overrides, run_dir, force, yes, as_json, only="evaluate"))
+    else:
+        _measure_checkpoint(recipe, overrides, run_dir, checkpoint, as_json)
+
+
+def _refuse_model_options() -> None:
+    """With RECIPE, how to measure stands in its `[evaluate]`."""
+    context = click.get_current_context()
+    names = ("tokenizer", "text", "layout", "column", "end_token", "windows", "block_size",
+             "stride", "pairs", "tasks", "precision", "device")  # fmt: skip
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is click.core.ParameterSource.COMMANDLINE:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{flag} goes with --model; for a RECIPE see [evaluate] and [execution] "
+                "(--set evaluate.windows=sliding)"
+            )
+
+
+def _measure_checkpoint(
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, folder: Path, as_json: bool
+) -> None:
+    from jagpt import evaluation
+
+    loaded, place = open_recipe(recipe, overrides, run_dir)
+    found = evaluation.measure_checkpoint(loaded, place, make_progress(as_json), folder)
+    if as_json:
+        print_json(found)
+    else:
+        from jagpt.evaluation.shown import show_split
+
+        show_split(found)
+
+
+def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    from jagpt.evaluation import comparing, texts
+
+    text, sentences, tasks = (options.pop(name) for name in ("text", "pairs", "tasks"))
+    layout, column = options.pop("layout"), options.pop("column")
+    if not (text or sentences or tasks):
+        raise UsageError("--model: what shall it be measured on? --text, --pairs or --tasks")
+    settings: Settings = comparing.Settings(**options)
+    found = comparing.compare(
+        models,
+        settings=settings,
+        progress=make_progress(as_json),
+        text=texts.read(text, layout, column) if text else None,
+        sentences=_pairs(sentences) if sentences else (),
+        tasks=[name for name in (tasks or "").split(",") if name],
+    )
+    if as_json:
+        print_json(found)
+    else:
+        from jagpt.evaluation.shown import show_models
+
+        show_models(found)
+
+
+def _pairs(name: str) -> Any:
+    from jagpt.evaluation import pairs
+
+    return pairs.read(pairs.shipped_path() if name == pairs.SHIPPED else Path(name))

@@ -1,0 +1,81 @@
+"""The verb that says what a run takes, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jagpt.cli.common import app, json_option, open_recipe, print_json
+
+
+@app.command()
+@click.argument("recipe")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one value of the recipe; may be repeated.",
+)
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A run whose corpus or tokens are counted; runs/NAME if not given.",
+)
+@click.option(
+    "--gpu", metavar="NAME", help="Plan for this GPU; this machine, measured, if not given."
+)
+@click.option(
+    "--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="So many of them."
+)
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0),
+    metavar="P",
+    help="Price of one GPU an hour: say the cost too.",
+)
+@click.option(
+    "--text-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="MB of text in all sources, in place of what their files tell.",
+)
+@click.option(
+    "--network-gbit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Gbit/s for each GPU between machines of 8; 100 if not given.",
+)
+@click.option(
+    "--growth", is_flag=True, help="Also 1 to 64 GPUs, and corpora 10 and 100 times larger."
+)
+@json_option
+def plan(
+    recipe: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    gpu: str | None,
+    gpus: int,
+    price_per_hour: float | None,
+    text_mb: float | None,
+    network_gbit: float | None,
+    growth: bool,
+    as_json: bool,
+) -> None:
+    """Tokens, FLOPs, memory, disk, hours and cost of a run, before anything runs."""
+    from jagpt.plan import planning, shown
+
+    machine = planning.machine_of(gpu, gpus, price_per_hour, network_gbit)
+    loaded, place = open_recipe(recipe, overrides, run_dir)
+    text_bytes = None if text_mb is None else round(text_mb * 1e6)
+    planned = planning.plan(loaded, place, machine, text_bytes)
+    rows = planning.grown(planned, loaded) if growth else []
+    if as_json:
+        value = planned.as_json()
+        print_json({**value, "growth": [vars(row) for row in rows]} if growth else value)
+        return
+    shown.show_plan(planned)
+    if rows:
+        shown.show_growth(rows)

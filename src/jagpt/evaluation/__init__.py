@@ -1,0 +1,17 @@
+"""What a model is worth: on a split of its run, or on any text.
+
+measures      nats by document → loss, perplexity, bits a character and byte, with intervals
+windows       what the model sees of a stream of tokens, and which labels count
+scoring       a causal model's nats for each label
+stage         the recipe's stage: `evaluation/test.json`
+loading       any model of a folder or the hub
+texts         any text, its documents as they stand, and their tokens
+comparing     several models on one text
+pairs         minimal pairs of sentences
+memorization  generated spans that stand verbatim in the training corpus
+harness       lm-evaluation-harness, an extra
+"""
+
+from jagpt.evaluation.stage import RESULT, measure_checkpoint, run
+
+__all__ = ["RESULT", "measure_checkpoint", "run"]

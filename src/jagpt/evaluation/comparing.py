@@ -1,0 +1,111 @@
+"""Several models on one text, on pairs of sentences, or on tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jagpt.errors import UsageError
+from jagpt.evaluation import loading, pairs, texts
+from jagpt.evaluation.pairs import Pair
+from jagpt.evaluation.texts import Text
+from jagpt.evaluation.windows import Kind, Windows
+from jagpt.progress import Progress
+
+DEFAULT_WINDOW = 1024
+"""Tokens of a window where a model tells of no context."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure; None leaves the choice to the model or the machine."""
+
+    windows: Kind = "blocks"
+    block_size: int | None = None
+    stride: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    end_token: bool = True
+    tokenizer: str | None = None
+
+
+def compare(
+    models: Sequence[str],
+    *,
+    settings: Settings,
+    progress: Progress,
+    text: Text | None = None,
+    sentences: Sequence[Pair] = (),
+    tasks: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """For each model what was asked for, as plain JSON values; one model is in memory at a time.
+
+    `text` gives loss, perplexity and bits, `sentences` the accuracy on minimal pairs, `tasks` what
+    lm-evaluation-harness finds.
+    """
+    if tasks:
+        from jagpt.evaluation import harness
+
+        harness.require()
+    return [_measured(name, settings, progress, text, sentences, tasks) for name in models]
+
+
+def _measured(
+    name: str,
+    settings: Settings,
+    progress: Progress,
+    text: Text | None,
+    sentences: Sequence[Pair],
+    tasks: Sequence[str],
+) -> dict[str, Any]:
+    from jagpt.evaluation.scoring import Scorer, choose
+
+    subject = loading.load(name, settings.tokenizer)
+    device, precision = choose(settings.device, settings.precision, "--precision")
+    result: dict[str, Any] = {"model": name, "fingerprint": subject.fingerprint()}
+    scorer = Scorer(subject.model, device, precision)
+    if text is not None:
+        result["text"] = measure_text(subject, scorer, text, settings, progress)
+    if sentences:
+        result["pairs"] = pairs.measure(subject, scorer, sentences, progress)
+    if tasks:
+        from jagpt.evaluation import harness
+
+        result["tasks"] = harness.measure(subject, tasks)
+    return {**result, "precision": precision, "device": device.type}
+
+
+def measure_text(
+    subject: loading.Subject, scorer: Any, text: Text, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
+    from jagpt.evaluation.scoring import document_nats
+
+    block_size = settings.block_size or subject.context or DEFAULT_WINDOW
+    windows = Windows.of(settings.windows, _within(block_size, subject), settings.stride)
+    encoded = texts.encode(text, subject, settings.end_token)
+    what = f"evaluate {Path(subject.name).name}"
+    started = time.perf_counter()
+    with progress.bar(what, encoded.n_tokens - 1, "tokens") as bar:
+        found = document_nats(scorer, encoded, windows, text.sizes, bar.advance)
+    seconds = time.perf_counter() - started
+    return {
+        "file": str(text.path),
+        "sha256": text.sha256,
+        **found.figures(),
+        "windows": windows.kind,
+        "block_size": windows.block_size,
+        "stride": windows.stride,
+        "tokens_per_second": round((encoded.n_tokens - 1) / seconds, 1),
+    }
+
+
+def _within(block_size: int, subject: loading.Subject) -> int:
+    if subject.context is not None and block_size > subject.context:
+        raise UsageError(
+            f"--block-size {block_size}: {subject.name} has a context of {subject.context:,} tokens"
+        )
+    return block_size

@@ -1,0 +1,192 @@
+"""Any causal language model: a folder, a run, a checkpoint, or an id of the hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jagpt import files
+from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.generation import quiet
+
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+WEIGHTS = ("*.safetensors", "config.json")
+WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
+"""Files that decide what a model says of a text."""
+MAX_PADDING_ROWS = 1024
+"""Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be measured: as the user named it, where its files lie, and what they hash to."""
+
+    name: str
+    folder: Path
+    tokenizer_folder: Path
+    model: Any
+    tokenizer: Any
+    context: int | None
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.model.config.vocab_size)
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that stands between documents; None where the tokenizer has none."""
+        found = self.tokenizer.eos_token_id
+        return None if found is None else int(found)
+
+    def start_id(self) -> int | None:
+        """What a text begins after: the tokenizer's own beginning, else the end of another text."""
+        own = list(self.tokenizer("")["input_ids"])
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and own[:1] == [bos]:
+            return int(bos)
+        return bos if self.end_id is None else self.end_id
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over the contents of weights, configuration and tokenizer."""
+        places = {path for pattern in WEIGHTS for path in self.folder.glob(pattern)}
+        places |= {path for pattern in WORDS for path in self.tokenizer_folder.glob(pattern)}
+        return files.fingerprint_of(sorted([path.name, files.sha256(path)] for path in places))
+
+
+def load(name: str, tokenizer: str | None = None) -> Subject:
+    """The model called `name`, in fp32 on the CPU, with the tokenizer beside it or in `tokenizer`.
+
+    Safetensors only, and no code from the folder. Raises `DataError` for a folder that is no
+    model or whose parts do not match, `UsageError` for a name that means nothing, `StorageError`
+    where the hub does not answer.
+    """
+    folder = resolve(name)
+    words = folder if tokenizer is None else resolve(tokenizer)
+    _check_folder(folder)
+    with quiet():
+        pieces = _load_tokenizer(words)
+        model = _load_model(folder)
+    subject = Subject(name, folder, words, model, pieces, _context(model.config))
+    _check_match(subject)
+    return subject
+
+
+def resolve(name: str) -> Path:
+    """What a name means: a folder, a run's exported model, or a repository of the hub."""
+    path = Path(name)
+    if (path / "recipe.toml").is_file():
+        return path / "model"
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise DataError(f"{name}: a file; the folder that holds the model is wanted")
+    if _HUB_ID.fullmatch(name):
+        return _fetched(*name.partition("@")[::2])
+    raise UsageError(f"{name}: no such folder, and no hub id (ORG/NAME or ORG/NAME@REVISION)")
+
+
+def _check_folder(folder: Path) -> None:
+    config = files.read_json(folder / "config.json", "model configuration")
+    if not isinstance(config.get("model_type"), str):
+        raise DataError(f"{folder / 'config.json'}: no model's configuration (no model_type)")
+    if any(folder.glob("*.safetensors")):
+        return
+    if pickles := sorted(path.name for path in folder.glob("pytorch_model*.bin")):
+        raise DataError(
+            f"{folder}: its weights are pickled ({pickles[0]}), and reading a pickle runs whatever "
+            "code is in it: it is not read. Where you trust it, make safetensors of it first: "
+            'python -c "from transformers import AutoModelForCausalLM as M; '
+            f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
+        )
+    raise DataError(f"{folder}: no weights here; safetensors are wanted")
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    names = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
+    if not any((folder / name).is_file() for name in names):
+        raise DataError(
+            f"{folder}: no tokenizer here ({', '.join(names)}); where it lies elsewhere, as for a "
+            "checkpoint, name its folder with --tokenizer"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise DataError(f"{folder}: its tokenizer cannot be loaded ({_line(error)})") from None
+
+
+def _load_model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    try:
+        model, info = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise DataError(f"{folder}: its model cannot be loaded ({_line(error)})") from None
+    wrong = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
+    if wrong:
+        raise DataError(
+            f"{folder}: its weights do not fit its config.json: {', '.join(wrong[:3])}"
+            f"{' …' * (len(wrong) > 3)}"
+        )
+    return model.eval()
+
+
+def _context(config: Any) -> int | None:
+    """Most tokens that the model reads; None where it has no limit."""
+    for key in ("max_position_embeddings", "n_positions"):
+        if value := getattr(config, key, None):
+            return int(value)
+    return None
+
+
+def _check_match(subject: Subject) -> None:
+    pieces, rows = len(subject.tokenizer), subject.vocab_size
+    if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
+        raise DataError(
+            f"{subject.name}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
+            "they do not belong together"
+        )
+
+
+def _fetched(repository: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
+        return Path(folder)
+    except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
+        raise DataError(
+            f"{repository}: no such folder here, and none on the hub ({_line(error)})"
+        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise StorageError(
+            f"{repository}: no such folder here, and it could not be fetched from the hub "
+            f"({_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

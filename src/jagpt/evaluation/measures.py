@@ -1,0 +1,114 @@
+"""From the nats of each document to figures and their intervals.
+
+Shapes: D documents. The nats of all tokens are summed first; the mean and its exp are taken last.
+
+A stream's first token follows nothing, so no model can be asked for it. Loss and perplexity are
+over the other N − 1 tokens, as in the original. Bits per character and per byte must pay for the
+whole text: there the first token is charged log(vocab_size), what a blind guess costs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+SEED = 1000
+DRAWN_AT_ONCE = 1 << 20
+"""Documents drawn in one call: what bounds the bootstrap's memory."""
+
+
+@dataclass(frozen=True)
+class DocumentNats:
+    """What each document cost: `nats` (D,) over its `tokens` (D,) labels, and the size of its raw
+    text in `characters` (D,) and `bytes` (D,). `blind` is the nats that the first token is charged.
+    """
+
+    nats: Floats
+    tokens: Ints
+    characters: Ints
+    bytes: Ints
+    blind: float
+
+    @property
+    def loss(self) -> float:
+        """Mean nats a token over all documents."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+    def figures(self) -> dict[str, Any]:
+        """Counts, loss, perplexity and bits with their intervals, as plain JSON values."""
+        nats, tokens = float(self.nats.sum()), int(self.tokens.sum())
+        characters, size = int(self.characters.sum()), int(self.bytes.sum())
+        bits = (nats + self.blind) / math.log(2)
+        return {
+            "documents": len(self.nats),
+            "tokens": tokens,
+            "characters": characters,
+            "bytes": size,
+            "nats": nats,
+            "loss": nats / tokens,
+            "perplexity": perplexity(nats / tokens),
+            "bits_per_character": bits / characters,
+            "bits_per_byte": bits / size,
+            "interval": self.interval(),
+        }
+
+    def interval(self) -> dict[str, Any] | None:
+        """Bootstrap intervals over documents (percentiles); None where there is one document.
+
+        Documents are drawn with replacement, from a fixed seed: what another sample of as many
+        documents of the same kind would have given. Efron & Tibshirani 1993, chapter 13.
+        """
+        if len(self.nats) < 2:
+            return None
+        sums = self._resampled()  # (RESAMPLES, 5)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss = sums[:, 0] / sums[:, 2]
+            by_character, by_byte = sums[:, 1] / sums[:, 3], sums[:, 1] / sums[:, 4]
+        found = {"loss": _bounds(loss), "perplexity": [perplexity(b) for b in _bounds(loss)]}
+        found["bits_per_character"] = _bounds(by_character / math.log(2))
+        found["bits_per_byte"] = _bounds(by_byte / math.log(2))
+        return {"level": LEVEL, "resamples": RESAMPLES, **found}
+
+    def _resampled(self) -> Floats:
+        """Sums of nats, paid nats, tokens, characters and bytes over each draw of D documents."""
+        paid = self.nats.copy()
+        paid[0] += self.blind
+        columns = (self.nats, paid, self.tokens, self.characters, self.bytes)
+        table = np.stack([column.astype(np.float64) for column in columns], axis=1)  # (D, 5)
+        random, count = np.random.default_rng(SEED), len(table)
+        sums = np.zeros((RESAMPLES, table.shape[1]))
+        for row in sums:
+            for start in range(0, count, DRAWN_AT_ONCE):
+                drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
+                row += table[drawn].sum(axis=0)
+        return sums
+
+
+def perplexity(loss: float) -> float:
+    """exp of nats a token; infinite where it does not fit a float."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def _bounds(values: Floats) -> list[float]:
+    """The middle `LEVEL` of the finite values."""
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(values[np.isfinite(values)], [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def wilson(right: int, count: int) -> list[float]:
+    """95 % interval of a share (Wilson 1927), sensible at 0 and 1 too."""
+    z, share = 1.959964, right / count
+    middle = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return [max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)]

@@ -1,0 +1,113 @@
+"""Minimal pairs: two sentences that differ in one thing, of which a speaker takes one only.
+
+A model is right where it gives the good one the higher probability as a whole (Warstadt et al.
+2020, BLiMP, arXiv:1912.00582). The shipped set was written for this project
+(`docs/evaluation.md`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt.corpus.compressed import Reader
+from jagpt.corpus.rows import json_objects
+from jagpt.errors import DataError
+from jagpt.evaluation.loading import Subject
+from jagpt.evaluation.measures import wilson
+from jagpt.generation import quiet
+from jagpt.progress import Progress
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.scoring import Scorer
+
+SHIPPED = "shipped"
+"""The name that means the shipped set."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A good sentence, a bad one, and what is wrong with it."""
+
+    phenomenon: str
+    good: str
+    bad: str
+
+
+def shipped_path() -> Path:
+    """The shipped set of Japanese pairs."""
+    return Path(str(resources.files("jagpt") / "minimal_pairs" / "japanese.jsonl"))
+
+
+def read(path: Path) -> list[Pair]:
+    """The pairs of a file of JSON lines with `phenomenon`, `good` and `bad`.
+
+    `DataError` with the line where one lacks a key, is empty, or has two equal sentences.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; pairs, one JSON object a line, are wanted")
+    found = [_pair(value, f"{path}: line {number}") for number, value in json_objects(Reader(path))]
+    if not found:
+        raise DataError(f"{path}: there is no pair in it")
+    return found
+
+
+def _pair(value: dict[str, Any], place: str) -> Pair:
+    for key in ("phenomenon", "good", "bad"):
+        if not isinstance(value.get(key), str) or not value[key].strip():
+            raise DataError(f"{place}: the key {key!r} with a text is wanted")
+    pair = Pair(value["phenomenon"], value["good"], value["bad"])
+    if pair.good == pair.bad:
+        raise DataError(f"{place}: both sentences are the same")
+    return pair
+
+
+def measure(
+    subject: Subject, scorer: Scorer, pairs: Sequence[Pair], progress: Progress
+) -> dict[str, Any]:
+    """Share of pairs whose good sentence is the likelier, in all and by phenomenon.
+
+    With the 95 % interval of each share. A tie is not right.
+    """
+    from jagpt.evaluation.scoring import sequence_nats
+
+    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
+    encoded = _encoded(subject, sentences)
+    with progress.bar("evaluate pairs", len(encoded), "sentences") as bar:
+        nats = sequence_nats(scorer, encoded, bar.advance)
+    good, bad = nats[0::2], nats[1::2]
+    by_phenomenon: dict[str, list[bool]] = defaultdict(list)
+    for pair, right in zip(pairs, (good < bad).tolist(), strict=True):
+        by_phenomenon[pair.phenomenon].append(right)
+    return {
+        **_share([right for some in by_phenomenon.values() for right in some]),
+        "phenomena": {name: _share(some) for name, some in by_phenomenon.items()},
+    }
+
+
+def _share(right: Sequence[bool]) -> dict[str, Any]:
+    count, good = len(right), sum(right)
+    interval = wilson(good, count)
+    return {"pairs": count, "right": good, "accuracy": good / count, "interval": interval}
+
+
+def _encoded(subject: Subject, sentences: Sequence[str]) -> list[list[int]]:
+    """Each sentence's tokens after what a text begins after; `DataError` where one is too long."""
+    start = subject.start_id()
+    before = [] if start is None else [start]
+    with quiet():
+        found = subject.tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
+    rows = [[*before, *ids] for ids in found]
+    for row, sentence in zip(rows, sentences, strict=True):
+        if len(row) < 2:
+            raise DataError(f"{subject.name}: no two tokens in the sentence {sentence!r}")
+        if subject.context is not None and len(row) - 1 > subject.context:
+            raise DataError(
+                f"{subject.name}: a sentence has {len(row):,} tokens, and the model's context is "
+                f"{subject.context:,}: {sentence[:40]}…"
+            )
+    return rows

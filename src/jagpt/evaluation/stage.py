@@ -1,0 +1,133 @@
+"""The recipe's stage: loss, perplexity and bits of a checkpoint on a split, and what it repeats.
+
+In fp32 unless the recipe says otherwise, whatever the training's precision: the model's figure, not
+that of its arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jagpt import files
+from jagpt.errors import DataError
+from jagpt.evaluation.measures import DocumentNats
+from jagpt.evaluation.windows import Windows
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.scoring import Scorer
+    from jagpt.tokens.dataset import TokenSplit
+
+RESULT = "test.json"
+
+
+def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+    """Measure the recipe's checkpoint on the recipe's split and write `test.json`.
+
+    Raises `UsageError` for a checkpoint that is not kept, `DataError` where it is damaged, or the
+    split has no two tokens or is not of the model's vocabulary.
+    """
+    result = measure_checkpoint(recipe, run, progress)
+    files.write_json(run.own("evaluate") / RESULT, result)
+    progress.say(_sentence(result))
+
+
+def measure_checkpoint(
+    recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
+) -> dict[str, Any]:
+    """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
+    from jagpt import model
+    from jagpt.evaluation.scoring import Scorer, choose
+    from jagpt.tokens.dataset import TokenSplit
+    from jagpt.training import checkpoints
+
+    wanted = recipe.evaluate
+    named: dict[str, Any] = {"split": wanted.split}
+    if folder is None:
+        folder = checkpoints.resolve(run.checkpoints, wanted.checkpoint)
+        named |= {"checkpoint": folder.name, "step": checkpoints.read(folder).step}
+    else:
+        named["checkpoint"] = str(folder)
+    split = TokenSplit.open(run.tokens, wanted.split)
+    split.check()
+    network = model.load(folder)
+    if split.vocab_size != network.config.vocab_size:
+        raise DataError(
+            f"{run.tokens}: tokens of a vocabulary of {split.vocab_size:,}, but {folder} is a "
+            f"model of {network.config.vocab_size:,}: train it on these tokens"
+        )
+    windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
+    device, _ = choose(recipe.execution.device, wanted.precision, "evaluate.precision")
+    with _threads(recipe.execution.threads):
+        end_id = split.end_id if recipe.train.document_mask else None
+        scorer = Scorer(network, device, wanted.precision, end_id)
+        found = measure_split(scorer, split, windows, progress)
+        figures = found.figures() | _how(windows, wanted.precision)
+        if wanted.memorization_samples:
+            from jagpt.evaluation import memorization
+
+            figures["memorization"] = memorization.measure(
+                network.float(), split, run, wanted.memorization_samples, progress
+            )
+    return {**named, **figures}
+
+
+def measure_split(
+    scorer: Scorer, split: TokenSplit, windows: Windows, progress: Progress
+) -> DocumentNats:
+    """Nats of every token of the split but its first."""
+    from jagpt.evaluation.scoring import document_nats
+
+    if split.n_tokens < 2:
+        raise DataError(
+            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, and at "
+            f"least 2 are needed; raise [corpus] {split.split}_share or add text"
+        )
+    if not split.n_characters:
+        raise DataError(f"{split.directory}: the {split.split} split has no characters")
+    sizes = (
+        np.concatenate([np.asarray(shard.characters) for shard in split.shards]),
+        np.concatenate([np.asarray(shard.bytes) for shard in split.shards]),
+    )
+    with progress.bar(f"evaluate {split.split}", split.n_tokens - 1, "tokens") as bar:
+        return document_nats(scorer, split, windows, sizes, bar.advance)
+
+
+def _how(windows: Windows, precision: str) -> dict[str, Any]:
+    """How it was measured."""
+    return {
+        "windows": windows.kind,
+        "block_size": windows.block_size,
+        "stride": windows.stride,
+        "precision": precision,
+    }
+
+
+def _sentence(result: dict[str, Any]) -> str:
+    said = (
+        f"{result['split']}: loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}, "
+        f"{result['bits_per_character']:.4f} bits per character"
+    )
+    if (repeated := result.get("memorization")) and repeated["spans"]:
+        said += f"; {repeated['share']:.1%} of what it wrote stands in the training text"
+    return said
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """PyTorch on so many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,132 @@
+"""Any text: its documents as they stand in a file, and as a model's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jagpt import files
+from jagpt.corpus.compressed import FORMATS, Reader
+from jagpt.corpus.rows import NO_TEXT, Columns, ParquetDocuments, RowError, read_json_lines
+from jagpt.corpus.text_files import Lines, TextDocument
+from jagpt.errors import DataError, UsageError
+from jagpt.evaluation.loading import Subject
+from jagpt.generation import quiet
+
+LAYOUTS = ("file", "line")
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+ENCODED_AT_ONCE = 64
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Text:
+    """The documents of a file, nothing taken off but their lines' ends; `sha256` is the file's."""
+
+    path: Path
+    sha256: str
+    documents: list[str]
+
+    @cached_property
+    def sizes(self) -> tuple[Ints, Ints]:
+        """Characters (D,) and bytes of UTF-8 (D,) of each document."""
+        characters = [len(document) for document in self.documents]
+        size = [len(document.encode()) for document in self.documents]
+        return np.array(characters, dtype=np.int64), np.array(size, dtype=np.int64)
+
+
+def read(path: Path, layout: str = "file", column: str = "text") -> Text:
+    """The text of a file: Parquet and JSON lines by `column`, plain text by `layout` (a document a
+    file or a line); compressed or not. Empty documents are passed over.
+
+    Raises `DataError` where the file is empty, no text, damaged, or lacks the column.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"--layout {layout}: {' or '.join(LAYOUTS)} is wanted")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; a text to measure is wanted")
+    kind = Path(path.stem).suffix if path.suffix.lower() in FORMATS else path.suffix
+    if kind.lower() == ".parquet":
+        documents = [row.text for row in ParquetDocuments(path, _AsItStands(column))]
+        digest = files.sha256(path)
+    else:
+        reader = Reader(path)
+        rows = _json_texts(reader, column) if kind.lower() in JSON_LINES else _plain(reader, layout)
+        documents, digest = list(rows), reader.sha256
+    documents = [document for document in documents if document]
+    if not documents:
+        raise DataError(f"{path}: there is no text in it")
+    return Text(path, digest, documents)
+
+
+def _json_texts(reader: Reader, column: str) -> Iterator[str]:
+    for row in read_json_lines(reader, _AsItStands(column)):
+        yield row.text
+
+
+def _plain(reader: Reader, layout: str) -> Iterator[str]:
+    lines = Lines(reader, exact=True)
+    if layout == "line":
+        yield from lines
+    else:
+        yield "\n".join(lines)
+
+
+class _AsItStands(Columns):
+    """A column of text without the corpus's tidying: what is measured is the text itself."""
+
+    def document(self, row: Mapping[str, Any]) -> TextDocument:
+        tidy = super().document(row)
+        if tidy.problem == NO_TEXT:
+            return tidy
+        if tidy.problem is not None:
+            raise RowError(f"column {self.text!r} holds a NUL or half a character: no text")
+        return replace(tidy, text=row[self.text])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text's tokens (N,), end to end; `document_starts` (D + 1,) int64, the last is N."""
+
+    tokens: npt.NDArray[Any]
+    document_starts: Ints
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.tokens)
+
+    def slice(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Tokens `start` … `stop` (exclusive)."""
+        return self.tokens[start:stop]
+
+
+def encode(text: Text, subject: Subject, end_token: bool) -> Encoded:
+    """The text in the model's tokens, an end token behind each document if it is wanted and there.
+
+    `DataError` where a token is none of the model's.
+    """
+    closing = [subject.end_id] if end_token and subject.end_id is not None else []
+    kind = np.uint16 if subject.vocab_size <= 1 << 16 else np.uint32
+    parts, lengths = [], []
+    with quiet():
+        for start in range(0, len(text.documents), ENCODED_AT_ONCE):
+            some = text.documents[start : start + ENCODED_AT_ONCE]
+            for ids in subject.tokenizer(some, add_special_tokens=False)["input_ids"]:
+                if ids and max(ids) >= subject.vocab_size:
+                    raise DataError(
+                        f"{subject.name}: its tokenizer gives the id {max(ids):,}, but the model "
+                        f"has {subject.vocab_size:,} rows: they do not belong together"
+                    )
+                parts.append(np.array([*ids, *closing], dtype=kind))
+                lengths.append(len(parts[-1]))
+    starts = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
+    encoded = Encoded(np.concatenate(parts), starts.astype(np.int64))
+    if encoded.n_tokens < 2:
+        raise DataError(f"{text.path}: fewer than 2 tokens, so nothing can be foretold in it")
+    return encoded

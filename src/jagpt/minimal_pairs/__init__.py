@@ -1,0 +1,1 @@
+"""Minimal pairs of Japanese sentences, written for this project (CC0)."""

@@ -1,0 +1,80 @@
+"""A GPU's memory in training, by part, and which knob makes a run fit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from jagpt.machines import GIB
+from jagpt.plan.local import parameters_of
+from jagpt.recipe import Recipe
+
+ACTIVATION_BYTES = 34
+"""Bytes that a block keeps for the backward pass, a token and unit of width, in half precision and
+without the attention matrix, which fused attention never holds (Korthikanti et al. 2022,
+arXiv:2205.05198, equation 2, with its 5as/h taken out)."""
+LOGIT_ROWS = 2048
+"""Positions whose logits live at a time on a GPU (`training/loss.py`)."""
+RESERVED = GIB
+"""What the driver and the libraries take."""
+USABLE = 0.92
+"""Share of the memory that can be filled before fragments stop it."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one GPU by what they hold."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    logits: int
+    reserved: int = RESERVED
+
+    @property
+    def total(self) -> int:
+        return sum(asdict(self).values())
+
+
+def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
+    """The memory of a GPU that trains the recipe with `batch_size` sequences a forward pass.
+
+    Weights, gradients, Adam's two moments (Muon has one for the blocks' matrices) and the average
+    are fp32; in half precision the weights are there once more, as the products read them.
+    """
+    parameters, width = parameters_of(recipe), recipe.model.n_embd
+    vocabulary, matrices = recipe.tokenizer.vocab_size, 12 * width**2 * recipe.model.n_layer
+    half = recipe.train.precision != "fp32"
+    positions = (batch_size or recipe.train.batch_size) * recipe.block_size
+    kept = ACTIVATION_BYTES * (1 if half else 2) * width * recipe.model.n_layer * positions
+    rows = min(LOGIT_ROWS, positions)
+    return Memory(
+        weights=parameters * (6 if half else 4),
+        gradients=parameters * 4,
+        optimizer=parameters * 8 - (4 * matrices if recipe.train.optimizer == "muon" else 0),
+        average=0 if recipe.train.average == "none" else 4 * parameters,
+        activations=kept,
+        logits=rows * vocabulary * (4 + 4 + 2) + 4 * width * (vocabulary + positions),
+    )
+
+
+def knob(recipe: Recipe, available: int) -> str | None:
+    """What to change so that the run fits into so many bytes; None where it fits as it is."""
+    room = round(available * USABLE)
+    if memory_of(recipe).total <= room:
+        return None
+    size, passes = recipe.train.batch_size, recipe.train.grad_accum_steps
+    for smaller in range(size - 1, 0, -1):
+        if size * passes % smaller == 0 and memory_of(recipe, smaller).total <= room:
+            return (
+                f"--set train.batch_size={smaller} "
+                f"--set train.grad_accum_steps={size * passes // smaller} (the same batch in all)"
+            )
+    least = memory_of(recipe, 1)
+    if least.total - least.activations - least.logits <= room:
+        return "a shorter block (--set train.block_size) or fewer layers (--set model.n_layer)"
+    return (
+        "a smaller model (--set model.n_embd or model.n_layer), a GPU with more memory, or weights "
+        "shared out over several GPUs"
+    )

@@ -1,0 +1,207 @@
+"""`jagpt plan`: tokens, steps, FLOPs, memory, disk, the time of each stage and the cost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jagpt import machines
+from jagpt.errors import UsageError
+from jagpt.machines import Gpu
+from jagpt.plan import growth
+from jagpt.plan.growth import Grown
+from jagpt.plan.local import disk_of, flops_of_token, parameters_of, speed_here, steps_of
+from jagpt.plan.memory import Memory, knob, memory_of
+from jagpt.plan.published import efficiency
+from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+DOWNLOAD_BYTES = 10e6
+"""Bytes a second from a dump server."""
+EXTRACT_BYTES = 15.5e6
+"""Bytes of XML that a core extracts in a second (docs/benchmarks.md)."""
+READ_BYTES = 30e6
+"""Bytes of text that a core reads, filters and writes in a second."""
+ENCODE_BYTES = 15e6
+"""Bytes of text that a core encodes in a second."""
+LEARN_SECONDS = 240e-6
+"""Seconds of SentencePiece for one sentence that it learns from (4 minutes a million)."""
+FORWARD_SHARE = 1 / 3
+"""Of training's operations, what measuring a token takes."""
+CLOSING_SECONDS = 60
+"""Export, release and the sample of an evaluation."""
+DEFAULT_NETWORK = 12.5e9
+"""Bytes a second and GPU between machines: 100 Gbit/s."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the run is planned for; without `gpu` this machine, whose speed is measured.
+
+    `price` is that of one GPU (or this machine) an hour, `network` bytes a second and GPU.
+    """
+
+    gpu: Gpu | None = None
+    gpus: int = 1
+    price: float | None = None
+    network: float = DEFAULT_NETWORK
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run takes: `seconds` by stage, `disk` by content, `memory` of one GPU.
+
+    `range` are the hours of training at the best and the worst efficiency of the published runs,
+    `waiting` the share of it in which GPUs wait for each other; `advice` is None where it fits.
+    """
+
+    name: str
+    precision: str
+    machine: Machine
+    size: Size
+    parameters: int
+    steps: int
+    tokens: int
+    flops: float
+    seconds: dict[str, float]
+    range: tuple[float, float] | None
+    memory: Memory
+    advice: str | None
+    disk: dict[str, int]
+    waiting: float
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock of all stages together."""
+        return sum(self.seconds.values()) / 3600
+
+    @property
+    def warning(self) -> str | None:
+        """What training would refuse on this GPU."""
+        gpu = self.machine.gpu
+        if gpu is None or gpu.bf16 or self.precision != "bf16":
+            return None
+        return f"{gpu.name} has no bf16, and training refuses it: --set train.precision=fp16"
+
+    @property
+    def cost(self) -> float | None:
+        """Price of all GPUs while the GPU is at work: training and evaluation."""
+        if self.machine.price is None:
+            return None
+        hours = (self.seconds["train"] + self.seconds["evaluate"]) / 3600
+        return hours * self.machine.gpus * self.machine.price
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        gpu = self.machine.gpu
+        return {
+            "name": self.name,
+            "gpu": gpu.name if gpu else None,
+            "gpus": self.machine.gpus,
+            "unknown_sources": list(self.size.unknown),
+            "train_split_tokens": self.size.tokens,
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "seconds": self.seconds,
+            "hours": self.hours,
+            "training_hours_range": list(self.range) if self.range else None,
+            "waiting_share": self.waiting,
+            "memory": {**asdict(self.memory), "total": self.memory.total},
+            "gpu_memory": gpu.memory if gpu else None,
+            "fits": self.advice is None,
+            "advice": self.advice,
+            "warning": self.warning,
+            "disk": {**self.disk, "total": sum(self.disk.values())},
+            "cost": self.cost,
+        }
+
+
+def plan(
+    recipe: Recipe, run: RunDirectory, machine: Machine, text_bytes: int | None = None
+) -> Planned:
+    """What the recipe takes on the machine; no dump is needed, and nothing is written.
+
+    `text_bytes` stands for the sources' own sizes. `UsageError` where a source's size is not known
+    and the number of steps hangs on it.
+    """
+    size = size_of(recipe, run, text_bytes)
+    if size.unknown and recipe.train.max_epochs is not None:
+        raise UsageError(
+            f"plan: the size of {', '.join(size.unknown)} is not known here; say with --text-mb "
+            "how many MB of text there are"
+        )
+    steps = steps_of(recipe, size.tokens)
+    tokens = steps * recipe.tokens_per_step
+    train, waiting = _training_seconds(recipe, machine, steps)
+    return Planned(
+        name=recipe.name,
+        precision=recipe.train.precision,
+        machine=machine,
+        size=size,
+        parameters=parameters_of(recipe),
+        steps=steps,
+        tokens=tokens,
+        flops=float(tokens * flops_of_token(recipe)),
+        seconds=_seconds(recipe, size, train / max(tokens, 1), train),
+        range=_range(machine, train),
+        memory=memory_of(recipe),
+        advice=knob(recipe, machine.gpu.memory) if machine.gpu else None,
+        disk=disk_of(recipe, size),
+        waiting=waiting,
+    )
+
+
+def machine_of(
+    name: str | None, gpus: int, price: float | None, network_gbit: float | None
+) -> Machine:
+    """The machine that the options mean; `UsageError` lists the known GPUs for an unknown one."""
+    if name is None and gpus > 1:
+        raise UsageError("--gpus: which GPU? name it with --gpu")
+    network = DEFAULT_NETWORK if network_gbit is None else network_gbit * 1e9 / 8
+    return Machine(machines.gpu(name) if name else None, gpus, price, network)
+
+
+def grown(planned: Planned, recipe: Recipe) -> list[Grown]:
+    """The run on 1 to 64 of its GPUs, and over larger corpora."""
+    if planned.machine.gpu is None:
+        raise UsageError("--growth: on which GPU? name it with --gpu")
+    return growth.grow(recipe, planned.machine.gpu, planned.steps, planned.machine.network)
+
+
+def _training_seconds(recipe: Recipe, machine: Machine, steps: int) -> tuple[float, float]:
+    """Seconds of training, and the share of them in which GPUs wait for each other."""
+    if machine.gpu is None:
+        tokens = steps * recipe.tokens_per_step
+        return tokens * flops_of_token(recipe) / speed_here(recipe), 0.0
+    step = growth.step_on(recipe, machine.gpu, machine.gpus, machine.network)
+    return step.seconds * steps, 1 - step.computing / step.seconds
+
+
+def _range(machine: Machine, seconds: float) -> tuple[float, float] | None:
+    if machine.gpu is None:
+        return None
+    known = efficiency(machine.gpu.family)
+    low, high = (seconds * known.middle / bound / 3600 for bound in (known.high, known.low))
+    return low, high
+
+
+def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict[str, float]:
+    """Seconds of each stage; `per_token` is training's on the whole machine."""
+    cores = recipe.execution.workers or os.cpu_count() or 1
+    xml = size.dump * XML_PER_DUMP_BYTE
+    text = size.text / (1 - recipe.corpus.valid_share - recipe.corpus.test_share)
+    measured = size.tokens * recipe.corpus.test_share
+    learning = 0.0 if recipe.tokenizer.from_ else recipe.tokenizer.sentences * LEARN_SECONDS
+    return {
+        "download": size.dump / DOWNLOAD_BYTES,
+        "corpus": (xml / EXTRACT_BYTES if xml else text / READ_BYTES) / cores,
+        "tokenizer": learning if size.text > 100 * recipe.tokenizer.sentences else learning / 10,
+        "tokens": text / ENCODE_BYTES / cores,
+        "train": train,
+        "evaluate": measured * per_token * FORWARD_SHARE + CLOSING_SECONDS / 2,
+        "export and release": float(CLOSING_SECONDS),
+    }

@@ -1,0 +1,88 @@
+"""A plan as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import click
+
+from jagpt.plan.growth import CORPUS_FACTORS, GPU_COUNTS, Grown
+from jagpt.plan.local import amount, count, duration
+from jagpt.plan.planning import Planned
+from jagpt.plan.published import LIKE, efficiency
+
+
+def show_plan(planned: Planned) -> None:
+    """Everything of a plan, the parts below their sums."""
+    gpu, machine = planned.machine.gpu, planned.machine
+    where = f"{machine.gpus} × {gpu.name}" if gpu else "this machine"
+    click.echo(f"{planned.name} on {where}")
+    for source in planned.size.unknown:
+        click.echo(f"  the size of {source} is not known here: counted as nothing")
+    _rows(
+        {
+            "parameters": count(planned.parameters),
+            "train split": f"{count(planned.size.tokens)} tokens",
+            "training": f"{planned.steps:,} steps, {count(planned.tokens)} tokens, "
+            f"{planned.flops:.2e} FLOPs",
+        }
+    )
+    click.echo(f"time: {duration(planned.hours)}")
+    _rows({name: duration(seconds / 3600) for name, seconds in planned.seconds.items()})
+    _show_basis(planned)
+    parts = asdict(planned.memory)
+    beside = f" of {amount(gpu.memory)} a GPU" if gpu else ""
+    click.echo(f"memory: {amount(planned.memory.total)}{beside}")
+    _rows({name: amount(size) for name, size in parts.items()})
+    if planned.advice:
+        click.echo(f"  it will not fit: {planned.advice}")
+    click.echo(f"disk: {amount(sum(planned.disk.values()))}")
+    _rows({name: amount(size) for name, size in planned.disk.items()})
+    if planned.cost is not None:
+        click.echo(f"cost: {planned.cost:,.2f} for training and evaluation")
+
+
+def _show_basis(planned: Planned) -> None:
+    """What the hours of training rest on."""
+    gpu = planned.machine.gpu
+    if gpu is None or planned.range is None:
+        click.echo("  (training: by a matrix product measured on this machine)")
+        return
+    known = efficiency(gpu.family)
+    low, high = (duration(hours) for hours in planned.range)
+    others = f"; its {known.runs} published runs would give {low} to {high}"
+    like = f", taken from {LIKE[gpu.family]}" if gpu.family in LIKE else ""
+    click.echo(
+        f"  (training: {known.middle:.0%} of the peak, as {gpu.family} GPUs reach it{like}"
+        f"{others if known.runs > 1 else '; one published run behind it'})"
+    )
+    if planned.warning:
+        click.echo(f"  {planned.warning}")
+    if planned.waiting > 0.005:
+        click.echo(
+            f"  (for {planned.waiting:.0%} of training the GPUs wait for each other's gradients: "
+            "fewer GPUs or a larger batch)"
+        )
+
+
+def show_growth(found: Sequence[Grown]) -> None:
+    """Hours of training by GPUs and size of the corpus."""
+    click.echo("training by GPUs and size of the corpus (*: communication binds)")
+    heads = ["GPUs", *(f"{factor} ×" for factor in CORPUS_FACTORS), "speed"]
+    click.echo("  " + "".join(f"{head:>16}" for head in heads))
+    cells = {(row.gpus, row.factor): row for row in found}
+    for gpus in GPU_COUNTS:
+        rows = [cells[gpus, factor] for factor in CORPUS_FACTORS]
+        mark = "*" if rows[0].binds else ""
+        shown = [
+            f"{gpus}{mark}",
+            *(duration(row.hours) for row in rows),
+            f"{rows[0].speedup:.1f} ×",
+        ]
+        click.echo("  " + "".join(f"{cell:>16}" for cell in shown))
+
+
+def _rows(rows: Mapping[str, str]) -> None:
+    for name, text in rows.items():
+        click.echo(f"  {name:<18}  {text}")

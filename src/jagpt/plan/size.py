@@ -1,0 +1,136 @@
+"""How much text a recipe's sources hold: counted where a run has it, else from sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jagpt.errors import DataError, StorageError
+from jagpt.files import MANIFEST
+from jagpt.recipe import Recipe, Source
+from jagpt.rundir import RunDirectory
+from jagpt.summary import collect
+
+TOKENS_PER_DUMP_BYTE = 0.165
+"""Tokens a byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2 GB."""
+
+TOKENS_PER_TEXT_BYTE = 1 / 6
+"""Japanese text: 3 bytes a character, about 2 characters a token at 32,000 pieces."""
+
+CHARACTERS_PER_TOKEN = 1.4
+"""Of the default tokenizer on Japanese encyclopedic text at 8,000 pieces."""
+
+XML_PER_DUMP_BYTE = 4.2
+"""MB of XML in a MB of bzip2, of a Japanese Wikipedia."""
+
+PACKED = 3
+"""Bytes of text in one byte of gzip, xz, zstd or Parquet."""
+
+DUMP_BYTES = {"jawiki": 3.2e9}
+"""Bytes of pages-articles.xml.bz2 in March 2021, for dumps that are not in the cache yet."""
+DUMP_GROWTH = {"jawiki": 0.27e9}
+"""Bytes a year that they have grown by since."""
+
+HUB_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Size:
+    """Tokens of the train split; `dump` is bytes of dumps to decode, `text` bytes of text.
+
+    `unknown` names sources of which nothing is known here, and which count as nothing.
+    """
+
+    tokens: int
+    dump: int
+    text: int
+    unknown: tuple[str, ...] = ()
+
+
+def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Size:
+    """The size of the recipe's text: counted, or from its corpus, or from its sources' sizes.
+
+    `text_bytes` stands for all sources together.
+    """
+    if text_bytes is not None:
+        return Size(max(1, round(text_bytes * TOKENS_PER_TEXT_BYTE)), 0, text_bytes)
+    with suppress(DataError):  # what is damaged is told by the stage that reads it
+        if (counted := _counted(run)) is not None:
+            return Size(counted, 0, round(counted / TOKENS_PER_TEXT_BYTE))
+    dump = text = tokens = 0.0
+    unknown = []
+    for source in recipe.corpus.source:
+        sizes = list(_sizes(source))
+        if not sizes:
+            unknown.append(source.name)
+        for size, kind, packed in sizes:
+            of = tokens_a_byte(kind, packed)
+            tokens += size * of
+            dump += size if kind == "dump" else 0
+            text += size * of / TOKENS_PER_TEXT_BYTE
+    return Size(max(1, round(tokens)), round(dump), round(text), tuple(unknown))
+
+
+def tokens_a_byte(kind: str, packed: bool) -> float:
+    """Tokens in a byte of a source's file."""
+    if kind == "dump":
+        return TOKENS_PER_DUMP_BYTE if packed else TOKENS_PER_DUMP_BYTE / XML_PER_DUMP_BYTE
+    return TOKENS_PER_TEXT_BYTE * (PACKED if packed else 1)
+
+
+def _counted(run: RunDirectory) -> int | None:
+    """Train tokens of a finished tokens stage, or those that a finished corpus gives."""
+    if (run.tokens / MANIFEST).is_file():
+        from jagpt.tokens.dataset import TokenSplit
+
+        return TokenSplit.open(run.tokens, "train").n_tokens
+    if (run.corpus / MANIFEST).is_file() and (corpus := collect(run).corpus) is not None:
+        return max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
+    return None
+
+
+def _sizes(source: Source) -> Iterator[tuple[float, str, bool]]:
+    """Bytes of each of the source's files, whether a dump or text, and whether it is packed."""
+    from jagpt.corpus.sources import source_files
+
+    if source.kind == "hf":
+        yield from ((size, "text", True) for size in _hub_sizes(source))
+        return
+    try:
+        paths = source_files(source)
+    except StorageError:  # a dump that is still to be fetched
+        wiki, year = str(source.wiki), int(str(source.date)[:4])
+        if wiki in DUMP_BYTES:
+            yield DUMP_BYTES[wiki] + (year - 2021) * DUMP_GROWTH[wiki], "dump", True
+        return
+    for path in paths:
+        yield path.stat().st_size, "dump" if ".xml" in path.name else "text", _is_packed(path)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix in (".bz2", ".gz", ".xz", ".zst", ".parquet")
+
+
+def _hub_sizes(source: Source) -> list[int]:
+    """Bytes of a hub data set's files of the source's configuration; none where unknown."""
+    folder = Path(str(source.dataset))
+    if folder.is_dir():
+        return [path.stat().st_size for path in folder.rglob("*.parquet")]
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        found = HfApi().dataset_info(
+            str(source.dataset),
+            revision=source.revision,
+            files_metadata=True,
+            timeout=HUB_SECONDS,
+        )
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+        return []
+    names = [(file.rfilename, file.size or 0) for file in found.siblings or []]
+    data = [row for row in names if row[0].endswith((".parquet", ".gz", ".zst", ".jsonl"))]
+    wanted = [row for row in data if source.config and f"{source.config}/" in row[0]]
+    return [size for _, size in wanted or data]

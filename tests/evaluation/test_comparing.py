@@ -1,0 +1,108 @@
+"""The verb's --model half, from the command line to its tables and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import fakes
+import pytest
+import torch
+from models import model_folder
+
+from jagpt import cli
+
+TEXT = "日本語を使う。\n京都と東京。\n統計的推定を使うことで、"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    model_folder(root / "one")
+    model_folder(root / "two", "step-00000020")
+    (root / "text.txt").write_text(TEXT)
+    return root
+
+
+def call(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as leave:
+        cli.main(["evaluate", *map(str, arguments)])
+    return int(leave.value.code or 0)
+
+
+def test_figures_of_a_model_on_a_text(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--model", place / "one", "--text", place / "text.txt", "--layout", "line")
+    assert call(*arguments, "--precision", "fp32", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    ids = [token for line in TEXT.split("\n") for token in fakes.encode(line)]
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(place / "one").eval()
+    with torch.no_grad():
+        nats = float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1)
+    text = found["text"]
+    assert text["nats"] == pytest.approx(nats, rel=1e-5)
+    assert text["perplexity"] == pytest.approx(math.exp(nats / (len(ids) - 1)), rel=1e-4)
+    assert (text["documents"], text["tokens"]) == (3, len(ids) - 1)
+    characters = sum(len(line) for line in TEXT.split("\n"))
+    bits = (nats + math.log(fakes.VOCAB_SIZE)) / math.log(2)
+    assert text["bits_per_character"] == pytest.approx(bits / characters, rel=1e-4)
+    assert len(found["fingerprint"]) == len(text["sha256"]) == 64
+    assert (found["precision"], found["device"]) == ("fp32", "cpu")
+
+
+def test_several_models_stand_in_one_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = {"phenomenon": "particles", "good": "京都と東京", "bad": "京都東京と"}
+    (place / "pairs.jsonl").write_text(json.dumps(pair))
+    models = ("--model", place / "one", "--model", place / "two")
+    arguments = (*models, "--text", place / "text.txt", "--pairs", place / "pairs.jsonl")
+    assert call(*arguments, "--windows", "sliding", "--block-size", "16", "--stride", "4") == 0
+    shown = capsys.readouterr().out
+    assert "particles" in shown
+    assert "bits/character" in shown
+    assert len([line for line in shown.splitlines() if "16/4" in line]) == 2
+
+
+def test_the_shipped_pairs_have_a_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--model", place / "one", "--pairs", "shipped", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["pairs"]["pairs"] >= 200
+    assert set(found["pairs"]["phenomena"]) > {"particles", "honorifics", "counters"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "either a RECIPE or --model"),
+        (["quickstart", "--model", "one"], 2, "either a RECIPE or --model"),
+        (["quickstart", "--windows", "sliding"], 2, "--windows goes with --model"),
+        (["--model", "one"], 2, "--text, --pairs or --tasks"),
+        (["--model", "one", "--checkpoint", "two", "--text", "text.txt"], 2, "goes with a RECIPE"),
+        (["--model", "one", "--text", "text.txt", "--block-size", "99"], 2, "a context of 48"),
+        (["--model", "one", "--text", "text.txt", "--stride", "4"], 2, "blocks do not overlap"),
+        (["--model", "none at all", "--text", "text.txt"], 2, "no hub id"),
+        (["--model", "one", "--text", "none.txt"], 3, "no such file"),
+        (["--model", ".", "--text", "text.txt"], 3, "config.json"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_its_code(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(place)
+    assert call(*arguments) == code
+    assert words in capsys.readouterr().err
+
+
+def test_tasks_without_the_extra_stop_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert call("--model", "nowhere", "--tasks", "lambada") == 2
+    assert "jagpt[harness]" in capsys.readouterr().err

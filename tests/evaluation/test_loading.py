@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import fakes
+import pytest
+from models import model_folder
+
+from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.evaluation import loading
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return model_folder(tmp_path / "model")
+
+
+def test_a_folder_is_loaded_with_its_tokenizer(folder: Path) -> None:
+    subject = loading.load(str(folder))
+    assert (subject.vocab_size, subject.context, subject.end_id) == (
+        fakes.VOCAB_SIZE,
+        48,
+        fakes.END,
+    )
+    assert subject.start_id() == fakes.END
+
+
+def test_a_run_means_its_exported_model(folder: Path) -> None:
+    (folder.parent / "recipe.toml").touch()
+    assert loading.resolve(str(folder.parent)) == folder
+
+
+def test_the_fingerprint_is_that_of_the_contents(folder: Path, tmp_path: Path) -> None:
+    first = loading.load(str(folder)).fingerprint()
+    assert loading.load(str(model_folder(tmp_path / "again"))).fingerprint() == first
+    other = model_folder(tmp_path / "other", "step-00000020")
+    assert loading.load(str(other)).fingerprint() != first
+
+
+def test_a_checkpoint_takes_its_tokenizer_from_elsewhere(folder: Path) -> None:
+    checkpoint = folder.parent / "model-checkpoints" / "step-00000020"
+    with pytest.raises(DataError, match="--tokenizer"):
+        loading.load(str(checkpoint))
+    assert loading.load(str(checkpoint), str(folder)).tokenizer_folder == folder
+
+
+def test_a_pickle_is_refused_with_a_way_out(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"(?s)runs whatever.*save_pretrained"):
+        loading.load(str(folder))
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
+    fakes.write_tokenizer(folder, "".join(chr(0x4E00 + number) for number in range(500)))
+    with pytest.raises(DataError, match="do not belong together"):
+        loading.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("config.json", "config.json"), ("model.safetensors", "safetensors")]
+)
+def test_a_folder_that_is_no_model_is_named(folder: Path, missing: str, words: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=words):
+        loading.load(str(folder))
+
+
+def test_damaged_weights_are_told(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="cannot be loaded"):
+        loading.load(str(folder))
+
+
+def test_a_name_that_means_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no hub id"):
+        loading.resolve("nowhere at all")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="a file"):
+        loading.resolve(str(tmp_path / "file"))
+
+
+def test_a_hub_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(StorageError, match=r"org/name.*no network.*give a folder"):
+        loading.resolve("org/name")
+
+
+def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def fetch(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.extend((repository, revision))
+        assert not any("bin" in pattern for pattern in allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert loading.resolve("org/name@v1.0") == tmp_path
+    assert asked == ["org/name", "v1.0"]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import fakes
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from models import model_folder
+
+from jagpt.errors import DataError, UsageError
+from jagpt.evaluation import loading, texts
+
+RAW = "  日本語\r\n\n 統計的推定 \nﾊﾝｶｸ"
+
+
+def written(tmp_path: Path, content: bytes, name: str = "text.txt") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def test_a_plain_file_is_one_document_as_it_stands(tmp_path: Path) -> None:
+    path = written(tmp_path, RAW.encode())
+    found = texts.read(path)
+    assert found.documents == [RAW]
+    assert found.sha256 == hashlib.sha256(RAW.encode()).hexdigest()
+    assert [sizes.tolist() for sizes in found.sizes] == [[len(RAW)], [len(RAW.encode())]]
+
+
+def test_lines_are_documents_where_asked(tmp_path: Path) -> None:
+    found = texts.read(written(tmp_path, RAW.encode()), layout="line")
+    assert found.documents == ["  日本語\r", " 統計的推定 ", "ﾊﾝｶｸ"]
+
+
+def test_compressed_text_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path, gzip.compress(RAW.encode()), "text.txt.gz")
+    assert texts.read(path).documents == [RAW]
+
+
+def test_json_lines_and_parquet_keep_the_text_as_it_stands(tmp_path: Path) -> None:
+    rows = [{"body": RAW}, {"body": None}, {"body": ""}, {"body": "京都"}]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    path = written(tmp_path, lines.encode(), "text.jsonl")
+    assert texts.read(path, column="body").documents == [RAW, "京都"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "text.parquet")
+    assert texts.read(tmp_path / "text.parquet", column="body").documents == [RAW, "京都"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        (b"", "text.txt", "empty"),
+        (b"\n\n", "text.jsonl", "no text in it"),
+        (b"\x7fELF\0\0\0\n", "text.txt", "byte 4 is 0"),
+        (b"\xff\xfea\0", "text.txt", "UTF-16"),
+        ("日本".encode("euc_jp"), "text.txt", "not UTF-8"),
+        (b'{"title": "a"}', "text.jsonl", "no column 'text'"),
+        (b'{"text": "a\\u0000"}', "text.jsonl", "NUL"),
+        (b"no parquet", "text.parquet", "not a whole Parquet file"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, name: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        texts.read(written(tmp_path, content, name))
+
+
+def test_a_missing_file_and_an_unknown_layout(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        texts.read(tmp_path / "nothing.txt")
+    with pytest.raises(UsageError, match="--layout page"):
+        texts.read(written(tmp_path, b"a"), layout="page")
+
+
+def test_documents_become_one_stream_with_end_tokens_between(tmp_path: Path) -> None:
+    subject = loading.load(str(model_folder(tmp_path / "model")))
+    text = texts.read(written(tmp_path, "日本語\n京都".encode()), layout="line")
+    found = texts.encode(text, subject, end_token=True)
+    assert found.tokens.tolist() == [*fakes.encode("日本語"), *fakes.encode("京都")]
+    assert found.document_starts.tolist() == [0, 4, 7]
+    bare = texts.encode(text, subject, end_token=False)
+    assert bare.document_starts.tolist() == [0, 3, 5]
+
+
+def test_a_text_of_one_token_cannot_be_measured(tmp_path: Path) -> None:
+    subject = loading.load(str(model_folder(tmp_path / "model")))
+    with pytest.raises(DataError, match="fewer than 2 tokens"):
+        texts.encode(texts.read(written(tmp_path, "日".encode())), subject, end_token=False)

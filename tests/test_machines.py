@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from jagpt import machines
+from jagpt.errors import UsageError
+
+
+@pytest.mark.parametrize("name", ["RTX 2080 Ti", "2080ti", "NVIDIA GeForce RTX 2080 Ti"])
+def test_a_gpu_is_known_however_it_is_spelt(name: str) -> None:
+    assert machines.gpu(name).name == "RTX 2080 Ti"
+
+
+def test_an_unknown_gpu_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'H100'.*known are RTX 2080 Ti, .*B200"):
+        machines.gpu("H1000")
+    with pytest.raises(UsageError, match="K80: not known; known are"):
+        machines.gpu("K80")
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L4", "L4"),
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-32GB", "V100"),
+        ("Quadro P400", None),
+    ],
+)
+def test_a_drivers_name_is_recognised(driver: str, name: str | None) -> None:
+    found = machines.find_gpu(driver)
+    assert (found.name if found else None) == name
+
+
+def test_peaks_are_those_of_the_precision() -> None:
+    turing, ampere = machines.gpu("T4"), machines.gpu("A100")
+    assert ampere.peak("bf16") == 2 * ampere.peak("fp32") == 312e12
+    assert turing.peak("bf16") == turing.peak("fp32") < turing.peak("fp16")
