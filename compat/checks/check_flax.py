@@ -15,8 +15,9 @@ def logits(ids):
 
 def greedy(ids, count):
     found = model.generate(
-        jnp.asarray(ids), do_sample=False, max_new_tokens=count, eos_token_id=-1, pad_token_id=0
-    )
+        jnp.asarray(ids), do_sample=False, max_new_tokens=count, pad_token_id=0,
+        eos_token_id=model.config.vocab_size,  # an id that never comes: the text goes on
+    )  # fmt: skip
     return np.asarray(found.sequences)[0, ids.shape[1] :]
 
 

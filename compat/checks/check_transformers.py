@@ -32,7 +32,8 @@ version = ".".join(transformers.__version__.split(".")[:2])
 kind = "pytorch_model.bin" if pickled else "safetensors"
 name = f"transformers {version}, {kind}"
 common.model(name, logits, greedy)
-for fast in (True, False):
+# 4.41's fast tokenizers cannot be told to split special tokens
+for fast in (True, False) if version != "4.41" else ():
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=fast)
     common.tokenizer(
         f"transformers {version}, {type(tokenizer).__name__}",
