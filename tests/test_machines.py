@@ -22,13 +22,17 @@ def test_an_unknown_gpu_lists_the_known_ones() -> None:
     ("driver", "name"),
     [
         ("NVIDIA A100-SXM4-80GB", "A100"),
-        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100"),
         ("NVIDIA H100 80GB HBM3", "H100"),
         ("NVIDIA H100 PCIe", "H100 PCIe"),
         ("NVIDIA L40S", "L40S"),
         ("NVIDIA L4", "L4"),
         ("Tesla T4", "T4"),
         ("Tesla V100-SXM2-32GB", "V100"),
+        ("NVIDIA GeForce RTX 2080 Ti", "RTX 2080 Ti"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA L40", None),
+        ("Quadro RTX T400", None),
         ("Quadro P400", None),
     ],
 )

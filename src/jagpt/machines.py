@@ -61,13 +61,18 @@ GPUS = {
         _gpu("V100", "volta", 125, 15.7, 32, 150, bf16=False),
         _gpu("A100 40GB", "ampere", 312, 156, 40, 300),
         _gpu("A100", "ampere", 312, 156, 80, 300),
+        _gpu("A40", "ampere", 149.7, 74.8, 48, 56),
+        _gpu("A30", "ampere", 165, 82, 24, 100),
         _gpu("A10", "ampere", 125, 62.5, 24, 16),
+        _gpu("A10G", "ampere", 70, 35, 24, 16),
         _gpu("RTX A6000", "ampere", 154.8, 77.4, 48, 16),
         _gpu("RTX 3090", "ampere", 71, 35.6, 24, 16),
         _gpu("L4", "ada", 121, 60.5, 24, 16),
         _gpu("L40S", "ada", 362, 183, 48, 16),
+        _gpu("RTX 6000 Ada", "ada", 364.2, 182.1, 48, 16),
         _gpu("RTX 4090", "ada", 165.2, 82.6, 24, 16),
         _gpu("H100 PCIe", "hopper", 756, 378, 80, 32),
+        _gpu("H100 NVL", "hopper", 835, 417.5, 94, 300),
         _gpu("H100", "hopper", 989.4, 494.7, 80, 450),
         _gpu("H200", "hopper", 989.4, 494.7, 141, 450),
         _gpu("B200", "blackwell", 2250, 1125, 180, 900),
@@ -89,9 +94,12 @@ def gpu(name: str) -> Gpu:
 
 def find_gpu(device_name: str) -> Gpu | None:
     """The GPU behind the name that its driver gives (`NVIDIA A100-SXM4-80GB`); None if unknown."""
-    plain = _plain(device_name)
-    known = sorted(GPUS, key=len, reverse=True)
-    return next((GPUS[name] for name in known if _plain(name) in plain), None)
+    words = device_name.replace("-", " ").split()
+    for name in sorted(GPUS, key=len, reverse=True):
+        wanted = name.split()
+        if any(words[i : i + len(wanted)] == wanted for i in range(len(words))):
+            return GPUS[name]
+    return None
 
 
 def cpu_bf16() -> bool:

@@ -47,25 +47,6 @@ def test_every_row_tells_what_a_watcher_wants(make_run: Callable[..., RunDirecto
     assert rows[-1]["seconds_left"] == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "precision", "flops"),
-    [
-        ("NVIDIA A100-SXM4-80GB", "bf16", 312e12),
-        ("NVIDIA A100-SXM4-80GB", "fp32", 156e12),
-        ("NVIDIA H100 80GB HBM3", "bf16", 989.4e12),
-        ("NVIDIA H100 PCIe", "bf16", 756e12),
-        ("NVIDIA GeForce RTX 2080 Ti", "fp16", 53.8e12),
-        ("NVIDIA GeForce RTX 2080 Ti", "fp32", None),
-        ("NVIDIA A10G", "bf16", 70e12),
-        ("NVIDIA L40S", "bf16", 362e12),
-        ("Tesla T4", "fp16", 65e12),
-        ("Some GPU of 2030", "bf16", None),
-    ],
-)
-def test_known_gpus_have_their_peak(name: str, precision: str, flops: float | None) -> None:
-    assert peaks.known(name, precision) == flops
-
-
 def test_a_cpus_peak_is_measured_once() -> None:
     first = peaks.peak(CPU, "fp32")
     assert first > 1e8
