@@ -15,7 +15,7 @@ from payloads import PAYLOADS
 
 from jagpt import files, report
 from jagpt.errors import DataError, UsageError
-from jagpt.rundir import RunDirectory
+from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=y>"
 
@@ -124,7 +124,7 @@ def test_a_run_that_was_never_started_is_reported(tmp_path: Path) -> None:
     html = written(RunDirectory(tmp_path / "empty"))
     text = Page(html).text
     assert "Not finished yet:" in text
-    assert "corpus, tokenizer, tokens, train, evaluate, export, release" in text
+    assert ", ".join(STAGE_DIRECTORIES) in text
 
 
 @pytest.mark.parametrize("part", ["corpus", "tokenizer", "tokens", "checkpoints", "logs"])
