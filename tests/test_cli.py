@@ -198,7 +198,9 @@ def test_recipes_and_init(mine: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert call("recipes", "--json") == 0
     assert "small" in [row["name"] for row in json.loads(capsys.readouterr().out)]
     assert call("init", "small") == 0
-    assert call("init", "small") == 2
+    assert call("init", "small") == 0  # a second time it stands there already
+    (mine / "other.toml").write_text("mine")
+    assert call("init", "small", "--output", "other.toml") == 2
     assert (mine / "small.toml").read_text().startswith("# Our GPT-2 small")
 
 

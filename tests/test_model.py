@@ -88,13 +88,13 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     build().save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="cannot be loaded"):
         model.load(tmp_path)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     build().config.save_pretrained(tmp_path)
-    save_file({"linear.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    save_file({"linear.weight": torch.zeros(5000)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="no GPT2LMHeadModel weights"):
         model.load(tmp_path)

@@ -42,7 +42,7 @@ def test_tells_what_the_finished_stages_left(run: RunDirectory) -> None:
     assert found.training.valid_perplexity == pytest.approx(math.exp(3.25))
     assert [len(found.train_rows), len(found.valid_rows)] == [20, 2]
     assert found.seconds == 64.5
-    assert found.missing == ("evaluate", "export", "release")
+    assert found.missing == ("evaluate", "export", "formats", "release")
     assert set(found.files) == {"corpus", "tokenizer", "tokens", "train"}
     assert (found.evaluation, found.parameters, found.samples) == (None, None, ())
 
