@@ -108,7 +108,7 @@ def test_a_changed_rate_is_stale_and_why_is_said(copied: Callable[..., Path]) ->
         recipe.replace("learning_rate = 0.002", "learning_rate = 0.001")
     )
     found = json.loads(jagpt("status", run, "--json").stdout)["stages"]
-    assert [row["status"] for row in found] == ["done"] * 3 + ["stale"] * 4
+    assert [row["status"] for row in found] == ["done"] * 3 + ["stale"] * 5
     assert found[3]["reasons"] == ["[train] learning_rate: 0.002 → 0.001"]
 
 
