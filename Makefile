@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test faults nightly audit lint format bench compat docs clean
+.PHONY: demo test faults nightly lock audit lint format bench compat docs clean
 
 demo: .venv/installed
 	$(BIN)/jagpt run quickstart
@@ -22,6 +22,9 @@ faults: .venv/installed-test
 nightly: faults
 	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
 		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest tests/faults
+
+lock: .venv/installed
+	$(BIN)/python tools/lock_dependencies.py
 
 audit: .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import hashlib
 import importlib
 import itertools
@@ -46,13 +47,13 @@ Observer = Callable[[str, Path], None]
 class Command:
     """A command line that works on the tree `start`; `{}` stands for the tree of an attempt.
 
-    `may_delete` says that deleting finished work is what it is for.
+    `may_replace` names finished work (by the start of its path) that it is there to replace.
     """
 
     name: str
     start: Path
     arguments: tuple[str, ...]
-    may_delete: bool = False
+    may_replace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def prepare_nursery() -> None:
     _learn_in_process()
     _compile_pages_once()
     fix_clock()
+    gc.collect()
+    gc.freeze()  # what the children share stays shared
     if names := _threads() - HARMLESS_THREADS:
         raise RuntimeError(f"the nursery must not have threads, and it has {sorted(names)}")
 
@@ -345,8 +348,6 @@ def _killed_some_time(whole: Unbroken, number: int, tree: Path, log: Path) -> st
 
 def _lost(command: Command, tree: Path) -> str | None:
     """What a failed command took away of the work that was finished before."""
-    if command.may_delete:
-        return None
     there = tree_of(tree)
     moved = {
         f"run/{_stage_of_superseded(name)}": value
@@ -354,7 +355,7 @@ def _lost(command: Command, tree: Path) -> str | None:
         if name.startswith("run/superseded/")
     }
     for name, value in tree_of(command.start).items():
-        finished = name.count("/") > 1 and name.partition("/")[0] == "run"
+        finished = name.count("/") > 1 and not name.startswith(command.may_replace)
         if finished and value not in (there.get(name), moved.get(name)):
             return f"{name} was finished, and is no longer there"
     return None
@@ -379,11 +380,11 @@ def _run_again(whole: Unbroken, tree: Path) -> str | None:
 
 def _stale_page(run: Path) -> str | None:
     """The report must tell of the run as it stands; how long the stages took is not compared."""
+    from jagpt.cli.common import open_run
     from jagpt.report import render
-    from jagpt.rundir import RunDirectory
 
     page = run / "report.html"
-    if page.exists() and page.read_text("utf-8") != render([RunDirectory(run)]):
+    if page.exists() and page.read_text("utf-8") != render([open_run(run)[1]]):
         return "report.html is not about the run as it stands"
     return None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from jagpt.cli import main
 
 from .projects import Project, make_project
 
@@ -21,6 +24,17 @@ def jagpt(*arguments: str | Path, **options: object) -> subprocess.CompletedProc
     )  # type: ignore[call-overload, no-any-return]  # fmt: skip
 
 
+def inside(*arguments: str | Path) -> int:
+    """The exit code of a command line in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return int(left.value.code or 0)
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return make_project(tmp_path_factory.mktemp("tiny") / "project")
@@ -30,8 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def finished(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of the tiny project; tests must not change it."""
     root = tmp_path_factory.mktemp("finished") / "run"
-    done = jagpt(*project.whole(root))
-    assert done.returncode == 0, done.stderr
+    assert inside(*project.whole(root)) == 0
     return root
 
 

@@ -42,14 +42,13 @@ class Order:
             self.problems.append(
                 f"{operation} {path} before the folder of {self._open[0]} is synced"
             )
-        if operation == "rename":
+        if operation == "rename" and not path.name.startswith(STAGING_PREFIX):
             self._open.append(path)
 
     def end(self) -> list[str]:
         """All problems, once the command is done."""
         self._check_renamed()
-        return self.problems + [f"the folder of {path} was never synced" for path in self._open
-                                if not _is_aside(path)]  # fmt: skip
+        return self.problems + [f"the folder of {path} was never synced" for path in self._open]
 
     def _check_renamed(self) -> None:
         path, self._renamed = self._renamed, None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .attempts import Command, copy_tree, in_child, jagpt
 
-DOCUMENTS = 30
+DOCUMENTS = 24
 SUBJECTS = ["東京", "京都", "大阪", "富士山", "琵琶湖", "桜", "電車", "図書館", "言語", "統計"]
 VERBS = ["説明する", "研究する", "記録する", "紹介する", "比較する", "整理する"]
 TINY = (
@@ -56,7 +56,7 @@ def small_pieces() -> None:
     from jagpt.corpus import extract, shards
 
     extract.PART_PAGES = 8
-    shards.SHARD_BYTES = 2_500
+    shards.SHARD_BYTES = 3_000
     shards.ROW_GROUP_BYTES = 1_000
     plan.PRODUCT_SIZE = 16
 
@@ -137,20 +137,23 @@ def _others(project: Project, made: dict[str, Path]) -> Iterator[Command]:
     yield Command("corpus anew", made["corpus"], project.stage("corpus", "corpus.valid_share=0.3"))
     yield Command("train anew", made["train"], project.stage("train", "train.seed=5"))
     forced = ("train", *project.whole(Path("{}/run"))[1:], "--force")
-    yield Command("train --force", made["train"], forced, may_delete=True)
+    yield Command("train --force", made["train"], forced, ("run/checkpoints/",))
     once = _after(
         Command("constant", made["tokens"], project.stage("train", *constant)),
         made["train"].parent.parent,
     )
     longer = project.stage("train", *constant, "train.max_steps=6")
-    yield Command("train longer", once, longer)
+    replaced = ("manifest.json", "index.json", "step-00000002")  # the last by rotation
+    yield Command(
+        "train longer", once, longer, tuple(f"run/checkpoints/{name}" for name in replaced)
+    )
     sharing = ("run", str(_sharing_recipe(project, made["tokens"] / "run")), "--until", "train")
     yield Command("shared", nothing, (*sharing, "--run-dir", "{}/run", "--yes", *overrides(*TINY)))
     superseded = _after(
         Command("superseded", made["corpus"], project.stage("corpus", "corpus.test_share=0.3")),
         made["train"].parent.parent,
     )
-    yield Command("clean", superseded, ("clean", "{}/run"), may_delete=True)
+    yield Command("clean", superseded, ("clean", "{}/run"), ("run/superseded/",))
     yield Command("report", made[last], ("report", "{}/run", "--output", "{}/page.html"))
     yield Command(
         "extract",

@@ -28,15 +28,18 @@ Plan = list[tuple[Unbroken, Fault, int]]
 
 
 def numbers(whole: Unbroken, fault: Fault, every: Sequence[str] | None) -> Sequence[int]:
-    """Operations to break, from 1: all, or the first, a middle and the last one.
+    """Operations to break, from 1: all where `every` is not given.
 
-    Of the commands `every`, SIGKILL comes at all operations in the folder that the stage writes.
+    Else SIGKILL comes at all operations in the folder that a stage of `every` writes, and at the
+    first, a middle and the last operation elsewhere; an error comes at the middle one of a stage.
     """
     count = len(whole.operations)
     few = sorted({1, (count + 1) // 2, count})
+    if every is not None and fault is not KILL:
+        return few[1:2] if whole.command.name in STAGE_DIRECTORIES else ()
     if every is None:
         return range(1, count + 1)
-    if fault is not KILL or whole.command.name not in every:
+    if whole.command.name not in every:
         return few
     folder = f"{whole.end / 'run' / STAGE_DIRECTORIES[whole.command.name]}"
     inside = {n for n, (_, path) in enumerate(whole.operations, 1) if path.startswith(folder)}
