@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/jagpt run quickstart
 
 test: .venv/installed-test
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 faults: .venv/installed-test
 	$(BIN)/python tests/faults/run.py --random 20
