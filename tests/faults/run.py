@@ -31,19 +31,23 @@ def numbers(whole: Unbroken, fault: Fault, every: Sequence[str] | None) -> Seque
     """Operations to break, from 1: all where `every` is not given.
 
     Else SIGKILL comes at all operations in the folder that a stage of `every` writes, and at the
-    first, a middle and the last operation elsewhere; an error comes at the middle one of a stage.
+    first, a middle and the last operation of the other stages. The middle one must do for errors,
+    and for commands that are no stage.
     """
-    count = len(whole.operations)
-    few = sorted({1, (count + 1) // 2, count})
-    if every is not None and fault is not KILL:
-        return few[1:2] if whole.command.name in STAGE_DIRECTORIES else ()
+    count, name = len(whole.operations), whole.command.name
+    middle = (count + 1) // 2
+    few = {1, middle, count}
     if every is None:
         return range(1, count + 1)
-    if whole.command.name not in every:
-        return few
-    folder = f"{whole.end / 'run' / STAGE_DIRECTORIES[whole.command.name]}"
+    if name not in STAGE_DIRECTORIES:
+        return [middle] if fault is KILL else []
+    if fault is not KILL:
+        return [middle]
+    if name not in every:
+        return sorted(few)
+    folder = f"{whole.end / 'run' / STAGE_DIRECTORIES[name]}"
     inside = {n for n, (_, path) in enumerate(whole.operations, 1) if path.startswith(folder)}
-    return sorted(inside | set(few))
+    return sorted(inside | few)
 
 
 def main() -> int:

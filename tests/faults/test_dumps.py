@@ -20,7 +20,7 @@ from jagpt.progress import QUIET
 
 PLACES = int(os.environ.get("JAGPT_FLIPS", "30"))
 CUTS = int(os.environ.get("JAGPT_CUTS", "12"))
-BOMB_MEGABYTES = int(os.environ.get("JAGPT_BOMB", "200"))
+BOMB_MEGABYTES = int(os.environ.get("JAGPT_BOMB", "100"))
 GIGABYTE = 1_000_000_000
 
 HEADER = (
