@@ -85,6 +85,56 @@ def test_a_staged_directory_replaces_what_stood_there(tmp_path: Path) -> None:
     assert files.list_files(target) == ["second"]
 
 
+def test_a_replaced_directory_stays_where_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "step"
+    with files.staged_directory(target) as staged:
+        (staged / "old").write_text("x")
+
+    def fail(operation: str, path: Path) -> None:
+        if operation == "rename" and path == target:
+            raise OSError(5, "Input/output error")
+
+    with (
+        files.observed(fail),
+        pytest.raises(OSError, match="Input"),
+        files.staged_directory(target) as staged,
+    ):
+        (staged / "new").write_text("x")
+    assert files.list_files(target) == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+
+
+def test_leftovers_of_a_killed_process_go_and_what_it_replaced_comes_back(tmp_path: Path) -> None:
+    for name in (".staging-a.json", "below/.staging-b", f"{files.REPLACED_PREFIX}step/old"):
+        files.make_directory((tmp_path / name).parent)
+        (tmp_path / name).write_text("x")
+    (tmp_path / f"{files.REMOVED_PREFIX}corpus").mkdir()
+    files.remove_leftovers(tmp_path)
+    assert files.list_files(tmp_path) == ["below/.staging-b", "step/old"]
+    files.remove_leftovers(tmp_path, below=True)
+    assert files.list_files(tmp_path) == ["step/old"]
+    assert not (tmp_path / f"{files.REMOVED_PREFIX}corpus").exists()
+
+
+def test_a_folder_is_deleted_at_once(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "corpus" / "a", "x")
+
+    def die(operation: str, path: Path) -> None:
+        if operation == "remove":
+            raise KeyboardInterrupt
+
+    with files.observed(die), pytest.raises(KeyboardInterrupt):
+        files.remove(tmp_path / "corpus")
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+def test_json_knows_no_infinity(tmp_path: Path, number: str) -> None:
+    (tmp_path / "a.json").write_text(f'{{"a": {number}}}')
+    with pytest.raises(DataError, match="no number"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_staging_moves_a_librarys_files_with_a_readable_mode(tmp_path: Path) -> None:
     with files.staging(tmp_path) as staged:
         (staged / "model.safetensors").write_bytes(b"x")
