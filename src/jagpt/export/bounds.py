@@ -29,5 +29,5 @@ class Bounds:
 
 FP32 = Bounds("fp32", logits=1e-4, perplexity=1e-4, greedy=True)
 FP16 = Bounds("fp16", logits=1e-2, perplexity=1e-3)
-"""Also GGUF's f32, since llama.cpp takes GELU from a table in f16 whatever the weights are."""
+"""Also GGUF's f32: llama.cpp takes GELU from a table in f16 (`GGML_GELU_FP16`, ggml's vec.h)."""
 BY_PERPLEXITY = Bounds("8 bit", perplexity=1e-2)
