@@ -196,7 +196,7 @@ def fix_clock(seconds: float = 0.0) -> None:
     clock.time, clock.time_ns = lambda: at, lambda: int(at * 1e9)
     clock.monotonic = lambda: seconds
     ticks = itertools.count()  # what measures speed in a loop must see time pass
-    clock.perf_counter = lambda: next(ticks) / 16
+    clock.perf_counter = lambda: float(next(ticks))
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "jagpt":
             if getattr(module, "time", None) is time:

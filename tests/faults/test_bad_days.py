@@ -4,6 +4,7 @@ that may not be written."""
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -127,6 +128,21 @@ def test_times_of_the_future_in_the_ledger_hide_no_change(
     path.write_bytes(content.replace(b"1", b"2"))
     assert inside("run", run) == 3
     assert "stats.json" in capsys.readouterr().err
+
+
+def test_a_process_that_was_suspended_while_it_measured_still_knows_a_speed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from jagpt import recipe as recipes
+    from jagpt.plan import local
+    from jagpt.training import peaks
+
+    readings = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(readings)))
+    assert peaks.measured.__wrapped__(torch.device("cpu"), "fp32", 1) > 0
+    assert local._measured_speed(recipes.load("quickstart")) > 0
 
 
 # --- places ---------------------------------------------------------------------------------------

@@ -122,12 +122,13 @@ def _measured_speed(recipe: Recipe) -> float:
         kind = torch.float32
     left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=kind, device=device)
     left @ left
-    started, count = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - started) < PRODUCT_SECONDS:
+    started, count, seconds = time.perf_counter(), 0, 0.0
+    while seconds < PRODUCT_SECONDS:  # once at least, however long the process was suspended
         product = left @ left
         count += 1
         if device.type == "cuda":
             product.sum().item()
+        seconds = time.perf_counter() - started
     return count * 2 * PRODUCT_SIZE**3 / seconds
 
 
