@@ -75,6 +75,11 @@ class StoppedError(JagptError):
     exit_code = 75
 
 
+class Terminated(BaseException):
+    """SIGTERM came; like `KeyboardInterrupt`, it is no error that code on the way may take for one
+    of a file's."""
+
+
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",

@@ -15,12 +15,14 @@ from typing import NoReturn
 import click
 
 from jagpt.cli.common import app
-from jagpt.errors import INTERRUPTED, JagptError, StoppedError, UsageError, storage_error
-
-
-class _Terminated(BaseException):
-    """SIGTERM came; like `KeyboardInterrupt`, it is no error that code on the way may take for
-    one of a file's."""
+from jagpt.errors import (
+    INTERRUPTED,
+    JagptError,
+    StoppedError,
+    Terminated,
+    UsageError,
+    storage_error,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -42,7 +44,7 @@ def _print_any_character() -> None:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+    raise Terminated
 
 
 def _guarded(arguments: list[str]) -> int:
@@ -56,7 +58,7 @@ def _guarded(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command goes on from what is finished", err=True)
         return INTERRUPTED
-    except _Terminated:
+    except Terminated:
         message = "stopped (SIGTERM); the same command goes on from what is finished"
         return _fail(StoppedError(message))
     except (BrokenPipeError, SystemExit):  # click and rich leave so where nobody reads on

@@ -67,6 +67,7 @@ def export_folder(
     The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
     `UsageError` for a format that there is not or that cannot hold this model.
     """
+    formats = chosen(names)
     source = Source.open(model_dir)
 
     def text(tokenizer: Any) -> Material:
@@ -74,7 +75,7 @@ def export_folder(
             return material.of_file(text_file, tokenizer, source.n_positions)
         return material.of_sample(tokenizer, source.n_positions)
 
-    return make(source, chosen(names), output, text, progress)
+    return make(source, formats, output, text, progress)
 
 
 def make(

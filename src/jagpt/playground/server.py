@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from pathlib import Path
 from typing import Any
 
-from jagpt.errors import MissingExtraError, StoppedError, UsageError, storage_error
+from jagpt.errors import MissingExtraError, Terminated, UsageError, storage_error
 from jagpt.generation import Loaded, load, model_folder
 from jagpt.playground import page
 from jagpt.playground.desk import Desk
@@ -54,7 +54,7 @@ def serve(
         say(f"the playground is at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
         try:
             server.run(sockets=[listening])
-        except (KeyboardInterrupt, StoppedError):
+        except (KeyboardInterrupt, Terminated):
             pass  # how a server ends; uvicorn has closed by then and only passes the signal on
         finally:
             desk.close()

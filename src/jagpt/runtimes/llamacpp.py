@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -63,9 +64,10 @@ class LlamaCpp(DrawingRuntime):
             timeout=None,
             trust_env=False,
         )
+        self._finish = weakref.finalize(self, self._client.close)  # also where nobody closes it
 
     def close(self) -> None:
-        self._client.close()
+        self._finish()
         self._server = None
 
     def encode(self, text: str) -> list[int]:
@@ -112,7 +114,7 @@ class LlamaCpp(DrawingRuntime):
         while len(text) < end:
             seed = random.Random(f"{drawing.seed}/{row}/{len(text)}").getrandbits(32)
             count = min(CHUNK, end - len(text))
-            answer = self._complete(text, n_predict=count, **_sampling(drawing, seed))
+            answer = self._complete(text, n_predict=count, **_sampling(drawing, seed, self.context))
             told = [(int(e["id"]), e["logprob"]) for e in answer.get(PROBABILITIES, [])]
             for token in answer["tokens"]:
                 if told and told[0][0] == token:
@@ -154,8 +156,8 @@ class LlamaCpp(DrawingRuntime):
         return value
 
 
-def _sampling(drawing: Drawing, seed: int) -> dict[str, Any]:
-    """transformers' filters, in their order."""
+def _sampling(drawing: Drawing, seed: int, context: int) -> dict[str, Any]:
+    """transformers' filters, in their order; the penalty looks at all of the text."""
     drawn = drawing.temperature is not None
     return {
         "n_probs": 1,
@@ -165,7 +167,7 @@ def _sampling(drawing: Drawing, seed: int) -> dict[str, Any]:
         "top_k": drawing.top_k if drawn else 0,
         "top_p": drawing.top_p,
         "repeat_penalty": drawing.repetition_penalty,
-        "repeat_last_n": -1,
+        "repeat_last_n": context,
         "logit_bias": [[number, False] for number in drawing.suppressed],
     }
 
