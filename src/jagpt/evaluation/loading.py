@@ -10,13 +10,12 @@ from typing import Any
 from jagpt import files
 from jagpt.errors import DataError, StorageError, UsageError
 from jagpt.generation import quiet
+from jagpt.generation.folder import TOKENIZER_FILES, check_match, load_model, load_tokenizer
 
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 WEIGHTS = ("*.safetensors", "config.json")
 WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
 """Files that decide what a model says of a text."""
-MAX_PADDING_ROWS = 1024
-"""Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", re.ASCII)
 
@@ -67,11 +66,12 @@ def load(name: str, tokenizer: str | None = None) -> Subject:
     folder = resolve(name)
     words = folder if tokenizer is None else resolve(tokenizer)
     _check_folder(folder)
+    _check_tokenizer(words)
     with quiet():
-        pieces = _load_tokenizer(words)
-        model = _load_model(folder)
+        pieces = load_tokenizer(words)
+        model = load_model(folder)
     subject = Subject(name, folder, words, model, pieces, _context(model.config))
-    _check_match(subject)
+    check_match(name, len(pieces), subject.vocab_size)
     return subject
 
 
@@ -105,44 +105,12 @@ def _check_folder(folder: Path) -> None:
     raise DataError(f"{folder}: no weights here; safetensors are wanted")
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    names = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
-    if not any((folder / name).is_file() for name in names):
+def _check_tokenizer(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise DataError(
-            f"{folder}: no tokenizer here ({', '.join(names)}); where it lies elsewhere, as for a "
-            "checkpoint, name its folder with --tokenizer"
+            f"{folder}: no tokenizer here ({', '.join(TOKENIZER_FILES)}); where it lies elsewhere, "
+            "as for a checkpoint, name its folder with --tokenizer"
         )
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise DataError(f"{folder}: its tokenizer cannot be loaded ({_line(error)})") from None
-
-
-def _load_model(folder: Path) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    auto: Any = AutoModelForCausalLM
-    try:
-        model, info = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise DataError(f"{folder}: its model cannot be loaded ({_line(error)})") from None
-    wrong = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
-    if wrong:
-        raise DataError(
-            f"{folder}: its weights do not fit its config.json: {', '.join(wrong[:3])}"
-            f"{' …' * (len(wrong) > 3)}"
-        )
-    return model.eval()
 
 
 def _context(config: Any) -> int | None:
@@ -151,15 +119,6 @@ def _context(config: Any) -> int | None:
         if value := getattr(config, key, None):
             return int(value)
     return None
-
-
-def _check_match(subject: Subject) -> None:
-    pieces, rows = len(subject.tokenizer), subject.vocab_size
-    if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
-        raise DataError(
-            f"{subject.name}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
-            "they do not belong together"
-        )
 
 
 def _fetched(repository: str, revision: str) -> Path:

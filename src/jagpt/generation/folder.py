@@ -14,6 +14,8 @@ from jagpt.generation.loaded import Loaded
 from jagpt.generation.settings import Defaults
 from jagpt.generation.transformers_engine import TransformersEngine
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
+"""One of these at least is there where a tokenizer is."""
 MAX_PADDING_ROWS = 1024
 """Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
 
@@ -33,7 +35,7 @@ def load(model_dir: Path, engine: Engine | None = None) -> Loaded:
         return _with_engine(model_dir, engine)
     with quiet():
         tokenizer = load_tokenizer(model_dir)
-        model = _load_model(model_dir)
+        model = load_model(model_dir)
     engine = TransformersEngine(model, _context(model.config, config))
     check_match(model_dir, len(tokenizer), engine.vocab_size)
     defaults = Defaults.of(model.generation_config, tokenizer, engine.vocab_size)
@@ -89,9 +91,8 @@ def _check_folder(model_dir: Path) -> dict[str, Any]:
         raise DataError(f"{model_dir / 'config.json'}: no model's configuration (no model_type)")
     if not any((model_dir / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
         raise DataError(f"{model_dir}: no model.safetensors; other formats of weights are not read")
-    names = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
-    if not any((model_dir / name).is_file() for name in names):
-        raise DataError(f"{model_dir}: no tokenizer ({', '.join(names)}: none is there)")
+    if not any((model_dir / name).is_file() for name in TOKENIZER_FILES):
+        raise DataError(f"{model_dir}: no tokenizer ({', '.join(TOKENIZER_FILES)}: none is there)")
     return config
 
 
@@ -107,7 +108,8 @@ def load_tokenizer(model_dir: Path) -> Any:
         raise DataError(f"{model_dir}: its tokenizer cannot be loaded ({_line(error)})") from None
 
 
-def _load_model(model_dir: Path) -> Any:
+def load_model(model_dir: Path) -> Any:
+    """The folder's model (fp32, CPU); `DataError` where weights and `config.json` do not fit."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -132,11 +134,11 @@ def _load_model(model_dir: Path) -> Any:
     return model.eval()
 
 
-def check_match(model_dir: Path, pieces: int, rows: int) -> None:
+def check_match(model: Path | str, pieces: int, rows: int) -> None:
     """`DataError` where a tokenizer of so many pieces does not belong to a model's rows."""
     if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
         raise DataError(
-            f"{model_dir}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
+            f"{model}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
             "they do not belong together"
         )
 
