@@ -292,7 +292,9 @@ def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int, shard
 
 
 def _encode(texts: list[str], encoder: Encoder, job: stage.Job) -> int:
-    return sum(map(len, [stage.encode_document(encoder, text, job) for text in texts]))
+    batches = stage.batches(zip(map(str, count()), texts, strict=False))
+    encoded = [stage.encode_batch(encoder, batch, job) for batch in batches]
+    return sum(len(ids) for batch in encoded for ids in batch)
 
 
 def _make_shard(texts: list[str], encoder: Encoder, job: stage.Job) -> int:

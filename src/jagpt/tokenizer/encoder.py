@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +49,33 @@ class Encoder:
             raise DataError(f"{path}: this tokenizer model is missing") from None
         return cls(raw, path)
 
+    @cached_property
+    def _thread(self) -> Any:
+        """A thread for batches: it keeps memory of its own, which is faster than Python's heap."""
+        import sentencepiece
+
+        return sentencepiece.ThreadPool(1)
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, no special id among them."""
         ids: list[int] = self._processor.encode(text)
         return ids
 
     def encode_array(self, text: str) -> npt.NDArray[np.int32]:
-        """The ids of `text` as (N,) int32: the fastest way."""
+        """The ids of `text` as (N,) int32."""
         ids: npt.NDArray[np.int32] = self._processor.encode(text, return_type="numpy")
         return ids
 
     def encode_lines(self, text: str) -> npt.NDArray[np.int32]:
         """The ids of each line of `text`, encoded alone and joined with nothing between."""
-        lines = [self.encode_array(line) for line in text.split("\n")]
-        return np.concatenate(lines) if lines else np.empty(0, dtype=np.int32)
+        return np.concatenate(self.encode_batch(text.split("\n")))
 
-    def encode_batch(self, texts: Iterable[str]) -> list[npt.NDArray[np.int32]]:
-        """The ids of each text."""
-        return [self.encode_array(text) for text in texts]
+    def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        """The ids of each text, each (N,) int32: the fastest way, all in one call of C++."""
+        arrays: list[npt.NDArray[np.int32]] = self._processor.encode(
+            list(texts), num_threads=1, thread_pool=self._thread, return_type="numpy"
+        )
+        return arrays
 
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """The text of `ids`; special ids have none."""

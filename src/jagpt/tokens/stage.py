@@ -24,6 +24,11 @@ from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
 from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 
+Batch = list[tuple[str, str]]
+"""Documents' ids and texts."""
+BATCH_CHARACTERS = 1 << 20
+"""Text given to SentencePiece in one call: enough that a call costs nothing beside it."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -83,14 +88,32 @@ def write_documents(
 ) -> ShardWriter:
     """Encode pairs of id and text into an open `.bin`; the writer knows what its `.idx` needs."""
     writer = ShardWriter(binary, job.dtype, job.end_id)
-    for document_id, text in documents:
-        writer.add(document_id, text, encode_document(encoder, text, job))
+    for batch in batches(documents):
+        for (document_id, text), ids in zip(batch, encode_batch(encoder, batch, job), strict=True):
+            writer.add(document_id, text, ids)
     return writer
 
 
-def encode_document(encoder: Encoder, text: str, job: Job) -> npt.NDArray[np.int32]:
-    """A document's tokens, its end token left out: whole, or line by line."""
-    return encoder.encode_lines(text) if job.by_line else encoder.encode_array(text)
+def encode_batch(encoder: Encoder, batch: Batch, job: Job) -> list[npt.NDArray[np.int32]]:
+    """Each document's tokens, its end token left out: whole, or line by line."""
+    texts = [text for _, text in batch]
+    if job.by_line:
+        return [encoder.encode_lines(text) for text in texts]
+    return encoder.encode_batch(texts)
+
+
+def batches(documents: Iterable[tuple[str, str]]) -> Iterator[Batch]:
+    """The documents in groups of at least `BATCH_CHARACTERS`, the last one aside."""
+    batch: Batch = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document[1])
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
