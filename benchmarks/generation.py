@@ -3,7 +3,8 @@
     python benchmarks/generation.py [--run DIR] [--tokens 64] [--rounds 5] [--quick]
 
 On the processor, greedily, one text at a time and sixteen at once. Without --run the model is
-GPT-2 small with random weights and 32,000 pieces: as fast as a trained one. The sides take turns.
+GPT-2 small with random weights and 32,000 pieces: as fast as a trained one. Each side is a process
+of its own, as for a user, since the threads of idle engines slow others down; they take turns.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import shutil
 import sys
-import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,38 +33,51 @@ from common import (
     table,
     tell,
 )
+from turns import Process, serve
 
 BATCHES = (1, 16)
 PROMPT_TOKENS = 16
-FORMATS = ("ctranslate2", "gguf-q8_0")
+FORMATS = ("onnx", "gguf-q8_0")
+"""What `auto` and `fastest` take."""
+EVERY = ("onnx", "openvino", "ctranslate2", "ctranslate2-int8", "gguf-f16", "gguf-q8_0")
+TOGETHER = ("onnx", "openvino", "ctranslate2", "ctranslate2-int8")
+"""Those that continue several texts at once."""
 SIZES = {"small": (12, 12, 768, 32_000), "quick": (2, 4, 128, 2_000)}
 """Layers, heads, width, pieces."""
 GOALS = {("auto", 1): "≥ 1.4", ("auto", 16): "≥ 1.4", ("fastest", 1): "≥ 4"}
-Side = Callable[[int], list[int]]
-"""Continues a batch of so many equal prompts; the tokens of the first."""
+GOALS_BY_SIDE = tuple(dict.fromkeys(side for side, _ in GOALS))
+PLAIN = "transformers"
+Side = Callable[[], list[int]]
+"""Continues a batch of equal prompts; the tokens of the first."""
+Key = tuple[str, int]
+"""A side and how many texts it continues at once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, then print Markdown or JSON."""
     options = _options(arguments)
+    if options.serve:
+        _serve(options)
+        return
     folder = options.run / "model" if options.run else _random_model(options.quick)
-    _export(folder, options.run)
+    _export(folder, options.run, EVERY if options.all else FORMATS)
+    told = _told(folder, options)
     with alone():
-        facts = environment("jagpt", "torch", "transformers", "ctranslate2", "xllamacpp")
-        sides, told = _sides(folder, options.tokens)
-        rates, found = _measured(sides, options.tokens, options.rounds)
+        facts = environment("jagpt", "torch", "transformers", "onnxruntime", "xllamacpp")
+        rates, found = _measured(folder, list(told), options)
+    equal = {key: digest == found[PLAIN, 1] for key, digest in found.items()}
     ratios = [
         Ratio(
             f"{side} / transformers, {batch} at once",
-            paired(rates[side, batch], rates["transformers", batch]),
-            GOALS[side, batch],
+            paired(rates[side, batch], rates[PLAIN, batch]),
+            GOALS.get((side, batch), ""),
         )
         for side, batch in rates
-        if side != "transformers"
+        if side != PLAIN
     ]
-    equal = {side: found[side] == found["transformers"] for side in ("auto", "fastest")}
     if options.json:
-        values = {"environment": facts, "engines": told, "greedy_equal": equal}
+        same = {f"{side} {batch}": value for (side, batch), value in equal.items()}
+        values = {"environment": facts, "engines": told, "greedy_equal": same}
         print(json.dumps({**values, "ratios": [ratio.as_json() for ratio in ratios]}, indent=1))
         return
     blocks = [
@@ -71,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         commands_block([_command(options)]),
         table(
             ("", "engine", "at once", "tokens/s", "greedy tokens", "perplexity"),
-            [_row(side, batch, rates[side, batch], told, equal) for side, batch in rates],
+            [_row(key, rates[key], told, equal) for key in rates],
         ),
         table(RATIO_COLUMNS, [ratio.row() for ratio in ratios]),
     ]
@@ -84,54 +98,84 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--run", type=Path, metavar="DIR", help="a run, whose model is used")
     add("--tokens", type=int, default=64, help="new tokens a text (default: 64)")
     add("--rounds", type=int, default=5, help="turns of each side that count (default: 5)")
+    add("--all", action="store_true", help="every format that has an engine, by its name")
     add("--quick", action="store_true", help="a tiny model: shows that it works, not how fast")
     add("--json", action="store_true", help="print every round as JSON")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/benchmarks.md too")
+    # what a process of this benchmark runs
+    add("--serve", metavar="SIDE", help=argparse.SUPPRESS)
+    add("--batch", type=int, help=argparse.SUPPRESS)
+    add("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def _command(options: argparse.Namespace) -> list[str | Path]:
-    flags = ["--quick"] if options.quick else []
+    flags = [flag for flag in ("--all", "--quick") if getattr(options, flag[2:])]
     return [python(), "benchmarks/generation.py", "--tokens", str(options.tokens), *flags]
 
 
 def _row(
-    side: str, batch: int, rates: Sequence[float], told: dict[str, Any], equal: dict[str, bool]
+    key: Key, rates: Sequence[float], told: dict[str, Any], equal: dict[Key, bool]
 ) -> tuple[str, ...]:
+    side, batch = key
     engine, perplexity = told[side]
-    same = "" if side == "transformers" else "equal" if equal[side] else "differ"
+    same = "" if side == PLAIN else "equal" if equal[key] else "differ"
     best = sorted(rates)[len(rates) // 2]
     return (side, engine, str(batch), f"{best:,.1f}", same, perplexity)
+
+
+def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str]]:
+    """Each side's engine, with the perplexity that its export was found to have."""
+    from jagpt import files
+
+    told = {PLAIN: ("generate", "")}
+    for side in (*GOALS_BY_SIDE, *(EVERY if options.all else ())):
+        export = _chosen(folder, side)
+        parity = files.read_json(export.folder / "parity.json")
+        told[side] = (export.format.title, f"{parity['perplexity']:.2f}")
+        told[PLAIN] = ("generate", f"{parity['perplexity_pytorch']:.2f}")
+    return told
+
+
+def _chosen(folder: Path, side: str) -> Any:
+    """The export of a wish (`auto`, `fastest`) or of a format's name."""
+    from jagpt.export import engines
+
+    if side in GOALS_BY_SIDE:
+        found = engines.choose(folder, side, drawn=False)
+    else:
+        found = next((one for one in engines.find(folder) if one.format.name == side), None)
+    if found is None:
+        raise RuntimeError(f"{folder}: no export for {side}")
+    return found
 
 
 # --- the sides ------------------------------------------------------------------------------------
 
 
-def _sides(folder: Path, tokens: int) -> tuple[dict[str, Side], dict[str, tuple[str, str]]]:
-    """What each side runs, and its engine with the perplexity that its export was found to have."""
-    from jagpt import files, generation
+def _serve(options: argparse.Namespace) -> None:
+    """Continue a batch whenever it is asked for; answers seconds and a digest of the tokens."""
+    from jagpt import generation
     from jagpt.export import engines
 
+    folder = options.folder
     loaded = generation.load(folder)
     words = loaded.encode("統計的推定を使うことで、日本の歴史と文化について" * 4)
-    prompt = words[:PROMPT_TOKENS]
-    sides: dict[str, Side] = {"transformers": _transformers(loaded.model, prompt, tokens)}
-    told = {"transformers": ("generate", "")}
-    for wish in (engines.AUTO, engines.FASTEST):
-        export = engines.choose(folder, wish, drawn=False)
-        if export is None:
-            raise RuntimeError(f"{folder}: no export for --engine {wish}")
-        sides[wish] = _engine(engines.engine(export, folder), prompt, tokens)
-        parity = files.read_json(export.folder / "parity.json")
-        told[wish] = (export.format.title, f"{parity['perplexity']:.2f}")
-        told["transformers"] = ("generate", f"{parity['perplexity_pytorch']:.2f}")
-    return sides, told
+    prompt, batch = words[:PROMPT_TOKENS], options.batch
+    if options.serve == PLAIN:
+        work = _transformers(loaded.model, prompt, options.tokens, batch)
+    else:
+        del loaded  # a user's process holds one engine
+        engine = engines.engine(_chosen(folder, options.serve), folder)
+        work = _engine(engine, prompt, options.tokens, batch)
+    work()
+    serve(work, lambda tokens: zlib.crc32(repr(tokens).encode()))
 
 
-def _transformers(model: Any, prompt: list[int], tokens: int) -> Side:
+def _transformers(model: Any, prompt: list[int], tokens: int, batch: int) -> Side:
     import torch
 
-    def run(batch: int) -> list[int]:
+    def run() -> list[int]:
         ids = torch.tensor([prompt] * batch)
         with torch.inference_mode():
             found = model.generate(
@@ -144,10 +188,10 @@ def _transformers(model: Any, prompt: list[int], tokens: int) -> Side:
     return run
 
 
-def _engine(engine: Any, prompt: list[int], tokens: int) -> Side:
+def _engine(engine: Any, prompt: list[int], tokens: int, batch: int) -> Side:
     from jagpt.generation import Plan
 
-    def run(batch: int) -> list[int]:
+    def run() -> list[int]:
         plan = Plan(new_tokens=tokens, rows=batch)
         return [step[0].id for step in engine.draw(prompt, plan)]
 
@@ -155,38 +199,46 @@ def _engine(engine: Any, prompt: list[int], tokens: int) -> Side:
 
 
 def _measured(
-    sides: dict[str, Side], tokens: int, rounds: int
-) -> tuple[dict[tuple[str, int], list[float]], dict[str, list[int]]]:
-    """Tokens a second of each side and batch, round by round, and each side's tokens."""
-    pairs = [(side, batch) for batch in BATCHES for side in sides if (side, batch) in _shown()]
-    rates: dict[tuple[str, int], list[float]] = {pair: [] for pair in pairs}
-    found: dict[str, list[int]] = {}
-    for number in range(rounds + 1):  # the first warms up
-        tell(f"round {number} of {rounds}")
-        for side, batch in pairs:
-            started = time.perf_counter()
-            found[side] = sides[side](batch)
-            if number:
-                rates[side, batch].append(batch * tokens / (time.perf_counter() - started))
+    folder: Path, sides: Sequence[str], options: argparse.Namespace
+) -> tuple[dict[Key, list[float]], dict[Key, float]]:
+    """Tokens a second of each side and batch, round by round, and a digest of its tokens."""
+    keys = [(side, batch) for batch in BATCHES for side in sides if _is_taken(side, batch)]
+    rates: dict[Key, list[float]] = {key: [] for key in keys}
+    found: dict[Key, float] = {}
+    processes: dict[Key, Process] = {}
+    command = [sys.executable, __file__, "--folder", str(folder), "--tokens", str(options.tokens)]
+    try:
+        for side, batch in keys:  # one after the other, as each needs all cores to get ready
+            asked = [*command, "--batch", str(batch), "--serve", side]
+            processes[side, batch] = Process(f"{side}, {batch} at once", asked)
+            processes[side, batch].wait()
+        for number in range(options.rounds):
+            tell(f"round {number + 1} of {options.rounds}")
+            for key, process in processes.items():
+                numbers = process.work()
+                rates[key].append(key[1] * options.tokens / numbers["seconds"])
+                found[key] = numbers["count"]
+    finally:
+        for process in processes.values():
+            process.end()
     return rates, found
 
 
-def _shown() -> set[tuple[str, int]]:
-    """llama.cpp takes one text at a time here."""
-    return {*GOALS, *(("transformers", batch) for batch in BATCHES)}
+def _is_taken(side: str, batch: int) -> bool:
+    return batch == 1 or side in (PLAIN, *TOGETHER) or (side, batch) in GOALS
 
 
 # --- the model ------------------------------------------------------------------------------------
 
 
-def _export(folder: Path, run: Path | None) -> None:
+def _export(folder: Path, run: Path | None, formats: Sequence[str]) -> None:
     """The exports that the engines need, as far as they are not there."""
     from jagpt.export import engines, stage
     from jagpt.progress import Progress
 
     place = run / "export" if run else folder / "export"
     there = {export.format.name for export in engines.find(folder)}
-    missing = [name for name in FORMATS if name not in there]
+    missing = [name for name in formats if name not in there]
     if missing:
         tell(f"exporting {', '.join(missing)}")
         stage.export_folder(folder, missing, place, Progress("quiet"))

@@ -17,6 +17,7 @@ from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
 from jagpt.export import engines, formats, stage
 from jagpt.export.source import Source
 from jagpt.progress import QUIET
+from jagpt.runtimes import llamacpp
 
 QUICK = ("flax", "onnx", "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-q8_0", "openvino")
 PROMPT = "統計的推定を使うことで、"
@@ -87,6 +88,22 @@ def test_llama_cpp_repeats_a_seed_and_no_row_depends_on_the_others(exported: Pat
     assert all(token.logprob <= 0 for token in first.tokens)
 
 
+def test_llama_cpp_continues_alike_in_small_pieces(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = generation.Settings(greedy=True, max_new_tokens=20)
+    whole = texts(exported, "gguf", settings)
+    monkeypatch.setattr(llamacpp, "LARGEST_CHUNK", 4)
+    assert texts(exported, "gguf", settings) == whole
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "tokens"), [(1, 64), (117_000_000, 64), (1_600_000_000, 4), (20_000_000_000, 1)]
+)
+def test_a_piece_is_shorter_the_larger_the_model(n_bytes: int, tokens: int) -> None:
+    assert llamacpp.chunk_for(n_bytes) == tokens
+
+
 def load(folder: Path, engine: str, settings: generation.Settings) -> generation.Loaded:
     chosen = engines.choose(folder, engine, drawn=not settings.greedy)
     return generation.load(folder, engines.engine(chosen, folder) if chosen else None)
@@ -102,18 +119,22 @@ def texts(folder: Path, engine: str, settings: generation.Settings) -> list[str]
 
 
 @pytest.mark.parametrize(
-    ("wish", "drawn", "name"),
+    ("wish", "drawn", "rows", "name"),
     [
-        ("auto", False, "ctranslate2"),
-        ("auto", True, "openvino"),
-        ("fastest", True, "gguf-q8_0"),
-        ("fastest", False, "gguf-q8_0"),
-        ("ctranslate2", False, "ctranslate2"),
-        ("gguf", True, "gguf-q8_0"),
+        ("auto", False, 1, "onnx"),
+        ("auto", True, 1, "onnx"),
+        ("auto", True, 16, "onnx"),
+        ("fastest", True, 1, "gguf-q8_0"),
+        ("fastest", False, 1, "gguf-q8_0"),
+        ("fastest", True, 16, "onnx"),
+        ("ctranslate2", False, 1, "ctranslate2"),
+        ("gguf", True, 16, "gguf-q8_0"),
     ],
 )
-def test_a_wish_finds_its_export(exported: Path, wish: str, drawn: bool, name: str) -> None:
-    found = engines.choose(exported, wish, drawn=drawn)
+def test_a_wish_finds_its_export(
+    exported: Path, wish: str, drawn: bool, rows: int, name: str
+) -> None:
+    found = engines.choose(exported, wish, drawn=drawn, rows=rows)
     assert found is not None
     assert found.format.name == name
 

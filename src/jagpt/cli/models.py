@@ -90,7 +90,8 @@ def _load(folder: Path, engine: str, settings: Settings) -> Loaded:
     from jagpt import generation
     from jagpt.export import engines
 
-    chosen = engines.choose(folder, engine, drawn=not settings.greedy)
+    rows = settings.num_return_sequences
+    chosen = engines.choose(folder, engine, drawn=not settings.greedy, rows=rows)
     if told := engines.note(chosen, engine):
         click.echo(f"note: {told}", err=True)
     return generation.load(folder, engines.engine(chosen, folder) if chosen else None)

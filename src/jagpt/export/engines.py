@@ -22,6 +22,7 @@ from jagpt.runtimes import Drawing, DrawingRuntime, StepRuntime
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from jagpt.generation.sampling import Sampler
     from jagpt.generation.settings import Plan
     from jagpt.runtimes import Steps
 
@@ -32,14 +33,16 @@ CHOICES = (AUTO, FASTEST, PLAIN, *FAMILIES)
 
 BY_SPEED = (
     "gguf-q8_0",
-    "ctranslate2-int8",
     "gguf-f16",
+    "ctranslate2-int8",
     "gguf-f32",
+    "onnx",
     "ctranslate2",
     "openvino",
-    "onnx",
 )
 """Formats with an engine, the fastest first: one text at a time (`benchmarks/generation.py`)."""
+ONE_BY_ONE = "gguf"
+"""The family that continues several texts one after the other, and is slower then than others."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def find(model_dir: Path) -> list[Export]:
     return found
 
 
-def choose(model_dir: Path, wish: str, *, drawn: bool) -> Export | None:
-    """The export that a wish means; None for transformers.
+def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> Export | None:
+    """The export that a wish means, to continue `rows` texts at once; None for transformers.
 
     `auto` is the fastest in full precision, and `fastest` the fastest of all; each is transformers
     where there is none. With `drawn` tokens are drawn at random, which not all can do repeatably.
@@ -84,8 +87,10 @@ def choose(model_dir: Path, wish: str, *, drawn: bool) -> Export | None:
             for one in found
             if (wish == FASTEST or one.full) and not (drawn and _greedy_only(one.format.name))
         ]
+        if rows > 1:
+            able.sort(key=lambda one: _family(one) == ONE_BY_ONE)
         return able[0] if able else None
-    family = [one for one in found if one.format.name.split("-")[0] == wish]
+    family = [one for one in found if _family(one) == wish]
     if not family:
         raise UsageError(
             f"--engine {wish}: {_place(model_dir)} has no such export that is of this model and "
@@ -120,6 +125,10 @@ def note(export: Export | None, wish: str) -> str | None:
         f"--engine {wish}: {export.format.title} computes in {export.format.bounds.precision}, "
         "so texts may differ from the model's own"
     )
+
+
+def _family(export: Export) -> str:
+    return export.format.name.partition("-")[0]
 
 
 def _greedy_only(name: str) -> bool:
@@ -161,6 +170,17 @@ class _Stepping(SteppingEngine):
 
     def begin(self, prompt: Sequence[int], rows: int) -> Session:
         return _Session(self._runtime.begin(prompt, rows))
+
+    def sample(self, sampler: Sampler, logits: Tensor) -> list[tuple[int, float]]:
+        """On one thread: others would spin on when the runtime wants the cores."""
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return super().sample(sampler, logits)
+        finally:
+            torch.set_num_threads(threads)
 
 
 class _Session:

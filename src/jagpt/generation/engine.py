@@ -77,7 +77,7 @@ class SteppingEngine(ABC):
         ended = [False] * plan.rows
         ids: list[int] | None = None
         for _ in range(plan.new_tokens):
-            found = sampler.draw(session.step(ids))
+            found = self.sample(sampler, session.step(ids))
             drawn = [
                 None if done else Drawn(token, logprob, token in plan.end_ids)
                 for done, (token, logprob) in zip(ended, found, strict=True)
@@ -87,3 +87,7 @@ class SteppingEngine(ABC):
             if all(ended):
                 return
             ids = [token for token, _ in found]
+
+    def sample(self, sampler: Sampler, logits: Tensor) -> list[tuple[int, float]]:
+        """A token and its log-probability for each row of `logits` (R, V)."""
+        return sampler.draw(logits)

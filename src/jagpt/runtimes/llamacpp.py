@@ -21,8 +21,9 @@ from jagpt.runtimes.base import Drawing, DrawingRuntime
 if TYPE_CHECKING:
     from jagpt.runtimes.base import Floats
 
-CHUNK = 16
-"""Tokens a call: what is streamed comes in such pieces."""
+LARGEST_CHUNK, CHUNK_BYTES = 64, 8_000_000_000
+"""Tokens a call, and bytes of weights that are read for them: what is streamed comes in pieces of
+about a second at most. By the file's size and not by a clock, so that a seed gives one text."""
 PROBABILITIES = "completion_probabilities"
 FORCED = 1e6
 """Added to a logit, so that this token is drawn; what is told of it stays as it was."""
@@ -58,6 +59,7 @@ class LlamaCpp(DrawingRuntime):
             self._server: Any = xllamacpp.Server(_parameters(path, context, threads, key))
         except Exception as error:  # the binding raises what llama.cpp throws
             raise DataError(f"{path}: llama.cpp cannot load this ({error})") from None
+        self._chunk = chunk_for(path.stat().st_size)
         self._client = httpx2.Client(
             base_url=self._server.listening_address,
             headers={"Authorization": f"Bearer {key}"},
@@ -113,7 +115,7 @@ class LlamaCpp(DrawingRuntime):
         end = len(prompt) + drawing.new_tokens
         while len(text) < end:
             seed = random.Random(f"{drawing.seed}/{row}/{len(text)}").getrandbits(32)
-            count = min(CHUNK, end - len(text))
+            count = min(self._chunk, end - len(text))
             answer = self._complete(text, n_predict=count, **_sampling(drawing, seed, self.context))
             told = [(int(e["id"]), e["logprob"]) for e in answer.get(PROBABILITIES, [])]
             for token in answer["tokens"]:
@@ -154,6 +156,12 @@ class LlamaCpp(DrawingRuntime):
             raise JagptError(f"llama.cpp refused: {answer.text[:200]}")
         value: dict[str, Any] = answer.json()
         return value
+
+
+def chunk_for(n_bytes: int) -> int:
+    """Tokens a call for a model of so many bytes: a power of two, 1 to 64."""
+    fitting = max(1, CHUNK_BYTES // max(1, n_bytes))
+    return min(LARGEST_CHUNK, 1 << (fitting.bit_length() - 1))
 
 
 def _sampling(drawing: Drawing, seed: int, context: int) -> dict[str, Any]:
