@@ -1,33 +1,39 @@
-"""How fast the original's loop is at any shape, for studies that compare time too."""
+"""How fast a side of the training benchmark is at any shape, for studies that compare time too."""
 
 from __future__ import annotations
 
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from training_sides import shape_of
+from training_sides import Shape
 from turns import Process
 
-MICRO_BATCHES = 2
 MICRO_BATCHES_A_STEP = 16
 """Of the original's step."""
 
 
-def plain_speed(shape: str, rounds: int) -> float:
-    """Tokens/s of the original's loop in fp32 with dropout, the median of some steps.
+def step_speeds(shape: Sequence[int], sides: Sequence[str], rounds: int) -> dict[str, float]:
+    """Tokens/s of each side's whole steps of one micro-batch, the median of rounds in turns.
 
-    `shape` is layers, heads, width, block and batch with commas between.
+    `shape` is layers, heads, width, block, batch and vocabulary.
     """
     serve = str(Path(__file__).parent / "training_sides.py")
-    command = [sys.executable, serve, "original", shape, "auto", str(MICRO_BATCHES)]
-    process = Process("original", command)
+    name = ",".join(map(str, shape))
+    processes: dict[str, Process] = {}
+    taken: dict[str, list[float]] = {side: [] for side in sides}
     try:
-        process.work()
-        taken = [process.work() for _ in range(rounds)]
+        for number in range(1 + rounds):
+            for side in sides:
+                if side not in processes:
+                    command = [sys.executable, serve, side, name, "auto", "1"]
+                    processes[side] = Process(side, command)
+                numbers = processes[side].work()
+                if number:  # the first warms up
+                    taken[side].append(numbers["micro"] + numbers["optimizer"])
     finally:
-        process.end()
-    tokens, count = shape_of(shape).tokens, MICRO_BATCHES_A_STEP
-    return statistics.median(
-        count * tokens / (count * numbers["micro"] + numbers["optimizer"]) for numbers in taken
-    )
+        for process in processes.values():
+            process.end()
+    tokens = Shape(*shape).tokens
+    return {side: tokens / statistics.median(seconds) for side, seconds in taken.items()}

@@ -1,13 +1,15 @@
 """Tokens to the same loss: the recipe `small` against tuned AdamW and the original's settings.
 
-    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 800] [--trials 20] [--seeds 3]
+    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 200] [--trials 16] [--seeds 3]
 
 FILE is text with a blank line between documents (.txt or .txt.xz). Both sides get the same options
 (data order, dropout, schedule, averaging), the same number of trials, one seed to tune on the valid
-split; the final runs have several seeds, budgets of 1, 2 and 4 times, and the test split. Each
-trial leaves a line in DIR/trials.jsonl: the same command goes on where it was stopped.
+split; the final runs have several seeds, budgets of 1, 2 and 4 times, and the test split. Ours is
+trained for shares of those budgets, each run a whole one with its own decay. Each trial leaves a
+line in DIR/trials.jsonl: the same command goes on where it was stopped.
 
     --stage tune|final|parts    only that part (and what it needs); all if not given
+    --side muon|adamw           tune only that side: two processes can share the work
     --documents N               train on so few documents that they repeat (many epochs)
 """
 
@@ -22,8 +24,8 @@ from typing import Any
 
 from common import environment, environment_line, publish, python, shown, table
 from search import Axis, Search
-from speed import plain_speed
-from trials import SEED, VALIDATIONS, Result, Scale, Study, Trial
+from speed import step_speeds
+from trials import SEED, Result, Scale, Study, Trial
 
 from jagpt.errors import JagptError
 
@@ -53,27 +55,27 @@ STARTS: dict[str, dict[str, Any]] = {
 START = {"schedule": "wsd", "dropout": 0.0, "average": "none"}
 NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the original's, untuned here"}
 BUDGETS = (1, 2, 4)
-SHORTER = (0.25, 0.4)
-"""Shares of the budget at which ours is also trained as a whole, decay included."""
+SHARES = (0.0625, 0.125, 0.25, 0.4)
+"""Of each budget: what ours is trained for."""
 GOAL, ORIGINAL_GOAL = 0.4, 1 / 8
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the study, then print its tables."""
     options = _options(arguments)
-    study = Study(options.file, options.work, _scale(options))
+    study = Study(options.file, options.work, _scale(options), options.threads)
     facts = environment("jagpt", "torch", "transformers")
     blocks = [environment_line(facts), _what(options, study)]
-    searches = {side: _tuned(study, side, options) for side in SIDES}
+    sides = [options.side] if options.side else list(SIDES)
+    searches = {side: _tuned(study, side, options) for side in sides}
     blocks += [_search_tables(searches)]
     if options.stage in (None, "final"):
         finals = _finals(study, searches, options)
-        blocks += [_final_table(finals), _ratio_table(finals)]
-        blocks += [_short_table(study, searches, finals, options)]
-        blocks += [_original_table(study, finals, options)]
-        picture = options.work / "curves.png"
-        _draw(finals, picture)
-        blocks += [f"Curves of the first seed: {picture.name}."]
+        blocks += [_final_table(finals, study), _ratio_table(finals, study, options)]
+        blocks += [_original_table(study, finals)]
+        picture = options.work / "tokens_to_loss.png"
+        _draw(finals, study, picture)
+        blocks += [f"Picture: {picture.name}."]
     if options.stage in (None, "parts"):
         blocks += [_parts_table(study, searches["muon"], options)]
     publish("\n\n".join(blocks), "benchmarks/tokens_to_loss.py", options.update)
@@ -85,8 +87,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("file", type=Path, help="text, a blank line between documents")
     add("--work", type=Path, required=True, metavar="DIR", help="the study's folder")
-    add("--steps", type=int, default=800, help="steps of a budget of 1 (default: 800)")
-    add("--trials", type=int, default=20, help="trials of each side's search (default: 20)")
+    add("--steps", type=int, default=200, help="steps of a budget of 1 (default: 200)")
+    add("--trials", type=int, default=16, help="trials of each side's search (default: 16)")
     add("--seeds", type=int, default=3, help="seeds of the final runs (default: 3)")
     add("--budgets", type=int, nargs="+", default=list(BUDGETS), help="default: 1 2 4")
     add("--layers", type=int, default=scale.n_layer, help="default: %(default)s")
@@ -96,9 +98,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--batch", type=int, default=scale.batch_size, help="default: %(default)s blocks a step")
     add("--vocabulary", type=int, default=scale.vocab_size, help="default: %(default)s pieces")
     add("--documents", type=int, help="train on so many documents only, again and again")
+    add("--threads", type=int, help="of a trial (default: the machine's cores)")
     add("--stage", choices=("tune", "final", "parts"), help="only this part")
+    add("--side", choices=SIDES, help="tune this side only")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.side and options.stage != "tune":
+        parser.error("--side goes with --stage tune: all else compares the sides")
+    return options
 
 
 def _scale(options: argparse.Namespace) -> Scale:
@@ -162,16 +169,20 @@ def _search_tables(searches: dict[str, Search]) -> str:
 # --- the final comparison -------------------------------------------------------------------------
 
 Finals = dict[tuple[str, int], list[Result]]
+"""Side and steps of a run → its results, a seed each."""
 
 
 def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
+    shares = {share * budget for budget in options.budgets for share in SHARES}
+    lengths = {"adamw": set(options.budgets), "muon": shares | {1}}
     finals: Finals = {}
-    for budget in options.budgets:
-        steps = options.steps * budget
-        for side, search in searches.items():
-            settings = _train(side, search.settings, steps)
-            finals[side, budget] = _seeds(study, settings, steps, options)
-    finals["original", 1] = _seeds(study, _original(options.steps), options.steps, options)
+    for side, budgets in lengths.items():
+        for steps in sorted(round(options.steps * budget) for budget in budgets):
+            settings = _train(side, searches[side].settings, steps)
+            finals[side, steps] = _seeds(study, settings, steps, options)
+    finals["original", options.steps] = _seeds(
+        study, _original(options.steps), options.steps, options
+    )
     return finals
 
 
@@ -191,24 +202,21 @@ def _original(steps: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _final_table(finals: Finals) -> str:
+def _final_table(finals: Finals, study: Study) -> str:
     rows = []
-    for (side, budget), results in finals.items():
+    for (side, steps), results in finals.items():
         tests = [found.test for found in results if found.test is not None]
-        rows.append((
-            NAMES[side], f"{budget}", f"{results[0].tokens:,}",
-            _spread([found.loss for found in results]), _spread(tests),
-        ))  # fmt: skip
-    return table(("", "budget", "tokens", "valid loss", "test loss"), rows)
+        tokens = steps * study.scale.tokens_per_step
+        losses = [found.loss for found in results]
+        rows.append((NAMES[side], f"{steps:,}", f"{tokens:,}", _spread(losses), _spread(tests)))
+    return table(("", "steps", "tokens", "valid loss", "test loss"), rows)
 
 
-def _ratio_table(finals: Finals) -> str:
-    """Tokens that ours takes to AdamW's final valid loss, on the curve of its whole run."""
+def _ratio_table(finals: Finals, study: Study, options: argparse.Namespace) -> str:
+    """Tokens that ours takes to AdamW's final test loss."""
     rows, medians = [], {}
-    for side, budget in finals:
-        if side != "muon":
-            continue
-        shares = _shares(finals["muon", budget], finals["adamw", budget])
+    for budget in options.budgets:
+        shares = _shares(finals, ("adamw", options.steps * budget))
         if shares:
             medians[budget] = statistics.median(shares)
         shown_shares = _spread(shares, 3) if shares else "not reached"
@@ -218,52 +226,56 @@ def _ratio_table(finals: Finals) -> str:
     return table(("budget", "share of AdamW's tokens", "goal"), rows)
 
 
-def _shares(ours: Sequence[Result], theirs: Sequence[Result]) -> list[float]:
-    """Seed by seed; empty where a seed never gets there."""
-    reached = [
-        (mine.tokens_to(other.loss), other.tokens)
-        for mine, other in zip(ours, theirs, strict=True)
-    ]  # fmt: skip
-    if any(tokens is None for tokens, _ in reached):
-        return []
-    return [tokens / whole for tokens, whole in reached if tokens is not None]
+def _shares(finals: Finals, other: tuple[str, int]) -> list[float]:
+    """Ours to the other's test loss, as a share of its steps, by seed; empty if it falls short."""
+    runs = sorted(steps for side, steps in finals if side == "muon")
+    shares = []
+    for number, result in enumerate(finals[other]):
+        points = [(steps, _test(finals["muon", steps][number])) for steps in runs]
+        steps = steps_to(points, _test(result))
+        if steps is None:
+            return []
+        shares.append(steps / other[1])
+    return shares
 
 
-def _short_table(
-    study: Study, searches: dict[str, Search], finals: Finals, options: argparse.Namespace
-) -> str:
-    """Ours trained for a share of the budget, with the decay at its own end."""
-    rows = []
-    for budget in options.budgets:
-        for share in SHORTER:
-            steps = round(options.steps * budget * share)
-            settings = _train("muon", searches["muon"].settings, steps)
-            results = _seeds(study, settings, steps, options)
-            gains = [
-                other.loss - mine.loss
-                for mine, other in zip(results, finals["adamw", budget], strict=True)
-            ]
-            row = (f"{budget}", f"{share:g}", _spread([found.loss for found in results]))
-            rows.append((*row, _spread(gains)))
-    columns = ("budget", "share trained", "valid loss", "below AdamW's whole run by")
-    return table(columns, rows)
+def _test(result: Result) -> float:
+    return float("inf") if result.test is None else result.test
 
 
-def _original_table(study: Study, finals: Finals, options: argparse.Namespace) -> str:
+def steps_to(points: Sequence[tuple[int, float]], loss: float) -> float | None:
+    """Steps of a run that ends at `loss`, from whole runs' steps and final losses in order.
+
+    Between two runs the loss is taken for linear in the logarithm of the steps. The shortest run's
+    steps if it is already that good (then an upper bound); None if the longest is not.
+    """
+    before: tuple[int, float] | None = None
+    for steps, here in points:
+        if here <= loss:
+            if before is None:
+                return float(steps)
+            share = (before[1] - loss) / (before[1] - here)
+            return float(before[0] * (steps / before[0]) ** share)
+        before = (steps, here)
+    return None
+
+
+def _original_table(study: Study, finals: Finals) -> str:
     """Ours against the original's settings, in tokens and, on this machine, in time."""
-    shares = _shares(finals["muon", 1], finals["original", 1])
+    other = next(key for key in finals if key[0] == "original")
+    shares = _shares(finals, other)
     if not shares:
         return "Ours did not reach the loss of the original's settings."
     share = statistics.median(shares)
     scale = study.scale
-    name = f"{scale.n_layer},{scale.n_head},{scale.n_embd},{scale.block_size},2"
-    theirs = plain_speed(name, rounds=3)
-    ours = statistics.median(found.tokens / found.seconds for found in finals["muon", 1])
+    shape = (scale.n_layer, scale.n_head, scale.n_embd, scale.block_size, scale.batch_size,
+             scale.vocab_size)  # fmt: skip
+    speeds = step_speeds(shape, ("original", "muon"), rounds=5)
     rows = [
         ("share of the original's tokens", f"{share:.4f}", f"≤ {ORIGINAL_GOAL}"),
-        ("tokens/s of the original's loop (fp32, dropout 0.1)", f"{theirs:,.0f}", ""),
-        ("tokens/s of ours", f"{ours:,.0f}", ""),
-        ("times sooner", f"{ours / theirs / share:,.1f}", "≥ 40"),
+        ("tokens/s of the original's loop (fp32, dropout 0.1)", f"{speeds['original']:,.0f}", ""),
+        ("tokens/s of ours", f"{speeds['muon']:,.0f}", ""),
+        ("times sooner", f"{speeds['muon'] / speeds['original'] / share:,.1f}", "≥ 40"),
     ]
     return table(("ours against the original's settings, untuned at this scale", "", "goal"), rows)
 
@@ -306,24 +318,27 @@ def _spread(values: Sequence[float], digits: int = 4) -> str:
     return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
 
-def _draw(finals: Finals, path: Path) -> None:
+def _draw(finals: Finals, study: Study, path: Path) -> None:
+    """Test loss against tokens, a point a run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for (side, budget), results in finals.items():
-        points = (
-            results[0].curve[1:] if len(results[0].curve) > VALIDATIONS // 2 else results[0].curve
-        )
-        label = f"{NAMES[side]}, budget {budget}"
-        axes.plot([t for t, _ in points], [loss for _, loss in points], marker=".", label=label)
+    for side, name in NAMES.items():
+        runs = sorted(steps for other, steps in finals if other == side)
+        tokens = [steps * study.scale.tokens_per_step for steps in runs]
+        means = [statistics.fmean(map(_test, finals[side, steps])) for steps in runs]
+        (line,) = axes.plot(tokens, means, label=name)
+        for count, steps in zip(tokens, runs, strict=True):
+            losses = list(map(_test, finals[side, steps]))
+            axes.plot([count] * len(losses), losses, "o", markersize=4, color=line.get_color())
     axes.set_xscale("log")
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("valid loss (nats a token)")
+    axes.set_xlabel("tokens trained (each point is a whole run with its own decay)")
+    axes.set_ylabel("test loss (nats a token)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend()
     figure.savefig(path, dpi=120)
 
 

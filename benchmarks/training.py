@@ -36,7 +36,7 @@ from common import (
     tell,
 )
 from speed import MICRO_BATCHES_A_STEP
-from training_sides import PRODUCTS, SHAPES, SIDES, VOCAB_SIZE, product_shapes
+from training_sides import PRODUCTS, SHAPES, SIDES, product_shapes
 from turns import Process
 
 GOALS = {
@@ -107,8 +107,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _title(options: argparse.Namespace) -> str:
     shape = SHAPES[options.model]
     return (
-        f"{shape.n_layer} layers of width {shape.n_embd}, vocabulary {VOCAB_SIZE:,}, micro-batches "
-        f"of {shape.batch_size} × {shape.block_size:,} tokens, {options.rounds} rounds in turns"
+        f"{shape.n_layer} layers of width {shape.n_embd}, vocabulary {shape.vocab_size:,}, "
+        f"micro-batches of {shape.batch_size} × {shape.block_size:,} tokens, "
+        f"{options.rounds} rounds in turns"
     )
 
 
@@ -157,7 +158,7 @@ def _flops_a_token(options: argparse.Namespace) -> int:
     shape = SHAPES[options.model]
     width = shape.n_embd
     block = 12 * width * width + 13 * width
-    weights = (VOCAB_SIZE + shape.block_size) * width + shape.n_layer * block + 2 * width
+    weights = (shape.vocab_size + shape.block_size) * width + shape.n_layer * block + 2 * width
     return 6 * weights + 12 * shape.n_layer * width * shape.block_size
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from turns import Turns
 
-VOCAB_SIZE = 32_000
 LEARNING_RATE = 6e-4
 DOCUMENT_TOKENS = 700
 SEED = 1000
@@ -28,6 +27,7 @@ class Shape:
     n_embd: int
     block_size: int
     batch_size: int
+    vocab_size: int = 32_000
 
     @property
     def tokens(self) -> int:
@@ -68,7 +68,7 @@ PRODUCTS = "products"
 
 
 def shape_of(name: str) -> Shape:
-    """A shape by its name, or given as layers, heads, width, block and batch with commas."""
+    """A shape by its name, or layers, heads, width, block, batch and pieces with commas."""
     return SHAPES[name] if name in SHAPES else Shape(*map(int, name.split(",")))
 
 
@@ -155,7 +155,7 @@ def _take_our_steps(
         split, block_size=shape.block_size, order=train.order, seed=SEED, shuffle_buffer=1
     )
     with machine.settings(recipe, device):
-        made = network.make(recipe, VOCAB_SIZE, model.SpecialIds(2, 3, 0), folder, device)
+        made = network.make(recipe, shape.vocab_size, model.SpecialIds(2, 3, 0), folder, device)
         clock = Clock(made, device)
         training = Training(
             make_plan(recipe.model, train, split.n_tokens),
@@ -231,14 +231,14 @@ def _write_shards(directory: Path, shape: Shape) -> None:
     for split, count in documents.items():
         name = f"{split}-00000"
         with (directory / f"{name}.bin").open("wb") as binary:
-            writer = ShardWriter(binary, dtype_for(VOCAB_SIZE))
+            writer = ShardWriter(binary, dtype_for(shape.vocab_size))
             for document in range(count):
-                ids = random.integers(6, VOCAB_SIZE, DOCUMENT_TOKENS)
+                ids = random.integers(6, shape.vocab_size, DOCUMENT_TOKENS)
                 writer.add(f"{split}:{document}", "あ" * DOCUMENT_TOKENS, ids)
             writer.finish(directory / f"{name}.idx")
         tokens = count * DOCUMENT_TOKENS
         splits[split] = [ShardSize(name, count, tokens, tokens, 3 * tokens)]
-    Index(dtype_for(VOCAB_SIZE), VOCAB_SIZE, 3, "benchmark", splits).write(directory)
+    Index(dtype_for(shape.vocab_size), shape.vocab_size, 3, "benchmark", splits).write(directory)
 
 
 # --- others ---------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def _network(side: Side, shape: Shape) -> Any:
     logging.set_verbosity_error()
     torch.manual_seed(SEED)
     config = GPT2Config(
-        vocab_size=VOCAB_SIZE,
+        vocab_size=shape.vocab_size,
         n_positions=shape.block_size,
         n_embd=shape.n_embd,
         n_layer=shape.n_layer,
@@ -283,7 +283,7 @@ def _take_plain_steps(
         clock.begin()
         for _ in range(micro_batches):
             size = (shape.batch_size, shape.block_size)
-            ids = torch.from_numpy(random.integers(6, VOCAB_SIZE, size)).to(device)
+            ids = torch.from_numpy(random.integers(6, shape.vocab_size, size)).to(device)
             (network(ids, labels=ids).loss / micro_batches).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
@@ -314,7 +314,7 @@ def _take_trainers_steps(
 
         def __getitem__(self, number: int) -> dict[str, Any]:
             random = np.random.default_rng((SEED, number))
-            ids = torch.from_numpy(random.integers(6, VOCAB_SIZE, shape.block_size))
+            ids = torch.from_numpy(random.integers(6, shape.vocab_size, shape.block_size))
             return {"input_ids": ids, "labels": ids}
 
     arguments = TrainingArguments(
@@ -346,7 +346,7 @@ def product_shapes(shape: Shape) -> dict[str, tuple[int, int, int]]:
         "attention's output": (rows, width, width),
         "MLP up": (rows, width, 4 * width),
         "MLP down": (rows, 4 * width, width),
-        "vocabulary": (256, width, VOCAB_SIZE),
+        "vocabulary": (256, width, shape.vocab_size),
         "4096³": (4096, 4096, 4096),
     }
 

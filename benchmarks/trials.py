@@ -25,9 +25,8 @@ from jagpt.training.metrics import METRICS, read_rows
 
 HELD_OUT = 20
 """One document in so many is for validation, and the one after it for the test."""
-VALIDATIONS = 20
-"""Points of a trial's curve."""
 SEED = 1000
+CHECKPOINT_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class Trial:
     steps: int
     seed: int = SEED
     test: bool = False
+    validations: int = 1
+    """Points of its curve."""
 
     def named(self) -> str:
         shown = ", ".join(f"{key} {_short(value)}" for key, value in sorted(self.settings.items()))
@@ -81,18 +82,6 @@ class Result:
     def tokens(self) -> int:
         return self.curve[-1][0]
 
-    def tokens_to(self, loss: float) -> float | None:
-        """Tokens after which the curve first reached `loss`, between its points on a line."""
-        before: tuple[int, float] | None = None
-        for tokens, here in self.curve:
-            if here <= loss:
-                if before is None or before[1] <= here:
-                    return float(tokens)
-                share = (before[1] - loss) / (before[1] - here)
-                return before[0] + share * (tokens - before[0])
-            before = (tokens, here)
-        return None
-
 
 @dataclass
 class Study:
@@ -101,6 +90,8 @@ class Study:
     text: Path
     work: Path
     scale: Scale
+    threads: int | None = None
+    """A trial's; the machine's cores if None."""
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,7 +121,7 @@ class Study:
     def key(self, trial: Trial) -> str:
         """A name that depends on everything that the result depends on."""
         settings = {key: trial.settings[key] for key in sorted(trial.settings)}
-        parts = [asdict(self.scale), settings, trial.steps, trial.seed, trial.test, self.text.name]
+        parts = [asdict(self.scale), {**asdict(trial), "settings": settings}, self.text.name]
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     # --- making -----------------------------------------------------------------------------------
@@ -165,7 +156,7 @@ class Study:
         shared = {name: data.own(name) for name in ("corpus", "tokenizer", "tokens")}
         run = RunDirectory(self.work / "runs" / key, shared)
         files.make_directory(run.root)
-        recipe = parse(_trial_recipe(self.scale, trial))
+        recipe = parse(_trial_recipe(self.scale, trial, self.threads))
         unstable = False
         try:
             stage.run(recipe, run, QUIET)
@@ -196,10 +187,10 @@ def _data_recipe(texts: Mapping[str, Path], scale: Scale) -> str:
     )
 
 
-def _trial_recipe(scale: Scale, trial: Trial) -> str:
+def _trial_recipe(scale: Scale, trial: Trial, threads: int | None) -> str:
     settings = dict(trial.settings)
     dropout = settings.pop("dropout", 0.0)
-    every = max(1, trial.steps // VALIDATIONS)
+    every = max(1, trial.steps // trial.validations)
     values: dict[str, Any] = {
         "seed": trial.seed,
         "batch_size": scale.batch_size,
@@ -207,7 +198,7 @@ def _trial_recipe(scale: Scale, trial: Trial) -> str:
         "max_steps": trial.steps,
         "validate_every": every,
         "validate_tokens": scale.validate_tokens,
-        "checkpoint_every": every,
+        "checkpoint_every": max(1, min(every, CHECKPOINT_EVERY)),
         "keep_checkpoints": 1,
         **settings,
     }
@@ -230,6 +221,8 @@ dropout = {dropout}
 checkpoint = "last"
 [execution]
 tensorboard = false
+sample_prompts = []
+{f"threads = {threads}" if threads else ""}
 """
 
 

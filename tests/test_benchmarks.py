@@ -24,6 +24,7 @@ import common
 import repeated_dump
 import texts
 import tokenizer_quality
+import tokens_to_loss
 import turns
 from repeated_dump import BenchDump, make_dump
 from search import Axis, Search
@@ -209,11 +210,11 @@ def test_a_search_spends_its_trials_and_knows_an_open_end(best: int, ends: list[
     assert search.open_ends() == ends
 
 
-def test_tokens_to_a_loss_lie_between_the_points_of_a_curve() -> None:
-    found = Result(((0, 9.0), (100, 5.0), (200, 4.0)), seconds=1.0)
-    assert found.tokens_to(4.5) == 150
-    assert found.tokens_to(9.5) == 0
-    assert found.tokens_to(3.9) is None
+def test_steps_to_a_loss_lie_between_two_runs() -> None:
+    points = [(100, 6.0), (400, 5.0), (800, 4.5)]
+    assert tokens_to_loss.steps_to(points, 5.5) == pytest.approx(200)
+    assert tokens_to_loss.steps_to(points, 7.0) == 100
+    assert tokens_to_loss.steps_to(points, 4.4) is None
 
 
 def test_a_trial_that_was_made_is_found_again(
