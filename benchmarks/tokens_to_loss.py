@@ -33,6 +33,7 @@ SHARED_AXES = (
     Axis("schedule", ("cosine", "linear", "wsd"), ordered=False),
     Axis("dropout", (0.0, 0.1, 0.2), ordered=False),
     Axis("average", ("none", "tail", "ema"), ordered=False),
+    Axis("warmup_share", (0.02, 0.1), ordered=False),
 )
 """Options that both sides may choose; a share or a name has no scale that could go on."""
 SIDES = {
@@ -52,7 +53,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "adamw": {"learning_rate": 3e-3, "weight_decay": 0.1},
     "muon": {"muon_learning_rate": 0.02, "muon_weight_decay": 0.1, "learning_rate": 3e-3},
 }
-START = {"schedule": "wsd", "dropout": 0.0, "average": "none"}
+START = {"schedule": "wsd", "dropout": 0.0, "average": "none", "warmup_share": 0.02}
 NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the original's, untuned here"}
 BUDGETS = (1, 2, 4)
 SHARES = (0.0625, 0.125, 0.25, 0.4)
@@ -145,7 +146,9 @@ def _tuned(study: Study, side: str, options: argparse.Namespace) -> Search:
 
 def _train(side: str, settings: dict[str, Any], steps: int) -> dict[str, Any]:
     """A point of a grid as keys of `[train]`; the rest is the same for both sides."""
-    common = {"optimizer": side, "clip_norm": 1.0, "warmup_steps": max(1, steps // 50),
+    settings = dict(settings)
+    warmup = max(1, round(steps * settings.pop("warmup_share")))
+    common = {"optimizer": side, "clip_norm": 1.0, "warmup_steps": warmup,
               "decay_share": 0.4, "average_share": 0.1, "average_decay": 0.98}  # fmt: skip
     return {**common, **settings}
 
@@ -286,20 +289,20 @@ def _original_table(study: Study, finals: Finals) -> str:
 def _parts_table(study: Study, search: Search, options: argparse.Namespace) -> str:
     """What the tuned recipe loses without each of its parts, one at a time."""
     whole = _train("muon", search.settings, options.steps)
-    changes: dict[str, dict[str, Any]] = {
-        "the whole recipe": {},
-        "AdamW in place of Muon": {"optimizer": "adamw"},
-        "fixed blocks in place of documents packed anew": {"order": "blocks"},
-        "no clipping": {"clip_norm": None},
+    changed = {
+        "the whole recipe": whole,
+        "AdamW in place of Muon": {**whole, "optimizer": "adamw"},
+        "fixed blocks in place of documents packed anew": {**whole, "order": "blocks"},
+        "no clipping": {key: value for key, value in whole.items() if key != "clip_norm"},
     }
-    for axis in search.axes[-len(SHARED_AXES) :]:
+    for axis in SHARED_AXES:
         for value in axis.values:
             if value != search.settings[axis.key]:
-                changes[f"{axis.key} {value}"] = {axis.key: value}
-    results = {}
-    for name, change in changes.items():
-        settings = {key: value for key, value in {**whole, **change}.items() if value is not None}
-        results[name] = _seeds(study, settings, options.steps, options)
+                settings = {**search.settings, axis.key: value}
+                changed[f"{axis.key} {value}"] = _train("muon", settings, options.steps)
+    results = {
+        name: _seeds(study, settings, options.steps, options) for name, settings in changed.items()
+    }
     base = statistics.fmean(found.loss for found in results["the whole recipe"])
     rows = [
         (name, _spread([found.loss for found in found_]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,11 +24,15 @@ import environments
 import material
 
 from jagpt.export.formats import FORMATS
+from jagpt.recipe import load
+from jagpt.release import usage
 
 PLACE = environments.PLACE
 BOUND = 1e-4
 """Largest logit difference of full precision."""
 TIMEOUT = 900
+QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+"""Of the environment; TensorFlow's models need Keras 2, as its package `tf-keras` says."""
 COLUMNS = ("format", "logits", "greedy", "token ids", "perplexity")
 ORIGINAL = (
     "tokenizer.normalization=nmt_nfkc",
@@ -61,6 +66,23 @@ CHECKS = (
 )
 
 
+@dataclass(frozen=True)
+class Program:
+    """A format whose program, as the model card shows it, is run in an environment."""
+
+    environment: str
+    format: str
+    folder: str
+
+
+PROGRAMS = (
+    Program("tensorflow", "tensorflow", "export/tensorflow"),
+    Program("flax", "flax", "export/flax"),
+    Program("transformers-4.57", "transformers", "model"),
+    Program("transformers-4.41", "transformers", "model"),
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit code."""
     options = _options(arguments)
@@ -72,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.only or check.environment in options.only:
             _tell(f"{check.environment}: {check.script} on {check.folder}")
             rows += _checked(check, run)
+    for program in PROGRAMS:
+        if not options.only or program.environment in options.only:
+            _tell(f"{program.environment}: the card's program for {program.format}")
+            rows.append(_run_program(program, run))
     _print_table(rows)
     problems = [problem for row in rows for problem in _problems(row)]
     for problem in problems:
@@ -137,33 +163,47 @@ def _checked(check: Check, run: Path) -> list[dict[str, Any]]:
     """What a script printed, in its environment."""
     folder = PLACE / "original" / "tokenizer" if check.folder == "original" else run / check.folder
     script = environments.HERE / "checks" / check.script
-    command = [
-        environments.python(check.environment),
-        script,
-        folder,
-        PLACE / "material" / check.material,
-    ]
-    done = subprocess.run(  # noqa: S603
-        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=TIMEOUT, check=False,
-    )  # fmt: skip
+    done = _in_environment(check.environment, script, folder, PLACE / "material" / check.material)
     rows = [
         json.loads(line.removeprefix("RESULT "))
-        for line in done.stdout.splitlines()
+        for line in done.splitlines()
         if line.startswith("RESULT ")
     ]
-    if done.returncode or not rows:
+    if not rows:
+        raise RuntimeError(f"{check.environment}, {check.script}: no result\n{done[-1500:]}")
+    return rows
+
+
+def _run_program(program: Program, run: Path) -> dict[str, Any]:
+    """Whether the card's program continues its prompt, in its environment."""
+    recipe = load(run / "recipe.toml")
+    script = PLACE / "material" / f"usage_{program.format}.py"
+    script.write_text(usage.program(program.format, recipe, run / program.folder), "utf-8")
+    printed = _in_environment(program.environment, script)
+    if recipe.release.prompts[0] not in printed:
+        raise RuntimeError(f"{program.environment}, {script.name}: prints {printed[-1500:]!r}")
+    return {"format": f"{program.environment}: the card's program", "runs": True}
+
+
+def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
+    """What a script prints in a side environment."""
+    command = [environments.python(environment), script, *arguments]
+    done = subprocess.run(  # noqa: S603
+        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=TIMEOUT, check=False, env={**os.environ, **QUIETLY},
+    )  # fmt: skip
+    if done.returncode:
         raise RuntimeError(
-            f"{check.environment}, {check.script}: exit code {done.returncode}\n"
+            f"{environment}, {script.name}: exit code {done.returncode}\n"
             f"{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
         )
-    return rows
+    return done.stdout
 
 
 def _problems(row: dict[str, Any]) -> Iterator[str]:
     """What is out of bounds; an export's own bounds held when it was made."""
     name = row["format"]
-    if "bounds" in row:
+    if "bounds" in row or "runs" in row:
         return
     if row.get("logit_difference", 0.0) > BOUND:
         yield f"{name}: a logit differs by {row['logit_difference']:.2g}"
@@ -190,6 +230,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         tied = f" + {row['greedy_ties']} tied" if row["greedy_ties"] else ""
         greedy = f"{row['greedy_equal']}{tied} of {row['prompts']}"
         perplexity = f"{row['perplexity']:.4f}"
+    if "runs" in row:
+        logits = "runs"
     if row.get("texts"):
         ids = f"{row['texts_equal']:,} of {row['texts']:,}"
     return (row["format"], logits, greedy, ids, perplexity)

@@ -17,10 +17,14 @@ from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
 from jagpt.export import engines, formats, stage
 from jagpt.export.source import Source
 from jagpt.progress import QUIET
+from jagpt.recipe import parse
+from jagpt.release import usage
+from jagpt.release.exports import Export
 from jagpt.runtimes import llamacpp
 
 QUICK = ("flax", "onnx", "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-q8_0", "openvino")
 PROMPT = "統計的推定を使うことで、"
+SOURCE = 'name = "none"\nkind = "text"\npath = "none.txt"\n[train]\nmax_steps = 1\n'
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,17 @@ def test_llama_cpp_continues_alike_in_small_pieces(
     whole = texts(exported, "gguf", settings)
     monkeypatch.setattr(llamacpp, "LARGEST_CHUNK", 4)
     assert texts(exported, "gguf", settings) == whole
+
+
+def test_the_program_that_a_card_shows_for_gguf_runs(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "release"))
+    shutil.copy(folder / "export" / "gguf-q8_0" / "model-q8_0.gguf", folder)
+    files.write_json(folder / "generation_config.json", {"do_sample": True, "max_new_tokens": 8})
+    recipe = parse('name = "card"\n[model]\nn_positions = 64\n[[corpus.source]]\n' + SOURCE)
+    usage.check(recipe, [Export("gguf-q8_0", {}, {})], folder, QUIET)
+    assert "was not run" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

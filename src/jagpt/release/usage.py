@@ -232,8 +232,13 @@ def check(recipe: Recipe, exports: Sequence[Export], folder: Path, progress: Pro
         if (missing := _missing(usage)) is not None:
             progress.say(f"release: the usage of {name} was not run here: no {missing}")
             continue
-        text = _program(usage, name, recipe, json.dumps(str(folder)), "")
-        _run(text, name)
+        _run(program(name, recipe, folder), name)
+
+
+def program(name: str, recipe: Recipe, folder: Path) -> str:
+    """The program of a format (by its whole name) on a folder of this machine."""
+    usage = USAGES[name.partition("-")[0]]
+    return _program(usage, name, recipe, json.dumps(str(folder)), "")
 
 
 def _usages(exports: Sequence[Export]) -> Iterator[tuple[str, Usage]]:
