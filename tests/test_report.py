@@ -139,12 +139,16 @@ def test_evaluation_and_samples_are_shown_once_there(run: RunDirectory) -> None:
         "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
         "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1154,
         "bits_per_character": 5.5, "bits_per_byte": 1.9,
+        "interval": {"level": 0.95, "loss": [3.4, 3.6], "perplexity": [29.96, 36.6]},
+        "memorization": {"span_characters": 50, "samples": 4, "spans": 800, "found": 2},
     }  # fmt: skip
     files.write_json(run.own("evaluate") / "test.json", value)
     samples = [{"prompt": "京都", "continuations": ["は古い都。", EVIL]}]
     files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
     text = Page(written(run)).text
-    for expected in ("33.12", "5.5000", "144.0 nats", "京都は古い都。", EVIL):
+    memorized = "2 of 800 spans of 50 characters (0.25 %) in 4 generated texts"
+    shown = ("33.12", "5.5000", "144.0 nats", "3.4000 to 3.6000", "29.96 to 36.60", memorized)
+    for expected in (*shown, "京都は古い都。", EVIL):
         assert expected in text
 
 
@@ -242,6 +246,8 @@ def test_cases_are_compared_with_command_and_losses(run: RunDirectory, tmp_path:
         "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
         "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1154,
         "bits_per_character": 5.5, "bits_per_byte": 1.9,
+        "interval": {"level": 0.95, "loss": [3.4, 3.6], "perplexity": [29.96, 36.6]},
+        "memorization": {"span_characters": 50, "samples": 4, "spans": 800, "found": 2},
     }  # fmt: skip
     files.write_json(second.own("evaluate") / "test.json", value)
     cases = written(run, second).split("All figures")[0].split('class="cases"')[1]
