@@ -395,8 +395,9 @@ def _text(value: object) -> str:
 
 
 def _relative(value: object) -> str:
-    """A manifest's file name, refused where it would leave the stage's folder."""
+    """A manifest's file name, refused where it would leave the stage's folder or is no name."""
     name = _text(value)
+    os.fsencode(name)  # half a surrogate pair is a ValueError
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
         raise ValueError(f"unsafe file name {name!r}")

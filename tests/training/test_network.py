@@ -146,6 +146,21 @@ def test_compile_is_applied_to_the_network(monkeypatch: pytest.MonkeyPatch) -> N
     assert compiled == ["GPT2Model"]
 
 
+@pytest.mark.skipif(not network._has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler gives warnings of its own
+def test_a_compiled_network_has_the_same_losses(make_run: MakeRun) -> None:
+    found = {}
+    for compiled in (False, True):
+        recipe = make_recipe(
+            max_steps=3, compile=compiled, model={"dropout": 0.0, "n_layer": 1}, warmup_steps=0
+        )
+        run = make_run(f"compiled-{compiled}")
+        stage.run(recipe, run, QUIET)
+        found[compiled] = losses(run)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert found[True] == pytest.approx(found[False], rel=1e-5)
+
+
 # --- model.from -----------------------------------------------------------------------------------
 
 
