@@ -3,8 +3,10 @@
     python benchmarks/training.py [--model tiny|small] [--rounds 5] [--device auto|cpu|cuda]
 
 Each side is a process with its own network, which takes whole optimizer steps (data, forward,
-backward, update) in turns with the others, one at a time; so do the bf16 matrix products that say
-what the machine can do. Rows (b) and (c) need accelerate: pip install "jagpt[bench]".
+backward, update) in turns with the side that it is compared with, one at a time; so do the bf16
+matrix products that say what the machine can do. The pairs follow each other, as all sides at once
+need more memory than a small machine has. Rows (b) and (c) need accelerate: pip install
+"jagpt[bench]".
 
 A step of the original has 16 micro-batches. Here it has `--micro-batches`, timed apart from the
 optimizer's part: tokens/s = 16 · tokens / (16 · t_micro + t_optimizer).
@@ -49,11 +51,17 @@ MEMORY_GOAL = ("adamw", "trainer", "≤ 0.6")
 
 @dataclass(frozen=True)
 class Measured:
-    """A side's rounds and its largest memory."""
+    """A side's rounds, its largest memory, and the bf16 products' FLOP/s in the same rounds."""
 
     micro: tuple[float, ...]
     optimizer: tuple[float, ...]
     peak: int
+    products: tuple[dict[str, float], ...]
+
+    @property
+    def best(self) -> list[float]:
+        """FLOP/s of the best product of each round."""
+        return [max(found.values()) for found in self.products]
 
     def rates(self, tokens: int) -> tuple[float, ...]:
         """Tokens/s of a whole step of the original's length, round by round."""
@@ -67,10 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     with alone():
         facts = environment("jagpt", "torch", "transformers")
-        measured, products = _measured(options)
-    best = [max(found.values()) for found in products]
+        measured: dict[str, Measured] = {}
+        for sides in _groups(options.sides):
+            measured |= _measured(sides, options)
     if options.json:
-        print(json.dumps(_as_json(options, facts, measured, products), indent=1))
+        print(json.dumps(_as_json(options, facts, measured), indent=1))
         return
     blocks = [
         environment_line(facts),
@@ -78,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         commands_block([_command(options)]),
         table(
             ("", "t_micro", "t_optimizer", "tokens/s", "rounds", "MFU", "peak memory"),
-            [_row(options, side, found, best) for side, found in measured.items()],
+            [_row(options, side, measured[side]) for side in options.sides],
         ),
         table(RATIO_COLUMNS, [ratio.row() for ratio in _ratios(options, measured)]),
-        _products_table(options, products),
+        _products_table(options, measured),
     ]
     publish("\n\n".join(blocks), "benchmarks/training.py", options.update)
 
@@ -121,16 +130,21 @@ def _command(options: argparse.Namespace) -> list[str | Path]:
     return command if options.sides == list(SIDES) else [*command, "--sides", *options.sides]
 
 
-def _measured(
-    options: argparse.Namespace,
-) -> tuple[dict[str, Measured], list[dict[str, float]]]:
-    """Each side's rounds, and the products' FLOP/s in the same rounds."""
-    rounds: dict[str, list[dict[str, float]]] = {side: [] for side in (PRODUCTS, *options.sides)}
+def _groups(sides: Sequence[str]) -> list[list[str]]:
+    """The sides in pairs that are compared, and the rest one by one."""
+    groups = [[side for side in pair if side in sides] for pair in GOALS]
+    paired_off = {side for group in groups for side in group}
+    return [group for group in groups if group] + [[s] for s in sides if s not in paired_off]
+
+
+def _measured(sides: Sequence[str], options: argparse.Namespace) -> dict[str, Measured]:
+    """Each side's rounds, with the products' in between."""
+    rounds: dict[str, list[dict[str, float]]] = {side: [] for side in (PRODUCTS, *sides)}
     processes: dict[str, Process] = {}
     serve = [sys.executable, str(Path(__file__).parent / "training_sides.py")]
     try:
         for number in range(options.warmup + options.rounds):
-            tell(f"round {number + 1} of {options.warmup + options.rounds}")
+            tell(f"{', '.join(sides)}: round {number + 1} of {options.warmup + options.rounds}")
             for side, found in rounds.items():
                 if side not in processes:
                     command = [*serve, side, options.model, options.device]
@@ -142,15 +156,16 @@ def _measured(
     finally:
         for process in processes.values():
             process.end()
-    products = rounds.pop(PRODUCTS)
+    products = tuple(rounds.pop(PRODUCTS))
     return {
         side: Measured(
             tuple(numbers["micro"] for numbers in found),
             tuple(numbers["optimizer"] for numbers in found),
             peaks[side],
+            products,
         )
         for side, found in rounds.items()
-    }, products
+    }
 
 
 def _flops_a_token(options: argparse.Namespace) -> int:
@@ -162,11 +177,10 @@ def _flops_a_token(options: argparse.Namespace) -> int:
     return 6 * weights + 12 * shape.n_layer * width * shape.block_size
 
 
-def _row(
-    options: argparse.Namespace, side: str, found: Measured, best: Sequence[float]
-) -> tuple[str, ...]:
+def _row(options: argparse.Namespace, side: str, found: Measured) -> tuple[str, ...]:
     rates = found.rates(SHAPES[options.model].tokens)
-    shares = [rate * _flops_a_token(options) / peak for rate, peak in zip(rates, best, strict=True)]
+    flops = _flops_a_token(options)
+    shares = [rate * flops / best for rate, best in zip(rates, found.best, strict=True)]
     return (
         SIDES[side].name,
         f"{statistics.median(found.micro):.3f} s",
@@ -200,8 +214,10 @@ def _short(side: str) -> str:
     return name[:3] if name.startswith("(") else name
 
 
-def _products_table(options: argparse.Namespace, products: Sequence[dict[str, float]]) -> str:
+def _products_table(options: argparse.Namespace, measured: dict[str, Measured]) -> str:
     """The bf16 products that MFU is a share of: in each round, the best of them."""
+    groups = {id(found.products): found.products for found in measured.values()}
+    products = [taken for group in groups.values() for taken in group]
     rows = []
     for name, (m, k, n) in product_shapes(SHAPES[options.model]).items():
         rates = [found[name] / 1e9 for found in products]
@@ -214,14 +230,12 @@ def _as_json(
     options: argparse.Namespace,
     facts: dict[str, object],
     measured: dict[str, Measured],
-    products: list[dict[str, float]],
 ) -> dict[str, object]:
     return {
         "environment": facts,
         "model": options.model,
         "flops_a_token": _flops_a_token(options),
         "sides": {side: vars(found) for side, found in measured.items()},
-        "products": products,
         "ratios": [ratio.as_json() for ratio in _ratios(options, measured)],
     }
 

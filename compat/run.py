@@ -31,8 +31,7 @@ PLACE = environments.PLACE
 BOUND = 1e-4
 """Largest logit difference of full precision."""
 TIMEOUT = 900
-QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-"""Of the environment; TensorFlow's models need Keras 2, as its package `tf-keras` says."""
+QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 COLUMNS = ("format", "logits", "greedy", "token ids", "perplexity")
 ORIGINAL = (
     "tokenizer.normalization=nmt_nfkc",
