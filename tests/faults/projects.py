@@ -22,7 +22,7 @@ TINY = (
     "train.batch_size=2", "train.grad_accum_steps=1", "train.max_steps=4", "train.warmup_steps=1",
     "train.validate_every=2", "train.checkpoint_every=2", "train.precision=fp32",
     "execution.workers=1", "execution.threads=1", "execution.tensorboard=false",
-    "execution.log_every=1", "execution.device=cpu",
+    "execution.log_every=1", "execution.device=cpu", 'export.formats=["pytorch", "flax"]',
 )  # fmt: skip
 
 
