@@ -45,7 +45,7 @@ TOGETHER = ("onnx", "openvino", "ctranslate2", "ctranslate2-int8")
 SIZES = {"small": (12, 12, 768, 32_000), "quick": (2, 4, 128, 2_000)}
 """Layers, heads, width, pieces."""
 GOALS = {("auto", 1): "≥ 1.4", ("auto", 16): "≥ 1.4", ("fastest", 1): "≥ 4"}
-GOALS_BY_SIDE = tuple(dict.fromkeys(side for side, _ in GOALS))
+WISHES = tuple(dict.fromkeys(side for side, _ in GOALS))
 PLAIN = "transformers"
 Side = Callable[[], list[int]]
 """Continues a batch of equal prompts; the tokens of the first."""
@@ -129,7 +129,7 @@ def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str
     from jagpt import files
 
     told = {PLAIN: ("generate", "")}
-    for side in (*GOALS_BY_SIDE, *(EVERY if options.all else ())):
+    for side in (*WISHES, *(EVERY if options.all else ())):
         export = _chosen(folder, side)
         parity = files.read_json(export.folder / "parity.json")
         told[side] = (export.format.title, f"{parity['perplexity']:.2f}")
@@ -141,7 +141,7 @@ def _chosen(folder: Path, side: str) -> Any:
     """The export of a wish (`auto`, `fastest`) or of a format's name."""
     from jagpt.export import engines
 
-    if side in GOALS_BY_SIDE:
+    if side in WISHES:
         found = engines.choose(folder, side, drawn=False)
     else:
         found = next((one for one in engines.find(folder) if one.format.name == side), None)

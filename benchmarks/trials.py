@@ -198,7 +198,7 @@ def _trial_recipe(scale: Scale, trial: Trial, threads: int | None) -> str:
         "max_steps": trial.steps,
         "validate_every": every,
         "validate_tokens": scale.validate_tokens,
-        "checkpoint_every": max(1, min(every, CHECKPOINT_EVERY)),
+        "checkpoint_every": min(every, CHECKPOINT_EVERY),
         "keep_checkpoints": 1,
         **settings,
     }
