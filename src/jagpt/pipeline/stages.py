@@ -34,7 +34,7 @@ STAGES = (
     Stage("corpus", 1, ("corpus",), (), "jagpt.corpus.stage"),
     Stage("tokenizer", 1, ("tokenizer",), ("corpus",), "jagpt.tokenizer.stage"),
     Stage("tokens", 1, ("tokens",), ("corpus", "tokenizer"), "jagpt.tokens.stage"),
-    Stage("train", 1, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
+    Stage("train", 2, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
     Stage(
         "evaluate",
         2,

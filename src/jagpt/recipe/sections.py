@@ -332,8 +332,9 @@ class Train(Section):
     )
     order: Literal["documents", "blocks", "buffer"] = Field(
         "documents",
-        description="`documents`: shuffled and packed anew each epoch. `blocks`: fixed blocks, "
-        "shuffled. `buffer`: the original's shuffle buffer over fixed blocks.",
+        description="`documents`: shuffled and packed anew each epoch, and the sequences shuffled. "
+        "`blocks`: fixed blocks, shuffled. `buffer`: the original's shuffle buffer over fixed "
+        "blocks.",
     )
     shuffle_buffer: Positive = Field(100_000, description="Blocks in the shuffle buffer.")
     document_mask: bool = Field(

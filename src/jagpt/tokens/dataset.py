@@ -10,11 +10,11 @@ their own numbers. Randomness is a sort by a hash of (seed, epoch, item), no gen
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from jagpt.errors import DataError
 from jagpt.tokens.shards import Index, Ints, Shard
 
 Order = Literal["documents", "blocks", "buffer"]
+Made = TypeVar("Made")
 
 
 class TokenSplit:
@@ -119,9 +120,10 @@ class TokenSplit:
 class TrainingOrder:
     """The endless, numbered stream of training sequences over a split.
 
-    `documents`: each epoch the documents are shuffled and packed end to end; sequence k covers
-    tokens kT … (k+1)T (inclusive) of all epochs end to end, so that each token is once an input and
-    once a label in an epoch, and what does not fill a sequence opens the next epoch.
+    `documents`: each epoch the documents are shuffled and packed end to end, and all epochs are cut
+    into sequences of tokens kT … (k+1)T (inclusive), so that each token is once an input and once a
+    label in an epoch. Those that begin in an epoch are shuffled too: neighbours are often of one
+    document, and a batch of them would tell less.
     `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; the tail that
     fills none is left out. A block's last label is the next block's first token.
     `buffer`: the same blocks through the original's shuffle buffer: it fills with the first
@@ -206,44 +208,69 @@ class _DocumentStream:
         self._split, self._block_size, self._seed = split, block_size, seed
         self.sequences_per_epoch = split.n_tokens / block_size
         self._epochs: OrderedDict[int, _PackedEpoch] = OrderedDict()
+        self._orders: OrderedDict[int, Ints] = OrderedDict()
 
     def sequences(self, first: int, count: int) -> Ints:
-        start = first * self._block_size
-        stream = self._span(start, start + count * self._block_size + 1)
-        windows = np.lib.stride_tricks.sliding_window_view(stream, self._block_size + 1)
-        return windows[:: self._block_size].copy()
+        starts = self._places(np.arange(first, first + count)) * self._block_size
+        length = self._block_size + 1
+        return self._spans(starts, length).reshape(count, length)
 
-    def _span(self, start: int, stop: int) -> Ints:
-        """Tokens `start` … `stop` of all epochs end to end."""
-        n_tokens = self._split.n_tokens
+    def _places(self, numbers: Ints) -> Ints:
+        """Which of all sequences in packed order come as `numbers`."""
+        places = np.empty_like(numbers)
+        epochs = numbers * self._block_size // self._split.n_tokens
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            begin = self._first_of(epoch)
+            places[here] = begin + self._order(epoch)[numbers[here] - begin]
+        return places
+
+    def _first_of(self, epoch: int) -> int:
+        """The first sequence that begins in `epoch`."""
+        return -(-epoch * self._split.n_tokens // self._block_size)
+
+    def _spans(self, starts: Ints, length: int) -> Ints:
+        """`length` tokens from each of `starts`, places in all epochs end to end, as one array."""
+        n_tokens, stops = self._split.n_tokens, starts + length
         parts = []
-        while start < stop:
-            epoch, offset = divmod(start, n_tokens)
-            end = min(offset + stop - start, n_tokens)
-            parts.append(self._span_of_epoch(self._packed(epoch), offset, end))
-            start += end - offset
-        return np.concatenate(parts)
+        for epoch in range(int(starts.min()) // n_tokens, int(stops.max() - 1) // n_tokens + 1):
+            lows = np.maximum(starts - epoch * n_tokens, 0)
+            highs = np.minimum(stops - epoch * n_tokens, n_tokens)
+            here = np.flatnonzero(lows < highs)
+            if len(here):
+                parts.append(self._pieces(epoch, here, lows[here], highs[here]))
+        spans, begins, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
+        whole = np.argsort(spans, kind="stable")  # one may go on in the next epoch
+        return self._split.gather(begins[whole], lengths[whole])
 
-    def _span_of_epoch(self, packed: _PackedEpoch, start: int, stop: int) -> Ints:
-        first = int(np.searchsorted(packed.ends, start, side="right"))
-        last = int(np.searchsorted(packed.ends, stop, side="left"))
-        ends = packed.ends[first : last + 1]
-        begins = np.concatenate([packed.ends[first - 1 : first] if first else [0], ends[:-1]])
-        skipped = np.maximum(start - begins, 0)
-        lengths = np.minimum(ends, stop) - begins - skipped
-        starts = self._split.document_starts[packed.order[first : last + 1]]
-        return self._split.gather(starts + skipped, lengths)
+    def _pieces(self, epoch: int, spans: Ints, lows: Ints, highs: Ints) -> tuple[Ints, Ints, Ints]:
+        """The documents' parts in tokens lows[i] … highs[i] of an epoch: span, start and length."""
+        packed = self._packed(epoch)
+        first = np.searchsorted(packed.ends, lows, side="right")
+        counts = np.searchsorted(packed.ends, highs, side="left") - first + 1
+        documents = _ranges(first, counts)
+        numbers, ends = packed.order[documents], packed.ends[documents]
+        starts = self._split.document_starts[numbers]
+        begins = ends - (self._split.document_starts[numbers + 1] - starts)
+        skipped = np.maximum(np.repeat(lows, counts) - begins, 0)
+        lengths = np.minimum(ends, np.repeat(highs, counts)) - begins - skipped
+        return np.repeat(spans, counts), starts + skipped, lengths
 
     def _packed(self, epoch: int) -> _PackedEpoch:
-        """The epoch's order; the last two are kept, as a sequence may straddle two epochs."""
-        if epoch not in self._epochs:
+        """The epoch's documents; two epochs are kept, as a sequence may straddle them."""
+
+        def pack() -> _PackedEpoch:
             order = shuffled(self._split.n_documents, self._seed, epoch)
             lengths = np.diff(self._split.document_starts)
-            self._epochs[epoch] = _PackedEpoch(order, np.cumsum(lengths[order]))
-            while len(self._epochs) > 2:
-                self._epochs.popitem(last=False)
-        self._epochs.move_to_end(epoch)
-        return self._epochs[epoch]
+            return _PackedEpoch(order, np.cumsum(lengths[order]))
+
+        return _kept(self._epochs, epoch, pack)
+
+    def _order(self, epoch: int) -> Ints:
+        """In which order the sequences that begin in `epoch` come, counted from its first."""
+        count = self._first_of(epoch + 1) - self._first_of(epoch)
+        # Another seed than the documents', which may be as many.
+        return _kept(self._orders, epoch, lambda: shuffled(count, ~self._seed, epoch))
 
 
 class _BlockStream:
@@ -268,16 +295,22 @@ class _BlockStream:
         return tokens.reshape(count, self._block_size + 1)
 
     def _order(self, epoch: int) -> Ints:
-        if epoch not in self._orders:
+        def draw() -> Ints:
             if self._shuffle_buffer is None:
-                order = shuffled(self._n_blocks, self._seed, epoch)
-            else:
-                order = buffer_shuffled(self._n_blocks, self._shuffle_buffer, self._seed, epoch)
-            self._orders[epoch] = order
-            while len(self._orders) > 2:
-                self._orders.popitem(last=False)
-        self._orders.move_to_end(epoch)
-        return self._orders[epoch]
+                return shuffled(self._n_blocks, self._seed, epoch)
+            return buffer_shuffled(self._n_blocks, self._shuffle_buffer, self._seed, epoch)
+
+        return _kept(self._orders, epoch, draw)
+
+
+def _kept(epochs: OrderedDict[int, Made], epoch: int, make: Callable[[], Made]) -> Made:
+    """What `epochs` has of `epoch`, or else what is made; the two used last stay."""
+    if epoch not in epochs:
+        epochs[epoch] = make()
+        while len(epochs) > 2:
+            epochs.popitem(last=False)
+    epochs.move_to_end(epoch)
+    return epochs[epoch]
 
 
 # --- shuffling ------------------------------------------------------------------------------------
