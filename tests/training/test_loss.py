@@ -48,10 +48,30 @@ def test_what_follows_the_loss_reaches_the_gradients(
     torch.testing.assert_close(found, expected)
 
 
-def test_a_frozen_output_matrix_gets_no_gradient(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_gradients_are_the_same_where_the_matrix_gets_its_own_at_once(
+    tensors: tuple[Tensor, Tensor, Tensor],
+) -> None:
     hidden, weight, labels = tensors
-    vocabulary_nats(hidden, weight.detach(), labels).backward()
+    scale = torch.tensor(1 / N)
+    expected = torch.autograd.grad(vocabulary_nats(hidden, weight, labels, scale), (hidden, weight))
+    for times in (1, 2):  # a step's second micro-batch adds to the first one's
+        hidden.grad = None
+        found = vocabulary_nats(hidden, weight, labels, scale, at_once=True)
+        torch.testing.assert_close(weight.grad, times * expected[1])
+        found.backward()
+        torch.testing.assert_close(hidden.grad, expected[0])
+        torch.testing.assert_close(weight.grad, times * expected[1])
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_frozen_output_matrix_gets_no_gradient(
+    tensors: tuple[Tensor, Tensor, Tensor], at_once: bool
+) -> None:
+    hidden, weight, labels = tensors
+    frozen = weight.detach()
+    vocabulary_nats(hidden, frozen, labels, at_once=at_once).backward()
     assert hidden.grad is not None
+    assert frozen.grad is None
 
 
 def test_without_gradients_the_loss_is_the_same(tensors: tuple[Tensor, Tensor, Tensor]) -> None:

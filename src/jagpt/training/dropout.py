@@ -24,9 +24,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 ATTENTION = "jagpt_tiled"
 """The name under which transformers finds the attention of this module."""
-TILE_QUERIES = 256
-TILE_ELEMENTS = 1 << 20
-"""Probabilities of a tile, about: some MB, which stay in a core's cache."""
+TILE_QUERIES = 128
+TILE_ELEMENTS = 1 << 22
+"""Probabilities of a tile, about: some MB, which stay in the cache that cores share."""
 _LEVELS = 1 << 15
 _LOW_15_BITS = 0x7FFF7FFF7FFF7FFF
 
@@ -174,29 +174,27 @@ class _CausalAttention(torch.autograd.Function):
             if drop is not None:
                 out.mul_(drop.scale)
             out = out.view(query.shape).transpose(1, 2).contiguous()
-        ctx.save_for_backward(query, key, value, out)  # as the next layer keeps it: once
+        ctx.save_for_backward(query, key, value)
         ctx.scale, ctx.drop = scale, drop
         return out.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
-            query, key, value, out = ctx.saved_tensors
-            means = (gradients[0].float() * out.transpose(1, 2).float()).sum(-1)  # (B, H, T)
-            means = means.to(query.dtype).flatten(0, 1)[..., None]
+            query, key, value = ctx.saved_tensors
             q, k, v, given = (_flat(t) for t in (query, key, value, gradients[0]))
-            slopes = _slopes(q, k, v, means, given, ctx.scale, ctx.drop)
+            slopes = _slopes(q, k, v, given, ctx.scale, ctx.drop)
             q, k, v = (slope.to(query.dtype).view(query.shape) for slope in slopes)
             return q, k, v, None, None
 
 
 def _slopes(
-    q: Tensor, k: Tensor, v: Tensor, means: Tensor, given: Tensor, scale: float, drop: Drop | None
+    q: Tensor, k: Tensor, v: Tensor, given: Tensor, scale: float, drop: Drop | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to q, k and v of attention's result, whose own is `given`, all (B·H, T, D).
 
-    `means` (B·H, T, 1) are the sums over D of result times gradient. As in FlashAttention-2 (Dao
-    2023, arXiv:2307.08691), with the same draw of dropout again.
+    Probabilities are formed a second time, with the same draw of dropout, rather than kept (Dao
+    2023, arXiv:2307.08691).
     """
     if drop is not None:
         given = given * drop.scale
@@ -207,7 +205,7 @@ def _slopes(
         weights = _weights(q, k, tile, scale)
         slope = given[heads, queries] @ v[heads, keys].mT
         _apply(slope, tile.mask)
-        slope.sub_(means[heads, queries]).mul_(weights)
+        slope = torch.ops.aten._softmax_backward_data(slope, weights, -1, weights.dtype)
         _apply(weights, tile.mask)
         v_slope[heads, keys] += weights.mT @ given[heads, queries]
         q_slope[heads, queries] = slope @ k[heads, keys]

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from jagpt.training import allocator
+
 CPU_CHUNK = 256
 """Positions of a chunk on a CPU: more cost memory and no time is won."""
 GPU_CHUNK = 2048
+CPU_ROWS, CPU_PIECES = 16, 1024
+"""Of a chunk, so many positions or pieces at a time stay in a CPU's cache between two passes."""
 
 
 def model_nats(
@@ -21,11 +25,14 @@ def model_nats(
     sequences: Tensor,
     scale: Tensor | None = None,
     end_id: int | None = None,
+    *,
+    at_once: bool = False,
 ) -> Tensor:
     """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar in fp32.
 
     Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type where it is on.
     With `end_id`, what stands behind that token begins anew and sees nothing before it.
+    `at_once` as in `vocabulary_nats`.
     """
     inputs = sequences[:, :-1]
     # Not every class takes positions.
@@ -35,7 +42,8 @@ def model_nats(
     hidden = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked).last_hidden_state
     labels = sequences[:, 1:].reshape(-1)
     weight = model.get_output_embeddings().weight
-    return vocabulary_nats(hidden.reshape(len(labels), -1), weight, labels, scale)
+    rows = hidden.reshape(len(labels), -1)
+    return vocabulary_nats(rows, weight, labels, scale, at_once=at_once)
 
 
 def document_positions(inputs: Tensor, end_id: int) -> Tensor:
@@ -77,12 +85,17 @@ def vocabulary_nats(
     labels: Tensor,
     scale: Tensor | None = None,
     chunk: int | None = None,
+    *,
+    at_once: bool = False,
 ) -> Tensor:
     """Cross-entropy of `labels` (N) under softmax(hidden (N, D) · weight (V, D)ᵀ), in nats.
 
     Summed over the labels, times `scale`; the softmax is in fp32. `chunk` rows at a time: gradients
     are formed on the way forward, so that no more than C × V logits ever live (the idea of Liger's
     fused linear cross-entropy, Hsu et al. 2024, arXiv:2410.10989).
+
+    `at_once` is for a leaf `weight` and a result that is only ever sent backward as it is: the
+    weight's gradient is then added to `weight.grad` here, and is not held until the way back ends.
     """
     device = hidden.device.type
     autocast = torch.is_autocast_enabled(device)
@@ -91,7 +104,7 @@ def vocabulary_nats(
         scale = torch.ones((), device=hidden.device)
     if chunk is None:
         chunk = CPU_CHUNK if device == "cpu" else GPU_CHUNK
-    nats: Tensor = _VocabularyNats.apply(hidden, weight, labels, scale, dtype, chunk)  # type: ignore[no-untyped-call]
+    nats: Tensor = _VocabularyNats.apply(hidden, weight, labels, scale, dtype, chunk, at_once)  # type: ignore[no-untyped-call]
     return nats
 
 
@@ -105,6 +118,7 @@ class _VocabularyNats(torch.autograd.Function):
         scale: Tensor,
         dtype: torch.dtype,
         chunk: int,
+        at_once: bool,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
@@ -115,22 +129,33 @@ class _VocabularyNats(torch.autograd.Function):
                 ):
                     nats -= _log_softmax(some, matrix).gather(1, targets[:, None]).sum()
                 return nats * scale
+            if hidden.device.type == "cpu":
+                allocator.return_holes()  # here a step needs most
             hidden_grad = torch.empty_like(hidden)
-            weight_grad = torch.zeros_like(weight)
+            at_once = at_once and ctx.needs_input_grad[1]
+            weight_grad = weight.grad if at_once else None
+            if weight_grad is None:
+                weight_grad = torch.zeros_like(weight)
             for start in range(0, len(rows), chunk):
                 part = slice(start, start + chunk)
                 picked, slope = _slope(rows[part], matrix, labels[part])
                 nats -= picked
                 hidden_grad[part] = slope @ matrix
-                weight_grad += slope.T @ rows[part]
-            ctx.save_for_backward(hidden_grad.mul_(scale), weight_grad.mul_(scale))
+                _add_product(weight_grad, slope, rows[part], scale if at_once else None)
+            hidden_grad.mul_(scale)
+            if at_once:
+                weight.grad = weight_grad
+                ctx.save_for_backward(hidden_grad)
+            else:
+                ctx.save_for_backward(hidden_grad, weight_grad.mul_(scale))
             return nats * scale
 
     @staticmethod
     def backward(ctx: Any, nats_grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_grad, weight_grad = ctx.saved_tensors
         # In place, as nothing goes back twice: the weight's gradient is the largest tensor here.
-        return hidden_grad.mul_(nats_grad), weight_grad.mul_(nats_grad), None, None, None, None
+        slopes = [slope.mul_(nats_grad) for slope in ctx.saved_tensors]
+        weight_grad = slopes[1] if len(slopes) > 1 else None
+        return slopes[0], weight_grad, None, None, None, None, None
 
 
 def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,10 +163,23 @@ def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 
     A label's entry, p − 1, is formed in fp32: in bf16 it would be lost where p is near 1.
     """
-    log_softmax = _log_softmax(rows, matrix)
-    picked = log_softmax.gather(1, labels[:, None])
-    slope = log_softmax.exp_().scatter_(1, labels[:, None], picked.expm1())
-    return picked.sum(), slope.to(rows.dtype)
+    logits = rows @ matrix.T
+    total = torch.zeros((), device=rows.device)
+    few = CPU_ROWS if rows.device.type == "cpu" else len(rows)
+    for some, targets in zip(logits.split(few), labels[:, None].split(few), strict=True):
+        log_softmax = torch.log_softmax(some.float(), dim=-1)
+        picked = log_softmax.gather(1, targets)
+        total += picked.sum()
+        some.copy_(log_softmax.exp_().scatter_(1, targets, picked.expm1()))
+    return total, logits
+
+
+def _add_product(total: Tensor, slope: Tensor, rows: Tensor, scale: Tensor | None) -> None:
+    """Add slope (C, V) transposed · rows (C, D), times `scale`, to `total` (V, D) of any type."""
+    few = CPU_PIECES if total.device.type == "cpu" else len(total)
+    alpha = 1.0 if scale is None else scale.item()
+    for some, columns in zip(total.split(few), slope.split(few, dim=1), strict=True):
+        some.add_(columns.T @ rows, alpha=alpha)
 
 
 def _log_softmax(rows: Tensor, matrix: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from jagpt.errors import UsageError
 from jagpt.recipe import Recipe
+from jagpt.training import allocator
 from jagpt.training.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def _own_gpu(ranks: Ranks) -> torch.device:
 
 @contextmanager
 def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """PyTorch's process-wide switches as the recipe wants them; as they were afterwards."""
+    """PyTorch's process-wide switches as the recipe wants them; as they were afterwards.
+
+    Only the C library's allocator stays as it is set here.
+    """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -73,6 +77,8 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+    else:
+        allocator.map_large_blocks()
     try:
         yield
     finally:

@@ -26,16 +26,18 @@ Strategy = Literal["ddp", "fsdp"]
 class Nats(nn.Module):
     """A model whose forward pass gives the nats of its labels: what is replicated or sharded.
 
-    With `end_id`, documents do not see each other.
+    With `end_id`, documents do not see each other. `at_once` as in `loss.vocabulary_nats`.
     """
 
-    def __init__(self, network: PreTrainedModel, end_id: int | None = None) -> None:
+    def __init__(
+        self, network: PreTrainedModel, end_id: int | None = None, at_once: bool = False
+    ) -> None:
         super().__init__()
-        self.network, self.end_id = network, end_id
+        self.network, self.end_id, self.at_once = network, end_id, at_once
 
     def forward(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
         """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`."""
-        return model_nats(self.network, sequences, scale, self.end_id)
+        return model_nats(self.network, sequences, scale, self.end_id, at_once=self.at_once)
 
     def generate(self, ids: Tensor, **options: Any) -> Tensor:
         """Continuations of `ids` (B, T) by transformers' `generate`."""
@@ -61,7 +63,9 @@ class Learner:
         self.network, self.group = network, group or Group()
         self.device = device or next(network.parameters()).device
         self.sharded = self.group.size > 1 and strategy == "fsdp"
-        self._root = Nats(network, end_id)
+        # Ranks exchange what comes from the backward pass; a GPU would wait for the scale.
+        alone = self.group.size == 1 and self.device.type == "cpu"
+        self._root = Nats(network, end_id, at_once=alone)
         self._module: nn.Module = self._root
         if self.sharded:
             self._shard()
@@ -81,7 +85,10 @@ class Learner:
         register_fsdp_forward_method(self._root, "generate")
 
     def nats(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar."""
+        """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar.
+
+        Where gradients are wanted, its `backward` is to be called, once and as it is.
+        """
         module = self._module if torch.is_grad_enabled() else self._root
         found: Tensor = module(sequences, scale)
         return found

@@ -1,0 +1,49 @@
+"""The C library's allocator: freed blocks leave the process."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told anything"
+)
+
+PROGRAM = """
+from jagpt.training import allocator
+
+def resident():
+    with open("/proc/self/statm") as numbers:
+        return int(numbers.read().split()[1]) * 4096
+
+if {mapped}:
+    allocator.map_large_blocks()
+large = [bytearray(b"x" * 20_000_000) for _ in range(10)]  # raises glibc's own bound
+del large
+blocks = [bytearray(b"x" * {size}) for _ in range({count})]
+before = resident()
+del blocks[:-1]  # the last one holds the heap's end
+{then}
+print(before - resident())
+"""
+
+
+def freed(size: int, count: int, mapped: bool, then: str = "") -> int:
+    """Bytes that left a new process when all but the last of its blocks were freed."""
+    program = PROGRAM.format(size=size, count=count, mapped=mapped, then=then)
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return int(shown.stdout)
+
+
+def test_large_blocks_leave_when_they_are_freed() -> None:
+    assert freed(10_000_000, 20, mapped=False) < 50_000_000
+    assert freed(10_000_000, 20, mapped=True) > 150_000_000
+
+
+def test_holes_are_given_back_where_they_are_large() -> None:
+    assert freed(1_000_000, 200, mapped=True) < 50_000_000
+    assert freed(1_000_000, 200, mapped=True, then="allocator.return_holes()") > 150_000_000
+    assert freed(1_000_000, 50, mapped=True, then="allocator.return_holes()") < 30_000_000
