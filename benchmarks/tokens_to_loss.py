@@ -1,6 +1,6 @@
 """Tokens to the same loss: the recipe `small` against tuned AdamW and the original's settings.
 
-    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 200] [--trials 16] [--seeds 3]
+    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 800] [--trials 16] [--seeds 3]
 
 FILE is text with a blank line between documents (.txt or .txt.xz). Both sides get the same options
 (data order, dropout, schedule, averaging), the same number of trials, one seed to tune on the valid
@@ -9,7 +9,7 @@ trained for shares of those budgets, each run a whole one with its own decay. Ea
 line in DIR/trials.jsonl: the same command goes on where it was stopped.
 
     --stage tune|final|parts    only that part (and what it needs); all if not given
-    --side muon|adamw           tune only that side: two processes can share the work
+    --side muon|adamw           train only that side's runs: two processes can share the work
     --documents N               train on so few documents that they repeat (many epochs)
 """
 
@@ -38,22 +38,22 @@ SHARED_AXES = (
 """Options that both sides may choose; a share or a name has no scale that could go on."""
 SIDES = {
     "adamw": (
-        Axis("learning_rate", (3.75e-4, 7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
+        Axis("learning_rate", (1.875e-4, 3.75e-4, 7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2)),
         Axis("weight_decay", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
         *SHARED_AXES,
     ),
     "muon": (
         Axis("muon_learning_rate", (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)),
         Axis("muon_weight_decay", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
-        Axis("learning_rate", (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
+        Axis("learning_rate", (3.75e-4, 7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2)),
         *SHARED_AXES,
     ),
 }
 STARTS: dict[str, dict[str, Any]] = {
-    "adamw": {"learning_rate": 3e-3, "weight_decay": 0.1},
-    "muon": {"muon_learning_rate": 0.02, "muon_weight_decay": 0.1, "learning_rate": 3e-3},
+    "adamw": {"learning_rate": 7.5e-4, "weight_decay": 0.1},
+    "muon": {"muon_learning_rate": 0.01, "muon_weight_decay": 0.1, "learning_rate": 1.5e-3},
 }
-START = {"schedule": "wsd", "dropout": 0.0, "average": "none", "warmup_share": 0.02}
+START = {"schedule": "cosine", "dropout": 0.0, "average": "none", "warmup_share": 0.1}
 NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the original's, untuned here"}
 BUDGETS = (1, 2, 4)
 SHARES = (0.0625, 0.125, 0.25, 0.4)
@@ -71,12 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     searches = {side: _tuned(study, side, options) for side in sides}
     blocks += [_search_tables(searches)]
     if options.stage in (None, "final"):
-        finals = _finals(study, searches, options)
-        blocks += [_final_table(finals, study), _ratio_table(finals, study, options)]
-        blocks += [_original_table(study, finals)]
-        picture = options.work / "tokens_to_loss.png"
-        _draw(finals, study, picture)
-        blocks += [f"Picture: {picture.name}."]
+        blocks += _final_blocks(study, searches, options)
     if options.stage in (None, "parts"):
         blocks += [_parts_table(study, searches["muon"], options)]
     publish("\n\n".join(blocks), "benchmarks/tokens_to_loss.py", options.update)
@@ -88,7 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("file", type=Path, help="text, a blank line between documents")
     add("--work", type=Path, required=True, metavar="DIR", help="the study's folder")
-    add("--steps", type=int, default=200, help="steps of a budget of 1 (default: 200)")
+    add("--steps", type=int, default=800, help="steps of a budget of 1 (default: 800)")
     add("--trials", type=int, default=16, help="trials of each side's search (default: 16)")
     add("--seeds", type=int, default=3, help="seeds of the final runs (default: 3)")
     add("--budgets", type=int, nargs="+", default=list(BUDGETS), help="default: 1 2 4")
@@ -101,11 +96,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--documents", type=int, help="train on so many documents only, again and again")
     add("--threads", type=int, help="of a trial (default: the machine's cores)")
     add("--stage", choices=("tune", "final", "parts"), help="only this part")
-    add("--side", choices=SIDES, help="tune this side only")
+    add("--side", choices=SIDES, help="this side's runs only")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
     options = parser.parse_args(arguments)
-    if options.side and options.stage != "tune":
-        parser.error("--side goes with --stage tune: all else compares the sides")
+    if options.side and options.stage not in ("tune", "final"):
+        parser.error("--side goes with --stage tune and --stage final: parts are of one side")
     return options
 
 
@@ -175,17 +170,30 @@ Finals = dict[tuple[str, int], list[Result]]
 """Side and steps of a run → its results, a seed each."""
 
 
+def _final_blocks(
+    study: Study, searches: dict[str, Search], options: argparse.Namespace
+) -> list[str]:
+    finals = _finals(study, searches, options)
+    runs = _final_table(finals, study)
+    if options.side:  # nothing to compare with
+        return [runs]
+    picture = options.work / "tokens_to_loss.png"
+    _draw(finals, study, picture)
+    ratios, original = _ratio_table(finals, study, options), _original_table(study, finals)
+    return [runs, ratios, original, f"Picture: {picture.name}."]
+
+
 def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
     shares = {share * budget for budget in options.budgets for share in SHARES}
     lengths = {"adamw": set(options.budgets), "muon": shares | {1}}
     finals: Finals = {}
-    for side, budgets in lengths.items():
-        for steps in sorted(round(options.steps * budget) for budget in budgets):
-            settings = _train(side, searches[side].settings, steps)
+    for side, search in searches.items():
+        for steps in sorted(round(options.steps * budget) for budget in lengths[side]):
+            settings = _train(side, search.settings, steps)
             finals[side, steps] = _seeds(study, settings, steps, options)
-    finals["original", options.steps] = _seeds(
-        study, _original(options.steps), options.steps, options
-    )
+    if "adamw" in searches:  # the quicker of the two sides takes it along
+        settings = _original(options.steps)
+        finals["original", options.steps] = _seeds(study, settings, options.steps, options)
     return finals
 
 

@@ -37,7 +37,7 @@ class Scale:
     n_head: int = 4
     n_embd: int = 256
     block_size: int = 256
-    batch_size: int = 16
+    batch_size: int = 4
     vocab_size: int = 8000
     documents: int | None = None
     """Documents to train on; all if None."""
@@ -56,8 +56,6 @@ class Trial:
     steps: int
     seed: int = SEED
     test: bool = False
-    validations: int = 1
-    """Points of its curve."""
 
     def named(self) -> str:
         shown = ", ".join(f"{key} {_short(value)}" for key, value in sorted(self.settings.items()))
@@ -190,15 +188,14 @@ def _data_recipe(texts: Mapping[str, Path], scale: Scale) -> str:
 def _trial_recipe(scale: Scale, trial: Trial, threads: int | None) -> str:
     settings = dict(trial.settings)
     dropout = settings.pop("dropout", 0.0)
-    every = max(1, trial.steps // trial.validations)
     values: dict[str, Any] = {
         "seed": trial.seed,
         "batch_size": scale.batch_size,
         "grad_accum_steps": 1,
         "max_steps": trial.steps,
-        "validate_every": every,
+        "validate_every": trial.steps,
         "validate_tokens": scale.validate_tokens,
-        "checkpoint_every": min(every, CHECKPOINT_EVERY),
+        "checkpoint_every": min(trial.steps, CHECKPOINT_EVERY),
         "keep_checkpoints": 1,
         **settings,
     }
