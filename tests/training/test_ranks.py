@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -112,3 +113,35 @@ def test_a_signal_reaches_every_rank(
 
     threading.Thread(target=signal_when_ready, daemon=True).start()
     assert ranks.launch([str(tmp_path)], 2) == 75
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a signal")
+def test_ranks_leave_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\n"
+        "open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close()\ntime.sleep(60)"
+    )
+    launcher = (
+        "import sys\nfrom jagpt.training import ranks\n"
+        f"ranks.COMMAND = (sys.executable, '-S', '-c', {program!r})\n"
+        f"ranks.launch([{str(tmp_path)!r}], 2)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", launcher])
+    while len(started := list(tmp_path.iterdir())) < 2:
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 30
+    while any(_runs(int(path.name)) for path in started):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _runs(process: int) -> bool:
+    """Whether it is there and no zombie that nobody has asked for yet."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

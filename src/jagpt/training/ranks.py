@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 COMMAND = (sys.executable, "-m", "jagpt")
 """What a rank runs."""
+
+_PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 GRACE = 20.0
 """Seconds in which the others leave by themselves after a rank has failed."""
@@ -115,7 +118,13 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
         env=environment,
         stdout=None if rank == 0 else subprocess.DEVNULL,
         start_new_session=True,  # a terminal's Ctrl-C comes once, from here
+        preexec_fn=_leave_with_parent if sys.platform == "linux" else None,  # no threads here
     )
+
+
+def _leave_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, however: a rank alone would wait for ever."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
