@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from jagpt import files, pipeline
 from jagpt import recipe as recipes
-from jagpt.errors import DataError, StoppedError, UsageError
+from jagpt.errors import DataError, MissingExtraError, StoppedError, UsageError
+from jagpt.export import formats
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import STAGE_NAMES, Ledger, stages
 from jagpt.progress import QUIET, Progress
@@ -98,6 +100,30 @@ def test_a_first_run_makes_all_and_a_second_nothing(tmp_path: Path, workshop: Wo
 def test_until_stops_after_a_stage(tmp_path: Path, workshop: Workshop) -> None:
     assert run(tmp_path, until="tokens") == ["corpus", "tokenizer", "tokens"]
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "module", "package", "last"),
+    [
+        ('execution.trackers=["wandb"]', importlib.util, "wandb", "train"),
+        ('export.formats=["gguf-f16"]', formats, "xllamacpp", "formats"),
+    ],
+)
+def test_a_package_that_a_later_stage_needs_is_missed_before_the_first(
+    tmp_path: Path,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    module: object,
+    package: str,
+    last: str,
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == package else True)
+    with pytest.raises(MissingExtraError, match="pip install 'jagpt"):
+        run(tmp_path, key)
+    assert workshop.calls == []
+    before = STAGE_NAMES[STAGE_NAMES.index(last) - 1]
+    assert run(tmp_path, key, until=before)[-1] == before
 
 
 def test_a_changed_rate_remakes_training_and_what_follows(

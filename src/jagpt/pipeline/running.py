@@ -76,6 +76,7 @@ def run_stages(
         ledger.write()
     if only is not None:
         _require_inputs(states, names)
+    _refuse_early(recipe, [name for name in names if not states[name].done])
     _delete(run, forced)
     ran = []
     for name in names:
@@ -108,6 +109,18 @@ def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> N
                     f"{name} needs {needed}, which is {states[needed].status}: "
                     f"`jagpt run RECIPE --until {name}` makes both"
                 )
+
+
+def _refuse_early(recipe: Recipe, names: Sequence[str]) -> None:
+    """`MissingExtraError` for what one of these stages would miss after hours of other work."""
+    from jagpt.export import formats
+    from jagpt.training import trackers
+
+    if "train" in names:
+        trackers.check(recipe.execution.trackers)
+    if "formats" in names:
+        for one in formats.chosen(recipe.export.formats):
+            one.require()
 
 
 def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
