@@ -5,6 +5,7 @@ Shapes: N positions, D width, V vocabulary, C positions of a chunk.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -122,13 +123,8 @@ class _VocabularyNats(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
-            nats = torch.zeros((), device=hidden.device)
             if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-                for some, targets in zip(
-                    torch.split(rows, chunk), torch.split(labels, chunk), strict=True
-                ):
-                    nats -= _log_softmax(some, matrix).gather(1, targets[:, None]).sum()
-                return nats * scale
+                return _nats(rows, matrix, labels, chunk) * scale
             if hidden.device.type == "cpu":
                 allocator.return_holes()  # here a step needs most
             hidden_grad = torch.empty_like(hidden)
@@ -136,6 +132,7 @@ class _VocabularyNats(torch.autograd.Function):
             weight_grad = weight.grad if at_once else None
             if weight_grad is None:
                 weight_grad = torch.zeros_like(weight)
+            nats = torch.zeros((), device=hidden.device)
             for start in range(0, len(rows), chunk):
                 part = slice(start, start + chunk)
                 picked, slope = _slope(rows[part], matrix, labels[part])
@@ -158,6 +155,14 @@ class _VocabularyNats(torch.autograd.Function):
         return slopes[0], weight_grad, None, None, None, None, None
 
 
+def _nats(rows: Tensor, matrix: Tensor, labels: Tensor, chunk: int) -> Tensor:
+    nats = torch.zeros((), device=rows.device)
+    for some, targets in zip(rows.split(chunk), labels.split(chunk), strict=True):
+        for _, log_softmax, few in _by_rows(some @ matrix.T, targets):
+            nats -= log_softmax.gather(1, few).sum()
+    return nats
+
+
 def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Summed log-probability of the labels, and the gradient of minus it to the logits (C, V).
 
@@ -165,13 +170,18 @@ def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     """
     logits = rows @ matrix.T
     total = torch.zeros((), device=rows.device)
-    few = CPU_ROWS if rows.device.type == "cpu" else len(rows)
-    for some, targets in zip(logits.split(few), labels[:, None].split(few), strict=True):
-        log_softmax = torch.log_softmax(some.float(), dim=-1)
-        picked = log_softmax.gather(1, targets)
+    for some, log_softmax, few in _by_rows(logits, labels):
+        picked = log_softmax.gather(1, few)
         total += picked.sum()
-        some.copy_(log_softmax.exp_().scatter_(1, targets, picked.expm1()))
+        some.copy_(log_softmax.exp_().scatter_(1, few, picked.expm1()))
     return total, logits
+
+
+def _by_rows(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows of `logits` (C, V), their log-probabilities in fp32, and their labels (…, 1)."""
+    few = CPU_ROWS if logits.device.type == "cpu" else len(logits)
+    for some, targets in zip(logits.split(few), labels[:, None].split(few), strict=True):
+        yield some, torch.log_softmax(some.float(), dim=-1), targets
 
 
 def _add_product(total: Tensor, slope: Tensor, rows: Tensor, scale: Tensor | None) -> None:
@@ -180,7 +190,3 @@ def _add_product(total: Tensor, slope: Tensor, rows: Tensor, scale: Tensor | Non
     alpha = 1.0 if scale is None else scale.item()
     for some, columns in zip(total.split(few), slope.split(few, dim=1), strict=True):
         some.add_(columns.T @ rows, alpha=alpha)
-
-
-def _log_softmax(rows: Tensor, matrix: Tensor) -> Tensor:
-    return torch.log_softmax((rows @ matrix.T).float(), dim=-1)
