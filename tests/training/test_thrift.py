@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from jagpt import model, recipe
+from jagpt.training import thrift
 from jagpt.training.loss import model_nats
 from jagpt.training.thrift import make_thrifty
 
@@ -53,6 +55,20 @@ def test_in_bf16_they_are_as_near_as_bf16_allows() -> None:
     for name, wanted in theirs.items():
         assert ours[name].dtype == torch.float32
         assert (ours[name] - wanted).norm() <= 0.02 * wanted.norm(), name
+
+
+def test_gelu_and_its_slope_are_exact_wherever_they_are_asked_for() -> None:
+    values = torch.linspace(-30, 30, 300_001, dtype=torch.float64).requires_grad_()
+    given = torch.linspace(-2, 3, 300_001)
+    expected = F.gelu(values, approximate="tanh")
+    (slope,) = torch.autograd.grad(expected, values, given.double())
+    single, given = values.detach().float().view(-1, 1), given.view(-1, 1)
+    found = (
+        thrift._gelu(single, torch.float32),
+        *thrift._gelu_backward(single, given, torch.float32),
+    )
+    for ours, theirs in zip(found, (expected, expected, slope), strict=True):
+        torch.testing.assert_close(ours[:, 0], theirs.detach().float(), rtol=2e-6, atol=2e-6)
 
 
 def kept_bytes(network: GPT2LMHeadModel) -> int:
