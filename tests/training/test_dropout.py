@@ -140,3 +140,12 @@ def test_all_three_dropouts_of_gpt2_are_in_use(monkeypatch: pytest.MonkeyPatch) 
     tiles = 2 * (16 * 16 + 16 * 32 + 8 * 40)  # a block's two heads
     assert sum(drawn) == hidden + 2 * tiles
     assert not any(type(module) is nn.Dropout for module in network.modules())
+
+
+def test_a_network_that_is_not_training_drops_nothing() -> None:
+    shape = recipe.Model(n_layer=1, n_head=2, n_embd=16, n_positions=T, dropout=0.5)
+    network = model.build(shape, 40, model.SpecialIds(2, 3, 0), 0).eval()
+    ids = torch.randint(0, 40, (2, T), generator=torch.Generator().manual_seed(0))
+    expected = network(ids).logits
+    make_cheap(network)
+    torch.testing.assert_close(network(ids).logits, expected)

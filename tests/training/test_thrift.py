@@ -64,8 +64,8 @@ def test_gelu_and_its_slope_are_exact_wherever_they_are_asked_for() -> None:
     (slope,) = torch.autograd.grad(expected, values, given.double())
     single, given = values.detach().float().view(-1, 1), given.view(-1, 1)
     found = (
-        thrift._gelu(single, torch.float32),
-        *thrift._gelu_backward(single, given, torch.float32),
+        thrift.gelu(single, torch.float32),
+        *thrift.gelu_backward(single, given, torch.float32),
     )
     for ours, theirs in zip(found, (expected, expected, slope), strict=True):
         torch.testing.assert_close(ours[:, 0], theirs.detach().float(), rtol=2e-6, atol=2e-6)

@@ -18,8 +18,10 @@ from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
 from jagpt.machines import cpu_bf16
-from jagpt.training.loss import document_positions
+from jagpt.training.dropout import make_cheap
+from jagpt.training.loss import CPU_ROWS, document_positions
 from jagpt.training.machine import autocast, choose_device
+from jagpt.training.thrift import CachedGelu
 
 CHUNK = {"cpu": 512, "cuda": 2048}
 """Positions whose logits live at a time: fewer slow the products down, more leave the cache."""
@@ -70,7 +72,9 @@ class Scorer:
         self.device, self.precision, self.end_id = device, precision, end_id
         self.model = model.to(device).eval()
         self.vocab_size = int(model.config.vocab_size)
-        _fuse_gelu(self.model)
+        _fuse_gelu(self.model, device)
+        if device.type == "cpu":
+            make_cheap(self.model)
         with self.session():
             self._split = _is_body_and_head(self.model, device)
 
@@ -177,8 +181,12 @@ def _label_nats(
     nats = torch.empty(len(labels), device=labels.device)
     for start in range(0, len(labels), chunk):
         part = slice(start, start + chunk)
-        logits = head(rows[part]).float()  # (C, V)
-        nats[part] = nn.functional.cross_entropy(logits, labels[part], reduction="none")
+        logits = head(rows[part])  # (C, V)
+        few = CPU_ROWS if logits.device.type == "cpu" else len(logits)
+        for some, label, place in zip(
+            logits.split(few), labels[part].split(few), nats[part].split(few), strict=True
+        ):
+            place.copy_(nn.functional.cross_entropy(some.float(), label, reduction="none"))
     return nats
 
 
@@ -220,10 +228,11 @@ def _is_body_and_head(model: Any, device: torch.device) -> bool:
     return bool(torch.equal(parts, whole))
 
 
-def _fuse_gelu(module: nn.Module) -> None:
-    """The same function with one GELU kernel where transformers spells `gelu_new` in eight."""
+def _fuse_gelu(module: nn.Module, device: torch.device) -> None:
+    """The same function in one pass over memory where transformers needs eight for `gelu_new`."""
     for name, child in module.named_children():
         if type(child).__name__ == "NewGELUActivation":
-            setattr(module, name, nn.GELU(approximate="tanh"))
+            fused = CachedGelu() if device.type == "cpu" else nn.GELU(approximate="tanh")
+            setattr(module, name, fused)
         else:
-            _fuse_gelu(child)
+            _fuse_gelu(child, device)

@@ -42,7 +42,7 @@ def make_cheap(model: PreTrainedModel) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
-                setattr(parent, name, CheapDropout(child.p))
+                setattr(parent, name, CheapDropout(child.p).train(child.training))
 
 
 class CheapDropout(nn.Dropout):

@@ -105,16 +105,16 @@ class _AfterNorm(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """values · weight + bias, of GELU(values) where `gelu`; only `values` are kept."""
+    """values · weight + bias, of GELU(values) where `activated`; only `values` are kept."""
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, gelu: bool, dtype: torch.dtype
+        ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, activated: bool, dtype: torch.dtype
     ) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
             ctx.save_for_backward(values, weight)
-            ctx.gelu, ctx.dtype = gelu, dtype
-            inputs = _gelu(values, dtype) if gelu else values.to(dtype)
+            ctx.activated, ctx.dtype = activated, dtype
+            inputs = gelu(values, dtype) if activated else values.to(dtype)
             return _product(inputs, weight, bias, dtype)
 
     @staticmethod
@@ -123,8 +123,8 @@ class _Product(torch.autograd.Function):
         given = gradients[0]
         with torch.autocast(given.device.type, enabled=False):
             slope = _input_slope(given, weight, values.shape)
-            if ctx.gelu:
-                inputs, slope = _gelu_backward(values, slope, ctx.dtype)
+            if ctx.activated:
+                inputs, slope = gelu_backward(values, slope, ctx.dtype)
             else:
                 inputs, slope = values.to(ctx.dtype), slope.to(values.dtype)
             weight_slope, bias_slope = _weight_slopes(given, inputs, weight)
@@ -139,7 +139,14 @@ _CACHED = 1 << 18
 """Values of a part, which stays in a core's cache over all passes."""
 
 
-def _gelu(values: Tensor, dtype: torch.dtype) -> Tensor:
+class CachedGelu(nn.Module):
+    """`nn.GELU(approximate="tanh")` on a CPU; nothing goes back through it."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return gelu(values, values.dtype)
+
+
+def gelu(values: Tensor, dtype: torch.dtype) -> Tensor:
     """GELU(values) as `dtype`, formed in fp32."""
     out = torch.empty(values.shape, dtype=dtype)
     for some, place in zip(_parts(values), _parts(out), strict=True):
@@ -148,7 +155,7 @@ def _gelu(values: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def _gelu_backward(values: Tensor, given: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def gelu_backward(values: Tensor, given: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """GELU(values) as `dtype`, and its slope times `given`, as `values`."""
     out, slope = torch.empty(values.shape, dtype=dtype), torch.empty_like(values)
     parts = zip(_parts(values), _parts(given), _parts(out), _parts(slope), strict=True)
