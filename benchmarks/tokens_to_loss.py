@@ -33,6 +33,7 @@ SHARED_AXES = (
     Axis("schedule", ("cosine", "linear", "wsd"), ordered=False),
     Axis("dropout", (0.0, 0.1, 0.2), ordered=False),
     Axis("average", ("none", "tail", "ema"), ordered=False),
+    Axis("beta2", (0.95, 0.99, 0.999), ordered=False),
     Axis("warmup_share", (0.02, 0.1), ordered=False),
 )
 """Options that both sides may choose; a share or a name has no scale that could go on."""
@@ -43,17 +44,19 @@ SIDES = {
         *SHARED_AXES,
     ),
     "muon": (
-        Axis("muon_learning_rate", (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)),
+        Axis("muon_learning_rate", (0.000625, 0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04)),
         Axis("muon_weight_decay", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
-        Axis("learning_rate", (3.75e-4, 7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2)),
+        Axis("learning_rate", (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2)),
         *SHARED_AXES,
     ),
 }
 STARTS: dict[str, dict[str, Any]] = {
-    "adamw": {"learning_rate": 7.5e-4, "weight_decay": 0.1},
-    "muon": {"muon_learning_rate": 0.01, "muon_weight_decay": 0.1, "learning_rate": 1.5e-3},
+    "adamw": {"learning_rate": 1.5e-3, "weight_decay": 0.1},
+    "muon": {"muon_learning_rate": 0.005, "muon_weight_decay": 0.1, "learning_rate": 6e-3},
 }
-START = {"schedule": "cosine", "dropout": 0.0, "average": "none", "warmup_share": 0.1}
+START = {
+    "schedule": "linear", "dropout": 0.0, "average": "none", "beta2": 0.99, "warmup_share": 0.1,
+}  # fmt: skip
 NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the original's, untuned here"}
 BUDGETS = (1, 2, 4)
 SHARES = (0.0625, 0.125, 0.25, 0.4)
