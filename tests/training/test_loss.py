@@ -74,11 +74,16 @@ def test_a_frozen_output_matrix_gets_no_gradient(
     assert frozen.grad is None
 
 
-def test_without_gradients_the_loss_is_the_same(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_without_gradients_the_loss_is_the_same_and_none_is_made(
+    tensors: tuple[Tensor, Tensor, Tensor], mode: type[torch.no_grad]
+) -> None:
     hidden, weight, labels = tensors
     expected = vocabulary_nats(hidden, weight, labels, chunk=10)
-    with torch.inference_mode():
-        torch.testing.assert_close(vocabulary_nats(hidden, weight, labels, chunk=10), expected)
+    with mode():
+        found = vocabulary_nats(hidden, weight, labels, chunk=10, at_once=True)
+    torch.testing.assert_close(found, expected)
+    assert weight.grad is None
 
 
 def test_in_bf16_loss_and_gradients_are_those_of_autocast(

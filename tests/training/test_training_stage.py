@@ -102,7 +102,7 @@ def test_the_weights_of_another_model_are_refused(make_run: MakeRun) -> None:
 
 
 def test_out_of_memory_names_the_knob(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(parallel, "model_nats", full)

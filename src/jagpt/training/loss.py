@@ -105,6 +105,10 @@ def vocabulary_nats(
         scale = torch.ones((), device=hidden.device)
     if chunk is None:
         chunk = CPU_CHUNK if device == "cpu" else GPU_CHUNK
+    # Inside a `Function` one cannot tell whether gradients are wanted.
+    if not torch.is_grad_enabled() or not (hidden.requires_grad or weight.requires_grad):
+        with torch.autocast(device, enabled=False):
+            return _nats(hidden.to(dtype), weight.to(dtype), labels, chunk) * scale
     nats: Tensor = _VocabularyNats.apply(hidden, weight, labels, scale, dtype, chunk, at_once)  # type: ignore[no-untyped-call]
     return nats
 
@@ -123,8 +127,6 @@ class _VocabularyNats(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
-            if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-                return _nats(rows, matrix, labels, chunk) * scale
             if hidden.device.type == "cpu":
                 allocator.return_holes()  # here a step needs most
             hidden_grad = torch.empty_like(hidden)
