@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jagpt.errors import DataError
+from jagpt.tokens import dataset
 from jagpt.tokens.dataset import (
     TokenSplit,
     TrainingOrder,
@@ -77,10 +78,12 @@ def test_ranks_see_together_what_one_sees_alone(open_split: Open, order: str, ra
     assert (np.concatenate(parts) == alone).all()
 
 
+@pytest.mark.parametrize("together", [8, 1 << 16])
 @pytest.mark.parametrize("block_size", [1, 7, 37, 500])
 def test_every_token_is_an_input_and_a_label_once_an_epoch(
-    open_split: Open, block_size: int
+    open_split: Open, monkeypatch: pytest.MonkeyPatch, block_size: int, together: int
 ) -> None:
+    monkeypatch.setattr(dataset, "SHUFFLED_TOGETHER", together)
     shards = random_shards(3, 40)
     split, tokens = open_split(shards), flat(shards)
     order = order_of(split, "documents", block_size)
@@ -172,7 +175,7 @@ def test_a_stream_is_fixed_for_good(open_split: Open) -> None:
 
 
 STREAMS = {
-    "documents": "aade846c2159a0d7",
+    "documents": "4e33d5c44e811496",
     "blocks": "23c3f179875e87f8",
     "buffer": "b595e2c9001257e7",
 }

@@ -24,6 +24,8 @@ from jagpt.tokens.shards import Index, Ints, Shard
 
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")
+SHUFFLED_TOGETHER = 1 << 16
+"""Packed sequences: documents are shuffled before, so that more would only take time."""
 
 
 class TokenSplit:
@@ -122,8 +124,8 @@ class TrainingOrder:
 
     `documents`: each epoch the documents are shuffled and packed end to end, and all epochs are cut
     into sequences of tokens kT … (k+1)T (inclusive), so that each token is once an input and once a
-    label in an epoch. Those that begin in an epoch are shuffled too: neighbours are often of one
-    document, and a batch of them would tell less.
+    label in an epoch. Those that begin in an epoch are shuffled too, some ten thousand at a time:
+    neighbours are often of one document, and a batch of them would tell less.
     `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; the tail that
     fills none is left out. A block's last label is the next block's first token.
     `buffer`: the same blocks through the original's shuffle buffer: it fills with the first
@@ -217,13 +219,19 @@ class _DocumentStream:
 
     def _places(self, numbers: Ints) -> Ints:
         """Which of all sequences in packed order come as `numbers`."""
+        firsts = self._firsts(numbers)
         places = np.empty_like(numbers)
-        epochs = numbers * self._block_size // self._split.n_tokens
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            begin = self._first_of(epoch)
-            places[here] = begin + self._order(epoch)[numbers[here] - begin]
+        for first in np.unique(firsts).tolist():
+            here = firsts == first
+            places[here] = first + self._order(first)[numbers[here] - first]
         return places
+
+    def _firsts(self, numbers: Ints) -> Ints:
+        """The first sequence of each one's group: `SHUFFLED_TOGETHER` that begin in one epoch."""
+        epochs = numbers * self._block_size // self._split.n_tokens
+        begins = -(-epochs * self._split.n_tokens // self._block_size)
+        firsts: Ints = numbers - (numbers - begins) % SHUFFLED_TOGETHER
+        return firsts
 
     def _first_of(self, epoch: int) -> int:
         """The first sequence that begins in `epoch`."""
@@ -266,11 +274,12 @@ class _DocumentStream:
 
         return _kept(self._epochs, epoch, pack)
 
-    def _order(self, epoch: int) -> Ints:
-        """In which order the sequences that begin in `epoch` come, counted from its first."""
-        count = self._first_of(epoch + 1) - self._first_of(epoch)
+    def _order(self, first: int) -> Ints:
+        """In which order the sequences of the group of `first` come, counted from it."""
+        following = self._first_of(first * self._block_size // self._split.n_tokens + 1)
+        count = min(SHUFFLED_TOGETHER, following - first)
         # Another seed than the documents', which may be as many.
-        return _kept(self._orders, epoch, lambda: shuffled(count, ~self._seed, epoch))
+        return _kept(self._orders, first, lambda: shuffled(count, ~self._seed, first))
 
 
 class _BlockStream:
@@ -303,14 +312,14 @@ class _BlockStream:
         return _kept(self._orders, epoch, draw)
 
 
-def _kept(epochs: OrderedDict[int, Made], epoch: int, make: Callable[[], Made]) -> Made:
-    """What `epochs` has of `epoch`, or else what is made; the two used last stay."""
-    if epoch not in epochs:
-        epochs[epoch] = make()
-        while len(epochs) > 2:
-            epochs.popitem(last=False)
-    epochs.move_to_end(epoch)
-    return epochs[epoch]
+def _kept(made: OrderedDict[int, Made], number: int, make: Callable[[], Made]) -> Made:
+    """What was made of `number`, or else is now; the two used last stay."""
+    if number not in made:
+        made[number] = make()
+        while len(made) > 2:
+            made.popitem(last=False)
+    made.move_to_end(number)
+    return made[number]
 
 
 # --- shuffling ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import ctypes
 import platform
 from functools import cache
 
-LARGE_BLOCK = 6_000_000
+LARGE_BLOCK = 9_000_000
 """Bytes of a block that is mapped on its own and unmapped when freed; smaller ones cost time."""
 KEPT_AT_THE_END = 64_000_000
 """Free bytes that may stay at the heap's end."""
