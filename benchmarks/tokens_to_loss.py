@@ -3,10 +3,10 @@
     python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 800] [--trials 16] [--seeds 3]
 
 FILE is text with a blank line between documents (.txt or .txt.xz). Both sides get the same options
-(data order, dropout, schedule, averaging), the same number of trials, one seed to tune on the valid
-split; the final runs have several seeds, budgets of 1, 2 and 4 times, and the test split. Ours is
-trained for shares of those budgets, each run a whole one with its own decay. Each trial leaves a
-line in DIR/trials.jsonl: the same command goes on where it was stopped.
+(data order, dropout, schedule, averaging, beta2), the same number of trials, one seed to tune on
+the valid split; the final runs have several seeds, budgets of 1, 2 and 4 times, and the test split.
+Ours is trained for shares of those budgets, each run a whole one with its own decay. Each trial
+leaves a line in DIR/trials.jsonl: the same command goes on where it was stopped.
 
     --stage tune|final|parts    only that part (and what it needs); all if not given
     --side muon|adamw           train only that side's runs: two processes can share the work

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from jagpt.errors import DataError, UsageError
 
 AVERAGE = "average.safetensors"
 """Averaged weights of a checkpoint, under the names of `model.safetensors`."""
+_FUSED_GELU = partial(nn.GELU, approximate="tanh")
 _DROPOUTS = (
     "embd_pdrop", "attn_pdrop", "resid_pdrop",  # GPT-2, GPT-J, Phi
     "embed_dropout", "attention_dropout", "resid_dropout",  # GPT-Neo, Llama and its kin
@@ -218,12 +220,14 @@ def flops_per_token(model: PreTrainedModel, block_size: int) -> int:
     return 6 * parameter_count(model) + attention
 
 
-def prepared(model: PreTrainedModel) -> PreTrainedModel:
-    """The same function with one GELU kernel where transformers spells `gelu_new` in eight."""
+def prepared(
+    model: PreTrainedModel, gelu: Callable[[], nn.Module] = _FUSED_GELU
+) -> PreTrainedModel:
+    """The same function with a module of `gelu` where transformers spells `gelu_new` in eight."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation):
-                setattr(parent, name, nn.GELU(approximate="tanh"))
+                setattr(parent, name, gelu())
     return model
 
 

@@ -18,8 +18,9 @@ from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
 from jagpt.machines import cpu_bf16
+from jagpt.model import prepared
 from jagpt.training.dropout import make_cheap
-from jagpt.training.loss import CPU_ROWS, document_positions
+from jagpt.training.loss import by_rows, document_positions
 from jagpt.training.machine import autocast, choose_device
 from jagpt.training.thrift import CachedGelu
 
@@ -72,9 +73,11 @@ class Scorer:
         self.device, self.precision, self.end_id = device, precision, end_id
         self.model = model.to(device).eval()
         self.vocab_size = int(model.config.vocab_size)
-        _fuse_gelu(self.model, device)
         if device.type == "cpu":
+            prepared(self.model, CachedGelu)
             make_cheap(self.model)
+        else:
+            prepared(self.model)
         with self.session():
             self._split = _is_body_and_head(self.model, device)
 
@@ -181,12 +184,9 @@ def _label_nats(
     nats = torch.empty(len(labels), device=labels.device)
     for start in range(0, len(labels), chunk):
         part = slice(start, start + chunk)
-        logits = head(rows[part])  # (C, V)
-        few = CPU_ROWS if logits.device.type == "cpu" else len(logits)
-        for some, label, place in zip(
-            logits.split(few), labels[part].split(few), nats[part].split(few), strict=True
-        ):
-            place.copy_(nn.functional.cross_entropy(some.float(), label, reduction="none"))
+        found = by_rows(head(rows[part]), labels[part])
+        picked = [log_softmax.gather(1, few)[:, 0] for _, log_softmax, few in found]
+        nats[part] = torch.cat(picked).neg_()
     return nats
 
 
@@ -226,13 +226,3 @@ def _is_body_and_head(model: Any, device: torch.device) -> bool:
     except (AttributeError, NotImplementedError, TypeError, ValueError):
         return False
     return bool(torch.equal(parts, whole))
-
-
-def _fuse_gelu(module: nn.Module, device: torch.device) -> None:
-    """The same function in one pass over memory where transformers needs eight for `gelu_new`."""
-    for name, child in module.named_children():
-        if type(child).__name__ == "NewGELUActivation":
-            fused = CachedGelu() if device.type == "cpu" else nn.GELU(approximate="tanh")
-            setattr(module, name, fused)
-        else:
-            _fuse_gelu(child, device)

@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 TEXT_SPLIT = "test"
 
 
-def preflight(recipe: Recipe, _run: RunDirectory) -> None:
-    """A missing extra is told before an earlier export is moved away."""
-    for one in chosen(recipe.export.formats):
-        one.require()
-
-
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Make the recipe's formats from the run's model folder; finished ones are kept.
 

@@ -24,6 +24,7 @@ from jagpt.tokens.shards import Index, Ints, Shard
 
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")
+Number = TypeVar("Number", int, Ints)
 SHUFFLED_TOGETHER = 1 << 16
 """Packed sequences: documents are shuffled before, so that more would only take time."""
 
@@ -229,12 +230,11 @@ class _DocumentStream:
     def _firsts(self, numbers: Ints) -> Ints:
         """The first sequence of each one's group: `SHUFFLED_TOGETHER` that begin in one epoch."""
         epochs = numbers * self._block_size // self._split.n_tokens
-        begins = -(-epochs * self._split.n_tokens // self._block_size)
-        firsts: Ints = numbers - (numbers - begins) % SHUFFLED_TOGETHER
+        firsts: Ints = numbers - (numbers - self._first_of(epochs)) % SHUFFLED_TOGETHER
         return firsts
 
-    def _first_of(self, epoch: int) -> int:
-        """The first sequence that begins in `epoch`."""
+    def _first_of(self, epoch: Number) -> Number:
+        """The first sequence that begins in `epoch`, or in each."""
         return -(-epoch * self._split.n_tokens // self._block_size)
 
     def _spans(self, starts: Ints, length: int) -> Ints:

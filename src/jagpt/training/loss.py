@@ -160,7 +160,7 @@ class _VocabularyNats(torch.autograd.Function):
 def _nats(rows: Tensor, matrix: Tensor, labels: Tensor, chunk: int) -> Tensor:
     nats = torch.zeros((), device=rows.device)
     for some, targets in zip(rows.split(chunk), labels.split(chunk), strict=True):
-        for _, log_softmax, few in _by_rows(some @ matrix.T, targets):
+        for _, log_softmax, few in by_rows(some @ matrix.T, targets):
             nats -= log_softmax.gather(1, few).sum()
     return nats
 
@@ -172,14 +172,14 @@ def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     """
     logits = rows @ matrix.T
     total = torch.zeros((), device=rows.device)
-    for some, log_softmax, few in _by_rows(logits, labels):
+    for some, log_softmax, few in by_rows(logits, labels):
         picked = log_softmax.gather(1, few)
         total += picked.sum()
         some.copy_(log_softmax.exp_().scatter_(1, few, picked.expm1()))
     return total, logits
 
 
-def _by_rows(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def by_rows(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rows of `logits` (C, V), their log-probabilities in fp32, and their labels (…, 1)."""
     few = CPU_ROWS if logits.device.type == "cpu" else len(logits)
     for some, targets in zip(logits.split(few), labels[:, None].split(few), strict=True):
