@@ -50,7 +50,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: keys of `[train]` (and `dropout`), a length and a seed."""
+    """One training: keys of `[train]` (and three of `[model]`), a length and a seed."""
 
     settings: Mapping[str, Any]
     steps: int
@@ -188,6 +188,8 @@ def _data_recipe(texts: Mapping[str, Path], scale: Scale) -> str:
 def _trial_recipe(scale: Scale, trial: Trial, threads: int | None) -> str:
     settings = dict(trial.settings)
     dropout = settings.pop("dropout", 0.0)
+    embeddings = settings.pop("embeddings", "random")
+    counted = settings.pop("embeddings_tokens", trial.steps * scale.tokens_per_step)
     values: dict[str, Any] = {
         "seed": trial.seed,
         "batch_size": scale.batch_size,
@@ -212,6 +214,8 @@ n_head = {scale.n_head}
 n_embd = {scale.n_embd}
 n_positions = {scale.block_size}
 dropout = {dropout}
+embeddings = "{embeddings}"
+embeddings_tokens = {counted}
 [train]
 {train}
 [evaluate]

@@ -37,6 +37,7 @@ def tensors(run: RunDirectory, step: int, name: str) -> dict[str, torch.Tensor]:
 def recipe(max_steps: int = 50, strategy: str = "ddp") -> Recipe:
     """Steps with dropout, in fp32, by AdamW, at rates that do not depend on their number."""
     return shared_recipe(
+        model={"embeddings": "text"},
         max_steps=max_steps,
         schedule="constant",
         validate_every=10,

@@ -110,8 +110,9 @@ def test_muon_wsd_and_an_average_go_on_the_same(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, average: str
 ) -> None:
     recipe = make_recipe(
-        optimizer="muon", schedule="wsd", average=average, average_share=0.5, average_decay=0.8
-    )
+        optimizer="muon", schedule="wsd", average=average, average_share=0.5, average_decay=0.8,
+        model={"embeddings": "text"},
+    )  # fmt: skip
     run = make_run("broken")
     for step in (3, 8, 9, 12):
         with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError):

@@ -238,9 +238,21 @@ def _check_model(model: Model) -> Iterator[Problem]:
     if model.revision and not model.from_:
         yield Problem("model", "revision", repr(model.revision),
                       "it goes with a hub id in `from`")  # fmt: skip
+    if model.embeddings == "text":
+        yield from _check_text_embeddings(model)
     for name in sorted(_OWN_CONFIG & set(model.config)):
         yield Problem("model.config", name, _shown(model.config[name]),
                       "[model] has a key for it, or the tokenizer decides it")  # fmt: skip
+
+
+def _check_text_embeddings(model: Model) -> Iterator[Problem]:
+    if model.from_:
+        yield Problem("model", "embeddings", "'text'",
+                      "it is for a new network: leave `from` or this out")  # fmt: skip
+    tied = model.config.get("tie_word_embeddings", True)
+    if model.type not in ("gpt2", "gpt_neo") or not tied:
+        yield Problem("model", "embeddings", "'text'",
+                      "it goes with tied embeddings of gpt2 or gpt_neo")  # fmt: skip
 
 
 _OWN_CONFIG = {

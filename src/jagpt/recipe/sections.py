@@ -299,6 +299,16 @@ class Model(Section):
         1024, description="Longest sequence in tokens."
     )
     dropout: Share = Field(0.1, description="Dropout of embeddings, attention and residuals.")
+    embeddings: Literal["random", "text"] = Field(
+        "random",
+        description="Where a new network's embeddings begin: `random` as its class has them, or "
+        "`text`, from frequencies and neighbours of the pieces (`gpt2` and `gpt_neo`).",
+    )
+    embeddings_tokens: Positive = Field(
+        4_194_304,
+        description="`text`: count so many tokens, the first that the run trains on (at most an "
+        "epoch).",
+    )
     config: dict[str, Any] = Field(
         {},
         description="Further keys of the type's transformers configuration, like "

@@ -16,7 +16,7 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import checkpoints, distributed, machine, network, trackers
+from jagpt.training import checkpoints, distributed, embeddings, machine, network, trackers
 from jagpt.training.bad_steps import Rewound
 from jagpt.training.checkpoints import Found, State, as_json, from_json
 from jagpt.training.distributed import Group
@@ -93,6 +93,8 @@ def _train(
             "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
         )
     found = _find(run.own("train"), plan, group, progress)
+    if recipe.model.embeddings == "text" and found.state is None:
+        _set_embeddings(recipe, trained, data.order, group, progress)
     facts = machine.facts(device, group)
     if found.saved is not None:
         _warn_of_changes(found.saved.machine, facts, progress)
@@ -253,6 +255,22 @@ def _look(directory: Path, plan: Plan, progress: Progress) -> Found:
     elif found.damaged:
         progress.say("no sound checkpoint is left: training starts again from step 0")
     return found
+
+
+def _set_embeddings(
+    recipe: Recipe, trained: PreTrainedModel, order: TrainingOrder, group: Group, progress: Progress
+) -> None:
+    """Embeddings from the text, computed by rank 0 and the same on all."""
+    changed = embeddings.parameters(trained)
+    with group.together():
+        if group.main:
+            ids = embeddings.first_tokens(order, recipe.model.embeddings_tokens)
+            progress.say(f"embeddings from frequencies and neighbours in {len(ids):,} tokens")
+            embeddings.begin_with(trained, ids, recipe.train.seed)
+    for parameter in changed:
+        mine = parameter.detach().cpu() if group.main else None
+        with torch.no_grad():
+            parameter.copy_(group.share_tensor(mine, parameter.shape, parameter.dtype))
 
 
 def _announce(
