@@ -126,6 +126,19 @@ def test_a_package_that_a_later_stage_needs_is_missed_before_the_first(
     assert run(tmp_path, key, until=before)[-1] == before
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [('model.type="vit"', "no causal language model"), ("model.config.n_inne=4", "no such key")],
+)
+def test_a_network_that_does_not_exist_is_refused_before_the_first_stage(
+    tmp_path: Path, workshop: Workshop, key: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path, key)
+    assert workshop.calls == []
+    assert run(tmp_path, key, until="tokens")[-1] == "tokens"
+
+
 def test_a_changed_rate_remakes_training_and_what_follows(
     tmp_path: Path, workshop: Workshop
 ) -> None:

@@ -24,15 +24,15 @@ VERBS = (
 )  # fmt: skip
 
 
-class Folder(click.Path):
-    """A folder's name; an empty one (a variable that is not set) does not mean the one here."""
+class Place(click.Path):
+    """A file or folder; an empty name (a variable that is not set) does not mean the one here."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("a folder's name is wanted, and this one is empty", param, ctx)
+            self.fail("a file's or folder's name is wanted, and this one is empty", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -67,7 +67,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Override one value of the recipe; may be repeated.",
         ),
         click.option(
-            "--run-dir", type=Folder(), metavar="DIR",
+            "--run-dir", type=Place(), metavar="DIR",
             help="Where the run stands; runs/NAME if not given.",
         ),
         click.option("--force", is_flag=True, help="Delete what these stages made; make it anew."),
@@ -80,7 +80,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-run_directory_argument = click.argument("run_dir", type=Folder())
+run_directory_argument = click.argument("run_dir", type=Place())
 
 
 def open_recipe(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jagpt.cli.common import app, json_option, make_progress, print_json
+from jagpt.cli.common import Place, app, json_option, make_progress, print_json
 from jagpt.errors import UsageError
 
 
@@ -15,7 +15,7 @@ from jagpt.errors import UsageError
 @click.argument("source", metavar="INPUT")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     required=True,
     help="Where the documents go: a new or empty folder.",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import app, json_option, open_recipe, print_json
+from jagpt.cli.common import Place, app, json_option, open_recipe, print_json
 
 
 @app.command()
@@ -20,7 +20,7 @@ from jagpt.cli.common import app, json_option, open_recipe, print_json
 )
 @click.option(
     "--run-dir",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     help="A run whose corpus or tokens are counted; runs/NAME if not given.",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import app, open_recipe, open_run, print_json, run_options
+from jagpt.cli.common import Place, app, open_recipe, open_run, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import DataError, UsageError
 
@@ -18,7 +18,7 @@ from jagpt.errors import DataError, UsageError
 @run_options
 @click.option("--compare", is_flag=True, help="Compare tokenizers instead of making one.")
 @click.option(
-    "--text", type=click.Path(path_type=Path), metavar="FILE",
+    "--text", type=Place(), metavar="FILE",
     help="With --compare: text to measure on; may be compressed.",
 )  # fmt: skip
 def tokenizer(

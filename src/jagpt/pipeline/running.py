@@ -112,15 +112,29 @@ def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> N
 
 
 def _refuse_early(recipe: Recipe, names: Sequence[str]) -> None:
-    """`MissingExtraError` for what one of these stages would miss after hours of other work."""
+    """Refuse what one of these stages would refuse after hours of other work.
+
+    `MissingExtraError` for a package, `UsageError` for a network that transformers does not have.
+    """
     from jagpt.export import formats
     from jagpt.training import trackers
 
     if "train" in names:
         trackers.check(recipe.execution.trackers)
+        _check_network(recipe)
     if "formats" in names:
         for one in formats.chosen(recipe.export.formats):
             one.require()
+
+
+def _check_network(recipe: Recipe) -> None:
+    shape = recipe.model
+    if shape.from_ is None and (
+        shape.type != "gpt2" or shape.config
+    ):  # torch takes seconds to load
+        from jagpt import model
+
+        model.configuration(shape, recipe.tokenizer.vocab_size, model.SpecialIds(None, None, None))
 
 
 def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
