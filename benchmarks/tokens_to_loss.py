@@ -11,6 +11,7 @@ begin with what is counted in the tokens that the run trains on, no others.
 
     --stage tune|final|parts    only that part (and what it needs); all if not given
     --side muon|adamw           train only that side's runs: two processes can share the work
+    --kept                      only what was measured already; of the parts, those that were
     --documents N               train on so few documents that they repeat (many epochs)
 """
 
@@ -21,13 +22,14 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from common import environment, environment_line, publish, python, shown, table
 from search import Axis, Search
 from speed import step_speeds
-from trials import SEED, Result, Scale, Study, Trial
+from trials import SEED, NotMeasured, Result, Scale, Study, Trial
 
 from jagpt.errors import JagptError
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
@@ -73,7 +75,7 @@ GOAL, ORIGINAL_GOAL = 0.4, 1 / 8
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the study, then print its tables."""
     options = _options(arguments)
-    study = Study(options.file, options.work, _scale(options), options.threads)
+    study = Study(options.file, options.work, _scale(options), options.threads, options.kept)
     facts = environment("jagpt", "torch", "transformers")
     blocks = [environment_line(facts), _what(options, study)]
     sides = [options.side] if options.side else list(SIDES)
@@ -106,6 +108,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, help="of a trial (default: the machine's cores)")
     add("--stage", choices=("tune", "final", "parts"), help="only this part")
     add("--side", choices=SIDES, help="this side's runs only")
+    add("--kept", action="store_true", help="train nothing: tables of what is there")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
     options = parser.parse_args(arguments)
     if options.side and options.stage not in ("tune", "final"):
@@ -143,7 +146,10 @@ def _tuned(study: Study, side: str, options: argparse.Namespace) -> Search:
     def measure(settings: Any) -> float:
         return study.result(Trial(_train(side, settings, options.steps), options.steps)).loss
 
-    search = Search(SIDES[side], options.trials, {**START, **STARTS[side]}, measure)
+    axes = SIDES[side]
+    if options.documents:  # where text repeats, dropout decides most
+        axes = tuple(sorted(axes, key=lambda axis: axis.key != "dropout"))
+    search = Search(axes, options.trials, {**START, **STARTS[side]}, measure)
     search.run()
     return search
 
@@ -341,9 +347,10 @@ def _parts_table(study: Study, searches: dict[str, Search], options: argparse.Na
             if value != settings[axis.key]:
                 other = {**settings, axis.key: value}
                 changed[f"{axis.key} {value}"] = _train("muon", other, options.steps)
-    results = {
-        name: _seeds(study, settings, options.steps, options) for name, settings in changed.items()
-    }
+    results = {}
+    for name, part in changed.items():
+        with suppress(NotMeasured):
+            results[name] = _seeds(study, part, options.steps, options)
     base = statistics.fmean(found.loss for found in results["the whole recipe"])
     rows = [
         (name, _spread([found.loss for found in found_]),

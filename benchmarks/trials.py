@@ -81,6 +81,10 @@ class Result:
         return self.curve[-1][0]
 
 
+class NotMeasured(RuntimeError):  # noqa: N818
+    """A trial that is wanted has not been trained yet."""
+
+
 @dataclass
 class Study:
     """A work folder: the text's splits, tokenizer and tokens, made once, and the trials' lines."""
@@ -90,6 +94,8 @@ class Study:
     scale: Scale
     threads: int | None = None
     """A trial's; the machine's cores if None."""
+    kept_only: bool = False
+    """Train nothing: `NotMeasured` for a trial that has no line yet."""
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,6 +113,8 @@ class Study:
         """The trial's result, from its line or by training now."""
         key = self.key(trial)
         if key not in self.results:
+            if self.kept_only:
+                raise NotMeasured(trial.named())
             tell(f"trial {len(self.results) + 1}: {trial.named()}")
             found = self._train(trial, key)
             line = {"key": key, **asdict(self.scale), **asdict(trial), **asdict(found)}
