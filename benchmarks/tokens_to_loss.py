@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         blocks += _final_blocks(study, searches, options)
     if options.stage in (None, "parts"):
         blocks += [_parts_table(study, searches, options)]
-    publish("\n\n".join(blocks), "benchmarks/tokens_to_loss.py", options.update)
+    mark = "benchmarks/tokens_to_loss.py" + (" --documents" if options.documents else "")
+    publish("\n\n".join(blocks), mark, options.update)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -192,7 +193,7 @@ def _final_blocks(
 ) -> list[str]:
     finals = _finals(study, searches, options)
     runs = _final_table(finals, study)
-    if options.side:  # nothing to compare with
+    if options.side or options.documents:  # nothing to compare with, or no curve
         return [runs]
     picture = options.work / "tokens_to_loss.png"
     _draw(finals, study, picture)
@@ -201,7 +202,9 @@ def _final_blocks(
 
 
 def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
-    shares = {share * budget for budget in options.budgets for share in SHARES}
+    shares: set[float] = {share * budget for budget in options.budgets for share in SHARES}
+    if options.documents:  # a shorter run would repeat less
+        shares = set(options.budgets)
     lengths = {"adamw": set(options.budgets), "muon": shares | {1}}
     finals: Finals = {}
     for side, search in searches.items():
@@ -217,8 +220,12 @@ def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespa
 def _seeds(
     study: Study, settings: dict[str, Any], steps: int, options: argparse.Namespace
 ) -> list[Result]:
-    seeds = range(SEED + 1, SEED + 1 + options.seeds)  # none was tuned on
-    return [study.result(Trial(settings, steps, seed, test=True)) for seed in seeds]
+    return [study.result(_final(settings, steps, number)) for number in range(options.seeds)]
+
+
+def _final(settings: dict[str, Any], steps: int, number: int) -> Trial:
+    """A run of one of the seeds that were not tuned on."""
+    return Trial(settings, steps, SEED + 1 + number, test=True)
 
 
 def _original(steps: int) -> dict[str, Any]:
@@ -347,17 +354,18 @@ def _parts_table(study: Study, searches: dict[str, Search], options: argparse.Na
             if value != settings[axis.key]:
                 other = {**settings, axis.key: value}
                 changed[f"{axis.key} {value}"] = _train("muon", other, options.steps)
-    results = {}
+    wholes = _seeds(study, whole, options.steps, options)
+    rows = []
     for name, part in changed.items():
-        with suppress(NotMeasured):
-            results[name] = _seeds(study, part, options.steps, options)
-    base = statistics.fmean(found.loss for found in results["the whole recipe"])
-    rows = [
-        (name, _spread([found.loss for found in found_]),
-         f"{statistics.fmean(found.loss for found in found_) - base:+.4f}")
-        for name, found_ in results.items()
-    ]  # fmt: skip
-    return table(("", "valid loss", "difference"), rows)
+        pairs = []
+        for number, base in enumerate(wholes):
+            with suppress(NotMeasured):
+                found = study.result(_final(part, options.steps, number))
+                pairs.append((found.loss, found.loss - base.loss))
+        if pairs:
+            losses, differences = zip(*pairs, strict=True)
+            rows.append((name, f"{len(pairs)}", _spread(losses), _spread(differences)))
+    return table(("", "seeds", "valid loss", "against the whole recipe"), rows)
 
 
 def _spread(values: Sequence[float], digits: int = 4) -> str:
