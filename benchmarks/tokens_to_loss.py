@@ -32,6 +32,7 @@ from speed import step_speeds
 from trials import SEED, NotMeasured, Result, Scale, Study, Trial
 
 from jagpt.errors import JagptError
+from jagpt.recipe import Model
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
 from jagpt.training import embeddings
 
@@ -67,8 +68,8 @@ NAMES = {"muon": "ours (Muon)", "adamw": "AdamW, tuned", "original": "the origin
 BUDGETS = (1, 2, 4)
 SHARES = (0.0625, 0.125, 0.25, 0.4)
 """Of each budget: what ours is trained for."""
-MANY_TOKENS = 4_194_304
-"""The default of `model.embeddings_tokens`: more than a run of this study trains on."""
+MANY_TOKENS = Model().embeddings_tokens
+"""The default: more than a run of this study trains on."""
 GOAL, ORIGINAL_GOAL = 0.4, 1 / 8
 
 
@@ -202,10 +203,9 @@ def _final_blocks(
 
 
 def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
-    shares: set[float] = {share * budget for budget in options.budgets for share in SHARES}
-    if options.documents:  # a shorter run would repeat less
-        shares = set(options.budgets)
-    lengths = {"adamw": set(options.budgets), "muon": shares | {1}}
+    shares = (1,) if options.documents else SHARES  # a shorter run would repeat less
+    ours = {share * budget for budget in options.budgets for share in shares}
+    lengths = {"adamw": set(options.budgets), "muon": ours | {1}}
     finals: Finals = {}
     for side, search in searches.items():
         for steps in sorted(round(options.steps * budget) for budget in lengths[side]):

@@ -28,7 +28,7 @@ import tokens_to_loss
 import turns
 from repeated_dump import BenchDump, make_dump
 from search import Axis, Search
-from trials import Result, Scale, Study, Trial
+from trials import NotMeasured, Result, Scale, Study, Trial
 
 
 @pytest.fixture
@@ -229,6 +229,9 @@ def test_a_trial_that_was_made_is_found_again(
 
     monkeypatch.setattr(Study, "_train", train)
     trial = Trial({"learning_rate": 1e-3, "optimizer": "muon"}, 5, test=True)
+    kept = Study(text, tmp_path / "work", Scale(), kept_only=True)
+    with pytest.raises(NotMeasured, match="5 steps"):
+        kept.result(trial)
     first = Study(text, tmp_path / "work", Scale()).result(trial)
     turned = Trial({"optimizer": "muon", "learning_rate": 1e-3}, 5, test=True)
     assert Study(text, tmp_path / "work", Scale()).result(turned) == first

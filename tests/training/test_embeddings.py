@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_training import make_recipe
+from tiny_training import Heard, make_recipe
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from jagpt import model, recipe
 from jagpt.errors import RecipeError
-from jagpt.progress import QUIET, Progress
+from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
 from jagpt.training import embeddings, stage
@@ -115,23 +115,14 @@ def test_the_first_tokens_are_those_of_the_runs_first_steps(make_run: MakeRun) -
     assert len(embeddings.first_tokens(order, 10**9)) == epoch
 
 
-class _Heard(Progress):
-    def __init__(self) -> None:
-        super().__init__("quiet")
-        self.words: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.words.append(text)
-
-
 def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: MakeRun) -> None:
     losses = {}
     for kind in ("random", "text"):
-        run, heard = make_run(kind), _Heard()
+        run, heard = make_run(kind), Heard()
         made = make_recipe(max_steps=4, model={"embeddings": kind, "embeddings_tokens": 640})
         stage.run(made, run, heard)
         losses[kind] = read_rows(run.logs / METRICS)[0]["loss"]
-        said = [text for text in heard.words if "640 tokens" in text]
+        said = [text for text in heard.lines if "640 tokens" in text]
         assert len(said) == (kind == "text")
     assert losses["text"] < losses["random"] - 0.05
 

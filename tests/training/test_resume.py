@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import contents, make_recipe
+from tiny_training import Heard, contents, make_recipe
 
 from jagpt import files
 from jagpt.errors import StoppedError, StorageError
-from jagpt.progress import QUIET, Progress
+from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import stage, tensors
@@ -31,17 +31,6 @@ HOST = ("mfu", "memory")
 
 class Killed(BaseException):
     """Stands for a death without warning."""
-
-
-class Heard(Progress):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        super().__init__("quiet")
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def result(run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:

@@ -11,11 +11,23 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from jagpt import files
+from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
 from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
 
 VOCAB = 64
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<cls>", "<sep>"]
+
+
+class Heard(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        super().__init__("quiet")
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def write_tokens(directory: Path, documents: dict[str, int], vocab_size: int = VOCAB) -> None:

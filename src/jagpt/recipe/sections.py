@@ -306,8 +306,8 @@ class Model(Section):
     )
     embeddings_tokens: Positive = Field(
         4_194_304,
-        description="`text`: count so many tokens, the first that the run trains on (at most an "
-        "epoch).",
+        description="`text`: count so many tokens, the first in the run's order (at most an "
+        "epoch), even if it trains on fewer.",
     )
     config: dict[str, Any] = Field(
         {},

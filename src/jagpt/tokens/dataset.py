@@ -125,7 +125,7 @@ class TrainingOrder:
 
     `documents`: each epoch the documents are shuffled and packed end to end, and all epochs are cut
     into sequences of tokens kT … (k+1)T (inclusive), so that each token is once an input and once a
-    label in an epoch. Those that begin in an epoch are shuffled too, some ten thousand at a time:
+    label in an epoch. Those that begin in an epoch are shuffled too, 65,536 at a time:
     neighbours are often of one document, and a batch of them would tell less.
     `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; the tail that
     fills none is left out. A block's last label is the next block's first token.

@@ -55,7 +55,7 @@ def parameters(model: PreTrainedModel) -> list[Parameter]:
 
 
 def first_tokens(order: TrainingOrder, count: int) -> Tensor:
-    """About the first `count` tokens that a run trains on, at most an epoch's, as (n,) int64."""
+    """About the first `count` tokens of a run's order, at most an epoch's, as (n,) int64."""
     sequences = min(count // order.block_size, int(order.sequences_per_epoch))
     return torch.from_numpy(order.sequences(0, max(sequences, 1))[:, 1:].ravel())
 
@@ -83,8 +83,8 @@ def piece_vectors(ids: Tensor, vocab_size: int, width: int, seed: int) -> Tensor
     turn = torch.randn(width, rank, generator=generator, dtype=torch.float64)
     vectors = basis @ root @ torch.linalg.qr(turn)[0].T
     lengths = vectors.norm(dim=1, keepdim=True)
-    longest = lengths.clamp(min=0.1 * lengths.mean().item())
-    scaled: Tensor = vectors / longest * (DEVIATION * math.sqrt(width))
+    divisors = lengths.clamp(min=0.1 * lengths.mean().item())
+    scaled: Tensor = vectors / divisors * (DEVIATION * math.sqrt(width))
     return scaled
 
 
@@ -103,10 +103,11 @@ def mutual_information(counts: Tensor) -> Tensor:
     sums = counts.sum(dim=1).to_dense()
     smoothed = sums.pow(SMOOTHING)
     expected = (sums * smoothed / smoothed.sum()).sqrt()  # the geometric mean of both directions
-    first, second = counts.indices()
+    pairs = counts.indices()
+    first, second = pairs
     values = torch.log(counts.values() / (expected[first] * expected[second]))
     positive = values > 0
-    kept = _sparse(counts.indices()[:, positive], values[positive], counts.shape)
+    kept = _sparse(pairs[:, positive], values[positive], counts.shape)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         return kept.to_sparse_csr()
