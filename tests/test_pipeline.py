@@ -128,7 +128,11 @@ def test_a_package_that_a_later_stage_needs_is_missed_before_the_first(
 
 @pytest.mark.parametrize(
     ("key", "words"),
-    [('model.type="vit"', "no causal language model"), ("model.config.n_inne=4", "no such key")],
+    [
+        ('model.type="vit"', "no causal language model"),
+        ('model.type="bert"', "changes its logits"),
+        ("model.config.n_inne=4", "no such key"),
+    ],
 )
 def test_a_network_that_does_not_exist_is_refused_before_the_first_stage(
     tmp_path: Path, workshop: Workshop, key: str, words: str

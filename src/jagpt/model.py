@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -34,6 +35,10 @@ _DROPOUTS = (
     "embed_dropout", "attention_dropout", "resid_dropout",  # GPT-Neo, Llama and its kin
     "hidden_dropout", "dropout",  # GPT-NeoX, OPT
 )  # fmt: skip
+
+
+class _NoShapeError(UsageError):
+    """transformers cannot make or run a network of this shape."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,9 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
     }
     try:
         made: PreTrainedConfig = factory(**values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"[model] gives no {factory.__name__}: {error}") from None
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise _NoShapeError(f"[model] gives no {factory.__name__}: {reason}") from None
     return made
 
 
@@ -131,7 +137,7 @@ def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         made: PreTrainedModel = factory.from_config(config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"[model] is no shape for {config.model_type}: {error}") from None
+        raise _NoShapeError(f"[model] is no shape for {config.model_type}: {error}") from None
     return made
 
 
@@ -231,31 +237,60 @@ def prepared(
     return model
 
 
-def checked(model: PreTrainedModel) -> PreTrainedModel:
-    """The model, if its logits are the output head's product and nothing more.
+def check_class(shape: recipe.Model, vocab_size: int) -> None:
+    """`UsageError` for a class or configuration that `build` would refuse, found in one layer.
 
-    The loss in chunks relies on it; `UsageError` for a class that scales or caps its logits, or
-    whose head has a bias.
+    Some classes do not exist with a single layer: of those only `build` can tell.
     """
-    ids = torch.arange(min(4, int(model.config.vocab_size)))[None]
+    special = SpecialIds(None, None, None)
+    configuration(shape, vocab_size, special)
+    with suppress(_NoShapeError):
+        build(shape.model_copy(update={"n_layer": 1}), vocab_size, special, seed=0)
+
+
+def checked(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, if its logits are the output head's product of what came before, nothing more.
+
+    The loss in chunks relies on it; `UsageError` for a class that scales or caps its logits, whose
+    head has a bias, or that sees the tokens which it is to predict.
+    """
+    count = min(4, int(model.config.vocab_size))
+    ids = torch.arange(count)[None].repeat(2, 1)
+    ids[1, -1] = 0
     was_training = model.training
     model.train(False)
     try:
         with torch.inference_mode():
-            mask = torch.ones_like(ids)  # without it, transformers warns of padding
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
             embeddings = model.get_input_embeddings()(ids)
             hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             product = hidden @ model.get_output_embeddings().weight.T
+            scale = 1000 / product.abs().max().item()  # large enough to meet a cap
+            logits = _scaled_logits(model, ids, scale) / scale
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"[model] is no shape for {model.config.model_type}: {error}") from None
+        raise _NoShapeError(f"[model] is no shape for {model.config.model_type}: {error}") from None
     model.train(was_training)
     if not torch.allclose(logits, product, rtol=1e-3, atol=1e-4):
         raise UsageError(
             f"model.type: {model.config.model_type} changes its logits after the output head "
             "(a bias, a scale or a cap), which jagpt's loss does not do; choose another type"
         )
+    if not torch.allclose(logits[0, :-1], logits[1, :-1], rtol=1e-3, atol=1e-4):
+        raise UsageError(
+            f"[model] as {model.config.model_type} sees the tokens that it is to predict: its "
+            "attention is not causal; choose another type or change [model.config]"
+        )
     return model
+
+
+def _scaled_logits(model: PreTrainedModel, ids: torch.Tensor, scale: float) -> torch.Tensor:
+    """What the model makes of its output head's product times `scale`."""
+    hook = model.get_output_embeddings().register_forward_hook(lambda *given: given[2] * scale)
+    try:
+        mask = torch.ones_like(ids)  # without it, transformers warns of padding
+        logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    finally:
+        hook.remove()
+    return logits
 
 
 @contextmanager

@@ -61,6 +61,13 @@ def test_the_loss_in_chunks_is_the_classs_own(kind: str) -> None:
     torch.testing.assert_close(model_nats(made, ids), expected)
 
 
+def test_what_one_layer_cannot_tell_is_left_to_the_training() -> None:
+    config = {"layer_types": ["full_attention", "sliding_attention"]}
+    shape = Model(type="gemma3_text", config=config, **SHAPE)
+    model.check_class(shape, VOCAB)
+    model.build(shape, VOCAB, SPECIAL, 0)
+
+
 def test_gpt_neo_alternates_between_all_and_a_window() -> None:
     shape = Model(type="gpt_neo", n_layer=3, n_head=2, n_embd=16, config={"window_size": 8})
     config = model.configuration(shape, VOCAB, SPECIAL)
@@ -69,10 +76,20 @@ def test_gpt_neo_alternates_between_all_and_a_window() -> None:
     assert config.attention_dropout == config.resid_dropout == config.embed_dropout == 0.1
 
 
-def test_a_class_that_changes_its_logits_is_refused() -> None:
-    shape = Model(type="cohere", config={"logit_scale": 0.5}, **SHAPE)
+@pytest.mark.parametrize(
+    ("kind", "config"), [("cohere", {"logit_scale": 0.5}), ("gemma2", {}), ("bert", {})]
+)
+def test_a_class_that_changes_its_logits_is_refused(kind: str, config: dict[str, Any]) -> None:
+    shape = Model(type=kind, config=config, **SHAPE)
     with pytest.raises(UsageError, match="changes its logits"):
         model.build(shape, VOCAB, SPECIAL, 0)
+
+
+def test_a_class_that_sees_what_it_is_to_predict_is_refused() -> None:
+    config = {"use_bidirectional_attention": True}
+    with pytest.raises(UsageError, match="sees the tokens that it is to predict"):
+        model.build(Model(type="gemma3_text", config=config, **SHAPE), VOCAB, SPECIAL, 0)
+    model.build(Model(type="gemma3_text", **SHAPE), VOCAB, SPECIAL, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +99,7 @@ def test_a_class_that_changes_its_logits_is_refused() -> None:
         ({"type": "bert_generation"}, "no causal language model"),
         ({"config": {"n_iner": 64}}, "has no such key .did you mean 'n_inner'"),
         ({"type": "llama", "config": {"num_key_value_heads": 3}}, r"\[model\]"),
+        ({"type": "gemma3_text", "config": {"layer_types": ["full_attention"]}}, "number of `la"),
     ],
 )
 def test_what_transformers_does_not_know_is_refused(values: dict[str, Any], message: str) -> None:

@@ -134,7 +134,7 @@ def _check_network(recipe: Recipe) -> None:
     ):  # torch takes seconds to load
         from jagpt import model
 
-        model.configuration(shape, recipe.tokenizer.vocab_size, model.SpecialIds(None, None, None))
+        model.check_class(shape, recipe.tokenizer.vocab_size)
 
 
 def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
