@@ -7,9 +7,8 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
-from jagpt import model, recipe
+from jagpt import hub_snapshot, model, recipe
 from jagpt.errors import DataError, UsageError
-from jagpt.tokenizer.imported import fetched, is_hub_id
 from jagpt.training import checkpoints
 
 HUB_FILES = [
@@ -49,7 +48,7 @@ def input_files(shape: recipe.Model) -> list[Path]:
 
 def folder_of(shape: recipe.Model) -> Path:
     """The folder on this machine with the weights; a hub id is fetched."""
-    return local_folder(shape) or fetched(
+    return local_folder(shape) or hub_snapshot.fetch(
         shape.from_ or "", shape.revision, HUB_FILES, "[model] from"
     )
 
@@ -63,7 +62,7 @@ def local_folder(shape: recipe.Model) -> Path | None:
             return folder
     if (path / "checkpoints" / checkpoints.INDEX).is_file():
         return checkpoints.resolve(path / "checkpoints", "best")
-    if path.exists() or not is_hub_id(origin):
+    if path.exists() or not hub_snapshot.is_hub_id(origin):
         raise UsageError(
             f"[model] from: {origin!r} is no run with a model or checkpoints, no folder with "
             "config.json and model.safetensors, and no hub id (ORG/NAME)"

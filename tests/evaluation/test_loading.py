@@ -6,7 +6,7 @@ import fakes
 import pytest
 from models import model_folder
 
-from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.errors import DataError, UsageError
 from jagpt.evaluation import loading
 
 
@@ -27,7 +27,7 @@ def test_a_folder_is_loaded_with_its_tokenizer(folder: Path) -> None:
 
 def test_a_run_means_its_exported_model(folder: Path) -> None:
     (folder.parent / "recipe.toml").touch()
-    assert loading.resolve(str(folder.parent)) == folder
+    assert loading.resolve(str(folder.parent), "--model") == folder
 
 
 def test_the_fingerprint_is_that_of_the_contents(folder: Path, tmp_path: Path) -> None:
@@ -74,23 +74,10 @@ def test_damaged_weights_are_told(folder: Path) -> None:
 
 def test_a_name_that_means_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no hub id"):
-        loading.resolve("nowhere at all")
+        loading.resolve("nowhere at all", "--model")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="a file"):
-        loading.resolve(str(tmp_path / "file"))
-
-
-def test_a_hub_that_does_not_answer_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def fail(*_: object, **__: object) -> str:
-        raise LocalEntryNotFoundError("no network")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(StorageError, match=r"org/name.*no network.*give a folder"):
-        loading.resolve("org/name")
+        loading.resolve(str(tmp_path / "file"), "--model")
 
 
 def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -102,5 +89,5 @@ def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path:
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    assert loading.resolve("org/name@v1.0") == tmp_path
+    assert loading.resolve("org/name@v1.0", "--model") == tmp_path
     assert asked == ["org/name", "v1.0"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jagpt import files
-from jagpt.errors import DataError, StorageError, UsageError
+from jagpt import files, hub_snapshot
+from jagpt.errors import DataError, UsageError
 from jagpt.generation import quiet
 from jagpt.generation.folder import TOKENIZER_FILES, check_match, load_model, load_tokenizer
 
@@ -16,8 +15,6 @@ HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 WEIGHTS = ("*.safetensors", "config.json")
 WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
 """Files that decide what a model says of a text."""
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,8 @@ def load(name: str, tokenizer: str | None = None) -> Subject:
     model or whose parts do not match, `UsageError` for a name that means nothing, `StorageError`
     where the hub does not answer.
     """
-    folder = resolve(name)
-    words = folder if tokenizer is None else resolve(tokenizer)
+    folder = resolve(name, "--model")
+    words = folder if tokenizer is None else resolve(tokenizer, "--tokenizer")
     _check_folder(folder)
     _check_tokenizer(words)
     with quiet():
@@ -75,8 +72,8 @@ def load(name: str, tokenizer: str | None = None) -> Subject:
     return subject
 
 
-def resolve(name: str) -> Path:
-    """What a name means: a folder, a run's exported model, or a repository of the hub."""
+def resolve(name: str, where: str) -> Path:
+    """What the name at `where` means: a folder, a run's exported model, a repository of the hub."""
     path = Path(name)
     if (path / "recipe.toml").is_file():
         return path / "model"
@@ -84,8 +81,9 @@ def resolve(name: str) -> Path:
         return path
     if path.exists():
         raise DataError(f"{name}: a file; the folder that holds the model is wanted")
-    if _HUB_ID.fullmatch(name):
-        return _fetched(*name.partition("@")[::2])
+    repository, at, revision = name.partition("@")
+    if hub_snapshot.is_hub_id(repository) and bool(at) == bool(revision):
+        return hub_snapshot.fetch(repository, revision or None, HUB_FILES, where)
     raise UsageError(f"{name}: no such folder, and no hub id (ORG/NAME or ORG/NAME@REVISION)")
 
 
@@ -119,33 +117,3 @@ def _context(config: Any) -> int | None:
         if value := getattr(config, key, None):
             return int(value)
     return None
-
-
-def _fetched(repository: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
-        return Path(folder)
-    except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
-        raise DataError(
-            f"{repository}: no such folder here, and none on the hub ({_line(error)})"
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise StorageError(
-            f"{repository}: no such folder here, and it could not be fetched from the hub "
-            f"({_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
-        ) from None
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
