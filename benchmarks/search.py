@@ -58,11 +58,15 @@ class Search:
         return {axis.key: axis.values[i] for axis, i in zip(self.axes, point, strict=True)}
 
     def open_ends(self) -> list[str]:
-        """Settings whose best value is an outermost one, or has a neighbour that was not tried."""
+        """Settings whose best value is an outermost one, or has a neighbour that was not tried.
+
+        Below 0 there is nothing to try.
+        """
         ends = []
         for number, axis in enumerate(self.axes):
             if axis.ordered:
-                near = [self._moved(self.best, number, step) for step in (-1, 1)]
+                steps = (1,) if axis.values[self.best[number]] == 0 else (-1, 1)
+                near = [self._moved(self.best, number, step) for step in steps]
                 if any(point is None or point not in self.tried for point in near):
                     ends.append(axis.key)
         return ends

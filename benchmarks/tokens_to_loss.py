@@ -64,10 +64,15 @@ STARTS: dict[str, dict[str, Any]] = {
 REPEATED_STARTS: dict[str, dict[str, Any]] = {
     "adamw": {"learning_rate": 3.75e-4, "weight_decay": 1.0, "dropout": 0.2},
     "muon": {"muon_learning_rate": 0.00125, "muon_weight_decay": 1.0, "learning_rate": 1.5e-3,
-             "dropout": 0.2},
+             "dropout": 0.2, "embeddings": "text"},
 }  # fmt: skip
 """Where text repeats: a quarter of the rates, and more of what holds back."""
 REPEATED_DROPOUT = Axis("dropout", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+REPEATED_AXES = {
+    "adamw": (REPEATED_DROPOUT,),
+    "muon": (Axis("embeddings", ("text", "random"), ordered=False), REPEATED_DROPOUT),
+}
+"""What decides most where text repeats: the search goes through it first."""
 START = {
     "schedule": "linear", "dropout": 0.0, "average": "none", "beta2": 0.99, "warmup_share": 0.1,
 }  # fmt: skip
@@ -157,7 +162,8 @@ def _tuned(study: Study, side: str, options: argparse.Namespace) -> Search:
 
     axes, start = SIDES[side], {**START, **STARTS[side]}
     if options.documents:  # where text repeats, dropout decides most
-        axes = (REPEATED_DROPOUT, *(axis for axis in axes if axis.key != "dropout"))
+        first = REPEATED_AXES[side]
+        axes = (*first, *(axis for axis in axes if axis.key not in {one.key for one in first}))
         start |= REPEATED_STARTS[side]
     search = Search(axes, options.trials, start, measure)
     search.run()
@@ -345,23 +351,7 @@ def _counting_seconds(study: Study, tokens: int) -> float:
 
 def _parts_table(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> str:
     """What the tuned recipe loses without each of its parts, one at a time."""
-    settings = searches["muon"].settings
-    whole = _train("muon", settings, options.steps)
-    adamw = _train("adamw", searches["adamw"].settings, options.steps)
-    changed = {
-        "the whole recipe": whole,
-        "random embeddings": {**whole, "embeddings": "random"},
-        f"embeddings from {MANY_TOKENS:,} tokens": {**whole, "embeddings_tokens": MANY_TOKENS},
-        "tuned AdamW, our embeddings": {**adamw, "embeddings": "text"},
-        "tuned AdamW, random embeddings": adamw,
-        "fixed blocks in place of documents packed anew": {**whole, "order": "blocks"},
-        "no clipping": {key: value for key, value in whole.items() if key != "clip_norm"},
-    }
-    for axis in SHARED_AXES:
-        for value in axis.values:
-            if value != settings[axis.key]:
-                other = {**settings, axis.key: value}
-                changed[f"{axis.key} {value}"] = _train("muon", other, options.steps)
+    whole, changed = _parts(searches, options)
     wholes = _seeds(study, whole, options.steps, options)
     rows = []
     for name, part in changed.items():
@@ -374,6 +364,33 @@ def _parts_table(study: Study, searches: dict[str, Search], options: argparse.Na
             losses, differences = zip(*pairs, strict=True)
             rows.append((name, f"{len(pairs)}", _spread(losses), _spread(differences)))
     return table(("", "seeds", "valid loss", "against the whole recipe"), rows)
+
+
+def _parts(
+    searches: dict[str, Search], options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """`[train]` of the whole recipe, and by its name that of each recipe with one part changed."""
+    settings = searches["muon"].settings
+    whole = _train("muon", settings, options.steps)
+    adamw = _train("adamw", searches["adamw"].settings, options.steps)
+    other = "random" if whole["embeddings"] == "text" else "text"
+    changed = {
+        "the whole recipe": whole,
+        f"{other} embeddings": {**whole, "embeddings": other},
+        "tuned AdamW, text embeddings": {**adamw, "embeddings": "text"},
+        "tuned AdamW, random embeddings": adamw,
+        "fixed blocks in place of documents packed anew": {**whole, "order": "blocks"},
+        "no clipping": {key: value for key, value in whole.items() if key != "clip_norm"},
+    }
+    if not options.documents:  # an epoch has no more
+        name = f"embeddings from {MANY_TOKENS:,} tokens"
+        changed[name] = {**whole, "embeddings_tokens": MANY_TOKENS}
+    for axis in SHARED_AXES:
+        for value in axis.values:
+            if value != settings[axis.key]:
+                parted = _train("muon", {**settings, axis.key: value}, options.steps)
+                changed[f"{axis.key} {value}"] = parted
+    return whole, changed
 
 
 def _spread(values: Sequence[float], digits: int = 4) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import bz2
 import json
 import os
@@ -208,6 +209,36 @@ def test_a_search_spends_its_trials_and_knows_an_open_end(best: int, ends: list[
     assert len(measured) == len(set(measured)) == 7
     assert search.settings == {"rate": best, "kind": "b"}
     assert search.open_ends() == ends
+
+
+def test_nothing_is_open_below_zero() -> None:
+    axes = (Axis("dropout", (0.0, 0.1, 0.2)),)
+    search = Search(axes, 3, {"dropout": 0.1}, lambda settings: settings["dropout"])
+    search.run()
+    assert search.settings == {"dropout": 0.0}
+    assert search.open_ends() == []
+
+
+@pytest.mark.parametrize("documents", [None, 24])
+def test_a_part_is_one_change_of_the_whole_recipe(documents: int | None) -> None:
+    searches = {}
+    for side, axes in tokens_to_loss.SIDES.items():
+        start = {**tokens_to_loss.START, **tokens_to_loss.STARTS[side]}
+        searches[side] = Search(axes, 1, start, lambda _: 6.0)
+        searches[side].run()
+    options = argparse.Namespace(steps=100, documents=documents)
+    whole, changed = tokens_to_loss._parts(searches, options)
+    parts = {name: part for name, part in changed.items() if "AdamW" not in name}
+    different = {
+        name: {key for key in whole | part if whole.get(key) != part.get(key)}
+        for name, part in parts.items()
+    }
+    assert different.pop("the whole recipe") == set()
+    assert {len(keys) for keys in different.values()} == {1}
+    assert different["random embeddings"] == {"embeddings"}
+    assert {"no clipping", "schedule wsd", "dropout 0.1", "average ema"} < different.keys()
+    assert ("embeddings from 4,194,304 tokens" in different) == (documents is None)
+    assert changed["tuned AdamW, text embeddings"]["optimizer"] == "adamw"
 
 
 def test_steps_to_a_loss_lie_between_two_runs() -> None:
