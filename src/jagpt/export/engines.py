@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jagpt import files
 from jagpt.errors import DataError, UsageError
@@ -17,7 +17,7 @@ from jagpt.export.bounds import PARITY
 from jagpt.export.formats import FORMATS, Format
 from jagpt.export.source import WEIGHTS, Source
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
-from jagpt.runtimes import Drawing, DrawingRuntime, StepRuntime
+from jagpt.runtimes import DrawingRuntime, StepRuntime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,10 +204,7 @@ class _Drawing:
 
     def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
         """See `Engine.draw`."""
-        wanted: dict[str, Any] = {
-            name: getattr(plan, name) for name in Drawing.__dataclass_fields__
-        }
-        for step in self._runtime.draw(prompt, Drawing(**wanted)):
+        for step in self._runtime.draw(prompt, plan):
             yield [
                 None if token is None else Drawn(token[0], token[1], token[0] in plan.end_ids)
                 for token in step

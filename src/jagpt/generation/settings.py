@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jagpt.errors import UsageError
+from jagpt.runtimes import Drawing
 
 DEFAULT_MAX_NEW_TOKENS = 128
 """New tokens where neither the caller nor the folder says how many."""
@@ -127,24 +128,8 @@ class Defaults:
         )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All that an engine needs to know to continue one prompt.
-
-    `rows` continuations of at most `new_tokens` each are made, numbered from `first_row`; the seed
-    and a row's number decide its random numbers. A `temperature` of None takes the likeliest token.
-    """
-
-    new_tokens: int
-    rows: int = 1
-    first_row: int = 0
-    seed: int = 0
-    temperature: float | None = None
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    end_ids: frozenset[int] = frozenset()
-    suppressed: tuple[int, ...] = ()
+class Plan(Drawing):
+    """All that an engine needs to know to continue one prompt."""
 
     @classmethod
     def of(cls, settings: Settings, defaults: Defaults, new_tokens: int) -> Plan:

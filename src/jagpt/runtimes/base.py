@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a runtime with a sampler of its own draws; a `temperature` of None draws nothing.
+    """How a prompt is continued.
 
-    The seed and a row's number, from `first_row`, decide its random numbers.
+    `rows` continuations of at most `new_tokens` each are made, numbered from `first_row`; the seed
+    and a row's number decide its random numbers. A `temperature` of None takes the likeliest token.
     """
 
     new_tokens: int
