@@ -111,7 +111,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _command(options: argparse.Namespace) -> list[str | Path]:
     flags = [flag for flag in ("--all", "--quick") if getattr(options, flag[2:])]
-    return [python(), "benchmarks/generation.py", "--tokens", str(options.tokens), *flags]
+    run = ["--run", options.run] if options.run else []
+    sizes = ["--tokens", str(options.tokens), "--rounds", str(options.rounds)]
+    return [python(), "benchmarks/generation.py", *run, *sizes, *flags]
 
 
 def _row(

@@ -1,6 +1,6 @@
 """Tokens to the same loss: the recipe `small` against tuned AdamW and the original's settings.
 
-    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 800] [--trials 16] [--seeds 3]
+    python benchmarks/tokens_to_loss.py FILE --work DIR [--steps 400] [--trials 16] [--seeds 3]
 
 FILE is text with a blank line between documents (.txt or .txt.xz). Both sides get the same options
 (data order, dropout, schedule, averaging, beta2), the same number of trials, one seed to tune on
@@ -62,15 +62,21 @@ STARTS: dict[str, dict[str, Any]] = {
     "muon": {"muon_learning_rate": 0.005, "muon_weight_decay": 0.1, "learning_rate": 6e-3},
 }
 REPEATED_STARTS: dict[str, dict[str, Any]] = {
-    "adamw": {"learning_rate": 3.75e-4, "weight_decay": 1.0, "dropout": 0.2},
-    "muon": {"muon_learning_rate": 0.00125, "muon_weight_decay": 1.0, "learning_rate": 1.5e-3,
-             "dropout": 0.2, "embeddings": "text"},
+    "adamw": {"learning_rate": 3.75e-4},
+    "muon": {"muon_learning_rate": 0.000625, "muon_weight_decay": 1.0, "learning_rate": 3.75e-4,
+             "embeddings": "text"},
 }  # fmt: skip
-"""Where text repeats: a quarter of the rates, and more of what holds back."""
+"""Where text repeats: slower, and in ours with more decay."""
 REPEATED_DROPOUT = Axis("dropout", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
 REPEATED_AXES = {
-    "adamw": (REPEATED_DROPOUT,),
-    "muon": (Axis("embeddings", ("text", "random"), ordered=False), REPEATED_DROPOUT),
+    "adamw": (REPEATED_DROPOUT, SHARED_AXES[0]),
+    "muon": (
+        Axis("embeddings", ("text", "random"), ordered=False),
+        REPEATED_DROPOUT,
+        SHARED_AXES[0],
+        Axis("muon_learning_rate", (7.8125e-5, 1.5625e-4, 3.125e-4, 6.25e-4, 0.00125, 0.0025)),
+        Axis("learning_rate", (9.375e-5, 1.875e-4, 3.75e-4, 7.5e-4, 1.5e-3, 3e-3)),
+    ),
 }
 """What decides most where text repeats: the search goes through it first."""
 START = {
@@ -108,7 +114,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("file", type=Path, help="text, a blank line between documents")
     add("--work", type=Path, required=True, metavar="DIR", help="the study's folder")
-    add("--steps", type=int, default=800, help="steps of a budget of 1 (default: 800)")
+    add("--steps", type=int, default=400, help="steps of a budget of 1 (default: 400)")
     add("--trials", type=int, default=16, help="trials of each side's search (default: 16)")
     add("--seeds", type=int, default=3, help="seeds of the final runs (default: 3)")
     add("--budgets", type=int, nargs="+", default=list(BUDGETS), help="default: 1 2 4")
