@@ -167,7 +167,7 @@ def _tuned(study: Study, side: str, options: argparse.Namespace) -> Search:
         return study.result(Trial(_train(side, settings, options.steps), options.steps)).loss
 
     axes, start = SIDES[side], {**START, **STARTS[side]}
-    if options.documents:  # where text repeats, dropout decides most
+    if options.documents:
         first = REPEATED_AXES[side]
         axes = (*first, *(axis for axis in axes if axis.key not in {one.key for one in first}))
         start |= REPEATED_STARTS[side]
