@@ -22,6 +22,7 @@ from jagpt.corpus.dump import Dump, parse_page
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
+import learning_rates
 import repeated_dump
 import texts
 import tokenizer_quality
@@ -269,3 +270,31 @@ def test_a_trial_that_was_made_is_found_again(
     assert len(made) == 1
     Study(text, tmp_path / "work", Scale(n_embd=512)).result(trial)
     assert len(made) == 2
+
+
+def test_rates_are_searched_at_each_width_from_those_of_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[tuple[Scale, dict[str, Any]]] = []
+
+    def train(self: Study, trial: Trial, key: str) -> Result:
+        tried.append((self.scale, dict(trial.settings)))
+        wanted = 0.04 if self.scale.n_embd == 128 else 0.02
+        away = abs(trial.settings["muon_learning_rate"] / wanted - 1)
+        return Result(((10, 3.0 + away + trial.settings["learning_rate"]),), 2.0)
+
+    monkeypatch.setattr(Study, "_train", train)
+    work = ("text.txt", "--work", f"{tmp_path}", "--trials", "8", "--steps", "50")
+    learning_rates.main((*work, "--widths", "64", "128"))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("- width 64: Muon 0.02, AdamW 0.0005 (open") for line in lines)
+    assert any(line.startswith("- width 128: Muon 0.04, AdamW 0.0005 (open") for line in lines)
+    assert {(scale.n_embd, scale.n_head) for scale, _ in tried} == {(64, 1), (128, 2)}
+    small = recipe.load("small").train
+    assert tried[0][1]["learning_rate"] == small.learning_rate
+    assert tried[0][1]["schedule"] == small.schedule
+    made = len(tried)
+    learning_rates.main((*work, "--kept", "--widths", "64", "128"))
+    assert len(tried) == made == 16
+    with pytest.raises(NotMeasured):
+        learning_rates.main((*work, "--kept", "--widths", "256"))
