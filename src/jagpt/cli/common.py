@@ -54,6 +54,17 @@ def app() -> None:
     """
 
 
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one value of the recipe; may be repeated.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+run_directory_argument = click.argument("run_dir", type=Place())
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """RECIPE and the options that every verb on a recipe takes."""
     return click.argument("recipe")(run_options(command))
@@ -62,10 +73,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb on a recipe takes."""
     decorators = (
-        click.option(
-            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
-            help="Override one value of the recipe; may be repeated.",
-        ),
+        set_option,
         click.option(
             "--run-dir", type=Place(), metavar="DIR",
             help="Where the run stands; runs/NAME if not given.",
@@ -77,10 +85,6 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorator in reversed(decorators):
         command = decorator(command)
     return command
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-run_directory_argument = click.argument("run_dir", type=Place())
 
 
 def open_recipe(

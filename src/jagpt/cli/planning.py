@@ -6,18 +6,12 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Place, app, json_option, open_recipe, print_json
+from jagpt.cli.common import Place, app, json_option, open_recipe, print_json, set_option
 
 
 @app.command()
 @click.argument("recipe")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Override one value of the recipe; may be repeated.",
-)
+@set_option
 @click.option(
     "--run-dir",
     type=Place(),
