@@ -1,0 +1,122 @@
+"""The pages: what they link, name and show is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from jagpt import cli, recipe
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+KEY = re.compile(rf"(?<![\w./])({'|'.join(recipe.SECTIONS)})\.([a-z_0-9]+)(?=[=`\s])")
+ENDINGS = {"bin", "git", "json", "md", "onnx", "py", "safetensors", "txt"}
+"""What makes `model.onnx` a file and no key."""
+RUN = re.compile(r"jagpt plan |jagpt extract jagpt:sample |RANK=0 ")
+"""Shown commands that need no run, no network and no time."""
+LEFT_OUT = "[…]"
+
+
+@pytest.fixture(params=PAGES, ids=NAMES)
+def page(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a language."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return iter(fence.findall(page.read_text("utf-8")))
+
+
+def shown(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """The commands of the console blocks, with the lines shown under each."""
+    for block in blocks(page, "console"):
+        whole = block.replace("\\\n", " ")
+        for part in re.split(r"^\$ ", whole, flags=re.MULTILINE)[1:]:
+            command, *output = part.rstrip("\n").split("\n")
+            yield command, output
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings' anchors, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+def options(verb: str) -> set[str]:
+    command = cli.app.get_command(click.Context(cli.app), verb)
+    assert command is not None, f"jagpt has no {verb}"
+    return {"--help"}.union(*(one.opts + one.secondary_opts for one in command.params))
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_verbs_and_options_exist(page: Path) -> None:
+    inline = re.findall(r"`(jagpt [^`]*)`", prose(page))
+    for line in [*inline, *(command for command, _ in shown(page))]:
+        for call in re.findall(r"jagpt ([a-z]+[^|;&#]*)", line):
+            verb, *words = shlex.split(call.replace("'", ""))
+            if verb in cli.app.commands:
+                named = {word.partition("=")[0] for word in words if word.startswith("--")}
+                assert named <= options(verb), line
+
+
+def test_keys_of_the_recipe_exist(page: Path) -> None:
+    for section, key in KEY.findall(page.read_text("utf-8")):
+        fields = recipe.SECTIONS[section].model_fields
+        names = {*fields, *(field.alias for field in fields.values())}
+        assert key in names or key in ENDINGS, f"{section}.{key}"
+
+
+def test_recipes_are_valid(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        whole = tomllib.loads(block)
+        whole.setdefault("name", "part")
+        whole.setdefault("train", {"max_steps": 10})
+        source = {"name": "notes", "kind": "text", "path": "notes.txt"}
+        whole.setdefault("corpus", {}).setdefault("source", [source])
+        recipe.validated(whole, str(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "command", "output"),
+    [
+        pytest.param(page, command, output, id=f"{page.name}: {command[:60]}")
+        for page in PAGES
+        for command, output in shown(page)
+        if RUN.match(command)
+    ],
+)
+def test_commands_print_what_is_shown(
+    page: Path, command: str, output: list[str], tmp_path: Path
+) -> None:
+    program = command.replace("jagpt ", f"{sys.executable} -m jagpt ", 1)
+    done = subprocess.run(
+        ["bash", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    answer = done.stderr if done.returncode else done.stdout
+    printed = "\n".join(line.rstrip() for line in answer.strip().split("\n"))
+    expected = ".*".join(map(re.escape, "\n".join(output).split(LEFT_OUT)))
+    assert re.fullmatch(expected, printed, re.DOTALL), printed
