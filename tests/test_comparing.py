@@ -10,7 +10,7 @@ from jagpt import recipe as recipes
 
 
 def test_tells_the_shipped_recipe_and_what_was_set() -> None:
-    changes = ["train.max_steps=60", "train.learning_rate=1e-3", "release.title=私の モデル"]
+    changes = ["train.max_steps=60", "train.learning_rate=2e-3", "release.title=私の モデル"]
     recipe = recipes.load("quickstart", changes)
     found = comparing.command(recipe, "mine")
     words = shlex.split(found)

@@ -105,11 +105,11 @@ def test_a_changed_rate_is_stale_and_why_is_said(copied: Callable[..., Path]) ->
     run = copied()
     recipe = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(
-        recipe.replace("learning_rate = 0.002", "learning_rate = 0.001")
+        recipe.replace("learning_rate = 0.001", "learning_rate = 0.002")
     )
     found = json.loads(jagpt("status", run, "--json").stdout)["stages"]
     assert [row["status"] for row in found] == ["done"] * 3 + ["stale"] * 5
-    assert found[3]["reasons"] == ["[train] learning_rate: 0.002 → 0.001"]
+    assert found[3]["reasons"] == ["[train] learning_rate: 0.001 → 0.002"]
 
 
 def test_workers_and_forms_of_the_work_change_no_byte(finished: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 
 
 def test_weights_are_those_of_a_plain_loop(make_run: MakeRun) -> None:
-    recipe = make_recipe(model={"dropout": 0.0}, max_steps=4, weight_decay=0.1)
+    recipe = make_recipe(model={"dropout": 0.0}, max_steps=4, weight_decay=0.1, schedule="cosine")
     ours = trained(recipe, make_run())
     run = make_run()
     network = model.build(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
@@ -48,7 +48,7 @@ def test_weights_are_those_of_a_plain_loop(make_run: MakeRun) -> None:
     vectors = [p for p in network.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
-        betas=(0.9, 0.95), eps=1e-8, fused=False, foreach=False,
+        betas=(0.9, 0.99), eps=1e-8, fused=False, foreach=False,
     )  # fmt: skip
     order = TrainingOrder(
         TokenSplit.open(run.tokens, "train"),

@@ -361,7 +361,7 @@ class Train(Section):
         6e-4, description="Highest learning rate (of Adam, AdamW)."
     )
     beta1: Share = Field(0.9, description="Adam's first decay rate.")
-    beta2: Share = Field(0.95, description="Adam's second decay rate.")
+    beta2: Share = Field(0.99, description="Adam's second decay rate; large batches bear 0.95.")
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1e-8, description="Adam's epsilon.")
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.1, description="Decoupled weight decay of what AdamW updates, but biases and norms."
@@ -374,7 +374,7 @@ class Train(Section):
     )
     muon_momentum: Share = Field(0.95, description="`muon`: Nesterov momentum.")
     schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
-        "cosine",
+        "wsd",
         description="Learning rate after warm-up. `wsd`: constant, and linear over the last "
         "`decay_share` of the steps.",
     )
