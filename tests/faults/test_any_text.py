@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jagpt import files
-from jagpt.corpus.wikitext import JA_DEFAULT, WikitextConverter, WikitextLimitError, WikitextOptions
 from jagpt.recipe import Recipe, load
 from jagpt.release import card, changelog
 from jagpt.report import render
 from jagpt.rundir import RunDirectory
 from jagpt.summary import Sample, Summary, collect
 from jagpt.tokenizer.encoder import Encoder
+from jagpt.wikitext import JA_DEFAULT, WikitextConverter, WikitextLimitError, WikitextOptions
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 few = settings(

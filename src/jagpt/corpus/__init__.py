@@ -9,7 +9,6 @@ inputs     what each kind of source is read by
 text_files documents of plain text files
 rows       documents of JSON lines and Parquet
 cirrus, wikiextractor, hub   documents of those formats, of Hugging Face data sets
-wikitext   wikitext to text
 extract    step 1: sources to parts of documents
 workers    a function on many jobs in processes
 streams, jobs, articles   ranges of a multistream dump, and what a worker makes of them

@@ -9,7 +9,8 @@ from jagpt.corpus.filters import is_bare_list, japanese_share, text_digest
 from jagpt.corpus.near_duplicates import signature
 from jagpt.corpus.parts import Article, Counts
 from jagpt.corpus.text_files import TextDocument
-from jagpt.corpus.wikitext import (
+from jagpt.recipe import Corpus
+from jagpt.wikitext import (
     JA_DEFAULT,
     Converted,
     Namespaces,
@@ -17,7 +18,6 @@ from jagpt.corpus.wikitext import (
     WikitextLimitError,
     WikitextOptions,
 )
-from jagpt.recipe import Corpus
 
 ARTICLES = 0
 _MEDIA, _FILE, _CATEGORY = -2, 6, 14

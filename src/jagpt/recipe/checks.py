@@ -175,7 +175,7 @@ _KINDS_OF_KEY: dict[str, tuple[str, ...]] = {
 
 
 def _check_templates(templates: Mapping[str, str]) -> Iterator[Problem]:
-    from jagpt.corpus.wikitext.templates import compile_format  # a leaf: no cycle
+    from jagpt.wikitext.templates import compile_format
 
     for name, form in templates.items():
         try:

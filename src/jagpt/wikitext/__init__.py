@@ -6,8 +6,8 @@ tables (`scanner`), inline markup and lists (`inline`), punctuation around what 
 (`repair`), lines (`sections`).
 """
 
-from jagpt.corpus.wikitext.converter import WikitextConverter, to_text
-from jagpt.corpus.wikitext.options import (
+from jagpt.wikitext.converter import WikitextConverter, to_text
+from jagpt.wikitext.options import (
     DEFAULT,
     JA_DEFAULT,
     Converted,

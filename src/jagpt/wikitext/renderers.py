@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from jagpt.corpus.wikitext.templates import Arguments, Rule, table
+from jagpt.wikitext.templates import Arguments, Rule, table
 
 
 def named_rule(function: str, name: str) -> Rule:

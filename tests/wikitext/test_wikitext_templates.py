@@ -2,8 +2,8 @@
 
 import pytest
 
-from jagpt.corpus.wikitext import WikitextConverter, WikitextOptions, to_text
-from jagpt.corpus.wikitext.templates import TemplateTable, compile_format, normal_name, table
+from jagpt.wikitext import WikitextConverter, WikitextOptions, to_text
+from jagpt.wikitext.templates import TemplateTable, compile_format, normal_name, table
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import re
 from functools import lru_cache
 
-from jagpt.corpus.wikitext.entities import decode_entities
-from jagpt.corpus.wikitext.extensions import KeptPieces, remove_extensions
-from jagpt.corpus.wikitext.inline import resolve_inline
-from jagpt.corpus.wikitext.links import Links, resolve_simple_links
-from jagpt.corpus.wikitext.marks import ALL
-from jagpt.corpus.wikitext.options import (
+from jagpt.wikitext.entities import decode_entities
+from jagpt.wikitext.extensions import KeptPieces, remove_extensions
+from jagpt.wikitext.inline import resolve_inline
+from jagpt.wikitext.links import Links, resolve_simple_links
+from jagpt.wikitext.marks import ALL
+from jagpt.wikitext.options import (
     DEFAULT,
     JA_DEFAULT,
     Converted,
@@ -16,10 +16,10 @@ from jagpt.corpus.wikitext.options import (
     WikitextLimitError,
     WikitextOptions,
 )
-from jagpt.corpus.wikitext.repair import repair
-from jagpt.corpus.wikitext.scanner import scan
-from jagpt.corpus.wikitext.sections import finish, mark_headings
-from jagpt.corpus.wikitext.templates import TemplateTable, table
+from jagpt.wikitext.repair import repair
+from jagpt.wikitext.scanner import scan
+from jagpt.wikitext.sections import finish, mark_headings
+from jagpt.wikitext.templates import TemplateTable, table
 
 _MARKS = re.compile(f"[{ALL}]")
 # Controls, lone surrogates, line separators, direction marks, zero-width spaces, noncharacters; not

@@ -3,8 +3,8 @@
 import re
 from enum import Enum, auto
 
-from jagpt.corpus.wikitext.marks import GAP
-from jagpt.corpus.wikitext.options import Namespaces
+from jagpt.wikitext.marks import GAP
+from jagpt.wikitext.options import Namespaces
 
 
 class LinkKind(Enum):

@@ -6,8 +6,8 @@ word for word until the end (`KeptPieces`), so that no later step takes them for
 
 import re
 
-from jagpt.corpus.wikitext.entities import decode_entities
-from jagpt.corpus.wikitext.marks import GAP, KEPT
+from jagpt.wikitext.entities import decode_entities
+from jagpt.wikitext.marks import GAP, KEPT
 
 _DROPPED = (
     "ref|references|gallery|timeline|imagemap|score|graph|mapframe|maplink|templatedata|templatestyles|inputbox"

@@ -2,7 +2,7 @@
 
 import re
 
-from jagpt.corpus.wikitext.marks import BREAK
+from jagpt.wikitext.marks import BREAK
 
 _CELL_MARK = re.compile(r"\|\||!!")
 _ATTRIBUTES = re.compile(r"[^|=\[\]{}]*+=[^|\[\]{}]*+\|(?!\|)")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jagpt.corpus.wikitext import WikitextLimitError, WikitextOptions, scanner, to_text
-from jagpt.corpus.wikitext.marks import ALL
+from jagpt.wikitext import WikitextLimitError, WikitextOptions, scanner, to_text
+from jagpt.wikitext.marks import ALL
 
 MARKUP = [
     *(

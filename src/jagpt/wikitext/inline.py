@@ -2,8 +2,8 @@
 
 import re
 
-from jagpt.corpus.wikitext.links import resolve_urls
-from jagpt.corpus.wikitext.marks import BREAK, HEADING
+from jagpt.wikitext.links import resolve_urls
+from jagpt.wikitext.marks import BREAK, HEADING
 
 _FOUR_QUOTES = re.compile(r"(?<!')''''(?!')")
 _QUOTES = re.compile(r"''+")

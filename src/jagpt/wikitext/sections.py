@@ -3,8 +3,8 @@
 import re
 from functools import lru_cache
 
-from jagpt.corpus.wikitext.marks import HEADING
-from jagpt.corpus.wikitext.templates import table
+from jagpt.wikitext.marks import HEADING
+from jagpt.wikitext.templates import table
 
 _HEADING = re.compile(r"\n(=[^\n]*+)")
 _TITLE_MARKUP = re.compile(r"\{\{[^{}]*\}\}|<[^<>]*>|[\[\]'\s:：]")

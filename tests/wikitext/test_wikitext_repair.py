@@ -2,7 +2,7 @@
 
 import pytest
 
-from jagpt.corpus.wikitext import to_text
+from jagpt.wikitext import to_text
 
 
 @pytest.mark.parametrize(

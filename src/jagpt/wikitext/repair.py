@@ -5,7 +5,7 @@ Only the neighbours of a gap are touched: 「『』」 or （） that an author 
 
 import re
 
-from jagpt.corpus.wikitext.marks import GAP
+from jagpt.wikitext.marks import GAP
 
 _PAIRS = dict(zip("（([［「『【〈《〔｛〖“‘", "）)]］」』】〉》〕｝〗”’", strict=True))
 _CLOSE = frozenset(_PAIRS.values())

@@ -9,11 +9,11 @@ still waiting, so no stretch is searched twice.
 import re
 from dataclasses import dataclass, field
 
-from jagpt.corpus.wikitext.links import LinkKind, Links
-from jagpt.corpus.wikitext.marks import GAP
-from jagpt.corpus.wikitext.options import WikitextLimitError, WikitextOptions
-from jagpt.corpus.wikitext.tables import table_text
-from jagpt.corpus.wikitext.templates import Policy, TemplateTable, normal_name, parse_arguments
+from jagpt.wikitext.links import LinkKind, Links
+from jagpt.wikitext.marks import GAP
+from jagpt.wikitext.options import WikitextLimitError, WikitextOptions
+from jagpt.wikitext.tables import table_text
+from jagpt.wikitext.templates import Policy, TemplateTable, normal_name, parse_arguments
 
 _BRACKETS = re.compile(r"(\{\{|\}\}|\[\[|\]\])")
 _BRACKETS_AND_TABLES = re.compile(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jagpt.corpus.wikitext import Namespaces, WikitextOptions, to_text
+from jagpt.wikitext import Namespaces, WikitextOptions, to_text
 
 
 def text(wikitext: str, **options: object) -> str:

@@ -36,7 +36,7 @@ INVISIBLE = Policy(gap=False)
 def table() -> dict[str, Any]:
     """templates.toml, read once."""
     return tomllib.loads(
-        files("jagpt.corpus").joinpath("templates.toml").read_text(encoding="utf-8")
+        files("jagpt.wikitext").joinpath("templates.toml").read_text(encoding="utf-8")
     )
 
 
@@ -68,7 +68,7 @@ class TemplateTable:
     """
 
     def __init__(self, extra: Mapping[str, str]) -> None:
-        from jagpt.corpus.wikitext.renderers import named_rule
+        from jagpt.wikitext.renderers import named_rule
 
         data = table()
         self._named_rule = named_rule
