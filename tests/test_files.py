@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +128,33 @@ def test_a_folder_is_deleted_at_once(tmp_path: Path) -> None:
     with files.observed(die), pytest.raises(KeyboardInterrupt):
         files.remove(tmp_path / "corpus")
     assert not (tmp_path / "corpus").exists()
+
+
+def test_named_pipes_devices_and_sockets_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    for name, found in {
+        "pipe": "named pipe", "device": "device", "folder": "directory", "socket": "socket"
+    }.items():  # fmt: skip
+        with pytest.raises(
+            DataError, match=f"{name}: expected a regular manifest, found a {found}"
+        ):
+            files.read_json(tmp_path / name, "manifest")
+
+
+def test_a_file_larger_than_what_is_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"12345")
+    assert files.read_bytes(tmp_path / "x", limit=5) == b"12345"
+    with pytest.raises(DataError, match="x: this list has 5 bytes, and at most 4 are read"):
+        files.read_bytes(tmp_path / "x", "list", limit=4)
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file can have this name"):
+        files.read_bytes(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ STAGING_PREFIX = ".staging-"
 REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
 REMOVED_PREFIX = STAGING_PREFIX + "removed-"
 FILE_MODE = 0o644
+MAX_JSON_BYTES = 64 * 1024**2
+"""Largest JSON file that is read; parsed, it takes some twenty times as much memory."""
 
 _observers: list[Callable[[str, Path], None]] = []
 
@@ -270,12 +273,49 @@ def _files_below(directory: Path) -> list[Path]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_json(path: Path, kind: str = "file") -> dict[str, Any]:
-    """The JSON object at `path`; `DataError` names the file where there is no such object."""
+def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> int:
+    """Size in bytes of the file at `path`, which nothing but a regular file has.
+
+    A folder, a named pipe, a socket and a device are no files: reading one may hang, or never end.
+    `DataError` where there is one of these, nothing, or more than `limit` bytes.
+    """
     try:
-        value = json.loads(path.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
-    except FileNotFoundError:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: this {kind} is missing") from None
+    except ValueError:  # a NUL
+        raise DataError(f"{str(path)!r}: no file can have this name") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: expected a regular {kind}, found {_sort_of(found.st_mode)}")
+    if limit is not None and found.st_size > limit:
+        raise DataError(
+            f"{path}: this {kind} has {found.st_size:,} bytes, and at most {limit:,} are read"
+        )
+    return found.st_size
+
+
+def _sort_of(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def read_bytes(path: Path, kind: str = "file", limit: int | None = None) -> bytes:
+    """The content of a regular file; raises as `regular_file` does."""
+    regular_file(path, kind, limit)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # it went in between
+        raise DataError(f"{path}: this {kind} is missing") from None
+
+
+def read_json(path: Path, kind: str = "file", limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object at `path`; `DataError` names the file where there is no such object."""
+    raw = read_bytes(path, kind, limit)
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: this {kind} is not readable as JSON ({error})") from None
     if not isinstance(value, dict):
