@@ -76,7 +76,14 @@ def test_log_ticks_lie_between_the_bounds(low: float, high: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (1500, "1.5k"), (612_044_301, "612M"), (3e9, "3B"), (0.5, "0.5"), (6e-4, "6.0e-4")],
+    [
+        (0, "0"),
+        (1500, "1.5 k"),
+        (612_044_301, "612 M"),
+        (3e9, "3 B"),
+        (0.5, "0.5"),
+        (6e-4, "6.0e-4"),
+    ],
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert charts.short(value) == text

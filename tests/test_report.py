@@ -267,18 +267,3 @@ def test_a_damaged_run_is_named(run: RunDirectory) -> None:
 def test_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run directory"):
         report.write_report([], tmp_path / "report.html")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(3.14, "3.1 s"), (63, "1 min 3 s"), (7384, "2 h 3 min"), (360_000, "100 h 0 min")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert report.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (3_423_423_112, "3.42 GB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    assert report.size(count) == text

@@ -13,6 +13,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from jagpt import units
+
 Point = tuple[float, float]
 WIDTH, HEIGHT = 460.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 14.0, 12.0, 36.0
@@ -156,14 +158,10 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number in few characters: 1,500,000 is 1.5M."""
-    if value == 0:
-        return "0"
-    size = abs(value)
-    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if size >= limit:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
+    """A number in few characters, small ones too: `1.5 M`, `2.0e-5`."""
+    if value == 0 or abs(value) >= 1e-3:
+        return units.amount(value)
+    return f"{value:.1e}".replace("e-0", "e-")
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jagpt import units
 from jagpt.pipeline import STAGE_NAMES, StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.rundir import RunDirectory
@@ -89,7 +90,7 @@ def _stage_table(found: Summary, ran: Sequence[str]) -> Table:
         if name in found.missing:
             continue
         time = found.times.get(name)
-        seconds = f"{time.seconds:,.1f} s" if time else ""
+        seconds = units.duration(time.seconds) if time else ""
         mark = "" if name in ran else " [dim](done before)[/dim]"
         table.add_row(name, seconds, escape(_outcome(name, found)) + mark)
     return table
@@ -107,7 +108,7 @@ def _outcome(stage: str, found: Summary) -> str:
     if stage in outcomes:
         return "; ".join(outcomes[stage](found))
     entries = found.files.get(stage, ())
-    return f"{len(entries)} files, {sum(entry.size for entry in entries) / 1e6:,.1f} MB"
+    return f"{len(entries)} files, {units.size(sum(entry.size for entry in entries))}"
 
 
 def _corpus_outcome(found: Summary) -> Iterator[str]:
@@ -141,7 +142,7 @@ def _train_outcome(found: Summary) -> Iterator[str]:
     if found.training and found.training.tokens:
         yield f"{found.training.tokens:,} tokens seen"
     if found.parameters:
-        yield f"{found.parameters / 1e6:,.2f} M parameters"
+        yield f"{units.amount(found.parameters)} parameters"
 
 
 def _evaluate_outcome(found: Summary) -> Iterator[str]:
@@ -181,7 +182,7 @@ def show_status(run: RunDirectory, states: Sequence[StageState]) -> None:
     for state in states:
         name = state.stage.name
         colour = colours.get(state.status, "default")
-        time = f"{times[name].seconds:,.1f} s" if name in times else ""
+        time = units.duration(times[name].seconds) if name in times else ""
         why = f"from {state.shared}" if state.shared else "; ".join(state.reasons)
         table.add_row(name, f"[{colour}]{state.status}[/]", time, escape(why))
     _console().print(table)
@@ -199,22 +200,20 @@ def show_verified(found: Sequence[Verified]) -> None:
 def show_cleaned(found: Sequence[tuple[Path, int]], dry_run: bool) -> None:
     """What went, or would go, and the space it took."""
     for path, size in found:
-        click.echo(f"{path}  {size / 1e6:,.1f} MB")
-    total = sum(size for _, size in found) / 1e6
-    click.echo(f"{total:,.1f} MB {'would be ' if dry_run else ''}freed")
+        click.echo(f"{path}  {units.size(size)}")
+    total = units.size(sum(size for _, size in found))
+    click.echo(f"{total} {'would be ' if dry_run else ''}freed")
 
 
 def show_downloads(plans: Sequence[DownloadPlan], dry_run: bool) -> None:
     """The files of each dump, their sizes, where they come from and where they lie."""
-    from jagpt.corpus.download import human_size
-
     for plan in plans:
         for file in plan.files:
-            click.echo(f"{human_size(file.size):>10}  {file.name.text}")
+            click.echo(f"{units.size(file.size):>10}  {file.name.text}")
         missing = plan.missing if dry_run else 0
         click.echo(
-            f"{human_size(plan.total):>10}  from {plan.origin} to {plan.directory}"
-            + (f", {human_size(missing)} to fetch" if missing else "")
+            f"{units.size(plan.total):>10}  from {plan.origin} to {plan.directory}"
+            + (f", {units.size(missing)} to fetch" if missing else "")
         )
 
 
@@ -230,9 +229,9 @@ def show_tokenizers(found: Mapping[str, TokenizerStats], what: str) -> None:
         "tokens": [f"{stats.tokens:,}" for stats in every],
         "characters a token": [f"{stats.characters_per_token:.3f}" for stats in every],
         "bytes a token": [f"{stats.bytes_per_token:.3f}" for stats in every],
-        "unknown tokens": [f"{stats.unknown_share:.4%}" for stats in every],
-        "byte pieces": [f"{stats.byte_share:.4%}" for stats in every],
-        "pieces in use": [f"{stats.vocabulary_use:.1%}" for stats in every],
+        "unknown tokens": [units.percent(stats.unknown_share) for stats in every],
+        "byte pieces": [units.percent(stats.byte_share) for stats in every],
+        "pieces in use": [units.percent(stats.vocabulary_use) for stats in every],
         "longest pieces": [escape("\n".join(stats.longest_pieces[:5])) for stats in every],
     }
     for name, cells in rows.items():
@@ -252,12 +251,12 @@ def show_recipes(descriptions: Mapping[str, str]) -> None:
 
 def show_machine(found: Mapping[str, Any]) -> None:
     """The machine, a line a fact, with what is missing named."""
-    gpus = ", ".join(f"{gpu['name']} ({gpu['memory'] / 1e9:.0f} GB)" for gpu in found["gpus"])
+    gpus = ", ".join(f"{gpu['name']} ({units.size(gpu['memory'])})" for gpu in found["gpus"])
     rows = {
         "system": found["platform"],
         "processor": f"{found['processor']}, {found['cores']} cores, {found['threads']} threads",
-        "memory": f"{found['memory'] / 1e9:.0f} GB",
-        "disk free here": f"{found['disk_free'] / 1e9:.0f} GB",
+        "memory": units.size(found["memory"]),
+        "disk free here": units.size(found["disk_free"]),
         "bf16 on the CPU": "in hardware" if found["cpu_bf16"] else "emulated: slow, take fp32",
         "GPU": gpus or "none: small models only",
         "git": found["git"] or "not installed",

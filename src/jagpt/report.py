@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from jagpt import __version__, charts, comparing, files
+from jagpt import __version__, charts, comparing, files, units
 from jagpt.charts import Point, Series
 from jagpt.errors import UsageError
 from jagpt.release.markdown import printable
@@ -95,7 +95,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, duration=duration, size=size, clock=clock, plain=plain, clean=printable
+        number=number,
+        duration=units.duration,
+        size=units.size,
+        clock=clock,
+        plain=plain,
+        clean=printable,
     )
     environment.globals.update(bar=charts.bar)
     return environment
@@ -121,7 +126,7 @@ def _run_page(run: RunDirectory, number: int, alone: bool) -> RunPage:
         else None,
         times=charts.stacked(
             [
-                (f"{stage}: {duration(time.seconds)}", time.seconds)
+                (f"{stage}: {units.duration(time.seconds)}", time.seconds)
                 for stage, time in summary.times.items()
             ]
         ),
@@ -144,9 +149,9 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
     if corpus:
         yield "Documents", number(corpus.documents)
     if summary.tokens and "train" in summary.tokens.splits:
-        yield "Training tokens", charts.short(summary.tokens.splits["train"])
+        yield "Training tokens", units.amount(summary.tokens.splits["train"])
     if summary.parameters:
-        yield "Parameters", charts.short(summary.parameters)
+        yield "Parameters", units.amount(summary.parameters)
     if training and training.valid_loss is not None:
         yield "Best valid loss", f"{training.valid_loss:.4f}"
     if test:
@@ -154,7 +159,7 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
         yield f"{test.split.capitalize()} perplexity", f"{test.perplexity:,.2f}"
         yield "Bits per character", f"{test.bits_per_character:.4f}"
     if summary.seconds:
-        yield "Time", duration(summary.seconds)
+        yield "Time", units.duration(summary.seconds)
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -275,27 +280,6 @@ def _points(rows: Sequence[Row], x: str, y: str) -> tuple[Point, ...]:
 def number(value: float) -> str:
     """A count with thousands set apart."""
     return f"{value:,}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
-
-
-def size(count: int) -> str:
-    """Bytes in decimal units."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
-        value /= 1000
-    return f"{value:.3g} TB"
 
 
 def clock(moment: str | None) -> str:

@@ -38,7 +38,6 @@ from jagpt.corpus.download import (
     DownloadPlan,
     downloaded_files,
     fetch,
-    human_size,
     plan_download,
 )
 from jagpt.corpus.download.client import Client, Patience
@@ -1030,14 +1029,6 @@ def test_progress_tells_what_happens(server: DumpServer, clock: Clock) -> None:
     assert "trying again in 1 s" in text
     assert f"{MULTISTREAM}: 5 of 5 MB" in text
     assert f"{MULTISTREAM}: checking 5.12 MB" in text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (4_321_000_000, "4.32 GB")],
-)
-def test_sizes_are_readable(size: int, text: str) -> None:
-    assert human_size(size) == text
 
 
 # --- the record -----------------------------------------------------------------------------------

@@ -63,6 +63,6 @@ def test_a_finished_corpus_is_counted_instead(tmp_path: Path) -> None:
 def test_the_sentence_is_for_people() -> None:
     said = plan.Estimate(110_000_000, 15_600_000_000, 476_700, 361.5, 5 * 10**9).sentence()
     assert said == (
-        "about 361.5 hours of training (110.0 M parameters, 15.6 G tokens, 476,700 steps) "
+        "about 361.5 hours of training (110 M parameters, 15.6 B tokens, 476,700 steps) "
         "and 5 GB of disk"
     )

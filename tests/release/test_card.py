@@ -211,7 +211,7 @@ def test_a_published_card_tells_hardware_time_and_commits(summary: Summary) -> N
     published = Published("org/model", {"20210301.1.0": "c0ffee" * 6}, COST)
     text = card.render(fakes.recipe(), summary, versions, Extras(published=published))
     assert "| Hardware / 計算機 | One GPU |" in text
-    assert "| Time / 学習時間 | 26.3 h |" in text
+    assert "| Time / 学習時間 | 26.3 hours |" in text
     assert "| 20210301.1.0 | c0ffeec0ffee | older |" in text
     assert 'from_pretrained(folder, revision="20210820.1.0")' in text
 

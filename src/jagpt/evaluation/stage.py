@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.errors import DataError
 from jagpt.evaluation.measures import DocumentNats
 from jagpt.evaluation.windows import Windows
@@ -116,7 +116,7 @@ def _sentence(result: dict[str, Any]) -> str:
         f"{result['bits_per_character']:.4f} bits per character"
     )
     if (repeated := result.get("memorization")) and repeated["spans"]:
-        said += f"; {repeated['share']:.1%} of what it wrote stands in the training text"
+        said += f"; {units.percent(repeated['share'])} of what it wrote stands in the training text"
     return said
 
 

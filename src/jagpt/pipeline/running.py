@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.errors import DataError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger, timed
@@ -31,11 +31,11 @@ def fetch_dumps(
         return
     for source in recipe.corpus.source:
         if to_download(source):
-            from jagpt.corpus.download import DUMP_SERVER, fetch, human_size, plan_download
+            from jagpt.corpus.download import DUMP_SERVER, fetch, plan_download
 
             mirror = recipe.execution.mirror or DUMP_SERVER
             plan = plan_download(str(source.wiki), str(source.date), mirror, progress=progress)
-            progress.say(f"{source.name}: {human_size(plan.missing)} to download ({plan.origin})")
+            progress.say(f"{source.name}: {units.size(plan.missing)} to download ({plan.origin})")
             fetch(plan, progress)
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from jagpt import units
 from jagpt.plan.published import flops_per_token
 from jagpt.plan.size import Size, size_of
 from jagpt.recipe import Recipe
@@ -32,10 +33,10 @@ class Estimate:
     def sentence(self) -> str:
         """The estimate for people."""
         return (
-            f"about {duration(self.hours)} of training "
-            f"({count(self.parameters)} parameters, {count(self.tokens)} tokens, "
+            f"about {units.rough_duration(self.hours * 3600)} of training "
+            f"({units.amount(self.parameters)} parameters, {units.amount(self.tokens)} tokens, "
             f"{self.steps:,} steps) "
-            f"and {amount(self.disk)} of disk"
+            f"and {units.size(self.disk)} of disk"
         )
 
 
@@ -130,29 +131,3 @@ def _measured_speed(recipe: Recipe) -> float:
             product.sum().item()
         seconds = time.perf_counter() - started
     return count * 2 * PRODUCT_SIZE**3 / seconds
-
-
-def count(number: float) -> str:
-    """A number for people."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:,.1f} {letter}"
-    return f"{number:.0f}"
-
-
-def duration(hours: float) -> str:
-    """A time for people."""
-    if hours < 1 / 30:
-        return f"{max(2, round(hours * 3600))} seconds"
-    if hours < 1:
-        return f"{round(hours * 60)} minutes"
-    return f"{hours:,.1f} hours"
-
-
-def amount(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
+from jagpt import units
 from jagpt.plan.growth import CORPUS_FACTORS, GPU_COUNTS, Grown
-from jagpt.plan.local import amount, count, duration
 from jagpt.plan.planning import Planned
 from jagpt.plan.published import LIKE, efficiency
 
@@ -22,23 +22,23 @@ def show_plan(planned: Planned) -> None:
         click.echo(f"  the size of {source} is not known here: counted as nothing")
     _rows(
         {
-            "parameters": count(planned.parameters),
-            "train split": f"{count(planned.size.tokens)} tokens",
-            "training": f"{planned.steps:,} steps, {count(planned.tokens)} tokens, "
+            "parameters": units.amount(planned.parameters),
+            "train split": f"{units.amount(planned.size.tokens)} tokens",
+            "training": f"{planned.steps:,} steps, {units.amount(planned.tokens)} tokens, "
             f"{planned.flops:.2e} FLOPs",
         }
     )
-    click.echo(f"time: {duration(planned.hours)}")
-    _rows({name: duration(seconds / 3600) for name, seconds in planned.seconds.items()})
+    click.echo(f"time: {units.rough_duration(planned.hours * 3600)}")
+    _rows({name: units.rough_duration(seconds) for name, seconds in planned.seconds.items()})
     _show_basis(planned)
     parts = asdict(planned.memory)
-    beside = f" of {amount(gpu.memory)} a GPU" if gpu else ""
-    click.echo(f"memory: {amount(planned.memory.total)}{beside}")
-    _rows({name: amount(size) for name, size in parts.items()})
+    beside = f" of {units.size(gpu.memory)} a GPU" if gpu else ""
+    click.echo(f"memory: {units.size(planned.memory.total)}{beside}")
+    _rows({name: units.size(size) for name, size in parts.items()})
     if planned.advice:
         click.echo(f"  it will not fit: {planned.advice}")
-    click.echo(f"disk: {amount(sum(planned.disk.values()))}")
-    _rows({name: amount(size) for name, size in planned.disk.items()})
+    click.echo(f"disk: {units.size(sum(planned.disk.values()))}")
+    _rows({name: units.size(size) for name, size in planned.disk.items()})
     if planned.cost is not None:
         click.echo(f"cost: {planned.cost:,.2f} for training and evaluation")
 
@@ -50,7 +50,7 @@ def _show_basis(planned: Planned) -> None:
         click.echo("  (training: by a matrix product measured on this machine)")
         return
     known = efficiency(gpu.family)
-    low, high = (duration(hours) for hours in planned.range)
+    low, high = (units.rough_duration(hours * 3600) for hours in planned.range)
     others = f"; its {known.runs} published runs would give {low} to {high}"
     like = f", taken from {LIKE[gpu.family]}" if gpu.family in LIKE else ""
     click.echo(
@@ -77,7 +77,7 @@ def show_growth(found: Sequence[Grown]) -> None:
         mark = "*" if rows[0].binds else ""
         shown = [
             f"{gpus}{mark}",
-            *(duration(row.hours) for row in rows),
+            *(units.rough_duration(row.hours * 3600) for row in rows),
             f"{rows[0].speedup:.1f} ×",
         ]
         click.echo("  " + "".join(f"{cell:>16}" for cell in shown))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jagpt import __version__, files
+from jagpt import __version__, files, units
 from jagpt.recipe import Recipe
 from jagpt.release import licences, metadata, usage
 from jagpt.release.changelog import Entry
@@ -38,11 +38,8 @@ class Cost:
 
     @property
     def hours(self) -> str | None:
-        """`4 min` below two hours, `26.3 h` above."""
-        if self.seconds is None:
-            return None
-        minutes = self.seconds / 60
-        return f"{minutes:,.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"
+        """The time as a card says it."""
+        return None if self.seconds is None else units.rough_duration(self.seconds)
 
 
 @dataclass(frozen=True)

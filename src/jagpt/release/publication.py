@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.files import FileEntry
 
 CARD = "README.md"
@@ -108,7 +108,7 @@ class Plan:
         yield f"to:        {self.where}"
         yield f"revision:  {publication.revision}" + (" (published already)" if self.done else "")
         yield (
-            f"files:     {len(publication.files)}, {publication.size / 1e6:,.1f} MB; "
+            f"files:     {len(publication.files)}, {units.size(publication.size)}; "
             f"{len(self.changed)} new or changed, {len(self.removed)} removed"
         )
         for file in publication.files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jagpt import files
+from jagpt import files, units
 from jagpt import recipe as recipes
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -32,7 +32,8 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     files.write_json(directory / STATS_FILE, stats.as_dict())
     progress.say(
         f"tokenizer: {stats.vocab_size:,} pieces, {stats.characters_per_token:.3f} characters a "
-        f"token, {stats.unknown_share:.4%} unknown, {stats.byte_share:.4%} bytes"
+        f"token, {units.percent(stats.unknown_share)} unknown, "
+        f"{units.percent(stats.byte_share)} bytes"
     )
 
 

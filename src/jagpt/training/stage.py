@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jagpt import files, model
+from jagpt import files, model, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
@@ -281,10 +281,10 @@ def _announce(
     strategy: str,
     progress: Progress,
 ) -> None:
-    millions = model.parameter_count(trained) / 1e6
+    parameters = units.amount(model.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
-        f"{millions:,.1f} M parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
+        f"{parameters} parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
         f"tokens, {ranks}{plan.train.precision} on {device.type} "
         f"({torch.get_num_threads()} threads)"
     )

@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.corpus.download import catalogue
 from jagpt.corpus.download.client import Client, Patience
-from jagpt.corpus.download.plan import DownloadPlan, downloaded_files, human_size, write_record
+from jagpt.corpus.download.plan import DownloadPlan, downloaded_files, write_record
 from jagpt.corpus.download.transfer import transfer
 from jagpt.errors import RunInUseError, StorageError, UsageError
 from jagpt.progress import QUIET, Progress
@@ -31,7 +31,6 @@ __all__ = [
     "DownloadPlan",
     "downloaded_files",
     "fetch",
-    "human_size",
     "plan_download",
 ]
 
@@ -106,8 +105,8 @@ def _check_space(plan: DownloadPlan) -> None:
     free, wanted = shutil.disk_usage(plan.directory).free, plan.missing
     if wanted > free:
         raise StorageError(
-            f"{plan.directory}: {human_size(wanted)} ({wanted:,} bytes) are still to come, but "
-            f"only {human_size(free)} ({free:,} bytes) are free; free some space, or set "
+            f"{plan.directory}: {units.size(wanted)} ({wanted:,} bytes) are still to come, but "
+            f"only {units.size(free)} ({free:,} bytes) are free; free some space, or set "
             "JAGPT_CACHE to a folder on another disk"
         )
 

@@ -133,14 +133,6 @@ def received(directory: Path, file: DumpFile) -> int:
     return min(place.stat().st_size, file.size) if place.exists() else 0
 
 
-def human_size(size: int) -> str:
-    """Bytes as a person reads them."""
-    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
-        if size >= 1000**power:
-            return f"{size / 1000**power:,.2f} {unit}"
-    return f"{size} B"
-
-
 # --- the record of a whole dump -------------------------------------------------------------------
 
 

@@ -17,9 +17,9 @@ from typing import IO
 
 import httpx2
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.corpus.download.client import Client, PassingError
-from jagpt.corpus.download.plan import DumpFile, human_size, part_path
+from jagpt.corpus.download.plan import DumpFile, part_path
 from jagpt.errors import DataError, StorageError
 from jagpt.progress import Bar, Progress
 
@@ -119,7 +119,7 @@ def _receive(client: Client, file: DumpFile, part: Part, progress: Progress) -> 
     """Fetch until the part has the file's size; a failure goes on from where it stopped."""
     attempts = client.attempts(file.name.text)
     most = start = part.length()
-    what = file.name.text + (f" (from {human_size(start)} on)" if start else "")
+    what = file.name.text + (f" (from {units.size(start)} on)" if start else "")
     with progress.bar(what, _megabytes(file.size - start) or 1, "MB") as bar:
         meter = Meter(bar, start)
         while part.length() < file.size:
@@ -231,7 +231,7 @@ def _check_in_place(file: DumpFile, target: Path, progress: Progress) -> None:
 
 def _sha1(path: Path, progress: Progress) -> str:
     """Hex SHA-1 of what lies on the disk."""
-    progress.say(f"{path.name.removesuffix('.part')}: checking {human_size(path.stat().st_size)}")
+    progress.say(f"{path.name.removesuffix('.part')}: checking {units.size(path.stat().st_size)}")
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, lambda: hashlib.sha1(usedforsecurity=False))
     return digest.hexdigest()
