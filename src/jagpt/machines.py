@@ -1,14 +1,13 @@
-"""What machines can do: the known GPUs, and whether this processor multiplies bf16.
-
-Peaks are the makers' figures for dense products (no sparsity) with sums in fp32, in FLOP/s, from
-the data sheets and architecture papers of NVIDIA.
-"""
+"""What machines can do: the GPUs of `gpus.toml`, and whether this processor multiplies bf16."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from jagpt.errors import UsageError
 Precision = Literal["fp32", "bf16", "fp16"]
 GIB = 1 << 30
 TERA = 1e12
+_MAKERS_WORDS = r"nvidia|apple|amd|instinct|radeon|geforce|tesla|rtx|gpu|sxm[0-9]?|[^a-z0-9]"
 
 
 @dataclass(frozen=True)
@@ -40,63 +40,35 @@ class Gpu:
         return self.half
 
 
-def _gpu(
-    name: str,
-    family: str,
-    half: float,
-    single: float,
-    gib: int,
-    link: float,
-    *,
-    bf16: bool = True,
-) -> Gpu:
-    return Gpu(name, family, half * TERA, single * TERA, gib * GIB, link * 1e9, bf16)
+def _known() -> Iterator[Gpu]:
+    table = tomllib.loads((resources.files("jagpt") / "gpus.toml").read_text("utf-8"))
+    for family, rows in table.items():
+        bf16 = rows.pop("bf16", True)
+        for name, (half, single, gib, link) in rows.items():
+            sizes = (half * TERA, single * TERA, gib * GIB, link * 1e9)
+            yield Gpu(name, family, *sizes, bf16)
 
 
-GPUS = {
-    gpu.name: gpu
-    for gpu in (
-        _gpu("RTX 2080 Ti", "turing", 53.8, 13.4, 11, 8, bf16=False),
-        _gpu("T4", "turing", 65, 8.1, 15, 8, bf16=False),
-        _gpu("V100", "volta", 125, 15.7, 32, 150, bf16=False),
-        _gpu("A100 40GB", "ampere", 312, 156, 40, 300),
-        _gpu("A100", "ampere", 312, 156, 80, 300),
-        _gpu("A40", "ampere", 149.7, 74.8, 48, 56),
-        _gpu("A30", "ampere", 165, 82, 24, 100),
-        _gpu("A10", "ampere", 125, 62.5, 24, 16),
-        _gpu("A10G", "ampere", 70, 35, 24, 16),
-        _gpu("RTX A6000", "ampere", 154.8, 77.4, 48, 16),
-        _gpu("RTX 3090", "ampere", 71, 35.6, 24, 16),
-        _gpu("L4", "ada", 121, 60.5, 24, 16),
-        _gpu("L40S", "ada", 362, 183, 48, 16),
-        _gpu("RTX 6000 Ada", "ada", 364.2, 182.1, 48, 16),
-        _gpu("RTX 4090", "ada", 165.2, 82.6, 24, 16),
-        _gpu("H100 PCIe", "hopper", 756, 378, 80, 32),
-        _gpu("H100 NVL", "hopper", 835, 417.5, 94, 300),
-        _gpu("H100", "hopper", 989.4, 494.7, 80, 450),
-        _gpu("H200", "hopper", 989.4, 494.7, 141, 450),
-        _gpu("B200", "blackwell", 2250, 1125, 180, 900),
-        _gpu("RTX 5090", "blackwell", 209.5, 104.8, 32, 32),
-    )
-}
+GPUS = {gpu.name: gpu for gpu in _known()}
 
 
 def gpu(name: str) -> Gpu:
-    """The GPU that a name means, however it is spelt; `UsageError` lists the known ones."""
+    """The GPU that a name means, however it is spelt; `UsageError` names near or all known ones."""
     spelt = {_plain(known): known for known in GPUS}
     plain = _plain(name)
     if plain in spelt:
         return GPUS[spelt[plain]]
-    near = difflib.get_close_matches(plain, spelt, n=1)
-    meant = f"did you mean {spelt[near[0]]!r}? " if near else ""
-    raise UsageError(f"--gpu {name}: not known; {meant}known are {', '.join(GPUS)}")
+    if near := difflib.get_close_matches(plain, spelt):
+        meant = " or ".join(repr(spelt[one]) for one in near)
+        raise UsageError(f"--gpu {name}: not known; did you mean {meant}?")
+    raise UsageError(f"--gpu {name}: not known; known are {', '.join(GPUS)}")
 
 
 def find_gpu(device_name: str) -> Gpu | None:
     """The GPU behind the name that its driver gives (`NVIDIA A100-SXM4-80GB`); None if unknown."""
-    words = device_name.replace("-", " ").split()
+    words = device_name.casefold().replace("-", " ").split()
     for name in sorted(GPUS, key=len, reverse=True):
-        wanted = name.split()
+        wanted = name.casefold().split()
         if any(words[i : i + len(wanted)] == wanted for i in range(len(words))):
             return GPUS[name]
     return None
@@ -113,5 +85,5 @@ def cpu_bf16() -> bool:
 
 def _plain(name: str) -> str:
     """Letters and digits alone, without the maker's words."""
-    words = re.sub(r"nvidia|geforce|tesla|rtx|sxm[0-9]?|[^a-z0-9]", "", name.lower())
+    words = re.sub(_MAKERS_WORDS, "", name.lower())
     return words.removesuffix("80gb") if words.startswith(("a100", "h100")) else words

@@ -189,7 +189,7 @@ def test_the_verb_prints_everything_and_json(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("small", "--gpu", "K80"), "known are RTX 2080 Ti"),
+        (("small", "--gpu", "K80"), "known are V100"),
         (("small", "--gpus", "2"), "--gpus: which GPU?"),
         (("small", "--growth"), "--growth: on which GPU?"),
         (("smal",), "did you mean"),

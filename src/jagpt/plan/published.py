@@ -16,7 +16,7 @@ from importlib import resources
 
 from jagpt.machines import Precision, gpu
 
-LIKE = {"blackwell": "hopper"}
+LIKE = {"blackwell": "hopper", "cdna": "ampere", "rdna": "turing", "apple": "turing"}
 """Families without a published run here → the family whose efficiency is taken for theirs."""
 
 
