@@ -21,7 +21,7 @@ from typing import IO, Any
 import psutil
 from filelock import FileLock, Timeout
 
-from jagpt.corpus.stage import available_cores
+from jagpt.machines import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("JAGPT_BENCH_CACHE", ".venv/bench"))

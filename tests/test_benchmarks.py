@@ -15,7 +15,7 @@ import pytest
 from tokenizer.japanese import write_corpus
 
 from jagpt import recipe, sample
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.documents import iter_documents
 from jagpt.corpus.dump import Dump, parse_page
 

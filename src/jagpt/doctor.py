@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from importlib import metadata
@@ -12,7 +11,7 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
-from jagpt.machines import cpu_bf16
+from jagpt.machines import available_cores, cpu_bf16
 
 
 def examine_machine() -> dict[str, Any]:
@@ -31,7 +30,7 @@ def examine_machine() -> dict[str, Any]:
         "git": _version("git", "--version"),
         "git_lfs": _version("git-lfs", "--version"),
         "extras": _extras(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "usable_cores": available_cores(),
     }
 
 

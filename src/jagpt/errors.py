@@ -15,8 +15,9 @@ next. The command line prints the message and leaves with the number; it shows n
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -101,3 +102,9 @@ def storage_error(error: OSError, doing: str = "") -> StorageError:
         f"{place}{reason}{what}; {advice}, then run the same command again: "
         "what was finished is kept"
     )
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The name nearest to `word`, in brackets, to stand behind it; empty where none is near."""
+    close = difflib.get_close_matches(word, list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,8 +1,9 @@
-"""What machines can do: the GPUs of `gpus.toml`, and whether this processor multiplies bf16."""
+"""What machines can do: the GPUs of `gpus.toml`, the cores here, and whether they multiply bf16."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -72,6 +73,13 @@ def find_gpu(device_name: str) -> Gpu | None:
         if any(words[i : i + len(wanted)] == wanted for i in range(len(words))):
             return GPUS[name]
     return None
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_bf16() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from jagpt import files, recipe
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import DataError, UsageError, did_you_mean
 
 AVERAGE = "average.safetensors"
 """Averaged weights of a checkpoint, under the names of `model.safetensors`."""
@@ -70,7 +69,7 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
         if name not in known:
             raise UsageError(
                 f"model.config.{name}: transformers' {factory.__name__} has no such key"
-                f"{_near(name, known)}"
+                f"{did_you_mean(name, known)}"
             )
     values = {
         "vocab_size": vocab_size,
@@ -122,14 +121,9 @@ def _config_class(kind: str) -> Any:
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UsageError(
             f"model.type: transformers has no causal language model {kind!r}"
-            f"{_near(kind, CONFIG_MAPPING.keys())}; examples are gpt2, gpt_neo, llama"
+            f"{did_you_mean(kind, CONFIG_MAPPING.keys())}; examples are gpt2, gpt_neo, llama"
         )
     return CONFIG_MAPPING[kind]
-
-
-def _near(word: str, names: Any) -> str:
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _from_config(config: PreTrainedConfig) -> PreTrainedModel:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from jagpt.compressed import Reader
 from jagpt.corpus.cirrus import read_documents
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError
 

@@ -13,8 +13,8 @@ import pytest
 from dumps import article_text, contents, export, multistream, page
 
 from jagpt import cli, files
+from jagpt.compressed import Reader
 from jagpt.corpus import documents_only, extract, streams, text_files
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.documents import iter_documents
 from jagpt.corpus.documents_only import extract_documents
 from jagpt.corpus.jobs import RangeJob

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dumps import FOOTER, article_text, export, header, multistream, page
 
+from jagpt.compressed import Reader
 from jagpt.corpus import dump
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.dump import Dump, Page, RawPage, parse_page
 from jagpt.errors import DataError
 
@@ -47,7 +47,7 @@ def test_plain_and_multistream_bzip2_give_the_same_pages(tmp_path: Path) -> None
 def test_block_bounds_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(tmp_path, export(PAGES))
     for size in (1, 2, 7, 13):
-        monkeypatch.setattr("jagpt.corpus.compressed.READ_BYTES", size)
+        monkeypatch.setattr("jagpt.compressed.READ_BYTES", size)
         assert read(tmp_path, export(PAGES)) == expected
 
 

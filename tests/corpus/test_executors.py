@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from dumps import contents, export, make_corpus, make_recipe, multistream, page
 
-from jagpt.corpus.executors import cluster_of
 from jagpt.errors import MissingExtraError
 from jagpt.recipe import Execution
+from jagpt.workers import executor_of
 
 PAGES = [page(n) for n in range(1, 90)]
 needs_ray = pytest.mark.skipif(
@@ -66,10 +66,10 @@ def test_a_killed_node_costs_only_its_own_jobs(tmp_path: Path) -> None:
 
 
 def test_local_processes_need_no_cluster() -> None:
-    assert cluster_of(Execution()) is None
+    assert executor_of(Execution(workers=3)) == (3, None)
 
 
 def test_a_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'jagpt\[ray\]'"):
-        cluster_of(Execution(executor="ray"))
+        executor_of(Execution(executor="ray"))

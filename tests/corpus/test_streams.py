@@ -24,9 +24,9 @@ from dumps import (
 )
 
 from jagpt import files
+from jagpt.compressed import STREAM_START
 from jagpt.corpus import extract
 from jagpt.corpus import streams as under_test
-from jagpt.corpus.compressed import STREAM_START
 from jagpt.corpus.streams import Ranges, beginning, index_beside, stream_starts
 from jagpt.errors import DataError, StoppedError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from jagpt.compressed import Reader
 from jagpt.corpus import text_files
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.text_files import read_documents
 from jagpt.errors import DataError
 
@@ -49,7 +49,7 @@ def test_block_bounds_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, size: int
 ) -> None:
     expected = read(tmp_path, TEXT, layout)
-    monkeypatch.setattr("jagpt.corpus.compressed.READ_BYTES", size)
+    monkeypatch.setattr("jagpt.compressed.READ_BYTES", size)
     assert read(tmp_path, TEXT, layout) == expected
 
 
@@ -96,7 +96,7 @@ def test_a_document_over_the_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
     monkeypatch.setattr(text_files, "DOCUMENT_BYTES", 2_000)
-    monkeypatch.setattr("jagpt.corpus.compressed.READ_BYTES", 500)
+    monkeypatch.setattr("jagpt.compressed.READ_BYTES", 500)
     data = "題\n\n" + ("あ" * 5_000 if layout == "line" else "行\n" * 5_000)
     with pytest.raises(DataError, match="longer than"):
         read(tmp_path, data, layout)

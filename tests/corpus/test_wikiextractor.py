@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dumps import make_corpus, make_recipe
 
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.documents import SPLITS, iter_documents
 from jagpt.corpus.sources import source_files
 from jagpt.corpus.text_files import TextDocument

@@ -76,7 +76,7 @@ def extract(
     INPUT is a file, plain or compressed, or several by a pattern in quotes.
     """
     from jagpt.corpus import documents_only
-    from jagpt.corpus.stage import available_cores
+    from jagpt.machines import available_cores
 
     wanted = documents_only.request(source, kind, form, filters=filters, **options)
     stats = documents_only.extract_documents(

@@ -3,16 +3,13 @@
 sources    which files a recipe's source means
 cache      where downloaded dumps are kept
 download   a wiki's dump from its server or the Internet Archive
-compressed bytes of a plain or compressed file, every stream accounted for
 dump       pages of a MediaWiki export
 inputs     what each kind of source is read by
 text_files documents of plain text files
 rows       documents of JSON lines and Parquet
 cirrus, wikiextractor, hub   documents of those formats, of Hugging Face data sets
 extract    step 1: sources to parts of documents
-workers    a function on many jobs in processes
 streams, jobs, articles   ranges of a multistream dump, and what a worker makes of them
-executors  the same jobs on a Ray cluster
 parts      what extraction leaves for assignment
 filters    why a document is left out
 near_duplicates, overlap   filters that compare documents

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.dump import title_in_url
 from jagpt.corpus.rows import Columns, RowError, json_objects
 from jagpt.corpus.text_files import TextDocument

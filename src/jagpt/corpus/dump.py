@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 from xml.parsers import expat
 
-from jagpt.corpus.compressed import CUT_SHORT, GAP, Loss, Reader
+from jagpt.compressed import CUT_SHORT, GAP, Loss, Reader
 from jagpt.errors import DataError
 
 VERSIONS = tuple(f"0.{minor}" for minor in range(3, 12))

@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from jagpt import files
+from jagpt.compressed import Losses, Reader
 from jagpt.corpus import parts
-from jagpt.corpus.compressed import Losses, Reader
 from jagpt.corpus.dump import Dump, Place
 from jagpt.corpus.inputs import Documents, opened
 from jagpt.corpus.jobs import Batch, PartJob, RangeJob, make_part
 from jagpt.corpus.parts import Counts, ExtractedFile, ExtractedSource, PartName, RangeFacts
 from jagpt.corpus.sources import source_files
 from jagpt.corpus.streams import Beginning, Range, Ranges, beginning, index_beside
-from jagpt.corpus.workers import Workers
 from jagpt.errors import DataError
 from jagpt.progress import Bar, Progress
 from jagpt.recipe import Corpus, Source
+from jagpt.workers import Workers
 
 PART_PAGES = 2_000
 """A batch holds at most so many pages …"""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from jagpt.compressed import Reader
 from jagpt.corpus import cirrus, text_files, wikiextractor
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.rows import Columns, ParquetDocuments, read_json_lines
 from jagpt.corpus.text_files import TextDocument
 from jagpt.recipe import Source

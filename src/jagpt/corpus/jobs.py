@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from jagpt.compressed import Reader
 from jagpt.corpus import parts
 from jagpt.corpus.articles import document_articles, page_articles
-from jagpt.corpus.compressed import Reader
 from jagpt.corpus.dump import Dump, Header, Page, Place, RawPage, parse_page
 from jagpt.corpus.parts import Counts, PartName, RangeFacts
 from jagpt.corpus.streams import Range

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jagpt import files
-from jagpt.corpus.compressed import Losses
+from jagpt.compressed import Losses
 from jagpt.corpus.documents import read_rows
 from jagpt.errors import DataError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jagpt import files
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.text_files import Lines, TextDocument, identity
 from jagpt.errors import DataError, storage_error
 from jagpt.recipe import Source

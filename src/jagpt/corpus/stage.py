@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jagpt import files
 from jagpt.corpus.assign import STATS, assign
-from jagpt.corpus.executors import cluster_of
 from jagpt.corpus.extract import extract
 from jagpt.corpus.near_duplicates import check_library
 from jagpt.corpus.parts import read_index
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
+from jagpt.workers import executor_of
 
 PARTS = "parts"
 
@@ -38,17 +37,6 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def _extract(recipe: Recipe, directory: Path, progress: Progress) -> None:
-    if read_index(directory) is not None:  # no cluster is needed for what is there
-        return
-    cluster, workers = cluster_of(recipe.execution), recipe.execution.workers
-    if cluster is not None:
-        extract(recipe.corpus, directory, workers or cluster.cores, progress, cluster)
-    else:
-        extract(recipe.corpus, directory, workers or available_cores(), progress)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    if read_index(directory) is None:  # else no cluster is needed for what is there
+        workers, executor = executor_of(recipe.execution)
+        extract(recipe.corpus, directory, workers, progress, executor)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from jagpt.corpus.compressed import START_BYTES, STREAM_START, Reader
+from jagpt.compressed import START_BYTES, STREAM_START, Reader
 from jagpt.corpus.dump import HEADER_BYTES, Dump, Place
 from jagpt.errors import DataError, JagptError, storage_error
 

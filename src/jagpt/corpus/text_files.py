@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from jagpt.corpus.compressed import FORMATS, Reader
+from jagpt.compressed import FORMATS, Reader
 from jagpt.errors import DataError
 
 DOCUMENT_BYTES = 64 * 1024 * 1024

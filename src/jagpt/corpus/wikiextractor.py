@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.rows import Columns, RowError, clean, json_object
 from jagpt.corpus.text_files import DOCUMENT_BYTES, Lines, TextDocument
 from jagpt.errors import DataError

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.corpus.compressed import Reader
+from jagpt.compressed import Reader
 from jagpt.corpus.rows import json_objects
 from jagpt.errors import DataError
 from jagpt.evaluation.loading import Subject

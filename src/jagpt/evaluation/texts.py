@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt import files
-from jagpt.corpus.compressed import FORMATS, Reader
+from jagpt.compressed import FORMATS, Reader
 from jagpt.corpus.rows import NO_TEXT, Columns, ParquetDocuments, RowError, read_json_lines
 from jagpt.corpus.text_files import Lines, TextDocument
 from jagpt.errors import DataError, UsageError

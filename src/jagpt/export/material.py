@@ -69,8 +69,8 @@ def of_sample(tokenizer: Any, context: int) -> Material:
 def sample_texts() -> list[str]:
     """The text of each page of the bundled sample."""
     from jagpt import sample
+    from jagpt.compressed import Reader
     from jagpt.corpus.articles import page_articles
-    from jagpt.corpus.compressed import Reader
     from jagpt.corpus.dump import Dump, parse_page
     from jagpt.corpus.parts import Counts
     from jagpt.recipe import Corpus

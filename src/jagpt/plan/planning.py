@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -191,7 +190,7 @@ def _range(machine: Machine, seconds: float) -> tuple[float, float] | None:
 
 def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict[str, float]:
     """Seconds of each stage; `per_token` is training's on the whole machine."""
-    cores = recipe.execution.workers or os.cpu_count() or 1
+    cores = recipe.execution.workers or machines.available_cores()
     xml = size.dump * XML_PER_DUMP_BYTE
     text = size.text / (1 - recipe.corpus.valid_share - recipe.corpus.test_share)
     measured = size.tokens * recipe.corpus.test_share

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jagpt.compressed import FORMATS
 from jagpt.errors import DataError, StorageError
 from jagpt.files import MANIFEST
 from jagpt.recipe import Recipe, Source
@@ -110,7 +111,7 @@ def _sizes(source: Source) -> Iterator[tuple[float, str, bool]]:
 
 
 def _is_packed(path: Path) -> bool:
-    return path.suffix in (".bz2", ".gz", ".xz", ".zst", ".parquet")
+    return path.suffix in (*FORMATS, ".parquet")
 
 
 def _hub_sizes(source: Source) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from jagpt.errors import RecipeError
+from jagpt.errors import RecipeError, did_you_mean
 from jagpt.recipe.sections import (
     LEAST_SIMILARITY,
     SECTIONS,
@@ -70,7 +69,7 @@ def _explain(detail: ErrorDetails, section: str, model: type[Section]) -> Proble
     kind = detail["type"]
     if kind == "extra_forbidden":
         names = _field_names(model, place[:-1])
-        near = nearest(place[-1], names)
+        near = did_you_mean(place[-1], names)
         return Problem(section, key, f"a key that does not exist{near}",
                        f"allowed are {', '.join(names)}")  # fmt: skip
     if kind == "missing":
@@ -105,7 +104,7 @@ def _allowed(detail: ErrorDetails) -> str:
     context: Mapping[str, Any] = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         options = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"allowed are {', '.join(options)}{nearest(str(detail['input']), options)}"
+        return f"allowed are {', '.join(options)}{did_you_mean(str(detail['input']), options)}"
     wanted = _WANTED.get(detail["type"])
     return wanted.format(**context) if wanted else detail["msg"]
 
@@ -289,11 +288,6 @@ def _field_names(model: type[Section], place: Sequence[str]) -> list[str]:
     if model is Corpus and place[:1] == ["exclude"]:
         model = Exclude
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _shown(value: Any) -> str:

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jagpt.errors import RecipeError, UsageError
-from jagpt.recipe.checks import nearest, validated
+from jagpt.errors import RecipeError, UsageError, did_you_mean
+from jagpt.recipe.checks import validated
 from jagpt.recipe.sections import SAMPLE, Recipe
 
 _ORIGINS = (["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"])
@@ -36,7 +36,7 @@ def find(reference: str | Path) -> Path:
     if str(reference) in shipped:
         return shipped[str(reference)]
     names = ", ".join(shipped)
-    near = nearest(str(reference), shipped)
+    near = did_you_mean(str(reference), shipped)
     raise UsageError(
         f"no recipe {str(reference)!r}: it is neither a file nor a run directory nor a shipped "
         f"recipe{near} (shipped: {names})"

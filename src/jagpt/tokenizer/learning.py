@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
 import re
-import signal
-import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from jagpt.errors import DataError, JagptError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.sample import draw_sentences
+from jagpt.workers import serve_parent
 
 THREADS = 16
 """Always the same, whatever the cores: the threads' partial sums are part of the result."""
@@ -147,19 +145,10 @@ def _result(receiver: Connection, report: Report) -> bytes | JagptError:
 
 def _work(sender: Connection, corpus: Path, settings: Tokenizer) -> None:
     """The other process: sends documents read, then a phase, then the model or what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    serve_parent()
     try:
         sentences = draw_sentences(corpus, settings.sentences, settings.seed, sender.send)
         sender.send(f"learning from {len(sentences):,} sentences")
         sender.send(train(sentences, settings))
     except JagptError as error:
         sender.send(error)
-
-
-def _leave_with_parent() -> None:
-    """Without this, training would go on for hours after its parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -13,9 +13,6 @@ import numpy.typing as npt
 
 from jagpt import files
 from jagpt.corpus.documents import SPLITS, read_rows, split_shards
-from jagpt.corpus.executors import cluster_of
-from jagpt.corpus.stage import available_cores
-from jagpt.corpus.workers import Workers
 from jagpt.errors import DataError
 from jagpt.progress import Progress
 from jagpt.recipe import Execution, Recipe
@@ -23,6 +20,7 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
 from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
+from jagpt.workers import Workers, executor_of
 
 Batch = list[tuple[str, str]]
 """Documents' ids and texts."""
@@ -120,12 +118,10 @@ def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
     """Do the jobs, in processes of this machine or on the cluster that the recipe asks for."""
     if not jobs:  # no cluster is needed for what is there
         return
-    cluster = cluster_of(execution)
-    cores = available_cores() if cluster is None else cluster.cores
-    workers = min(execution.workers or cores, len(jobs))
+    workers, executor = executor_of(execution)
     with (
         progress.bar("tokens", len(jobs), "shards") as bar,
-        Workers(encode_shard, workers, cluster) as pool,
+        Workers(encode_shard, min(workers, len(jobs)), executor) as pool,
     ):
         for job in jobs:
             pool.submit(job)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from jagpt.errors import JagptError, UsageError
+from jagpt.machines import available_cores
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` sets for each process, and each process must find."""
@@ -105,7 +106,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
 
 def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
     environment = {
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
+        "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

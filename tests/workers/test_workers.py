@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jagpt.corpus.workers import Workers
 from jagpt.errors import DataError, JagptError
+from jagpt.workers import Workers
 
 
 def note(folder: Path, job: str) -> None:
@@ -113,7 +113,7 @@ def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from functools import partial\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_workers import note; from jagpt.corpus.workers import Workers\n"
+        "from test_workers import note; from jagpt.workers import Workers\n"
         "pool = Workers(partial(note, Path(sys.argv[1])), 2)\n"
         "pool.submit('a'); pool.submit('sleep'); pool.finish()\n"
     )

@@ -109,7 +109,7 @@ class Workers(Generic[Job, Result]):
             self._executor = ProcessPoolExecutor(
                 self._count,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
+                initializer=serve_parent,
             )
         try:
             future = self._executor.submit(self._function, job)
@@ -148,14 +148,15 @@ def _stop(executor: Executor) -> None:
         process.terminate()
 
 
-def _start_worker() -> None:
+def serve_parent() -> None:
+    """Let the parent alone decide when this process ends: it handles Ctrl-C, and its own end, even
+    by `kill -9`, is this one's too (else a worker would wait for jobs for ever)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
-    """Without this a worker whose parent was killed waits for jobs for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for_sentinels([parent.sentinel])

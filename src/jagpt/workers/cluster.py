@@ -1,4 +1,4 @@
-"""Where the jobs of corpus and tokens run: in processes of this machine, or on a Ray cluster.
+"""Where jobs run: in processes of this machine, or on a Ray cluster.
 
 On Ray the jobs are the same, and so are the bytes: each job reads its input and writes its part
 itself, so all nodes must see both under the same paths. A job whose node is lost runs again on
@@ -13,9 +13,10 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, TypeVar
 
-from jagpt.corpus.workers import lost_worker
 from jagpt.errors import JagptError, MissingExtraError, StorageError
+from jagpt.machines import available_cores
 from jagpt.recipe import Execution
+from jagpt.workers.pool import lost_worker
 
 RETRIES = 5
 """So often a job may lose its node (or its process, by memory running out)."""
@@ -23,14 +24,16 @@ RETRIES = 5
 Result = TypeVar("Result")
 
 
-def cluster_of(execution: Execution) -> RayExecutor | None:
-    """The cluster that the recipe asks for, connected; None where jobs run on this machine.
+def executor_of(execution: Execution) -> tuple[int, Executor | None]:
+    """How many jobs to run at a time, and the cluster that the recipe asks for, connected; None
+    where they run in processes of this machine.
 
     Raises `MissingExtraError` without ray, `StorageError` where the cluster does not answer.
     """
     if execution.executor == "local":
-        return None
-    return RayExecutor(execution.ray_address, execution.workers)
+        return execution.workers or available_cores(), None
+    cluster = RayExecutor(execution.ray_address, execution.workers)
+    return execution.workers or cluster.cores, cluster
 
 
 class RayExecutor(Executor):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from jagpt.corpus.compressed import GAP, Reader
+from jagpt.compressed import GAP, Reader
 from jagpt.errors import DataError
 
 CONTENT = b"".join(b"line %d of the content\n" % n for n in range(20_000))
@@ -148,7 +148,7 @@ def test_bzip2_goes_on_at_the_next_stream(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "file.bz2"
     path.write_bytes(bytes(data))
     for size in (13, 128 * 1024):
-        monkeypatch.setattr("jagpt.corpus.compressed.READ_BYTES", size)
+        monkeypatch.setattr("jagpt.compressed.READ_BYTES", size)
         blocks, reader = after_damage(path)
         good = [bz2.decompress(piece) for k, piece in enumerate(pieces) if k != 2]
         assert b"".join(blocks) == b"".join(good)

@@ -1,0 +1,10 @@
+"""A function on many jobs, in processes of this machine or on a cluster.
+
+pool      jobs handed out, few of them waiting, with a fast end
+cluster   the same jobs on a Ray cluster
+"""
+
+from jagpt.workers.cluster import executor_of
+from jagpt.workers.pool import Workers, serve_parent
+
+__all__ = ["Workers", "executor_of", "serve_parent"]
