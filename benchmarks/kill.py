@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from jagpt import files
+from jagpt.models.checkpoint_folder import standing
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
-from jagpt.training.checkpoints import standing
 
 VOCAB_SIZE = 512
 RECIPE = """

@@ -137,7 +137,7 @@ def _take_our_steps(
     side: Side, shape: Shape, micro_batches: int, device: Any, turns: Turns, folder: Path
 ) -> None:
     """The real loop on generated shards; it is held between steps where it logs."""
-    from jagpt import model
+    from jagpt.models import build
     from jagpt.progress import QUIET
     from jagpt.recipe import parse
     from jagpt.tokens.dataset import TokenSplit, TrainingOrder
@@ -155,7 +155,7 @@ def _take_our_steps(
         split, block_size=shape.block_size, order=train.order, seed=SEED, shuffle_buffer=1
     )
     with machine.settings(recipe, device):
-        made = network.make(recipe, shape.vocab_size, model.SpecialIds(2, 3, 0), folder, device)
+        made = network.make(recipe, shape.vocab_size, build.SpecialIds(2, 3, 0), folder, device)
         clock = Clock(made, device)
         training = Training(
             make_plan(recipe.model, train, split.n_tokens),

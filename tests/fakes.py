@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from jagpt import files, model
+from jagpt import files
 from jagpt.corpus.documents import SPLITS, Document
 from jagpt.corpus.shards import SplitWriter
 from jagpt.files import Manifest
+from jagpt.models import build
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.tokens.shards import Index, ShardWriter, dtype_for
@@ -173,8 +174,8 @@ def write_checkpoints(directory: Path, vocab_size: int = VOCAB_SIZE) -> None:
 
 
 def _write(folder: Path, seed: int, vocab_size: int) -> None:
-    special = model.SpecialIds(bos=2, eos=END, pad=0)
-    network = model.build(recipe().model, vocab_size, special, seed)
+    special = build.SpecialIds(bos=2, eos=END, pad=0)
+    network = build.network(recipe().model, vocab_size, special, seed)
     tensors = {name: weight.detach() for name, weight in network.named_parameters()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     save_file({"step": torch.zeros(1)}, folder / "optimizer.safetensors")

@@ -101,10 +101,10 @@ def test_metrics_survive_a_torn_end_and_a_resume(tmp_path: Path) -> None:
 
 
 def test_counts_parameters_without_reading_them(run: RunDirectory) -> None:
-    from jagpt import model
+    from jagpt.models import build, size
 
     folder = run.checkpoints / "step-00000010"
-    expected = model.parameter_count(model.load(folder))
+    expected = size.parameter_count(build.load(folder))
     assert count_parameters(folder / "model.safetensors") == expected
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import fakes
 from safetensors.torch import save_file
 
-from jagpt import files, model
+from jagpt import files
 from jagpt.export.source import Source
+from jagpt.models import build
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.folder import write_folder
 
@@ -50,7 +51,7 @@ def write(folder: Path, **shape: int) -> Source:
     keys = "\n".join(f"{key} = {value}" for key, value in sizes.items())
     recipe = fakes.recipe(fakes.RECIPE.replace(MODEL, f"[model]\n{keys}\n"))
     rows = len(made.pieces) + 5  # type: ignore[attr-defined]
-    network = model.build(recipe.model, rows, model.SpecialIds(2, 3, 0), seed=1)
+    network = build.network(recipe.model, rows, build.SpecialIds(2, 3, 0), seed=1)
     for parameter in network.parameters():
         parameter.data *= 4.0  # so that no two tokens are as likely
     weights = {name: value.detach() for name, value in network.named_parameters()}

@@ -158,7 +158,8 @@ def test_names_the_stage_that_is_missing(copy: RunDirectory) -> None:
 def test_averaged_weights_and_weights_in_many_files_are_what_is_exported(
     copy: RunDirectory,
 ) -> None:
-    from jagpt.training import checkpoints, tensors
+    from jagpt.models import tensors
+    from jagpt.training import checkpoints
 
     folder = copy.own("train") / "step-00000010"
     weights = load_file(folder / "model.safetensors")

@@ -19,9 +19,10 @@ import pytest
 import torch
 
 import jagpt
-from jagpt import files, generation, model
+from jagpt import files, generation
 from jagpt.errors import DataError, JagptError
 from jagpt.files import FileEntry, Manifest
+from jagpt.models import build, checkpoint_folder
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.states import read_progress
 from jagpt.recipe import Model
@@ -225,7 +226,7 @@ JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "progress": (files.IN_PROGRESS, MANIFEST, read_progress),
     "state": ("state.json", STATE, checkpoints.read),
     "token index": ("index.json", INDEX, Index.read),
-    "checkpoint index": ("index.json", CHECKPOINTS, lambda d: checkpoints.resolve(d, "best")),
+    "checkpoint index": ("index.json", CHECKPOINTS, lambda d: checkpoint_folder.resolve(d, "best")),
     "timing": ("logs/timing.json", TIMING, lambda d: Ledger.read(RunDirectory(d))),
 }
 
@@ -269,8 +270,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder (without a tokenizer) of some thousand weights."""
     path = tmp_path_factory.mktemp("stranger") / "model"
     shape = Model(n_layer=1, n_head=1, n_embd=8, n_positions=8, dropout=0.0)
-    special = model.SpecialIds(bos=2, eos=3, pad=0)
-    network = model.build(shape, 16, special, 1)
+    special = build.SpecialIds(bos=2, eos=3, pad=0)
+    network = build.network(shape, 16, special, 1)
     files.make_directory(path)
     optimizer = torch.optim.AdamW(network.parameters())
     sum(p.sum() for p in network.parameters()).backward()  # type: ignore[union-attr]
@@ -306,7 +307,7 @@ def headers(raw: bytes, count: int) -> Iterator[bytes]:
 def test_a_mutated_tensor_file_is_read_or_refused(folder: Path, tmp_path: Path) -> None:
     raw = (folder / "model.safetensors").read_bytes()
     shape = Model(n_layer=1, n_head=1, n_embd=8, n_positions=8, dropout=0.0)
-    network = model.build(shape, 16, model.SpecialIds(2, 3, 0), 1)
+    network = build.network(shape, 16, build.SpecialIds(2, 3, 0), 1)
     shutil.copytree(folder, tmp_path / "step")
     refused = 0
     for content in headers(raw, MUTATIONS):
@@ -322,7 +323,7 @@ def test_a_mutated_model_folder_is_loaded_or_refused(folder: Path, tmp_path: Pat
     shutil.copytree(folder, tmp_path / "model")
     for content in headers(raw, MUTATIONS // 20):
         (tmp_path / "model" / "model.safetensors").write_bytes(content)
-        reads_or_refuses(lambda: model.load(tmp_path / "model"), content)
+        reads_or_refuses(lambda: build.load(tmp_path / "model"), content)
 
 
 def test_a_mutated_configuration_is_loaded_or_refused(folder: Path, tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_a_mutated_configuration_is_loaded_or_refused(folder: Path, tmp_path: Pa
     shutil.copytree(folder, tmp_path / "model")
     for content in mutations(value, "config", MUTATIONS // 20):
         (tmp_path / "model" / "config.json").write_bytes(content)
-        reads_or_refuses(lambda: model.load(tmp_path / "model"), content)
+        reads_or_refuses(lambda: build.load(tmp_path / "model"), content)
 
 
 # --- a pickle beside ------------------------------------------------------------------------------
@@ -350,11 +351,11 @@ def test_a_pickle_beside_the_weights_is_never_opened(
     Bomb.crater = tmp_path / "crater"
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model" / name).write_bytes(pickle.dumps(Bomb()))
-    model.load(tmp_path / "model")
+    build.load(tmp_path / "model")
     for weight in (tmp_path / "model").glob("*.safetensors"):
         weight.unlink()
     with pytest.raises(DataError, match=r"not read"):
-        model.load(tmp_path / "model")
+        build.load(tmp_path / "model")
     with pytest.raises(JagptError):
         generation.load(tmp_path / "model")
     assert not Bomb.crater.exists()

@@ -29,12 +29,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parameters_are_those_of_the_model(tmp_path: Path) -> None:
-    from jagpt import model
+    from jagpt.models import build, size
 
     made = recipe(tmp_path)
-    network = model.build(made.model, made.tokenizer.vocab_size, model.SpecialIds(2, 3, 0), seed=0)
+    network = build.network(
+        made.model, made.tokenizer.vocab_size, build.SpecialIds(2, 3, 0), seed=0
+    )
     estimate = plan.estimate(made, RunDirectory(tmp_path / "run"))
-    assert estimate.parameters == model.parameter_count(network)
+    assert estimate.parameters == size.parameter_count(network)
 
 
 def test_hours_are_flops_over_the_measured_speed(tmp_path: Path) -> None:

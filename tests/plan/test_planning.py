@@ -77,14 +77,14 @@ def test_muon_and_an_average_change_the_memory(tmp_path: Path) -> None:
 
 
 def test_another_type_of_network_is_counted(tmp_path: Path) -> None:
-    from jagpt import model
-    from jagpt.plan.local import parameters_of
+    from jagpt.models import build, size
+    from jagpt.models.size import parameters_of
 
     tiny = ("model.n_layer=2", "model.n_head=2", "model.n_embd=32", "model.n_positions=64")
     recipe = loaded(tmp_path, "model.type=llama", "model.config.intermediate_size=48", *tiny)
-    special = model.SpecialIds(None, None, None)
-    network = model.build(recipe.model, recipe.tokenizer.vocab_size, special, seed=0)
-    assert parameters_of(recipe) == model.parameter_count(network)
+    special = build.SpecialIds(None, None, None)
+    network = build.network(recipe.model, recipe.tokenizer.vocab_size, special, seed=0)
+    assert parameters_of(recipe) == size.parameter_count(network)
 
 
 def test_what_does_not_fit_names_the_knob(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import make_recipe, train_section
 
-from jagpt import model
 from jagpt.errors import DataError
+from jagpt.models import build, checkpoint_folder
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, validation_windows
@@ -60,12 +60,12 @@ def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: Ma
     recipe = make_recipe(average="tail", average_share=0.5)
     run = make_run()
     stage.run(recipe, run, QUIET)
-    folder = checkpoints.resolve(run.own("train"), "last")
+    folder = checkpoint_folder.resolve(run.own("train"), "last")
     own, mean = (load_file(folder / f"{name}.safetensors") for name in ("model", "average"))
     assert own.keys() == mean.keys()
     name = "transformer.h.0.mlp.c_fc.weight"
     assert not torch.equal(own[name], mean[name])
-    network = model.load(folder)
+    network = build.load(folder)
     assert torch.equal(network.get_parameter(name), mean[name])
     valid = TokenSplit.open(run.tokens, "valid")
     found = measure(network, validation_windows(valid, 16), batch_size=2, precision="fp32")
@@ -77,7 +77,7 @@ def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: Ma
 def test_an_average_of_another_model_is_refused(make_run: MakeRun) -> None:
     run = make_run()
     stage.run(make_recipe(average="tail"), run, QUIET)
-    folder = checkpoints.resolve(run.own("train"), "last")
+    folder = checkpoint_folder.resolve(run.own("train"), "last")
     shape = make_recipe(model={"n_embd": 32}).model
     with pytest.raises(DataError, match="another model's weights"):
-        weights.read_average(folder, model.build(shape, 64, model.SpecialIds(2, 3, 0), 0))
+        weights.read_average(folder, build.network(shape, 64, build.SpecialIds(2, 3, 0), 0))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jagpt.errors import DataError, UsageError
+from jagpt.models import checkpoint_folder
 from jagpt.recipe import Model, Train
 from jagpt.training import checkpoints
 from jagpt.training.checkpoints import State, Validation
@@ -21,7 +22,7 @@ def plan(**values: Any) -> Plan:
 
 def save(directory: Path, state: State, it: Plan | None = None) -> None:
     def write(folder: Path) -> None:
-        for name in (checkpoints.MODEL, checkpoints.OPTIMIZER):
+        for name in (checkpoint_folder.MODEL, checkpoint_folder.OPTIMIZER):
             (folder / name).write_bytes(f"{name} {state.step}".encode())
 
     checkpoints.save(directory, state, write)
@@ -51,7 +52,7 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, loss in {3: 2.0, 6: 1.0, 9: 1.5, 12: 1.6, 15: 1.7}.items():
         losses[step] = loss
         save(tmp_path, at(step, losses))
-    assert checkpoints.standing(tmp_path) == [6, 12, 15]
+    assert checkpoint_folder.standing(tmp_path) == [6, 12, 15]
     assert index(tmp_path) == {
         "best": "step-00000006",
         "best_loss": 1.0,
@@ -74,25 +75,25 @@ def test_of_equal_losses_the_first_is_the_best() -> None:
 def test_a_checkpoint_of_an_interruption_stays_only_until_one_is_due(tmp_path: Path) -> None:
     for step in (3, 6, 8):
         save(tmp_path, at(step))
-    assert checkpoints.standing(tmp_path) == [3, 6, 8]
+    assert checkpoint_folder.standing(tmp_path) == [3, 6, 8]
     assert index(tmp_path)["last"] == "step-00000008"
     save(tmp_path, at(9))
-    assert checkpoints.standing(tmp_path) == [6, 9]
+    assert checkpoint_folder.standing(tmp_path) == [6, 9]
 
 
 def test_checkpoints_are_found_by_name_and_by_step(tmp_path: Path) -> None:
     save(tmp_path, at(3, {3: 1.0}))
     save(tmp_path, at(6, {3: 1.0, 6: 2.0}))
-    assert checkpoints.resolve(tmp_path, "best").name == "step-00000003"
-    assert checkpoints.resolve(tmp_path, "last").name == "step-00000006"
-    assert checkpoints.resolve(tmp_path, "6").name == "step-00000006"
+    assert checkpoint_folder.resolve(tmp_path, "best").name == "step-00000003"
+    assert checkpoint_folder.resolve(tmp_path, "last").name == "step-00000006"
+    assert checkpoint_folder.resolve(tmp_path, "6").name == "step-00000006"
     with pytest.raises(UsageError, match=r"'5'; kept are step-00000003, step-00000006"):
-        checkpoints.resolve(tmp_path, "5")
+        checkpoint_folder.resolve(tmp_path, "5")
 
 
 def test_without_an_index_nothing_is_found(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"index.json: this index of checkpoints is missing"):
-        checkpoints.resolve(tmp_path, "best")
+        checkpoint_folder.resolve(tmp_path, "best")
 
 
 @pytest.mark.parametrize("victim", ["model.safetensors", "optimizer.safetensors", "state.json"])

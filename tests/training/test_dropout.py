@@ -8,7 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
-from jagpt import model, recipe
+from jagpt import recipe
+from jagpt.models import build
 from jagpt.training import dropout
 from jagpt.training.dropout import CheapDropout, Drop, causal_attention, make_cheap
 
@@ -110,13 +111,13 @@ def test_the_same_seed_draws_the_same_and_the_next_call_another() -> None:
     assert torch.equal(layer.eval()(values), values)
 
 
-def build() -> GPT2LMHeadModel:
+def made() -> GPT2LMHeadModel:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=16, n_positions=T, dropout=0.1)
-    return model.build(shape, 40, model.SpecialIds(2, 3, 0), 0)
+    return build.network(shape, 40, build.SpecialIds(2, 3, 0), 0)
 
 
 def test_a_network_keeps_its_class_weights_and_function() -> None:
-    network, plain = build(), build()
+    network, plain = made(), made()
     make_cheap(network)
     assert type(network) is GPT2LMHeadModel
     assert network.state_dict().keys() == plain.state_dict().keys()
@@ -126,7 +127,7 @@ def test_a_network_keeps_its_class_weights_and_function() -> None:
 
 
 def test_all_three_dropouts_of_gpt2_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build().train()
+    network = made().train()
     make_cheap(network)
     drawn: list[int] = []
     draw = Drop.mask
@@ -144,7 +145,7 @@ def test_all_three_dropouts_of_gpt2_are_in_use(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_network_that_is_not_training_drops_nothing() -> None:
     shape = recipe.Model(n_layer=1, n_head=2, n_embd=16, n_positions=T, dropout=0.5)
-    network = model.build(shape, 40, model.SpecialIds(2, 3, 0), 0).eval()
+    network = build.network(shape, 40, build.SpecialIds(2, 3, 0), 0).eval()
     ids = torch.randint(0, 40, (2, T), generator=torch.Generator().manual_seed(0))
     expected = network(ids).logits
     make_cheap(network)

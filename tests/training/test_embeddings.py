@@ -9,8 +9,9 @@ from tiny_training import Heard, make_recipe
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from jagpt import model, recipe
+from jagpt import recipe
 from jagpt.errors import RecipeError
+from jagpt.models import build
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
@@ -27,7 +28,7 @@ UNSEEN = 39
 @pytest.fixture
 def network() -> GPT2LMHeadModel:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=WIDTH, n_positions=8, dropout=0.0)
-    return model.build(shape, VOCAB, model.SpecialIds(2, 3, 0), 0)
+    return build.network(shape, VOCAB, build.SpecialIds(2, 3, 0), 0)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: Make
 def test_gpt_neo_begins_with_the_text_too(make_run: MakeRun) -> None:
     run = make_run()
     stage.run(make_recipe(max_steps=2, model={"embeddings": "text", "type": "gpt_neo"}), run, QUIET)
-    trained = model.load(run.own("train") / "step-00000002")
+    trained = build.load(run.own("train") / "step-00000002")
     assert trained.transformer.ln_f.bias[0].item() == pytest.approx(10.0, abs=0.1)
     assert model_nats(trained, torch.full((1, 9), 7)).isfinite()
 

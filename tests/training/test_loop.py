@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe
 from transformers import GPT2LMHeadModel
 
-from jagpt import files, model
+from jagpt import files
 from jagpt.errors import JagptError
+from jagpt.models import build
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -26,7 +27,7 @@ from jagpt.training.loss import model_nats
 from jagpt.training.metrics import METRICS, read_rows
 
 MakeRun = Callable[..., RunDirectory]
-SPECIAL = model.SpecialIds(2, 3, 0)
+SPECIAL = build.SpecialIds(2, 3, 0)
 
 
 def trained(recipe: Recipe, run: RunDirectory) -> dict[str, torch.Tensor]:
@@ -43,7 +44,7 @@ def test_weights_are_those_of_a_plain_loop(make_run: MakeRun) -> None:
     recipe = make_recipe(model={"dropout": 0.0}, max_steps=4, weight_decay=0.1, schedule="cosine")
     ours = trained(recipe, make_run())
     run = make_run()
-    network = model.build(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
+    network = build.network(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
     matrices = [p for p in network.parameters() if p.dim() == 2]
     vectors = [p for p in network.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
@@ -76,7 +77,7 @@ def test_accumulation_equals_a_big_batch(make_run: MakeRun, precision: str) -> N
 
 def test_one_autocast_block_for_all_micro_batches_gives_the_same_gradients() -> None:
     recipe = make_recipe()
-    network = model.build(recipe.model, VOCAB, SPECIAL, 0).train()
+    network = build.network(recipe.model, VOCAB, SPECIAL, 0).train()
     batches = torch.randint(6, VOCAB, (3, 2, 17), generator=torch.Generator().manual_seed(0))
     device = torch.device("cpu")
 
@@ -133,7 +134,7 @@ def test_a_checkpoint_loads_with_from_pretrained(make_run: MakeRun) -> None:
     weights = trained(make_recipe(), run)
     folder = sorted(run.own("train").glob("step-*"))[-1]
     assert "lm_head.weight" not in weights
-    loaded = model.load(folder)
+    loaded = build.load(folder)
     assert torch.equal(loaded.lm_head.weight, weights["transformer.wte.weight"])
     theirs = GPT2LMHeadModel.from_pretrained(folder)
     assert torch.equal(
@@ -161,7 +162,7 @@ def test_with_a_document_mask_no_document_sees_another(make_run: MakeRun) -> Non
     recipe, run = make_recipe(**values, document_mask=True), make_run("masked")
     masked = trained(recipe, run)
     assert difference(masked, trained(make_recipe(**values), make_run("plain"))) > 0
-    network = model.build(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
+    network = build.network(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
     network.load_state_dict(masked, strict=False)
     valid = TokenSplit.open(run.tokens, "valid")
     total = sum(

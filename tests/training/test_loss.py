@@ -6,7 +6,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from jagpt import model, recipe
+from jagpt import recipe
+from jagpt.models import build
 from jagpt.training.loss import (
     document_positions,
     model_nats,
@@ -112,7 +113,7 @@ def test_an_almost_certain_label_keeps_its_gradient_in_bf16() -> None:
 
 def test_a_model_s_nats_are_transformers_own_loss() -> None:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=16, n_positions=8)
-    network = model.build(shape, 40, model.SpecialIds(2, 3, 0), 0).eval()
+    network = build.network(shape, 40, build.SpecialIds(2, 3, 0), 0).eval()
     sequences = torch.randint(1, 40, (3, 9), generator=torch.Generator().manual_seed(1))
     logits = network(sequences[:, :-1]).logits
     expected = F.cross_entropy(logits.flatten(0, 1), sequences[:, 1:].flatten(), reduction="sum")
@@ -125,7 +126,7 @@ END = 3
 @pytest.fixture(params=["gpt2", "gpt_neo", "llama"])
 def network(request: pytest.FixtureRequest) -> PreTrainedModel:
     shape = recipe.Model(type=request.param, n_layer=2, n_head=2, n_embd=16, n_positions=12)
-    return model.build(shape, 40, model.SpecialIds(2, END, 0), 0).eval()
+    return build.network(shape, 40, build.SpecialIds(2, END, 0), 0).eval()
 
 
 def test_positions_restart_behind_each_end_token_and_in_each_row() -> None:
@@ -185,6 +186,6 @@ def test_a_class_that_does_not_separate_documents_is_found_out(
 
 def test_a_class_without_positions_is_trained_but_not_masked() -> None:
     shape = recipe.Model(type="bloom", n_layer=1, n_head=2, n_embd=16, n_positions=12)
-    bloom = model.build(shape, 40, model.SpecialIds(2, END, 0), 0).eval()
+    bloom = build.network(shape, 40, build.SpecialIds(2, END, 0), 0).eval()
     assert not separates_documents(bloom, END)
     assert torch.isfinite(model_nats(bloom, torch.tensor([[7, 8, END, 9]])))

@@ -6,7 +6,8 @@ from tiny_training import train_section
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from jagpt import model, recipe
+from jagpt import recipe
+from jagpt.models import build
 from jagpt.training.muon import COEFFICIENTS, Matrix, Muon, orthogonalized
 from jagpt.training.optimizers import (
     learning_rates,
@@ -21,7 +22,7 @@ WIDTH = 16
 @pytest.fixture
 def network() -> GPT2LMHeadModel:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=WIDTH, n_positions=8)
-    return model.build(shape, 40, model.SpecialIds(2, 3, 0), 0)
+    return build.network(shape, 40, build.SpecialIds(2, 3, 0), 0)
 
 
 def naive(matrix: Tensor) -> Tensor:

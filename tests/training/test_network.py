@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe, write_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from jagpt import model, pretrained
 from jagpt.errors import DataError, RecipeError, StorageError, UsageError
+from jagpt.models import build, pretrained, size
 from jagpt.progress import QUIET
 from jagpt.recipe import Model
 from jagpt.rundir import RunDirectory
@@ -21,7 +21,7 @@ from jagpt.training.loss import model_nats
 from jagpt.training.metrics import METRICS, read_rows
 
 MakeRun = Callable[..., RunDirectory]
-SPECIAL = model.SpecialIds(2, 3, 0)
+SPECIAL = build.SpecialIds(2, 3, 0)
 CPU = torch.device("cpu")
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16}
 
@@ -41,9 +41,9 @@ def test_other_classes_train_with_the_same_loop(make_run: MakeRun, kind: str, na
     )
     run = make_run()
     stage.run(recipe, run, QUIET)
-    trained = model.load(run.own("train") / "step-00000002")
+    trained = build.load(run.own("train") / "step-00000002")
     assert type(trained).__name__ == name
-    before = model.build(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
+    before = build.network(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
     changed = [
         not torch.equal(old, new)
         for old, new in zip(before.parameters(), trained.parameters(), strict=True)
@@ -54,7 +54,7 @@ def test_other_classes_train_with_the_same_loop(make_run: MakeRun, kind: str, na
 @pytest.mark.parametrize("kind", ["gpt_neo", "llama"])
 def test_the_loss_in_chunks_is_the_classs_own(kind: str) -> None:
     shape = Model(type=kind, dropout=0.0, **SHAPE)
-    made = model.build(shape, VOCAB, SPECIAL, 0)
+    made = build.network(shape, VOCAB, SPECIAL, 0)
     ids = torch.randint(6, VOCAB, (3, 17))
     theirs = made(input_ids=ids[:, :-1]).logits.flatten(0, 1)
     expected = torch.nn.functional.cross_entropy(theirs, ids[:, 1:].flatten(), reduction="sum")
@@ -64,13 +64,13 @@ def test_the_loss_in_chunks_is_the_classs_own(kind: str) -> None:
 def test_what_one_layer_cannot_tell_is_left_to_the_training() -> None:
     config = {"layer_types": ["full_attention", "sliding_attention"]}
     shape = Model(type="gemma3_text", config=config, **SHAPE)
-    model.check_class(shape, VOCAB)
-    model.build(shape, VOCAB, SPECIAL, 0)
+    build.check_class(shape, VOCAB)
+    build.network(shape, VOCAB, SPECIAL, 0)
 
 
 def test_gpt_neo_alternates_between_all_and_a_window() -> None:
     shape = Model(type="gpt_neo", n_layer=3, n_head=2, n_embd=16, config={"window_size": 8})
-    config = model.configuration(shape, VOCAB, SPECIAL)
+    config = build.configuration(shape, VOCAB, SPECIAL)
     assert config.attention_layers == ["global", "local", "global"]
     assert config.window_size == 8
     assert config.attention_dropout == config.resid_dropout == config.embed_dropout == 0.1
@@ -82,14 +82,14 @@ def test_gpt_neo_alternates_between_all_and_a_window() -> None:
 def test_a_class_that_changes_its_logits_is_refused(kind: str, config: dict[str, Any]) -> None:
     shape = Model(type=kind, config=config, **SHAPE)
     with pytest.raises(UsageError, match="changes its logits"):
-        model.build(shape, VOCAB, SPECIAL, 0)
+        build.network(shape, VOCAB, SPECIAL, 0)
 
 
 def test_a_class_that_sees_what_it_is_to_predict_is_refused() -> None:
     config = {"use_bidirectional_attention": True}
     with pytest.raises(UsageError, match="sees the tokens that it is to predict"):
-        model.build(Model(type="gemma3_text", config=config, **SHAPE), VOCAB, SPECIAL, 0)
-    model.build(Model(type="gemma3_text", **SHAPE), VOCAB, SPECIAL, 0)
+        build.network(Model(type="gemma3_text", config=config, **SHAPE), VOCAB, SPECIAL, 0)
+    build.network(Model(type="gemma3_text", **SHAPE), VOCAB, SPECIAL, 0)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_a_class_that_sees_what_it_is_to_predict_is_refused() -> None:
 )
 def test_what_transformers_does_not_know_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        model.build(Model(**(SHAPE | values)), VOCAB, SPECIAL, 0)
+        build.network(Model(**(SHAPE | values)), VOCAB, SPECIAL, 0)
 
 
 @pytest.mark.parametrize(
-    ("size", "millions"), [("small", 124.4), ("medium", 354.8), ("large", 774.0), ("xl", 1557.6)]
+    ("name", "millions"), [("small", 124.4), ("medium", 354.8), ("large", 774.0), ("xl", 1557.6)]
 )
-def test_sizes_are_those_of_gpt2(size: str, millions: float) -> None:
-    shape = Model.model_validate({"size": size})
-    with torch.device("meta"):
-        made = model._from_config(model.configuration(shape, 50_257, SPECIAL))
-    assert model.parameter_count(made) / 1e6 == pytest.approx(millions, abs=0.05)
+def test_sizes_are_those_of_gpt2(name: str, millions: float) -> None:
+    shape = Model.model_validate({"size": name})
+    assert size.parameter_count(build.on_meta(shape, 50_257)) / 1e6 == pytest.approx(
+        millions, abs=0.05
+    )
 
 
 def test_a_size_and_another_shape_contradict_each_other() -> None:
@@ -183,7 +183,7 @@ def test_a_compiled_network_has_the_same_losses(make_run: MakeRun) -> None:
 
 
 def saved(folder: Path, **values: Any) -> PreTrainedModel:
-    made = model.build(Model(**(SHAPE | values)), VOCAB, SPECIAL, 99)
+    made = build.network(Model(**(SHAPE | values)), VOCAB, SPECIAL, 99)
     made.save_pretrained(folder)
     return made
 

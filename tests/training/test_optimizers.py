@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny_training import train_section
 
-from jagpt import model, recipe
+from jagpt import recipe
+from jagpt.models import build
 from jagpt.training.optimizers import (
     gradient_norm,
     make_optimizer,
@@ -15,7 +16,7 @@ from jagpt.training.optimizers import (
 @pytest.fixture
 def network() -> torch.nn.Module:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=16, n_positions=8)
-    return model.build(shape, 40, model.SpecialIds(2, 3, 0), 0)
+    return build.network(shape, 40, build.SpecialIds(2, 3, 0), 0)
 
 
 def test_matrices_and_embeddings_decay_and_vectors_do_not(network: torch.nn.Module) -> None:

@@ -9,9 +9,10 @@ import pytest
 from tiny_training import contents, make_recipe
 
 from jagpt import files
+from jagpt.models import checkpoint_folder
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import checkpoints, stage
+from jagpt.training import stage
 from jagpt.training.checkpoints import State, Validation
 from jagpt.training.metrics import SAMPLES
 
@@ -43,7 +44,7 @@ def test_a_run_without_progress_ends_early_and_is_done(make_run: MakeRun) -> Non
     recipe = make_recipe(learning_rate=1e-30, patience=2, max_steps=40, checkpoint_every=5)
     whole, broken = make_run("whole"), make_run("broken")
     stage.run(recipe, whole, QUIET)
-    assert checkpoints.standing(whole.own("train")) == [4, 10, 12]
+    assert checkpoint_folder.standing(whole.own("train")) == [4, 10, 12]
     index = files.read_json(whole.own("train") / "index.json")
     assert (index["best"], index["last"]) == ("step-00000004", "step-00000012")
     stage.run(recipe, whole, QUIET)  # nothing is left to do

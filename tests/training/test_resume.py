@@ -18,10 +18,11 @@ from tiny_training import Heard, contents, make_recipe
 
 from jagpt import files
 from jagpt.errors import StoppedError, StorageError
+from jagpt.models import tensors
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.training import stage, tensors
+from jagpt.training import stage
 from jagpt.training.loop import Training
 from jagpt.training.metrics import METRICS, read_rows
 

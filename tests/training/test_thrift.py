@@ -8,18 +8,19 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from jagpt import model, recipe
+from jagpt import recipe
+from jagpt.models import build
 from jagpt.training import thrift
 from jagpt.training.loss import model_nats
 from jagpt.training.thrift import make_thrifty
 
-SPECIAL = model.SpecialIds(2, 3, 0)
+SPECIAL = build.SpecialIds(2, 3, 0)
 IDS = torch.randint(0, 40, (3, 17), generator=torch.Generator().manual_seed(0))
 
 
 def build(dropout: float = 0.0) -> GPT2LMHeadModel:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=32, n_positions=16, dropout=dropout)
-    made = model.build(shape, 40, SPECIAL, 0)
+    made = build.network(shape, 40, SPECIAL, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():  # so that no norm or bias is trivial
         for parameter in made.parameters():
@@ -109,6 +110,6 @@ def test_class_names_and_the_saved_function_stay() -> None:
 
 def test_another_class_is_left_alone() -> None:
     shape = recipe.Model(type="gpt_neo", n_layer=2, n_head=2, n_embd=32, n_positions=16)
-    made = model.build(shape, 40, SPECIAL, 0)
+    made = build.network(shape, 40, SPECIAL, 0)
     make_thrifty(made)
     assert not any("forward" in vars(module) for module in made.modules())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jagpt import files, hub_snapshot
+from jagpt import files, hub
 from jagpt.errors import DataError, UsageError
 from jagpt.generation import quiet
 from jagpt.generation.folder import TOKENIZER_FILES, check_match, load_model, load_tokenizer
@@ -82,8 +82,8 @@ def resolve(name: str, where: str) -> Path:
     if path.exists():
         raise DataError(f"{name}: a file; the folder that holds the model is wanted")
     repository, at, revision = name.partition("@")
-    if hub_snapshot.is_hub_id(repository) and bool(at) == bool(revision):
-        return hub_snapshot.fetch(repository, revision or None, HUB_FILES, where)
+    if hub.is_hub_id(repository) and bool(at) == bool(revision):
+        return hub.fetch(repository, revision or None, HUB_FILES, where)
     raise UsageError(f"{name}: no such folder, and no hub id (ORG/NAME or ORG/NAME@REVISION)")
 
 

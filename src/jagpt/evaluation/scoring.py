@@ -18,7 +18,7 @@ from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
 from jagpt.machines import cpu_bf16
-from jagpt.model import prepared
+from jagpt.models.build import prepared
 from jagpt.training.dropout import make_cheap
 from jagpt.training.loss import by_rows, document_positions
 from jagpt.training.machine import autocast, choose_device

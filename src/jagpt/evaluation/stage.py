@@ -43,21 +43,21 @@ def measure_checkpoint(
     recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
 ) -> dict[str, Any]:
     """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
-    from jagpt import model
     from jagpt.evaluation.scoring import Scorer, choose
+    from jagpt.models import build, checkpoint_folder
     from jagpt.tokens.dataset import TokenSplit
     from jagpt.training import checkpoints
 
     wanted = recipe.evaluate
     named: dict[str, Any] = {"split": wanted.split}
     if folder is None:
-        folder = checkpoints.resolve(run.checkpoints, wanted.checkpoint)
+        folder = checkpoint_folder.resolve(run.checkpoints, wanted.checkpoint)
         named |= {"checkpoint": folder.name, "step": checkpoints.read(folder).step}
     else:
         named["checkpoint"] = str(folder)
     split = TokenSplit.open(run.tokens, wanted.split)
     split.check()
-    network = model.load(folder)
+    network = build.load(folder)
     if split.vocab_size != network.config.vocab_size:
         raise DataError(
             f"{run.tokens}: tokens of a vocabulary of {split.vocab_size:,}, but {folder} is a "

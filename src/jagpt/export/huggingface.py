@@ -32,9 +32,10 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     and tokenizer do not match, `JagptError` where the folder does not load as what it was made
     from; the folder then does not appear.
     """
+    from jagpt.models import checkpoint_folder
     from jagpt.training import checkpoints
 
-    checkpoint = checkpoints.resolve(run.checkpoints, recipe.export_checkpoint)
+    checkpoint = checkpoint_folder.resolve(run.checkpoints, recipe.export_checkpoint)
     checkpoints.read(checkpoint)
     with files.staging(run.own("export")) as folder:
         _copy_tokenizer(run.tokenizer, folder)
@@ -58,11 +59,11 @@ def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:
     """Weights, `config.json` and `generation_config.json`."""
     from transformers import AutoTokenizer
 
-    from jagpt import model
+    from jagpt.models import build
 
     with generation.quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = model.load(checkpoint)
+        network = build.load(checkpoint)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(network.config, name, getattr(tokenizer, name))
         network.generation_config = generation_defaults(recipe, tokenizer)
@@ -116,7 +117,7 @@ def _check_weights(exported: Path, checkpoint: Path) -> None:
     import torch
     from safetensors import safe_open
 
-    from jagpt.training.tensors import trained
+    from jagpt.models.tensors import trained
 
     theirs = trained(checkpoint)
     with safe_open(exported, "pt") as ours:

@@ -70,9 +70,9 @@ class Source:
     @cached_property
     def network(self) -> PreTrainedModel:
         """The model in fp32 on the processor: what each format is compared with."""
-        from jagpt import model
+        from jagpt.models import build
 
-        return model.load(self.directory)
+        return build.load(self.directory)
 
     @cached_property
     def tensors(self) -> dict[str, Array]:

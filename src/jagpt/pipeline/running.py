@@ -132,9 +132,9 @@ def _check_network(recipe: Recipe) -> None:
     if shape.from_ is None and (
         shape.type != "gpt2" or shape.config
     ):  # torch takes seconds to load
-        from jagpt import model
+        from jagpt.models import build
 
-        model.check_class(shape, recipe.tokenizer.vocab_size)
+        build.check_class(shape, recipe.tokenizer.vocab_size)
 
 
 def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
@@ -216,8 +216,8 @@ def _goes_on(run: RunDirectory, state: StageState) -> bool:
         return False
     if state.stage.name == "formats":
         return True
+    from jagpt.models.checkpoint_folder import standing
     from jagpt.tokens.dataset import TokenSplit
-    from jagpt.training.checkpoints import standing
     from jagpt.training.plan import continues
 
     steps = standing(directory)

@@ -156,7 +156,7 @@ def _outside_inputs(
         if not paths:  # a hub id: its name and revision say what it is
             found["tokenizer hub"] = f"{recipe.tokenizer.from_}@{recipe.tokenizer.revision}"
     elif stage.name == "train" and recipe.model.from_ is not None:
-        from jagpt import pretrained
+        from jagpt.models import pretrained
 
         paths = pretrained.input_files(recipe.model)
         for path in paths:

@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass
 
 from jagpt.machines import Gpu
-from jagpt.plan.local import flops_of_token, parameters_of
+from jagpt.models.size import parameters_of
+from jagpt.plan.local import flops_of_token
 from jagpt.plan.published import efficiency
 from jagpt.recipe import Recipe
 

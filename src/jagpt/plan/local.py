@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from jagpt import units
-from jagpt.plan.published import flops_per_token
+from jagpt.models.size import flops_per_token, parameters_of
 from jagpt.plan.size import Size, size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -72,30 +71,6 @@ def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
         "checkpoints": (recipe.train.keep_checkpoints + 2) * 3 * weights,
         "model and release": 2 * weights,
     }
-
-
-def parameters_of(recipe: Recipe) -> int:
-    """Parameters of the recipe's network, tied embeddings counted once."""
-    if recipe.model.type != "gpt2" or recipe.model.config:
-        return _built_parameters(recipe)
-    width, layers = recipe.model.n_embd, recipe.model.n_layer
-    block = 12 * width * width + 13 * width
-    embeddings = (recipe.tokenizer.vocab_size + recipe.model.n_positions) * width
-    return embeddings + layers * block + 2 * width
-
-
-def _built_parameters(recipe: Recipe) -> int:
-    """Counted on the network itself, which is made without memory for its weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from jagpt import model
-
-    special = model.SpecialIds(None, None, None)
-    config = model.configuration(recipe.model, recipe.tokenizer.vocab_size, special)
-    factory: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        return model.parameter_count(factory.from_config(config))
 
 
 def steps_of(recipe: Recipe, train_tokens: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from jagpt.machines import GIB
-from jagpt.plan.local import parameters_of
+from jagpt.models.size import parameters_of
 from jagpt.recipe import Recipe
 
 ACTIVATION_BYTES = 34

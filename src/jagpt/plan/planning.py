@@ -8,9 +8,10 @@ from typing import Any
 from jagpt import machines
 from jagpt.errors import UsageError
 from jagpt.machines import Gpu
+from jagpt.models.size import parameters_of
 from jagpt.plan import growth
 from jagpt.plan.growth import Grown
-from jagpt.plan.local import disk_of, flops_of_token, parameters_of, speed_here, steps_of
+from jagpt.plan.local import disk_of, flops_of_token, speed_here, steps_of
 from jagpt.plan.memory import Memory, knob, memory_of
 from jagpt.plan.published import efficiency
 from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 
 from jagpt.machines import Precision, gpu
+from jagpt.models.size import flops_per_token
 
 LIKE = {"blackwell": "hopper", "cdna": "ampere", "rdna": "turing", "apple": "turing"}
 """Families without a published run here → the family whose efficiency is taken for theirs."""
@@ -68,14 +69,6 @@ class Efficiency:
     low: float
     high: float
     runs: int
-
-
-def flops_per_token(parameters: int, n_layer: int, n_embd: int, block_size: int) -> int:
-    """Floating-point operations to train on one token, forward and backward.
-
-    6N + 12 · n_layer · n_embd · T (Chowdhery et al. 2022, PaLM, appendix B).
-    """
-    return 6 * parameters + 12 * n_layer * n_embd * block_size
 
 
 @cache

@@ -95,12 +95,13 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
 
 def _add_curve(run: RunDirectory, folder: Path) -> bool:
     """The picture of the validation losses; whether there are any."""
+    from jagpt.models.checkpoint_folder import standing, step_name
     from jagpt.training import checkpoints
 
-    steps = checkpoints.standing(run.checkpoints)
+    steps = standing(run.checkpoints)
     if not steps:
         return False
-    state = checkpoints.read(run.checkpoints / checkpoints.step_name(steps[-1]))
+    state = checkpoints.read(run.checkpoints / step_name(steps[-1]))
     points = [(validation.tokens, validation.loss) for validation in state.validation]
     if points:
         curve.draw(points, folder / curve.CURVE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jagpt import hub_snapshot
+from jagpt import hub
 from jagpt.errors import DataError, UsageError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer.folder import FAST_FILE, MODEL_FILE
@@ -22,7 +22,7 @@ def model_file(settings: Tokenizer, where: str = FROM) -> Path:
     no such repository, `StorageError` where the hub does not answer.
     """
     return local_file(settings, where) or _model_in(
-        hub_snapshot.fetch(settings.from_ or "", settings.revision, HUB_FILES, where)
+        hub.fetch(settings.from_ or "", settings.revision, HUB_FILES, where)
     )
 
 
@@ -34,7 +34,7 @@ def local_file(settings: Tokenizer, where: str = FROM) -> Path | None:
         return path
     if path.is_dir():
         return _model_in(path)
-    if hub_snapshot.is_hub_id(origin):
+    if hub.is_hub_id(origin):
         return None
     raise UsageError(
         f"{where}: {origin!r} is no run directory, tokenizer folder or .model file here, "

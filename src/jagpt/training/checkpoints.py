@@ -1,32 +1,22 @@
-"""The folder of checkpoints: made whole, verified, rotated, indexed.
+"""Checkpoints: made whole, verified, rotated, indexed.
 
-    step-00001000/model.safetensors      weights under their Hugging Face names, tied ones once
-                  config.json            with it, `from_pretrained` loads the folder
-                  optimizer.safetensors  optimizer state as `<weight's name>.<slot>`
-                  state.json             where the run stands, and SHA-256 of the other files
-    index.json                           best, last, and every checkpoint that is kept
-
-Above 5 GB, weights and state are several files with an index. No byte depends on the clock, on
-interruptions or on how the ranks share the work; `state.json` alone names what arithmetic may
-depend on (number of ranks, kind of machine, threads, versions). This module needs no torch.
+`models.checkpoint_folder` shows their layout. No byte depends on the clock, on interruptions or on
+how the ranks share the work; `state.json` alone names what arithmetic may depend on (number of
+ranks, kind of machine, threads, versions). This module needs no torch.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jagpt import files
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import DataError
+from jagpt.models.checkpoint_folder import INDEX, MODEL, OPTIMIZER, STATE, standing, step_name
 from jagpt.training.plan import Plan
 
-INDEX = "index.json"
-STATE = "state.json"
-MODEL = "model.safetensors"
-OPTIMIZER = "optimizer.safetensors"
 FORMAT_VERSION = 1
 
 
@@ -105,39 +95,6 @@ class Found:
     state: State | None = None
     saved: State | None = None
     damaged: Mapping[int, str] = field(default_factory=dict)
-
-
-def step_name(step: int) -> str:
-    """The folder of a step's checkpoint."""
-    return f"step-{step:08d}"
-
-
-def standing(directory: Path) -> list[int]:
-    """The steps that have a checkpoint in `directory`, ascending; nothing is read."""
-    if not directory.is_dir():
-        return []
-    matches = (re.fullmatch(r"step-([0-9]{8,})", path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
-
-
-def resolve(directory: Path, reference: str) -> Path:
-    """The checkpoint that `best`, `last` or a step's number means.
-
-    `DataError` where there is no sound index, `UsageError` where no such checkpoint is kept.
-    """
-    path = directory / INDEX
-    index = files.read_json(path, "index of checkpoints")
-    try:
-        kept = [str(entry["name"]) for entry in index.get("checkpoints", [])]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: this index of checkpoints is damaged ({error!r})") from None
-    name = step_name(int(reference)) if reference.isdigit() else index.get(reference)
-    if name in kept:
-        return directory / str(name)
-    raise UsageError(
-        f"{path}: there is no checkpoint {reference!r}; kept are {', '.join(kept) or 'none'} "
-        "(and the names \"best\" and \"last\")"
-    )  # fmt: skip
 
 
 # --- saving ---------------------------------------------------------------------------------------

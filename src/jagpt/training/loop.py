@@ -21,7 +21,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from jagpt.errors import JagptError
-from jagpt.model import flops_per_token
+from jagpt.models.checkpoint_folder import step_name
+from jagpt.models.size import flops_of
 from jagpt.progress import Bar, Progress
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import bad_steps, checkpoints, weights
@@ -105,7 +106,7 @@ class Training:
         self._lost = set(found.damaged)
         if found.state is not None:
             self.state, self._saved = found.state, found.saved
-            folder = directory / checkpoints.step_name(self.state.step)
+            folder = directory / step_name(self.state.step)
             weights.read(folder, self.model, self.optimizer, self.group)
             if self.average.begun(self.state.step):
                 self.average.restore(weights.read_average(folder, self.model, self.group))
@@ -115,7 +116,7 @@ class Training:
         self._watched = bad_steps.watched(plan.train)
         self._first_bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
         self._pace, self._note = Pace(), ""
-        self._flops = flops_per_token(self.model, plan.block_size)
+        self._flops = flops_of(self.model, plan.block_size)
         self._peak = peak(self.device, plan.train.precision) * self.group.size
 
     def run(self) -> State:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from jagpt import model, pretrained
 from jagpt.errors import UsageError
+from jagpt.models import build, pretrained
 from jagpt.recipe import Recipe
 from jagpt.training.dropout import make_cheap
 from jagpt.training.thrift import make_thrifty
@@ -19,7 +19,7 @@ from jagpt.training.thrift import make_thrifty
 def make(
     recipe: Recipe,
     vocab_size: int,
-    special: model.SpecialIds,
+    special: build.SpecialIds,
     tokenizer: Path,
     device: torch.device,
     *,
@@ -31,7 +31,7 @@ def make(
     """
     shape = recipe.model
     if shape.from_ is None:
-        network = model.build(shape, vocab_size, special, recipe.train.seed)
+        network = build.network(shape, vocab_size, special, recipe.train.seed)
     else:
         network = pretrained.start(shape, vocab_size, tokenizer)
     if moved:
@@ -59,7 +59,7 @@ def _checkpoint_blocks(network: PreTrainedModel) -> None:
 def preflight(recipe: Recipe, vocab_size: int, tokenizer: Path, device: torch.device) -> None:
     """Refuse what the network cannot be: an unknown type, other weights' shape, no compiler."""
     shape = recipe.model
-    model.configuration(shape, vocab_size, model.SpecialIds(None, None, None))
+    build.configuration(shape, vocab_size, build.SpecialIds(None, None, None))
     if shape.from_ is not None:
         pretrained.preflight(shape, vocab_size, tokenizer)
     if recipe.train.compile and device.type == "cpu" and not _has_compiler():

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jagpt import files, model, units
+from jagpt import files, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
+from jagpt.models import build, size
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
@@ -177,10 +178,10 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def special_ids(
     tokenizer: Path, vocab_size: int, loaded: PreTrainedTokenizerBase | None = None
-) -> model.SpecialIds:
+) -> build.SpecialIds:
     """Begin, end and padding ids of a tokenizer folder; `DataError` where they do not fit."""
     loaded = loaded or _tokenizer(tokenizer)
-    ids = model.SpecialIds(loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
+    ids = build.SpecialIds(loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
     for name, value in vars(ids).items():
         if value is not None and value >= vocab_size:
             raise DataError(
@@ -281,7 +282,7 @@ def _announce(
     strategy: str,
     progress: Progress,
 ) -> None:
-    parameters = units.amount(model.parameter_count(trained))
+    parameters = units.amount(size.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
         f"{parameters} parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "

@@ -21,9 +21,9 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from jagpt.errors import DataError
-from jagpt.training import tensors
+from jagpt.models import tensors
+from jagpt.models.tensors import Named, Stored
 from jagpt.training.distributed import Group, laid_out_as, whole
-from jagpt.training.tensors import Named, Stored
 
 MODEL, OPTIMIZER, AVERAGE = "model", "optimizer", "average"
 

@@ -1,4 +1,4 @@
-"""From a recipe's `[model]` to a transformers model; parameters and FLOPs."""
+"""From a recipe's `[model]` to a transformers model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from transformers.utils import logging
 from jagpt import files, recipe
 from jagpt.errors import DataError, UsageError, did_you_mean
 
-AVERAGE = "average.safetensors"
-"""Averaged weights of a checkpoint, under the names of `model.safetensors`."""
 _FUSED_GELU = partial(nn.GELU, approximate="tanh")
 _DROPOUTS = (
     "embd_pdrop", "attn_pdrop", "resid_pdrop",  # GPT-2, GPT-J, Phi
@@ -49,7 +47,9 @@ class SpecialIds:
     pad: int | None
 
 
-def build(shape: recipe.Model, vocab_size: int, special: SpecialIds, seed: int) -> PreTrainedModel:
+def network(
+    shape: recipe.Model, vocab_size: int, special: SpecialIds, seed: int
+) -> PreTrainedModel:
     """A new model whose weights depend on shape, vocabulary and seed alone.
 
     Initialised as its class does; GPT-2 as in its paper: N(0, 0.02), residual projections over
@@ -124,6 +124,12 @@ def _config_class(kind: str) -> Any:
             f"{did_you_mean(kind, CONFIG_MAPPING.keys())}; examples are gpt2, gpt_neo, llama"
         )
     return CONFIG_MAPPING[kind]
+
+
+def on_meta(shape: recipe.Model, vocab_size: int) -> PreTrainedModel:
+    """The network of a shape without memory for its weights."""
+    with torch.device("meta"):
+        return _from_config(configuration(shape, vocab_size, SpecialIds(None, None, None)))
 
 
 def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
@@ -205,21 +211,6 @@ def _check_size(path: Path) -> None:
         )
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Number of weights; tied ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def flops_per_token(model: PreTrainedModel, block_size: int) -> int:
-    """Floating-point operations to train on one token, forward and backward.
-
-    6N + 12 · n_layer · n_embd · T (Chowdhery et al. 2022, PaLM, appendix B).
-    """
-    config = model.config
-    attention = 12 * int(config.num_hidden_layers) * int(config.hidden_size) * block_size
-    return 6 * parameter_count(model) + attention
-
-
 def prepared(
     model: PreTrainedModel, gelu: Callable[[], nn.Module] = _FUSED_GELU
 ) -> PreTrainedModel:
@@ -232,14 +223,14 @@ def prepared(
 
 
 def check_class(shape: recipe.Model, vocab_size: int) -> None:
-    """`UsageError` for a class or configuration that `build` would refuse, found in one layer.
+    """`UsageError` for a class or configuration that `network` would refuse, found in one layer.
 
-    Some classes do not exist with a single layer: of those only `build` can tell.
+    Some classes do not exist with a single layer: of those only `network` can tell.
     """
     special = SpecialIds(None, None, None)
     configuration(shape, vocab_size, special)
     with suppress(_NoShapeError):
-        build(shape.model_copy(update={"n_layer": 1}), vocab_size, special, seed=0)
+        network(shape.model_copy(update={"n_layer": 1}), vocab_size, special, seed=0)
 
 
 def checked(model: PreTrainedModel) -> PreTrainedModel:

@@ -8,15 +8,16 @@ from safetensors.torch import save_file
 from transformers import GPT2LMHeadModel
 from transformers.activations import NewGELUActivation
 
-from jagpt import model, recipe
+from jagpt import recipe
 from jagpt.errors import DataError
+from jagpt.models import build, size
 
-SPECIAL = model.SpecialIds(bos=2, eos=3, pad=0)
+SPECIAL = build.SpecialIds(bos=2, eos=3, pad=0)
 SHAPE = recipe.Model(n_layer=2, n_head=2, n_embd=16, n_positions=8, dropout=0.1)
 
 
-def build(seed: int = 0) -> GPT2LMHeadModel:
-    return model.build(SHAPE, 40, SPECIAL, seed)
+def made(seed: int = 0) -> GPT2LMHeadModel:
+    return build.network(SHAPE, 40, SPECIAL, seed)
 
 
 def weights(network: GPT2LMHeadModel) -> torch.Tensor:
@@ -25,17 +26,17 @@ def weights(network: GPT2LMHeadModel) -> torch.Tensor:
 
 def test_weights_depend_on_the_seed_alone() -> None:
     torch.manual_seed(1)
-    first = weights(build(5))
+    first = weights(made(5))
     before = torch.get_rng_state()
-    second = weights(build(5))
+    second = weights(made(5))
     assert torch.equal(first, second)
     assert torch.equal(before, torch.get_rng_state())
-    assert not torch.equal(first, weights(build(6)))
+    assert not torch.equal(first, weights(made(6)))
 
 
 def test_weights_are_initialised_as_in_gpt2() -> None:
     shape = recipe.Model(n_layer=8, n_head=4, n_embd=128, n_positions=64)
-    network = model.build(shape, 1000, SPECIAL, 0)
+    network = build.network(shape, 1000, SPECIAL, 0)
     block = network.transformer.h[3]
     assert block.attn.c_attn.weight.std().item() == pytest.approx(0.02, rel=0.03)
     assert block.mlp.c_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.03)
@@ -43,7 +44,7 @@ def test_weights_are_initialised_as_in_gpt2() -> None:
 
 
 def test_the_configuration_says_what_the_recipe_says() -> None:
-    config = build().config
+    config = made().config
     assert (config.n_layer, config.n_head, config.n_embd, config.n_positions) == (2, 2, 16, 8)
     assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (40, 2, 3)
     assert config.pad_token_id == 0
@@ -53,14 +54,14 @@ def test_the_configuration_says_what_the_recipe_says() -> None:
 
 def test_gpt2_small_has_its_known_size() -> None:
     with torch.device("meta"):
-        network = GPT2LMHeadModel(model.configuration(recipe.Model(), 32_000, SPECIAL))
-    count = model.parameter_count(network)
+        network = GPT2LMHeadModel(build.configuration(recipe.Model(), 32_000, SPECIAL))
+    count = size.parameter_count(network)
     assert count == 110_418_432
-    assert model.flops_per_token(network, 1024) == 6 * count + 12 * 12 * 768 * 1024
+    assert size.flops_of(network, 1024) == 6 * count + 12 * 12 * 768 * 1024
 
 
 def test_the_fused_gelu_is_gelu_new() -> None:
-    network = build().eval()
+    network = made().eval()
     ids = torch.arange(16).reshape(2, 8)
     ours = network(ids).logits
     for block in network.transformer.h:
@@ -69,32 +70,32 @@ def test_the_fused_gelu_is_gelu_new() -> None:
 
 
 def test_a_saved_model_loads_to_the_same_weights(tmp_path: Path) -> None:
-    network = build(3)
+    network = made(3)
     network.save_pretrained(tmp_path)
-    loaded = model.load(tmp_path)
+    loaded = build.load(tmp_path)
     assert torch.equal(weights(network), weights(loaded))
     assert loaded.lm_head.weight is loaded.transformer.wte.weight
     assert not loaded.training
 
 
 def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
-    network = build()
+    network = made()
     network.config.save_pretrained(tmp_path)
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(DataError, match=r"pickled pytorch_model.bin is not read"):
-        model.load(tmp_path)
+        build.load(tmp_path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    build().save_pretrained(tmp_path)
+    made().save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="cannot be loaded"):
-        model.load(tmp_path)
+        build.load(tmp_path)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
-    build().config.save_pretrained(tmp_path)
+    made().config.save_pretrained(tmp_path)
     save_file({"linear.weight": torch.zeros(5000)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="no GPT2LMHeadModel weights"):
-        model.load(tmp_path)
+        build.load(tmp_path)

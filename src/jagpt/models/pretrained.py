@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
-from jagpt import hub_snapshot, model, recipe
+from jagpt import hub, recipe
 from jagpt.errors import DataError, UsageError
-from jagpt.training import checkpoints
+from jagpt.models import build, checkpoint_folder
 
 HUB_FILES = [
     "config.json", "*.safetensors", "*.safetensors.index.json",
@@ -26,8 +26,8 @@ def start(shape: recipe.Model, vocab_size: int, tokenizer: Path) -> PreTrainedMo
     folder = folder_of(shape)
     _check(shape, folder, vocab_size, tokenizer)
     factory = type(AutoConfig.from_pretrained(folder, local_files_only=True))
-    dropouts = model.dropout_values(shape, factory().to_dict())
-    return model.checked(model.load(folder, dropouts)).train()
+    dropouts = build.dropout_values(shape, factory().to_dict())
+    return build.checked(build.load(folder, dropouts)).train()
 
 
 def preflight(shape: recipe.Model, vocab_size: int, tokenizer: Path) -> None:
@@ -48,7 +48,7 @@ def input_files(shape: recipe.Model) -> list[Path]:
 
 def folder_of(shape: recipe.Model) -> Path:
     """The folder on this machine with the weights; a hub id is fetched."""
-    return local_folder(shape) or hub_snapshot.fetch(
+    return local_folder(shape) or hub.fetch(
         shape.from_ or "", shape.revision, HUB_FILES, "[model] from"
     )
 
@@ -60,9 +60,9 @@ def local_folder(shape: recipe.Model) -> Path | None:
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
-    if (path / "checkpoints" / checkpoints.INDEX).is_file():
-        return checkpoints.resolve(path / "checkpoints", "best")
-    if path.exists() or not hub_snapshot.is_hub_id(origin):
+    if (path / "checkpoints" / checkpoint_folder.INDEX).is_file():
+        return checkpoint_folder.resolve(path / "checkpoints", "best")
+    if path.exists() or not hub.is_hub_id(origin):
         raise UsageError(
             f"[model] from: {origin!r} is no run with a model or checkpoints, no folder with "
             "config.json and model.safetensors, and no hub id (ORG/NAME)"

@@ -14,13 +14,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from jagpt import hub_snapshot
+from jagpt import hub
 from jagpt.errors import DataError, JagptError, StorageError
 
 
 @pytest.mark.parametrize("name", ["org/name", "0rg/n.a-m_e", "名/name", "org", "-o/n", "a/b/c", ""])
 def test_a_hub_id_is_two_words(name: str) -> None:
-    assert hub_snapshot.is_hub_id(name) == (name in ("org/name", "0rg/n.a-m_e"))
+    assert hub.is_hub_id(name) == (name in ("org/name", "0rg/n.a-m_e"))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_does_not_come_is_told(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(seen, match=words) as caught:
-        hub_snapshot.fetch("org/name", "v1", ["*.json"], "--model")
+        hub.fetch("org/name", "v1", ["*.json"], "--model")
     assert "for good" not in str(caught.value)
 
 
@@ -61,7 +61,7 @@ def test_files_of_the_patterns_are_asked_for_at_the_revision(
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert hub_snapshot.fetch("org/name", None, ["*.json"], "--model") == tmp_path
+    assert hub.fetch("org/name", None, ["*.json"], "--model") == tmp_path
     assert asked == [("org/name", {"revision": None, "allow_patterns": ["*.json"]})]
 
 

@@ -1,0 +1,59 @@
+"""The folder of checkpoints: what a checkpoint is called, and which one is meant.
+
+    step-00001000/model.safetensors      weights under their Hugging Face names, tied ones once
+                  config.json            with it, `from_pretrained` loads the folder
+                  average.safetensors    averaged weights under the same names, where there are some
+                  optimizer.safetensors  optimizer state as `<weight's name>.<slot>`
+                  state.json             where the run stands, and SHA-256 of the other files
+    index.json                           best, last, and every checkpoint that is kept
+
+Above 5 GB, weights and state are several files with an index. This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jagpt import files
+from jagpt.errors import DataError, UsageError
+
+INDEX = "index.json"
+STATE = "state.json"
+MODEL = "model.safetensors"
+AVERAGE = "average.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+def step_name(step: int) -> str:
+    """The folder of a step's checkpoint."""
+    return f"step-{step:08d}"
+
+
+def standing(directory: Path) -> list[int]:
+    """The steps that have a checkpoint in `directory`, ascending; nothing is read."""
+    if not directory.is_dir():
+        return []
+    matches = (re.fullmatch(r"step-([0-9]{8,})", path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def resolve(directory: Path, reference: str) -> Path:
+    """The checkpoint that `best`, `last` or a step's number means.
+
+    `DataError` where there is no sound index, `UsageError` where no such checkpoint is kept.
+    """
+    path = directory / INDEX
+    index = files.read_json(path, "index of checkpoints")
+    try:
+        kept = [str(entry["name"]) for entry in index.get("checkpoints", [])]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: this index of checkpoints is damaged ({error!r})") from None
+    step = re.fullmatch(r"[0-9]{1,18}", reference)
+    name = step_name(int(reference)) if step else index.get(reference)
+    if name in kept:
+        return directory / str(name)
+    raise UsageError(
+        f"{path}: there is no checkpoint {reference!r}; kept are {', '.join(kept) or 'none'} "
+        "(and the names \"best\" and \"last\")"
+    )  # fmt: skip
