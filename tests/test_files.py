@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +22,19 @@ from jagpt.files import FileEntry, Manifest
 def recorded(target: Path) -> list[tuple[str, str]]:
     """The durable operations of writing one JSON file at `target`."""
     operations: list[tuple[str, str]] = []
-    with files.observed(lambda operation, path: operations.append((operation, path.name))):
+    with files.observed(lambda operation, path: operations.append((operation, unnamed(path)))):
         files.write_json(target, {"a": 1})
     return operations
 
 
+def unnamed(path: Path) -> str:
+    """The name of a file, without what is random in it."""
+    return re.sub("[0-9a-f]{16}", "*", path.name)
+
+
 def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(tmp_path: Path) -> None:
     assert recorded(tmp_path / "a.json") == [
-        ("fsync", ".staging-a.json"),
+        ("fsync", ".staging-*-a.json"),
         ("rename", "a.json"),
         ("fsync", tmp_path.name),
     ]
@@ -234,6 +242,147 @@ def test_entries_list_every_file_with_its_hash_and_refuse_links(tmp_path: Path) 
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(DataError, match="symbolic link"):
         files.entries(tmp_path)
+
+
+# --- a stranger's folder --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A file of the user's outside every folder of jagpt; it must stay as it is."""
+    path = tmp_path / "canary"
+    path.write_text("the user's own")
+    path.chmod(0o600)
+    before = path.stat()
+    yield path
+    after = path.stat()
+    assert path.read_text() == "the user's own"
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("kind", ["link", "folder's link", "hard link", "pipe"])
+def test_nothing_is_written_through_what_stands_under_a_files_name(
+    tmp_path: Path, kind: str
+) -> None:
+    """The names are those that temporary files had when they could be foreseen, too."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("a.json", ".staging-a.json", ".owner.json", "step", ".staging-step"):
+        plant(work / name, kind, tmp_path)
+    files.write_json(work / "a.json", {"a": 1})
+    with files.locked(work), files.staged_directory(work / "step2") as folder:
+        (folder / "x").write_text("x")
+    assert json.loads((work / "a.json").read_text()) == {"a": 1}
+    assert not (work / "a.json").is_symlink()
+    files.remove_leftovers(work)
+    files.remove(work / "step")
+    assert sorted(path.name for path in work.iterdir()) == [".lock", "a.json", "step2"]
+
+
+def plant(place: Path, kind: str, outside: Path) -> None:
+    """Something that leads out of the folder of `place`, or hangs."""
+    target = outside / "canary"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "hard link":
+        os.link(target, place)
+    else:
+        place.symlink_to(target if kind == "link" else outside)
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("kind", ["link", "folder's link", "hard link", "pipe"])
+@pytest.mark.parametrize("name", ["log", ".lock"])
+def test_a_log_or_a_lock_that_is_not_a_file_of_its_own_is_refused(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    plant(tmp_path / name, kind, tmp_path)
+    if (name, kind) == (".lock", "hard link"):  # nothing is written into a lock
+        with files.locked(tmp_path):
+            return
+    opened = files.locked(tmp_path) if name == ".lock" else files.appending(tmp_path / name)
+    with pytest.raises(DataError, match=name), opened:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["link", "folder's link", "pipe", "nowhere", "ring", "socket"])
+def test_a_tree_with_a_way_out_is_refused(tmp_path: Path, kind: str) -> None:
+    below = tmp_path / "run" / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / "canary").write_text("x")
+    files.check_tree(tmp_path / "run")
+    place = below / "odd"
+    if kind == "nowhere":
+        place.symlink_to("missing")
+    elif kind == "ring":
+        place.symlink_to("odd")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
+    else:
+        plant(place, kind, tmp_path)
+    with pytest.raises(DataError, match="run/a/b/odd: "):
+        files.check_tree(tmp_path / "run")
+    files.check_tree(tmp_path / "run", lambda name: name == "a")
+
+
+def test_links_within_a_tree_and_to_it_are_no_way_out(tmp_path: Path) -> None:
+    run = tmp_path / "disk" / "run"
+    (run / "a").mkdir(parents=True)
+    (run / "a" / "x").write_text("x")
+    (tmp_path / "runs").symlink_to("disk")
+    (run / "y").symlink_to("a/x")
+    (run / "b").symlink_to(run / "a")
+    files.check_tree(tmp_path / "runs" / "run")
+    with pytest.raises(DataError, match="a link that leads out"):  # a is not looked into
+        files.check_tree(tmp_path / "runs" / "run", lambda name: name == "a")
+
+
+def test_many_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from jagpt import files\n"
+        "for n in range(200): files.write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 9999)\n"
+        "files.remove_leftovers(pathlib.Path(sys.argv[1]).parent)"
+    )
+    target = tmp_path / "report.html"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, str(target), letter], stderr=-1, text=True)
+        for letter in "abcd"
+    ]
+    assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 4
+    assert target.read_text() in [letter * 9999 for letter in "abcd"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_living_process_writes_is_no_leftover(tmp_path: Path) -> None:
+    with files.staged_file(tmp_path / "a") as staged, files.staged_directory(tmp_path / "b") as new:
+        staged.write_text("x")
+        (new / "x").write_text("x")
+        program = "import sys, pathlib; from jagpt import files\n" + (
+            "files.remove_leftovers(pathlib.Path(sys.argv[1]), below=True)"
+        )
+        subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert files.list_files(tmp_path) == ["a", "b/x"]
+
+
+def test_a_disk_that_is_full_is_told_with_the_files_name_and_leaves_no_rest(tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "log").touch()
+    with pytest.raises(OSError, match="No space") as one, files.staged_file(tmp_path / "a"):
+        full()
+    with pytest.raises(OSError, match="No space") as two, files.staged_directory(tmp_path / "b"):
+        full()
+    with pytest.raises(OSError, match="No space") as three, files.staging(tmp_path):
+        full()
+    with pytest.raises(OSError, match="No space") as four, files.appending(tmp_path / "log"):
+        full()
+    assert [error.value.filename for error in (one, two, three, four)] == [
+        str(path) for path in (tmp_path / "a", tmp_path / "b", tmp_path, tmp_path / "log")
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 # --- the lock -------------------------------------------------------------------------------------

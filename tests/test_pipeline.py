@@ -382,6 +382,23 @@ def test_a_shared_stage_that_moved_away_is_told_with_its_key(
         pipeline.open_run(third, tmp_path / "three")
 
 
+@pytest.mark.parametrize("place", ["/", "one/corpus", "tokenizer", ""])
+def test_a_shared_stage_is_the_one_that_the_manifest_means(
+    tmp_path: Path, workshop: Workshop, place: str
+) -> None:
+    """A stranger's manifest names no other folder of the user's, and none relative to here."""
+    run(tmp_path, until="tokenizer", name="one")
+    text = "name = 'x'\n[corpus]\nfrom = '{}'\n[train]\nmax_steps = 3\n"
+    second = recipes.parse(text.format("one"), folder=tmp_path)
+    two = pipeline.open_run(second, tmp_path / "two")
+    pipeline.run_stages(second, two, QUIET, only="corpus")
+    where = str(tmp_path / "one" / place) if place == "tokenizer" else place
+    manifest = Manifest.read(two.own("corpus"))
+    replace(manifest, shared=where).write(two.own("corpus"))
+    with pytest.raises(DataError, match=r"manifest\.json"):
+        pipeline.verify(two, QUIET)
+
+
 # --- verify and clean -----------------------------------------------------------------------------
 
 

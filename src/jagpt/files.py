@@ -4,26 +4,37 @@ The only module that renames, syncs or deletes. A file or folder appears under i
 when its bytes are on the disk: written beside it, fsynced, renamed, and the folder fsynced (the
 order of https://lwn.net/Articles/457667/). Libraries write into a staging folder that is handed out
 here. Each such operation passes `gate`, so that a test can observe or break it.
+
+A folder may come from a stranger. What is temporary is made exclusively, under a name that nobody
+can foresee; no link is written through, and no pipe or device is opened (`check_tree`).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from jagpt.errors import DataError, RunInUseError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
@@ -33,6 +44,12 @@ REMOVED_PREFIX = STAGING_PREFIX + "removed-"
 FILE_MODE = 0o644
 MAX_JSON_BYTES = 64 * 1024**2
 """Largest JSON file that is read; parsed, it takes some twenty times as much memory."""
+
+_NO_LINK, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+_ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
+_LONGEST_NAME = 200
+"""Bytes of a name that a temporary one takes over; file systems allow 255."""
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _observers: list[Callable[[str, Path], None]] = []
 
@@ -74,16 +91,19 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """A path to write to; the file moves to `path` when the block ends well."""
+    """An empty file to write to; it moves to `path` when the block ends well.
+
+    Several processes may write the same `path`: the last one's file stays, whole.
+    """
     make_directory(path.parent)
-    staged = path.with_name(STAGING_PREFIX + path.name)
-    try:
-        yield staged
-        _publish(staged, path)
-        _sync_directory(path.parent)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+    with _held(path, _make_file) as staged, _told_as(staged, path):
+        try:
+            yield staged
+            _publish(staged, path)
+            _sync_directory(path.parent)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
 
 
 def publish(staged: Path, target: Path) -> None:
@@ -102,26 +122,23 @@ def staged_directory(path: Path) -> Iterator[Path]:
     A folder that stands at `path` is replaced; it goes only when the new one stands there.
     """
     make_directory(path.parent)
-    staged = path.with_name(STAGING_PREFIX + path.name)
-    remove(staged)
-    make_directory(staged)
-    try:
-        yield staged
-        for file in _files_below(staged):
-            _sync_file(file)
-        for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
-            _sync_directory(folder)
-        _sync_directory(staged)
-        _put_in_place(staged, path)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
+    with _held(path, _make_directory) as staged, _told_as(staged, path):
+        try:
+            yield staged
+            for file in _files_below(staged):
+                _sync_file(file)
+            for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
+                _sync_directory(folder)
+            _sync_directory(staged)
+            _put_in_place(staged, path)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
 
 
 def _put_in_place(staged: Path, path: Path) -> None:
     """Rename a folder to `path`; one that stands there waits beside until that is done."""
-    old = path.with_name(REPLACED_PREFIX + path.name)
-    remove(old)
+    old = _beside(path, REPLACED_PREFIX)
     if path.is_dir():
         gate("rename", old)
         path.rename(old)
@@ -139,29 +156,37 @@ def _put_in_place(staged: Path, path: Path) -> None:
 @contextmanager
 def staging(directory: Path) -> Iterator[Path]:
     """An empty folder for a library to write into; its files move into `directory` at the end."""
-    staged = directory / (STAGING_PREFIX + "files")
-    remove(staged)
-    make_directory(staged)
-    try:
-        yield staged
-        for file in _files_below(staged):
-            target = directory / file.relative_to(staged)
-            make_directory(target.parent)
-            _publish(file, target)
-        for folder in {file.parent for file in _files_below(directory)}:
-            _sync_directory(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    make_directory(directory)
+    with _held(directory / "files", _make_directory) as staged, _told_as(staged, directory):
+        try:
+            yield staged
+            for file in _files_below(staged):
+                target = directory / file.relative_to(staged)
+                make_directory(target.parent)
+                _publish(file, target)
+            for folder in {file.parent for file in _files_below(directory)}:
+                _sync_directory(folder)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[bytes]]:
+    """A file to add to; `DataError` where what stands there is not a file under one name alone."""
+    make_directory(path.parent)
+    with _told_as(path, path), os.fdopen(_handle_of(path, _ADDING), "ab") as file:
+        if os.fstat(file.fileno()).st_nlink > 1:
+            raise DataError(f"{path}: this file has a second name (a hard link); delete this one")
+        yield file
 
 
 @contextmanager
 def appended(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that adds one JSON line to the log at `path` and flushes it to the system."""
-    make_directory(path.parent)
-    with path.open("a", encoding="utf-8") as log:
+    with appending(path) as log:
 
         def append(row: Mapping[str, Any]) -> None:
-            log.write(json.dumps(row, ensure_ascii=False) + "\n")
+            log.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
             log.flush()
 
         yield append
@@ -212,13 +237,14 @@ def remove(path: Path) -> None:
 
     A folder goes at once: it is renamed first, so that nobody takes a half of it for the whole.
     """
-    if path.is_symlink() or path.is_file():
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
         gate("remove", path)
         path.unlink()
-    elif path.is_dir():
+    else:
         if not path.name.startswith(STAGING_PREFIX):
-            removed = path.with_name(f"{REMOVED_PREFIX}{path.name}")
-            remove(removed)
+            removed = _beside(path, REMOVED_PREFIX)
             gate("rename", removed)
             path.rename(removed)
             path = removed
@@ -226,20 +252,129 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def remove_leftovers(directory: Path, *, below: bool = False) -> None:
-    """Delete what a killed process was writing in `directory`, and with `below` in its folders.
+def remove_leftovers(directory: Path, *, below: bool = False, of: str = "") -> None:
+    """Delete what killed processes were writing in `directory`, and with `below` in its folders.
 
-    A folder that it was about to replace is put back.
+    With `of` only what was to become the file or folder of that name. A folder that was about to
+    be replaced is put back. What a living process writes stays.
     """
     pattern = STAGING_PREFIX + "*"
     for path in sorted(directory.rglob(pattern) if below else directory.glob(pattern)):
-        original = path.with_name(path.name.removeprefix(REPLACED_PREFIX))
-        if path.name.startswith(REPLACED_PREFIX) and not original.exists():
-            gate("rename", original)
-            path.rename(original)
-            _sync_directory(directory)
-        else:
-            remove(path)
+        if path.name.endswith(of):
+            with _if_abandoned(path) as abandoned:
+                if abandoned:
+                    _clear_away(path)
+
+
+def _clear_away(path: Path) -> None:
+    original = _replaced(path)
+    if original is not None and not os.path.lexists(original):
+        gate("rename", original)
+        path.rename(original)
+        _sync_directory(path.parent)
+    else:
+        remove(path)
+
+
+def _replaced(path: Path) -> Path | None:
+    """The place of the folder that was moved to `path` to be replaced; None for other leftovers."""
+    found = re.fullmatch(f"{re.escape(REPLACED_PREFIX)}(?:[0-9a-f]{{16}}-)?(.+)", path.name, re.S)
+    return None if found is None or found[1] in (".", "..") else path.with_name(found[1])
+
+
+# --- temporary names ------------------------------------------------------------------------------
+
+
+def _beside(path: Path, prefix: str = STAGING_PREFIX) -> Path:
+    """A name in the folder of `path` that nobody can foresee."""
+    name = os.fsdecode(os.fsencode(path.name)[-_LONGEST_NAME:])
+    return path.with_name(f"{prefix}{secrets.token_hex(8)}-{name}")
+
+
+@contextmanager
+def _held(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
+    """A new file or folder beside `path`, locked while this process works on it."""
+    while True:
+        staged = _beside(path)
+        handle = make(staged)
+        if _lock(handle) and os.fstat(handle).st_nlink:  # else another took it for a leftover
+            break
+        os.close(handle)
+    try:
+        yield staged
+    finally:
+        os.close(handle)
+
+
+def _make_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, FILE_MODE)
+
+
+def _make_directory(path: Path) -> int:
+    gate("mkdir", path)
+    path.mkdir()
+    return os.open(path, os.O_RDONLY | _NO_LINK)
+
+
+@contextmanager
+def _if_abandoned(path: Path) -> Iterator[bool]:
+    """Whether no living process works on this file or folder; none begins to in the block."""
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        yield True
+        return
+    handle = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file or folder; False where another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without such locks
+        return True
+    return True
+
+
+@contextmanager
+def _told_as(staged: Path, path: Path) -> Iterator[None]:
+    """What the disk refuses is told of `path`, not of what stands for it or of nothing at all."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _DISK_FULL:
+            error.filename = str(path)
+        elif isinstance(error.filename, str | bytes):
+            error.filename = os.fsdecode(error.filename).replace(str(staged), str(path))
+        raise
+
+
+def _handle_of(path: Path, flags: int) -> int:
+    """An open file that is nothing else, or `DataError`."""
+    try:
+        handle = os.open(path, flags | _NO_WAIT, FILE_MODE)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise _no_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _no_file(path)
+    return handle
+
+
+def _no_file(path: Path) -> DataError:
+    found = _sort_of(path.lstat().st_mode)
+    return DataError(f"{path}: expected a regular file, found {found}; move it away or delete it")
+
+
+# --- syncing --------------------------------------------------------------------------------------
 
 
 def _publish(staged: Path, target: Path) -> None:
@@ -249,10 +384,14 @@ def _publish(staged: Path, target: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    path.chmod(FILE_MODE)  # safetensors and others leave 0600 whatever the umask
     gate("fsync", path)
-    with path.open("rb+") as handle:
-        os.fsync(handle.fileno())
+    handle = _handle_of(path, (os.O_RDONLY if fcntl else os.O_RDWR) | _NO_LINK)
+    try:
+        if hasattr(os, "fchmod"):  # safetensors and others leave 0600 whatever the umask
+            os.fchmod(handle, FILE_MODE)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync_directory(path: Path) -> None:
@@ -271,6 +410,47 @@ def _files_below(directory: Path) -> list[Path]:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def check_tree(root: Path, pass_over: Callable[[str], bool] = lambda _name: False) -> None:
+    """Refuse what would lead out of the folder `root` or hang: `DataError` names it.
+
+    That is a link below `root` that leads out of it or nowhere, a named pipe, a device or a socket.
+    `root` itself may be reached through a link. Folders whose relative name `pass_over` tells are
+    not looked into, and no link may lead there.
+    """
+    home = Path(os.path.realpath(root))
+    waiting = [home] if home.is_dir() else []
+    while waiting:
+        with suppress(FileNotFoundError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                if entry.is_file(follow_symlinks=False):
+                    continue
+                path = Path(entry.path)
+                name = path.relative_to(home)
+                if entry.is_symlink():
+                    _check_link(root / name, home, pass_over)
+                elif not entry.is_dir(follow_symlinks=False):
+                    raise _no_file(root / name)
+                elif not pass_over(name.as_posix()):
+                    waiting.append(path)
+
+
+def _check_link(link: Path, home: Path, pass_over: Callable[[str], bool]) -> None:
+    try:
+        target: Path | None = Path(os.path.realpath(link, strict=True))
+    except OSError:  # to nowhere, or in a ring
+        target = None
+    if target is not None and target.is_relative_to(home):
+        inner = target.relative_to(home)
+        folders = [inner, *inner.parents] if target.is_dir() else inner.parents
+        if not any(pass_over(folder.as_posix()) for folder in folders if folder.name):
+            return
+    if os.path.lexists(link):
+        raise DataError(
+            f"{link}: a link that leads out of its folder, or nowhere ({link.readlink()}); no such "
+            "link is followed: put what it means in its place, or delete it"
+        )
 
 
 def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> int:
@@ -297,6 +477,8 @@ def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> in
 def _sort_of(mode: int) -> str:
     if stat.S_ISDIR(mode):
         return "a directory"
+    if stat.S_ISLNK(mode):
+        return "a link"
     if stat.S_ISFIFO(mode):
         return "a named pipe"
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
@@ -332,8 +514,9 @@ def _finite(text: str) -> float:
 
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    regular_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical(value: Any) -> bytes:
@@ -405,7 +588,7 @@ class Manifest:
                     FileEntry(_relative(f["name"]), int(f["size"]), _text(f["sha256"]))
                     for f in value["files"]
                 ),
-                shared=None if value.get("shared") is None else _text(value["shared"]),
+                shared=None if value.get("shared") is None else _absolute(value["shared"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: this manifest is damaged ({error!r})") from None
@@ -434,6 +617,14 @@ def _text(value: object) -> str:
     return value
 
 
+def _absolute(value: object) -> str:
+    path = _text(value)
+    os.fsencode(path)
+    if "\0" in path or not Path(path).is_absolute():
+        raise ValueError(f"no absolute path: {path!r}")
+    return path
+
+
 def _relative(value: object) -> str:
     """A manifest's file name, refused where it would leave the stage's folder or is no name."""
     name = _text(value)
@@ -451,8 +642,9 @@ def _relative(value: object) -> str:
 def locked(run_directory: Path) -> Iterator[None]:
     """Hold the run's one lock; `RunInUseError` names the process that has it."""
     make_directory(run_directory)
-    owner = run_directory / ".owner.json"
-    lock = FileLock(run_directory / ".lock")
+    owner, place = run_directory / ".owner.json", run_directory / ".lock"
+    os.close(_handle_of(place, _ADDING))  # neither a link nor a pipe
+    lock = FileLock(place)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -461,16 +653,27 @@ def locked(run_directory: Path) -> Iterator[None]:
             "wait for it to end, stop it, or work elsewhere with --run-dir"
         ) from None
     try:
-        owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        _write_owner(owner)
         yield
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
 
 
+def _write_owner(owner: Path) -> None:
+    """Who holds the lock, until it is released: this need not be on the disk."""
+    with _held(owner, _make_file) as staged, _told_as(staged, owner):
+        try:
+            staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            staged.replace(owner)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+
+
 def _owner_name(owner: Path) -> str:
     try:
-        value = json.loads(owner.read_text())
+        value = read_json(owner)
         return f" (process {int(value['pid'])} on {value['host']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DataError, ValueError, KeyError, TypeError):
         return ""

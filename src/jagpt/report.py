@@ -63,6 +63,7 @@ def write_report(runs: list[RunDirectory], path: Path) -> None:
     """Put the page about `runs` at `path`; `UsageError` for none, `DataError` for a damaged one."""
     if not runs:
         raise UsageError("no run directory was given to report on")
+    files.remove_leftovers(path.parent, of=path.name)
     files.write_text(path, render(runs))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from jagpt import files
+
+RECIPE = "recipe.toml"
 STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
     {
         "corpus": "corpus",
@@ -20,6 +24,31 @@ STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Stage → the directory that it alone writes, in the order of the pipeline."""
+
+
+_FOLDERS = frozenset({*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing"})
+_TRACKERS = "logs/wandb"
+"""W&B links to its own cache from there; no verb of jagpt reads or writes it."""
+
+
+def is_run(place: Path) -> bool:
+    """Whether a run stands at `place`; `DataError` where something in it leads out of it."""
+    if os.path.lexists(place / RECIPE):
+        check(place)
+    return (place / RECIPE).is_file()
+
+
+def check(root: Path) -> None:
+    """Refuse a run directory with a link out of it, a pipe or a device (`files.check_tree`).
+
+    What is not a run's own is looked at, but not into.
+    """
+    files.check_tree(root, _foreign)
+
+
+def _foreign(name: str) -> bool:
+    folder = name.partition("/")[0]
+    return name == _TRACKERS or not (folder in _FOLDERS or folder.startswith(files.STAGING_PREFIX))
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
-        return self.root / "recipe.toml"
+        return self.root / RECIPE
 
     @property
     def report(self) -> Path:

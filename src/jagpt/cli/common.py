@@ -93,11 +93,12 @@ def open_recipe(
     """The recipe and the run directory that a command line means."""
     from jagpt import pipeline
     from jagpt import recipe as recipes
+    from jagpt.rundir import is_run
 
     loaded = recipes.load(recipe, overrides)
     if run_dir is not None:
         _check_run_dir(run_dir)
-    if run_dir is None and (Path(recipe) / "recipe.toml").is_file():
+    if run_dir is None and is_run(Path(recipe)):
         run_dir = Path(recipe)
     return loaded, pipeline.open_run(loaded, run_dir or Path("runs") / loaded.name)
 
@@ -112,7 +113,9 @@ def _check_run_dir(run_dir: Path) -> None:
 
 def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:
     """The recipe and the paths of a run that exists."""
-    if not (run_dir / "recipe.toml").is_file():
+    from jagpt.rundir import is_run
+
+    if not is_run(run_dir):
         raise UsageError(f"{run_dir}: no run directory (it has no recipe.toml)")
     return open_recipe(str(run_dir), (), run_dir)
 

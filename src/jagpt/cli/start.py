@@ -41,6 +41,7 @@ def init(recipe_name: str, output: Path | None) -> None:
     target, content = output or Path(f"{recipe_name}.toml"), shipped[recipe_name].read_bytes()
     if target.exists() and not (target.is_file() and target.read_bytes() == content):
         raise UsageError(f"{target} exists; name another file with --output")
+    files.remove_leftovers(target.parent, of=target.name)
     files.write_bytes(target, content)
     click.echo(f"{target}: edit it, then `jagpt run {target}`")
 

@@ -11,6 +11,7 @@ import click
 from jagpt.cli.common import Place, app, open_recipe, open_run, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import DataError, UsageError
+from jagpt.rundir import is_run
 
 
 @app.command()
@@ -88,8 +89,6 @@ def _compare(
 def _origins(names: Sequence[str]) -> dict[str, str]:
     """Each name with the place that it means: a run's name means its tokenizer."""
     return {
-        name: str(open_run(Path(name))[1].tokenizer)
-        if (Path(name) / "recipe.toml").is_file()
-        else name
+        name: str(open_run(Path(name))[1].tokenizer) if is_run(Path(name)) else name
         for name in names
     }

@@ -10,6 +10,7 @@ from jagpt import files, hub
 from jagpt.errors import DataError, UsageError
 from jagpt.generation import quiet
 from jagpt.generation.folder import TOKENIZER_FILES, check_match, load_model, load_tokenizer
+from jagpt.rundir import is_run
 
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 WEIGHTS = ("*.safetensors", "config.json")
@@ -75,7 +76,7 @@ def load(name: str, tokenizer: str | None = None) -> Subject:
 def resolve(name: str, where: str) -> Path:
     """What the name at `where` means: a folder, a run's exported model, a repository of the hub."""
     path = Path(name)
-    if (path / "recipe.toml").is_file():
+    if is_run(path):
         return path / "model"
     if path.is_dir():
         return path

@@ -17,6 +17,7 @@ from jagpt.export.bounds import PARITY
 from jagpt.export.formats import FORMATS, Format
 from jagpt.export.source import WEIGHTS, Source
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
+from jagpt.rundir import is_run
 from jagpt.runtimes import DrawingRuntime, StepRuntime
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _a_format(family: str) -> str:
 def _place(model_dir: Path) -> Path:
     """Where a model folder's exports lie."""
     run = model_dir.resolve().parent
-    return run / "export" if (run / "recipe.toml").is_file() else model_dir / "export"
+    return run / "export" if is_run(run) else model_dir / "export"
 
 
 def _of_this_model(parity: Path, model_dir: Path) -> bool:

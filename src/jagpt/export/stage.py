@@ -97,6 +97,7 @@ def make(
     reference = Reference(source.network)
     found = []
     for one in formats:
+        files.remove_leftovers(output, of=one.name)
         with files.staged_directory(output / one.name) as folder:
             one.write(source, folder)
             told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)

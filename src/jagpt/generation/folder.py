@@ -13,6 +13,7 @@ from jagpt.generation.engine import Engine
 from jagpt.generation.loaded import Loaded
 from jagpt.generation.settings import Defaults
 from jagpt.generation.transformers_engine import TransformersEngine
+from jagpt.rundir import is_run
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
 """One of these at least is there where a tokenizer is."""
@@ -22,7 +23,7 @@ MAX_PADDING_ROWS = 1024
 
 def model_folder(place: Path) -> Path:
     """The model folder that a path means: itself, or that of a run directory."""
-    return place / "model" if (place / "recipe.toml").is_file() else place
+    return place / "model" if is_run(place) else place
 
 
 def load(model_dir: Path, engine: Engine | None = None) -> Loaded:

@@ -66,7 +66,8 @@ def run_stages(
     anew.
     """
     ledger = ledger or Ledger.read(run)
-    files.remove_leftovers(run.root)
+    for folder in (run.root, run.logs):
+        files.remove_leftovers(folder)
     files.write_text(run.recipe, recipe.to_toml())
     names = chosen(only, until)
     forced = names if force else ()

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jagpt import files
+from jagpt import files, rundir
 from jagpt.errors import DataError, StorageError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import stages
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.stages import STAGE_NAMES, Stage
 from jagpt.recipe import Recipe, Source
-from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
+from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run
 
 UNREADABLE = "unreadable"
 Status = Literal["done", "shared", "stale", "unfinished", "missing"]
@@ -43,7 +43,11 @@ class StageState:
 
 
 def open_run(recipe: Recipe, root: Path) -> RunDirectory:
-    """The run's directory, with the stages that it shares from other runs resolved."""
+    """The run's directory, with the stages that it shares from other runs resolved.
+
+    `DataError` where something in a run, or in a stage that it shares, leads out of it.
+    """
+    rundir.check(root)
     shared = {}
     for name in ("corpus", "tokenizer", "tokens"):
         origin = getattr(recipe, name).from_ or recipe.tokens.from_  # shared tokens bring theirs
@@ -55,24 +59,44 @@ def open_run(recipe: Recipe, root: Path) -> RunDirectory:
 def _shared_directory(origin: str, name: str) -> Path | None:
     """The stage's directory in the run at `origin`; None where `origin` is no run (a tokenizer)."""
     directory = Path(origin) / STAGE_DIRECTORIES[name]
+    a_run = is_run(Path(origin))
     if (directory / MANIFEST).is_file():
-        further = Manifest.read(directory).shared
-        if further is None:
+        files.check_tree(directory)
+        manifest = Manifest.read(directory)
+        if manifest.shared is None:
             return directory.resolve()
-        if not (Path(further) / MANIFEST).is_file():
+        if not (Path(manifest.shared) / MANIFEST).is_file():
             raise DataError(
-                f"[{name}] from: {origin} shares {further}, which is no longer there; "
+                f"[{name}] from: {origin} shares {manifest.shared}, which is no longer there; "
                 "put it back, or name the run that has it now"
             )
-        return Path(further)
+        return followed(directory, manifest)[0]
     if name == "tokenizer":
-        if (Path(origin) / "recipe.toml").is_file():
+        if a_run:
             raise UsageError(f"[tokenizer] from: the run {origin} has no finished tokenizer")
         return None
     raise UsageError(
         f"[{name}] from: {origin} is no run directory with a finished {name} stage "
         f"(there is no {directory / MANIFEST})"
     )
+
+
+def followed(directory: Path, manifest: Manifest) -> tuple[Path, Manifest]:
+    """A stage's files and manifest: in `directory`, or where its manifest says that it stands.
+
+    `DataError` where that is not the stage that the manifest means.
+    """
+    if manifest.shared is None:
+        return directory, manifest
+    place = Path(manifest.shared)
+    theirs = Manifest.read(place)
+    if (theirs.stage, theirs.fingerprint) != (manifest.stage, manifest.fingerprint):
+        raise DataError(
+            f"{directory / MANIFEST}: shares {place}, which is another {theirs.stage} stage now; "
+            "run the recipe again"
+        )
+    files.check_tree(place)
+    return place, theirs
 
 
 def examine(

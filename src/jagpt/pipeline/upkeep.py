@@ -8,6 +8,7 @@ from pathlib import Path
 from jagpt import files
 from jagpt.files import MANIFEST, Manifest
 from jagpt.pipeline.stages import STAGE_NAMES
+from jagpt.pipeline.states import followed
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
 
@@ -28,10 +29,7 @@ def verify(run: RunDirectory, progress: Progress) -> list[Verified]:
         directory = run.own(name)
         if not (directory / MANIFEST).exists():
             continue
-        manifest = Manifest.read(directory)
-        if manifest.shared is not None:
-            directory = Path(manifest.shared)
-            manifest = Manifest.read(directory)
+        directory, manifest = followed(directory, Manifest.read(directory))
         found.append(_verify_stage(name, directory, manifest, progress))
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 from jagpt.errors import RecipeError, UsageError, did_you_mean
 from jagpt.recipe.checks import validated
 from jagpt.recipe.sections import SAMPLE, Recipe
+from jagpt.rundir import RECIPE, is_run
 
 _ORIGINS = (["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"])
 """Keys that can name another run."""
@@ -30,8 +31,8 @@ def find(reference: str | Path) -> Path:
     path = Path(reference)
     if path.is_file():
         return path
-    if (path / "recipe.toml").is_file():
-        return path / "recipe.toml"
+    if is_run(path):
+        return path / RECIPE
     shipped = shipped_recipes()
     if str(reference) in shipped:
         return shipped[str(reference)]

@@ -72,7 +72,9 @@ def fetch(
     `DataError` where another file stands in a file's place, `RunInUseError` while another process
     downloads the same dump.
     """
+    files.check_tree(plan.directory)
     with _locked(plan.directory):
+        files.remove_leftovers(plan.directory)
         _check_space(plan)
         with Client(patience, progress) as client:
             paths = [transfer(client, file, plan.target(file), progress) for file in plan.files]

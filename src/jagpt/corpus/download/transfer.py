@@ -13,7 +13,6 @@ import re
 import time
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO
 
 import httpx2
 
@@ -78,17 +77,13 @@ class Part:
 
     def begin(self, headers: httpx2.Headers) -> None:
         """Start anew with the version of the file that the response's headers name."""
-        self.path.write_bytes(b"")
+        files.remove(self.path)
         note = {
             "sha1": self.file.sha1,
             "etag": headers.get("ETag"),
             "last_modified": headers.get("Last-Modified"),
         }
         files.write_json(self._note, note)
-
-    def append(self) -> IO[bytes]:
-        """The file, open for what comes next."""
-        return self.path.open("ab")
 
     def publish(self, target: Path) -> None:
         """Move the verified file to its place."""
@@ -178,7 +173,7 @@ def _check_length(response: httpx2.Response, file: DumpFile) -> None:
 
 def _append(response: httpx2.Response, file: DumpFile, part: Part, meter: Meter) -> None:
     length = part.length()
-    with part.append() as handle:
+    with files.appending(part.path) as handle:
         for chunk in response.iter_raw():  # as sent: a dump is not to be unpacked on the way
             length += len(chunk)
             if length > file.size:
