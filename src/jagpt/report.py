@@ -20,9 +20,9 @@ from markupsafe import Markup
 from jagpt import __version__, charts, comparing, files, units
 from jagpt.charts import Point, Series
 from jagpt.errors import UsageError
-from jagpt.release.markdown import printable
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.summary import Row, Summary, collect
+from jagpt.text import printable
 
 MAX_FILES = 200
 """Files that the page lists of one stage."""

@@ -17,9 +17,10 @@ from jagpt.release.card import Cost, Extras, Published
 from jagpt.release.changelog import Entry
 from jagpt.release.documented import MODEL_KEYS, undocumented
 from jagpt.release.exports import Export
-from jagpt.release.markdown import escape, printable
+from jagpt.release.markdown import escape
 from jagpt.rundir import RunDirectory
 from jagpt.summary import Evaluation, Sample, Summary, collect
+from jagpt.text import printable
 
 EVIL = (
     "x: y # \"z\" 'w' {a} [b]",

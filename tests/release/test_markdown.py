@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from jagpt.release.markdown import Markdown, code, escape, fenced, finalize, printable
+from jagpt.release.markdown import Markdown, code, escape, fenced, finalize
+from jagpt.text import printable
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -65,10 +66,6 @@ def test_a_fence_cannot_be_left(text: str) -> None:
         "fence", "paragraph_open", "inline", "paragraph_close",
     ]  # fmt: skip
     assert tokens[0].content.strip("\n") == text.strip("\n")
-
-
-def test_control_and_bidi_characters_go() -> None:
-    assert printable("a\x00b\x1b[31mc\u202ed\u2066e\r\nf\tg") == "ab[31mcde\nf\tg"
 
 
 def test_templates_escape_all_but_markdown() -> None:

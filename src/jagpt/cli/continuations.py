@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jagpt.generation import Continuation, Loaded, Plan, Token
-from jagpt.release.markdown import printable
+from jagpt.text import printable
 
 SHADES = ((0.5, 28), (0.2, 64), (0.05, 100), (0.01, 130), (0.0, 124))
 """Probability from which a colour of the 256 holds: from green, expected, to red, a surprise."""

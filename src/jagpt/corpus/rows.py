@@ -18,6 +18,7 @@ from jagpt.compressed import Reader
 from jagpt.corpus.text_files import Lines, TextDocument, identity
 from jagpt.errors import DataError, storage_error
 from jagpt.recipe import Source
+from jagpt.text import shortened
 
 NO_TEXT = "no text"
 NOT_TEXT = "not text"
@@ -131,8 +132,7 @@ def _revision(row: Mapping[str, Any], column: str) -> int | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:39] + '…'}"
+    return f"{type(value).__name__} {shortened(repr(value), 40)}"
 
 
 # --- JSON lines -----------------------------------------------------------------------------------

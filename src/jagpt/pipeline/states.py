@@ -20,6 +20,7 @@ from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.stages import STAGE_NAMES, Stage
 from jagpt.recipe import Recipe, Source
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run
+from jagpt.text import shortened
 
 UNREADABLE = "unreadable"
 Status = Literal["done", "shared", "stale", "unfinished", "missing"]
@@ -289,7 +290,7 @@ def _changed_keys(place: str, old: Any, new: Any) -> Iterator[str]:
 
 def _plain(value: Any) -> str:
     text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return shortened(text, 40)
 
 
 def _check_files(directory: Path, manifest: Manifest, run: RunDirectory, ledger: Ledger) -> None:

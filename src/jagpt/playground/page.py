@@ -12,7 +12,7 @@ from jagpt.generation import Token
 from jagpt.playground.job import Column, Job, Row
 from jagpt.playground.limits import Limits
 from jagpt.playground.texts import Texts
-from jagpt.release.markdown import printable
+from jagpt.text import printable
 
 LEVELS = (0.5, 0.2, 0.05, 0.01, 0.0)
 """Probabilities from which the colours p0 … p4 hold."""

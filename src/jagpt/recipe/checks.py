@@ -25,6 +25,7 @@ from jagpt.recipe.sections import (
     Tokens,
     Train,
 )
+from jagpt.text import shortened
 
 
 @dataclass(frozen=True)
@@ -298,4 +299,4 @@ def _shown(value: Any) -> str:
         text = "a table"
     else:
         text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(text, 60)

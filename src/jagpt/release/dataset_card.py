@@ -15,9 +15,10 @@ from jagpt.recipe import Recipe
 from jagpt.release import licences, metadata
 from jagpt.release.changelog import Entry
 from jagpt.release.documented import DATASET_KEYS, size_category, undocumented
-from jagpt.release.markdown import Markdown, code, environment, fenced, printable
+from jagpt.release.markdown import Markdown, code, environment, fenced
 from jagpt.release.recipe_text import sections_text
 from jagpt.summary import Corpus
+from jagpt.text import one_line
 
 SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
 """jagpt's name of a split → the hub's."""
@@ -75,7 +76,7 @@ def _metadata(recipe: Recipe, corpus: Corpus, shards: Sequence[FileEntry]) -> An
     make: type[Any] = DatasetCardData
     found = make(
         language="ja",
-        pretty_name=" ".join(printable(f"{recipe.name}: {recipe.description}").split()).strip(": "),
+        pretty_name=one_line(f"{recipe.name}: {recipe.description}").strip(": "),
         tags=["japanese", "jagpt"],
         annotations_creators="no-annotation",
         language_creators="found",

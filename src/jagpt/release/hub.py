@@ -31,6 +31,7 @@ from jagpt.release.publication import (
     names_in,
 )
 from jagpt.release.secrets import redacted
+from jagpt.text import one_line, shortened
 
 BRANCH = "main"
 PATHS_A_REQUEST = 100
@@ -249,9 +250,7 @@ class HubRemote:
         while (cause := chain[-1].__cause__) is not None:
             chain.append(cause)
         status = next((code for link in chain if (code := _status(link))), None)
-        said = redacted(" ".join(str(chain[-1]).split()), self._token)
-        if len(said) > 300:
-            said = said[:299] + "…"
+        said = shortened(redacted(one_line(str(chain[-1])), self._token), 300)
         advice = _REFUSALS.get(status or 0, "check the network")
         return (
             f"{self._id}: {said or type(chain[-1]).__name__}; {advice}, then run the same command "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from jagpt.release.markdown import printable
 from jagpt.summary import Corpus, Source
+from jagpt.text import one_line
 
 # fmt: off
 HUB_LICENCES = frozenset({
@@ -67,7 +67,7 @@ def doubts(corpus: Corpus) -> Iterator[str]:
     for source in corpus.sources:
         if wikipedia(source) is None or source.date is None:
             continue
-        found, expected = _plain(source.licence).lower(), of_wikipedia(source.date)
+        found, expected = one_line(source.licence).lower(), of_wikipedia(source.date)
         if found not in (expected, UNKNOWN):
             yield (
                 f"source {source.name}: the recipe says {source.licence}, but Wikipedia's text of "
@@ -87,7 +87,7 @@ def of_model(wanted: str | None, corpus: Corpus | None) -> str:
 
 
 def _agreed(licences: Iterable[str]) -> str:
-    found = sorted({_plain(licence) for licence in licences})
+    found = sorted({one_line(licence) for licence in licences})
     asking = [name for name in found if name.lower() not in PUBLIC_DOMAIN] or found[:1]
     if set(map(str.lower, asking)) == {"cc-by-sa-3.0", "cc-by-sa-4.0"}:
         return "cc-by-sa-4.0"
@@ -96,12 +96,8 @@ def _agreed(licences: Iterable[str]) -> str:
 
 def metadata(name: str) -> dict[str, str]:
     """The hub's own identifier, or `other` with the name beside."""
-    lowered = _plain(name).lower()
+    lowered = one_line(name).lower()
     if lowered in HUB_LICENCES:
         return {"license": lowered}
     plain = re.sub(r"[^a-z0-9.]+", "-", lowered).strip("-")
     return {"license": "other", "license_name": plain or UNKNOWN}
-
-
-def _plain(text: str) -> str:
-    return " ".join(printable(text).split())

@@ -7,15 +7,15 @@ markup.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import jinja2
 
+from jagpt.text import one_line, printable
+
 _SPECIAL = re.compile(r"[\\`*_\[\]|~#$]")
 _LEADING = re.compile(r"^(\d*)(=|[-+](?=[-\s]|$)|(?<=\d)[.)](?=\s|$))")
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -46,17 +46,10 @@ def finalize(value: Any) -> str:
 
 def escape(text: str) -> str:
     """`text` on one line, so that neither Markdown nor HTML reads anything into it."""
-    line = " ".join(printable(text).split())
+    line = one_line(text)
     line = re.sub("[&<>]", lambda found: _ENTITIES[found.group()], line)
     line = _SPECIAL.sub(lambda found: "\\" + found.group(), line)
     return _LEADING.sub(r"\1\\\2", line)
-
-
-def printable(text: str) -> str:
-    """`text` without control characters (line breaks and tabs stay) and without bidi overrides."""
-    text = _BIDI.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(kept)
 
 
 def fenced(text: str, language: str = "text") -> Markdown:
@@ -69,7 +62,7 @@ def fenced(text: str, language: str = "text") -> Markdown:
 
 def code(text: str) -> Markdown:
     """`text` as an inline code span on one line; in a table a `|` is shown as `¦`."""
-    body = " ".join(printable(text).split()).replace("|", "¦")
+    body = one_line(text).replace("|", "¦")
     longest = max((len(run) for run in re.findall("`+", body)), default=0)
     fence, space = "`" * (longest + 1), " " if "`" in body else ""
     return Markdown(f"{fence}{space}{body}{space}{fence}") if body else Markdown("")

@@ -10,8 +10,8 @@ from jagpt.errors import JagptError
 from jagpt.recipe import Recipe
 from jagpt.release import licences
 from jagpt.release.documented import MODEL_KEYS, undocumented
-from jagpt.release.markdown import printable
 from jagpt.summary import Corpus, Evaluation, Summary
+from jagpt.text import one_line, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -49,7 +49,7 @@ def of_model(recipe: Recipe, summary: Summary) -> Any:
         metrics=["perplexity"] if results else None,
         widget=[{"text": printable(prompt)} for prompt in recipe.release.prompts],
         eval_results=results or None,
-        model_name=" ".join(printable(recipe.release.title).split()) if results else None,
+        model_name=one_line(recipe.release.title) if results else None,
         **licences.metadata(licences.of_model(recipe.release.licence, summary.corpus)),
     )
     if odd := list(undocumented(found.to_dict(), MODEL_KEYS)):

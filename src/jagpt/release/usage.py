@@ -15,7 +15,8 @@ from jagpt.errors import JagptError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.release.exports import Export
-from jagpt.release.markdown import Markdown, fenced, printable
+from jagpt.release.markdown import Markdown, fenced
+from jagpt.text import printable
 
 NEW_TOKENS = 32
 
