@@ -6,15 +6,22 @@ import importlib.util
 import json
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from jagpt import files, pipeline
+from jagpt import __version__, files, pipeline
 from jagpt import recipe as recipes
-from jagpt.errors import DataError, MissingExtraError, StoppedError, UsageError
+from jagpt.errors import (
+    DataError,
+    MissingExtraError,
+    NewerVersionError,
+    StoppedError,
+    UsageError,
+)
 from jagpt.export import formats
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import STAGE_NAMES, Ledger, stages
@@ -40,6 +47,7 @@ class Workshop:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.broken: set[str] = set()
+        self.newer: set[str] = set()
 
     def module(self, name: str) -> ModuleType:
         def run(recipe: Recipe, run: RunDirectory, _progress: Progress) -> None:
@@ -49,7 +57,12 @@ class Workshop:
                 raise StoppedError("stopped")
             files.write_text(run.own(name) / "whole.txt", recipe.model_dump_json()[:0] + name)
 
+        def check_kept(run: RunDirectory) -> None:
+            if name in self.newer:
+                raise NewerVersionError(run.own(name) / "half.txt", 2, 1)
+
         module = ModuleType(f"stand_in_{name}")
+        module.check_kept = check_kept  # type: ignore[attr-defined]
         module.run = run  # type: ignore[attr-defined]
         return module
 
@@ -82,6 +95,14 @@ def states(tmp_path: Path, *overrides: str, name: str = "run") -> dict[str, pipe
     place = pipeline.open_run(recipe, tmp_path / name)
     found = pipeline.examine(recipe, place, Ledger.read(place))
     return {state.stage.name: state for state in found}
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below `root`, and every folder."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else b"folder"
+        for path in root.rglob("*")
+    }
 
 
 def test_every_stage_has_a_directory_and_known_sections() -> None:
@@ -273,6 +294,88 @@ def test_force_deletes_nothing_that_it_cannot_make_anew(tmp_path: Path, workshop
     with pytest.raises(UsageError, match="tokens needs tokenizer, which is stale"):
         run(tmp_path, "tokenizer.vocab_size=999", only="tokens", force=True)
     assert run(tmp_path) == []
+
+
+@pytest.mark.parametrize("broken", ["corpus", "train", "release"])
+def test_a_forced_run_that_stops_leaves_what_it_was_to_replace(
+    tmp_path: Path, workshop: Workshop, broken: str
+) -> None:
+    run(tmp_path)
+    before = tree(tmp_path / "run")
+    workshop.broken = {broken}
+    with pytest.raises(StoppedError) as caught:
+        run(tmp_path, force=True)
+    place = RunDirectory(tmp_path / "run")
+    (kept,) = place.superseded.iterdir()
+    assert caught.value.__notes__ == [
+        f"{broken}: what stood there before --force is kept in {kept}"
+    ]
+    directory = STAGE_DIRECTORIES[broken]
+    assert tree(kept) == {
+        name.removeprefix(f"{directory}/"): content
+        for name, content in before.items()
+        if name.startswith(f"{directory}/")
+    }
+    later = STAGE_NAMES[STAGE_NAMES.index(broken) + 1 :]
+    assert all((place.own(name) / MANIFEST).exists() for name in later)
+    workshop.broken = set()
+    assert run(tmp_path) == [broken]
+
+
+def test_a_forced_run_that_is_refused_before_its_work_changes_nothing(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path)
+    before = tree(tmp_path / "run")
+    with pytest.raises(MissingExtraError):
+        run(tmp_path, 'export.formats=["gguf-f16"]', 'execution.trackers=["wandb"]', force=True)
+    assert tree(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("name", ["corpus", "train", "release"])
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_stage_of_a_newer_jagpt_is_refused_and_left_as_it_is(
+    tmp_path: Path, workshop: Workshop, name: str, unfinished: bool
+) -> None:
+    workshop.broken = {name} if unfinished else set()
+    with pytest.raises(StoppedError) if unfinished else nullcontext():
+        run(tmp_path)
+    note = IN_PROGRESS if unfinished else MANIFEST
+    path = RunDirectory(tmp_path / "run").own(name) / note
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 9}))
+    ledger = tmp_path / "run" / "logs" / "timing.json"
+    ledger.write_text(ledger.read_text().replace(f'"jagpt": "{__version__}"', '"jagpt": "9.9"'))
+    before = tree(tmp_path / "run")
+    with pytest.raises(NewerVersionError, match=rf"{note}: jagpt 9\.9 wrote .* version 9"):
+        run(tmp_path)
+    assert tree(tmp_path / "run") == before
+    workshop.broken = set()
+    assert name in run(tmp_path, force=True)
+
+
+def test_what_a_newer_jagpt_left_in_an_unfinished_stage_is_refused_before_the_first(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    workshop.broken = {"train"}
+    with pytest.raises(StoppedError):
+        run(tmp_path)
+    (tmp_path / "run" / "corpus" / MANIFEST).unlink()
+    workshop.newer, workshop.calls = {"train"}, []
+    before = tree(tmp_path / "run")
+    with pytest.raises(NewerVersionError, match="a newer jagpt wrote"):
+        run(tmp_path)
+    assert (workshop.calls, tree(tmp_path / "run")) == ([], before)
+
+
+def test_a_shared_stage_of_a_newer_jagpt_is_refused(tmp_path: Path, workshop: Workshop) -> None:
+    run(tmp_path, until="corpus", name="one")
+    path = tmp_path / "one" / "corpus" / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 9}))
+    shared = "name = 'two'\n[corpus]\nfrom = 'one'\n[train]\nmax_steps = 10\nschedule='constant'\n"
+    recipe = recipes.parse(shared, folder=tmp_path)
+    with pytest.raises(NewerVersionError):
+        pipeline.run_stages(recipe, pipeline.open_run(recipe, tmp_path / "two"), QUIET)
+    assert not (tmp_path / "two").exists()
 
 
 def test_a_resized_or_missing_file_is_named(tmp_path: Path, workshop: Workshop) -> None:

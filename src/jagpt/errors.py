@@ -5,6 +5,7 @@
     │   ├── RecipeError        2   a recipe with mistakes, all of them listed
     │   └── MissingExtraError  2   an optional package that is not installed
     ├── DataError              3   a file that is damaged, altered or unfit
+    │   └── NewerVersionError  3   a file that a newer jagpt wrote
     ├── StorageError           4   disk or network
     ├── RunInUseError          5   another process works in the run directory
     └── StoppedError          75   stopped early; the same command goes on
@@ -18,6 +19,8 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable, Sequence
+
+from jagpt import __version__
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -56,6 +59,19 @@ class DataError(JagptError):
     """Input or output data that is missing, damaged, altered or unfit for its purpose."""
 
     exit_code = 3
+
+
+class NewerVersionError(DataError):
+    """What a newer jagpt wrote: this one cannot read it, and neither replaces nor deletes it."""
+
+    def __init__(self, path: object, found: int, known: int, writer: str | None = None) -> None:
+        self.path, self.found, self.known = path, found, known
+        newer = f"jagpt {writer}" if writer else "a newer jagpt"
+        super().__init__(
+            f"{path}: {newer} wrote this in version {found} of its format, and this jagpt "
+            f"({__version__}) knows version {known}: it is left as it is. Use that jagpt, work "
+            "elsewhere with --run-dir, or make the stage anew with --force"
+        )
 
 
 class StorageError(JagptError):

@@ -29,7 +29,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from jagpt.errors import DataError, RunInUseError
+from jagpt.errors import DataError, NewerVersionError, RunInUseError
 
 try:
     import fcntl
@@ -219,8 +219,11 @@ def make_directory(path: Path) -> None:
     _sync_directory(path.parent)
 
 
-def move_directory(source: Path, target: Path) -> None:
-    """Move a folder within one file system, durably; a number is added where `target` exists."""
+def move_directory(source: Path, target: Path) -> Path:
+    """Move a folder within one file system, durably, and tell where it stands then.
+
+    That is `target`, with a number where something is there already.
+    """
     make_directory(target.parent)
     free, number = target, 1
     while free.exists():
@@ -230,6 +233,7 @@ def move_directory(source: Path, target: Path) -> None:
     source.rename(free)
     _sync_directory(free.parent)
     _sync_directory(source.parent)
+    return free
 
 
 def remove(path: Path) -> None:
@@ -503,6 +507,14 @@ def read_json(path: Path, kind: str = "file", limit: int = MAX_JSON_BYTES) -> di
     if not isinstance(value, dict):
         raise DataError(f"{path}: this {kind} should hold a JSON object")
     return value
+
+
+def check_version(path: Path, found: object, known: int) -> None:
+    """`NewerVersionError` where a newer jagpt wrote `path`, `DataError` for any other version."""
+    if type(found) is int and found > known:
+        raise NewerVersionError(path, found, known)
+    if found != known:
+        raise DataError(f"{path}: damaged: found version {found!r}, expected {known}")
 
 
 def _finite(text: str) -> float:

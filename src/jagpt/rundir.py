@@ -103,6 +103,11 @@ class RunDirectory:
         return self.root / "logs"
 
     @property
+    def superseded(self) -> Path:
+        """What another result took the place of, and damaged checkpoints, until `jagpt clean`."""
+        return self.root / "superseded"
+
+    @property
     def recipe(self) -> Path:
         return self.root / RECIPE
 

@@ -96,7 +96,7 @@ def test_an_id_outside_the_vocabulary_is_found_when_it_is_read(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("place", "byte"), [(0, b"X"), (8, b"\x02"), (16, b"\xff"), (50, b"\x7f"), (56, b"\xff")]
+    ("place", "byte"), [(0, b"X"), (8, b"\x00"), (16, b"\xff"), (50, b"\x7f"), (56, b"\xff")]
 )
 def test_a_damaged_document_index_is_named(tmp_path: Path, place: int, byte: bytes) -> None:
     write_tokens(tmp_path, random_shards(1, 20))

@@ -13,7 +13,7 @@ import pytest
 from tokenizer.japanese import documents, recipe, write_corpus, write_shard
 
 from jagpt import files
-from jagpt.errors import DataError, MissingExtraError
+from jagpt.errors import DataError, MissingExtraError, NewerVersionError
 from jagpt.progress import QUIET
 from jagpt.recipe import Execution, Tokenizer, Tokens
 from jagpt.rundir import RunDirectory
@@ -54,6 +54,21 @@ def test_each_document_is_encoded_whole_and_ended(run: RunDirectory) -> None:
     assert split.n_characters == sum(map(len, texts))
     assert split.n_bytes == sum(len(text.encode()) for text in texts)
     split.check()
+
+
+@pytest.mark.parametrize("name", ["index.json", "train-00001.idx"])
+def test_what_a_newer_jagpt_wrote_is_told_before_it_is_written_over(
+    run: RunDirectory, name: str
+) -> None:
+    stage.run(recipe(), run, QUIET)
+    (run.tokens / "valid-00000.idx").write_bytes(b"damaged")
+    stage.check_kept(run)
+    path = run.tokens / name
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b'"version": 1', b'"version": 2').replace(b"idx\1", b"idx\2"))
+    assert path.read_bytes() != raw
+    with pytest.raises(NewerVersionError, match=name):
+        stage.check_kept(run)
 
 
 def test_the_originals_way_joins_lines_with_nothing_between(run: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import pytest
 from tiny_training import Heard, contents, make_recipe
 
 from jagpt import files
-from jagpt.errors import StoppedError, StorageError
+from jagpt.errors import NewerVersionError, StoppedError, StorageError
 from jagpt.models import tensors
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
@@ -257,8 +258,12 @@ def test_a_damaged_checkpoint_is_named_and_made_again(make_run: MakeRun, name: s
         stage.run(recipe, run, QUIET)
     path = run.own("train") / "step-00000006" / name
     path.write_bytes(path.read_bytes()[:-3] + b"xyz")
+    damaged = contents(path.parent)
     stage.run(recipe, run, heard)
-    assert any(str(path) in line for line in heard.lines)
+    (line,) = (line for line in heard.lines if str(path) in line)
+    kept = run.superseded / "train-step-00000006-damaged"
+    assert line.endswith(f"this checkpoint is set aside in {kept}")
+    assert contents(kept) == damaged
     assert "going on from the checkpoint of step 3" in heard.lines
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
@@ -287,6 +292,33 @@ def test_without_a_sound_checkpoint_training_starts_again_and_says_so(make_run: 
     stage.run(make_recipe(), run, heard)
     assert "no sound checkpoint is left: training starts again from step 0" in heard.lines
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
+    kept = {path.name for path in run.superseded.iterdir()}
+    assert kept == {"train-step-00000003-damaged", "train-step-00000004-damaged"}
+
+
+def test_checkpoints_of_a_newer_jagpt_stop_training_and_stay(make_run: MakeRun) -> None:
+    run = make_run()
+    with killed_at("rename", "step-00000009", 1):
+        stage.run(make_recipe(), run, QUIET)
+    for path in run.own("train").glob("step-*/state.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    files.remove_leftovers(run.own("train"))
+    before = contents(run.root)
+    with pytest.raises(NewerVersionError, match=r"state\.json: a newer jagpt wrote this") as caught:
+        stage.run(make_recipe(), run, QUIET)
+    assert caught.value.exit_code == 3
+    assert contents(run.root) == before
+
+
+def test_one_checkpoint_of_a_newer_jagpt_is_enough_even_beyond_the_plan(make_run: MakeRun) -> None:
+    run = make_run()
+    stage.run(make_recipe(schedule="constant"), run, QUIET)
+    path = run.own("train") / "step-00000012" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    before = contents(run.root)
+    with pytest.raises(NewerVersionError):
+        stage.run(make_recipe(schedule="constant", max_steps=9), run, QUIET)
+    assert contents(run.root) == before
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(make_run: MakeRun) -> None:

@@ -78,7 +78,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--run-dir", type=Place(), metavar="DIR",
             help="Where the run stands; runs/NAME if not given.",
         ),
-        click.option("--force", is_flag=True, help="Delete what these stages made; make it anew."),
+        click.option("--force", is_flag=True, help="Make these stages anew, then delete the old."),
         click.option("--yes", is_flag=True, help="Start even if the run takes more than a day."),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
     )  # fmt: skip

@@ -55,17 +55,23 @@ def _guarded(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted; the same command goes on from what is finished", err=True)
+        _show_notes(error)
         return INTERRUPTED
-    except Terminated:
+    except Terminated as error:
         message = "stopped (SIGTERM); the same command goes on from what is finished"
-        return _fail(StoppedError(message))
+        return _fail(StoppedError(message), error)
     except (BrokenPipeError, SystemExit):  # click and rich leave so where nobody reads on
         return _reader_left()
     except (JagptError, OSError, MemoryError) as error:
         return _fail(error)
     return code if isinstance(code, int) else 0  # what `click.exceptions.Exit` carried
+
+
+def _show_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        click.echo(note, err=True)
 
 
 def _reader_left() -> int:
@@ -77,11 +83,13 @@ def _reader_left() -> int:
     return 0
 
 
-def _fail(error: Exception) -> int:
-    """One message for the user, and the exit code."""
+def _fail(error: Exception, cause: BaseException | None = None) -> int:
+    """One message for the user, the notes that were made on the way, and the exit code."""
+    cause = cause or error
     if isinstance(error, OSError):
         error = storage_error(error)
     if isinstance(error, MemoryError):
         error = JagptError("out of memory; use fewer workers (--set execution.workers=1)")
     click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    _show_notes(cause)
     return error.exit_code if isinstance(error, JagptError) else 1

@@ -156,4 +156,4 @@ def _put_aside(run: RunDirectory, directory: Path, wanted: Sequence[str]) -> Non
     """Formats that the recipe no longer names move to `superseded/`."""
     for name in FORMATS:
         if name not in wanted and (directory / name).is_dir():
-            files.move_directory(directory / name, run.root / "superseded" / f"formats-{name}")
+            files.move_directory(directory / name, run.superseded / f"formats-{name}")

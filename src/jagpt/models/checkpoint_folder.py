@@ -34,8 +34,9 @@ def standing(directory: Path) -> list[int]:
     """The steps that have a checkpoint in `directory`, ascending; nothing is read."""
     if not directory.is_dir():
         return []
-    matches = (re.fullmatch(r"step-([0-9]{8,})", path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
+    matches = (re.fullmatch(r"step-([0-9]{8,18})", path.name) for path in directory.iterdir())
+    steps = (int(match[1]) for match in matches if match)
+    return sorted(step for step in steps if (directory / step_name(step)).exists())
 
 
 def resolve(directory: Path, reference: str) -> Path:

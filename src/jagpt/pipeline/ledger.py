@@ -30,6 +30,8 @@ class Ledger:
     times: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, list[Any]] = field(default_factory=dict)
     changed: bool = False
+    writer: str | None = None
+    """The jagpt that wrote it last, where that is another version than this one."""
 
     @classmethod
     def read(cls, run: RunDirectory) -> Ledger:
@@ -37,13 +39,15 @@ class Ledger:
         path = run.logs / "timing.json"
         try:
             value = files.read_json(path)
+            writer = str(value["machine"]["versions"]["jagpt"])
             return cls(
                 path,
                 {str(k): dict(v) for k, v in value.get("stages", {}).items()},
                 {str(k): int(v) for k, v in value.get("times", {}).items()},
                 {str(k): list(v) for k, v in value.get("inputs", {}).items()},
+                writer=writer if writer != __version__ else None,
             )
-        except (DataError, TypeError, ValueError, AttributeError):
+        except (DataError, KeyError, TypeError, ValueError, AttributeError):
             return cls(path)
 
     def write(self) -> None:

@@ -6,12 +6,13 @@ What a changed recipe made stale moves to `superseded/`; what was stopped goes o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jagpt import files, units
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger, timed
 from jagpt.pipeline.stages import STAGE_NAMES
@@ -62,23 +63,24 @@ def run_stages(
     """Make what is not done, up to `until`, or the stage `only`; the names of the stages that ran.
 
     The caller holds the run's lock, and gives the `ledger` if it has examined the run already:
-    what was hashed then is not hashed again. With `force` the chosen stages are deleted and made
-    anew.
+    what was hashed then is not hashed again. With `force` the chosen stages are made anew; what
+    stands of each is set aside, and deleted once the new one is done.
     """
     ledger = ledger or Ledger.read(run)
-    for folder in (run.root, run.logs):
-        files.remove_leftovers(folder)
-    files.write_text(run.recipe, recipe.to_toml())
     names = chosen(only, until)
     forced = names if force else ()
     found = examine(recipe, run, ledger, names[-1], forced)
     states = {state.stage.name: state for state in found}
-    if ledger.changed:
-        ledger.write()
     if only is not None:
         _require_inputs(states, names)
-    _refuse_early(recipe, [name for name in names if not states[name].done])
-    _delete(run, forced)
+    wanting = [states[name] for name in names if not states[name].done]
+    _refuse_early(recipe, [state.stage.name for state in wanting])
+    _refuse_newer(run, ledger, wanting)
+    for folder in (run.root, run.logs):
+        files.remove_leftovers(folder)
+    files.write_text(run.recipe, recipe.to_toml())
+    if ledger.changed:
+        ledger.write()
     ran = []
     for name in names:
         state = states[name]
@@ -89,7 +91,7 @@ def run_stages(
             continue
         if state.reasons:
             progress.say(f"{name}: stale ({'; '.join(state.reasons)})")
-        _run_stage(recipe, run, ledger, state, progress)
+        _run_stage(recipe, run, ledger, state, progress, forced=name in forced)
         ran.append(name)
     return ran
 
@@ -138,9 +140,32 @@ def _check_network(recipe: Recipe) -> None:
         build.check_class(shape, recipe.tokenizer.vocab_size)
 
 
-def _delete(run: RunDirectory, names: tuple[str, ...]) -> None:
-    for name in names:
-        files.remove(run.own(name))
+def _refuse_newer(run: RunDirectory, ledger: Ledger, states: Sequence[StageState]) -> None:
+    """`NewerVersionError` where a newer jagpt left something that this one would go on from."""
+    for state in states:
+        module = importlib.import_module(state.stage.module)
+        if state.status != "missing" and hasattr(module, "check_kept"):
+            try:
+                module.check_kept(run)
+            except NewerVersionError as error:
+                raise NewerVersionError(
+                    error.path, error.found, error.known, ledger.writer
+                ) from None
+
+
+@contextmanager
+def _replacing(run: RunDirectory, name: str, old: Path | None) -> Iterator[None]:
+    """Delete what a forced stage replaces once the block ends well; else say where it is."""
+    try:
+        yield
+    except BaseException as error:
+        if old is not None:
+            error.add_note(f"{name}: what stood there before --force is kept in {old}")
+        raise
+    if old is not None:
+        files.remove(old)
+        if not any(run.superseded.iterdir()):
+            files.remove(run.superseded)
 
 
 def _record_share(run: RunDirectory, state: StageState) -> None:
@@ -159,7 +184,13 @@ def _record_share(run: RunDirectory, state: StageState) -> None:
 
 
 def _run_stage(
-    recipe: Recipe, run: RunDirectory, ledger: Ledger, state: StageState, progress: Progress
+    recipe: Recipe,
+    run: RunDirectory,
+    ledger: Ledger,
+    state: StageState,
+    progress: Progress,
+    *,
+    forced: bool,
 ) -> None:
     name = state.stage.name
     directory = run.own(name)
@@ -167,16 +198,18 @@ def _run_stage(
     if hasattr(module, "preflight"):  # what it refuses must not cost an earlier result
         module.preflight(recipe, run)
     files.remove_leftovers(directory, below=True)
+    old = None
     if state.status == "stale" and _goes_on(run, state):
         progress.say(f"{name}: {_KEPT[name]}: going on from them")
     elif state.status != "unfinished":
-        _clear_the_way(run, name)
+        old = _clear_the_way(run, name)
     manifest = Manifest(name, state.stage.version, state.fingerprint, state.section, state.inputs)
-    files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
-    files.remove(directory / MANIFEST)
-    with timed(ledger, name):
-        module.run(recipe, run, progress)
-        _finish(directory, manifest, run, ledger)
+    with _replacing(run, name, old if forced else None):
+        files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
+        files.remove(directory / MANIFEST)
+        with timed(ledger, name):
+            module.run(recipe, run, progress)
+            _finish(directory, manifest, run, ledger)
 
 
 def _progress_value(manifest: Manifest) -> dict[str, Any]:
@@ -228,19 +261,18 @@ def _goes_on(run: RunDirectory, state: StageState) -> bool:
     return continues(old.section, state.section, steps[-1], train_tokens)
 
 
-def _clear_the_way(run: RunDirectory, name: str) -> None:
-    """Move what stands of a stage to `superseded/`, if anything does."""
+def _clear_the_way(run: RunDirectory, name: str) -> Path | None:
+    """Move what stands of a stage to `superseded/`, if anything does; where it is then."""
     directory = run.own(name)
     if not directory.exists():
-        return
+        return None
     files.remove_leftovers(directory, below=True)
-    if any(directory.iterdir()):
-        _supersede(run, directory, name)
+    return _supersede(run, directory, name) if any(directory.iterdir()) else None
 
 
-def _supersede(run: RunDirectory, directory: Path, name: str) -> None:
+def _supersede(run: RunDirectory, directory: Path, name: str) -> Path:
     try:
         fingerprint = Manifest.read(directory).fingerprint
     except DataError:
         fingerprint = (read_progress(directory) or Manifest("", 0, "unknown", {}, {})).fingerprint
-    files.move_directory(directory, run.root / "superseded" / f"{name}-{fingerprint[:8]}")
+    return files.move_directory(directory, run.superseded / f"{name}-{fingerprint[:8]}")

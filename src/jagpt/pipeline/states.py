@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jagpt import files, rundir
-from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.errors import DataError, NewerVersionError, StorageError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import stages
 from jagpt.pipeline.ledger import Ledger
@@ -142,7 +142,7 @@ def _examine(
     forced: Collection[str],
 ) -> StageState:
     if stage.name in run.shared:
-        return _examine_shared(stage, run)
+        return _examine_shared(stage, run, ledger)
     section = stage.semantic(recipe)
     inputs = {name: before[name].fingerprint for name in stage.inputs}
     anew = stage.name in forced
@@ -154,10 +154,11 @@ def _examine(
     return StageState(stage, status, fingerprint, section, inputs, tuple(reasons))
 
 
-def _examine_shared(stage: Stage, run: RunDirectory) -> StageState:
+def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageState:
     """A stage that stands in another run: its fingerprint is that run's."""
     directory = run.shared[stage.name]
     theirs = Manifest.read(directory)
+    _check_version(directory / MANIFEST, theirs, stage, ledger)
     if (problem := _missing_or_resized(directory, theirs)) is not None:
         raise DataError(f"{problem} (the {stage.name} stage is shared from there)")
     inputs = {"shared": theirs.fingerprint}
@@ -221,6 +222,7 @@ def _status(
     directory = run.own(stage.name)
     if (directory / MANIFEST).exists():
         manifest = _own_manifest(directory, stage.name)
+        _check_version(directory / MANIFEST, manifest, stage, ledger)
         if manifest.fingerprint != fingerprint:
             return "stale", _differences(stage, manifest, section, inputs)
         _check_files(directory, manifest, run, ledger)
@@ -228,11 +230,17 @@ def _status(
     progress = read_progress(directory)
     if progress is None:
         return "missing", []
+    _check_version(directory / IN_PROGRESS, progress, stage, ledger)
     if progress.fingerprint == UNREADABLE:
         return "stale", [f"unfinished; {directory / IN_PROGRESS} is damaged"]
     if progress.fingerprint != fingerprint:
         return "stale", ["unfinished", *_differences(stage, progress, section, inputs)]
     return "unfinished", []
+
+
+def _check_version(path: Path, manifest: Manifest, stage: Stage, ledger: Ledger) -> None:
+    if manifest.version > stage.version:
+        raise NewerVersionError(path, manifest.version, stage.version, ledger.writer)
 
 
 def _own_manifest(directory: Path, stage: str) -> Manifest:

@@ -55,11 +55,10 @@ def _verify_stage(name: str, directory: Path, manifest: Manifest, progress: Prog
 
 def clean(run: RunDirectory, *, dry_run: bool = False) -> list[tuple[Path, int]]:
     """Delete superseded stages; (folder, bytes) of each."""
-    folder = run.root / "superseded"
-    found = [(path, directory_size(path)) for path in sorted(folder.glob("*"))]
+    found = [(path, directory_size(path)) for path in sorted(run.superseded.glob("*"))]
     if not dry_run:
         files.remove_leftovers(run.root)
-        files.remove(folder)
+        files.remove(run.superseded)
     return found
 
 

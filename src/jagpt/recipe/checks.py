@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from jagpt.recipe.sections import (
     SECTIONS,
     SIZES,
     Corpus,
+    Evaluate,
     Exclude,
     Model,
     Recipe,
@@ -127,9 +129,22 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
         if train.document_mask and isinstance(tokens, Tokens) and not tokens.end_token:
             yield Problem("train", "document_mask", "true",
                           "it goes with tokens.end_token = true")  # fmt: skip
-    tokenizer = sections.get("tokenizer")
+    tokenizer, evaluate = sections.get("tokenizer"), sections.get("evaluate")
+    if isinstance(evaluate, Evaluate) and isinstance(model, Model) and isinstance(train, Train):
+        yield from _check_windows(evaluate, train.block_size or model.n_positions)
     if isinstance(tokenizer, Tokenizer):
         yield from _check_tokenizer(tokenizer)
+
+
+def _check_windows(evaluate: Evaluate, block_size: int) -> Iterator[Problem]:
+    if evaluate.stride is None:
+        return
+    if evaluate.windows == "blocks":
+        yield Problem("evaluate", "stride", str(evaluate.stride),
+                      'it goes with windows = "sliding"')  # fmt: skip
+    elif evaluate.stride > block_size:
+        yield Problem("evaluate", "stride", str(evaluate.stride),
+                      f"allowed is block_size ({block_size}) or less")  # fmt: skip
 
 
 def _check_corpus(corpus: Corpus, shared: bool) -> Iterator[Problem]:
@@ -218,8 +233,12 @@ def _check_tokenizer(tokenizer: Tokenizer) -> Iterator[Problem]:
     if tokenizer.revision and not tokenizer.from_:
         yield Problem("tokenizer", "revision", repr(tokenizer.revision),
                       "it goes with a hub id in `from`")  # fmt: skip
-    exact = tokenizer.keep_newlines and not tokenizer.add_dummy_prefix
-    if tokenizer.byte_fallback and not (exact and tokenizer.normalization != "nmt_nfkc"):
+    least = tokenizer.least_vocab_size
+    if tokenizer.from_ is None and tokenizer.vocab_size < least:
+        yield Problem("tokenizer", "vocab_size", str(tokenizer.vocab_size),
+                      f"allowed is {least} or more with these settings (byte_fallback and "
+                      "keep_newlines need pieces of their own)")  # fmt: skip
+    if tokenizer.byte_fallback and not tokenizer.exact:
         yield Problem("tokenizer", "byte_fallback", "true",
                       "it goes with keep_newlines = true, add_dummy_prefix = false and "
                       "normalization identity or nfkc (transformers cannot decode them "
@@ -240,9 +259,18 @@ def _check_model(model: Model) -> Iterator[Problem]:
                       "it goes with a hub id in `from`")  # fmt: skip
     if model.embeddings == "text":
         yield from _check_text_embeddings(model)
+    for name in sorted(name for name, value in model.config.items() if _infinite(value)):
+        yield Problem("model.config", name, _shown(model.config[name]), "a finite number is wanted")
     for name in sorted(_OWN_CONFIG & set(model.config)):
         yield Problem("model.config", name, _shown(model.config[name]),
                       "[model] has a key for it, or the tokenizer decides it")  # fmt: skip
+
+
+def _infinite(value: Any) -> bool:
+    """Whether a number that JSON does not know stands anywhere in `value`."""
+    if isinstance(value, dict | list):
+        return any(map(_infinite, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _check_text_embeddings(model: Model) -> Iterator[Problem]:

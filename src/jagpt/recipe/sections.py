@@ -14,10 +14,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 UpToOne = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+INT64 = 2**63 - 1
+"""TOML's largest whole number, and that of numpy's and PyTorch's counts."""
+Positive = Annotated[int, Field(ge=1, le=INT64)]
+NotNegative = Annotated[int, Field(ge=0, le=INT64)]
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+"""What `torch.manual_seed` takes, and 8 bytes hold."""
 Checkpoint = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 """A step needs no quotes: `checkpoint = 5000`."""
+CHECKPOINT = r"^(best|last|[0-9]{1,18})$"
 Split = Literal["train", "valid", "test"]
 
 SAMPLE = "jagpt:sample"
@@ -25,12 +30,17 @@ LEAST_SIMILARITY = 0.5
 """Below it, MinHash's bands bring nearly everything together."""
 RESERVED_CONTROL_PIECES = 6
 """<pad>, <unk>, <s>, </s>, <cls>, <sep>: the smallest vocabulary must hold them."""
+BYTE_PIECES = 256
+SPELLING_PIECES = 31
+"""Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
 
 
 class Section(BaseModel):
     """A table of the recipe: unknown keys are refused, values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, strict=True, allow_inf_nan=False
+    )
 
     places: ClassVar[frozenset[str]] = frozenset({"from", "path"})
     """Keys that name a place: what stands there enters a fingerprint, the name does not."""
@@ -237,7 +247,7 @@ class Tokenizer(Section):
     sentences: Positive = Field(
         1_000_000, description="Sentences drawn from the train split to learn from."
     )
-    character_coverage: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    character_coverage: Annotated[float, Field(ge=0.98, le=1.0)] = Field(
         0.9995, description="Share of the characters that get a piece of their own."
     )
     normalization: Literal["nmt_nfkc", "nfkc", "identity"] = Field(
@@ -249,7 +259,23 @@ class Tokenizer(Section):
         True, description="A line break is a piece of its own, and white space is kept as it is."
     )
     split_digits: bool = Field(True, description="Each digit is a piece of its own.")
-    seed: NotNegative = Field(1000, description="Seed of the draw of sentences.")
+    seed: Seed = Field(1000, description="Seed of the draw of sentences.")
+
+    @property
+    def exact(self) -> bool:
+        """Whether these settings allow the exact form, in which nothing of a text is lost."""
+        plain = self.keep_newlines and not self.add_dummy_prefix
+        return plain and self.normalization != "nmt_nfkc"
+
+    @property
+    def least_vocab_size(self) -> int:
+        """Pieces that SentencePiece asks for whatever the corpus holds."""
+        return (
+            RESERVED_CONTROL_PIECES
+            + self.keep_newlines  # "\n" is a piece
+            + BYTE_PIECES * self.byte_fallback
+            + SPELLING_PIECES * self.exact
+        )
 
 
 class Tokens(Section):
@@ -330,14 +356,14 @@ class Model(Section):
 class Train(Section):
     """`[train]`: the recipe of the optimization."""
 
-    seed: NotNegative = Field(1000, description="Seed of weights, order and dropout.")
+    seed: Seed = Field(1000, description="Seed of weights, order and dropout.")
     batch_size: Positive = Field(2, description="Sequences a forward pass (micro-batch).")
     grad_accum_steps: Positive = Field(16, description="Micro-batches an optimizer step.")
     block_size: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Tokens a sequence; `n_positions` if not given."
     )
     max_steps: Positive | None = Field(None, description="Stop after so many optimizer steps.")
-    max_epochs: Annotated[float, Field(gt=0)] | None = Field(
+    max_epochs: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         None, description="Stop after so many passes over the train split."
     )
     order: Literal["documents", "blocks", "buffer"] = Field(
@@ -440,7 +466,7 @@ class Evaluate(Section):
     """`[evaluate]`: loss and perplexity on the test split."""
 
     checkpoint: Checkpoint = Field(
-        "best", pattern=r"^(best|last|[0-9]+)$", description="`best`, `last` or a step."
+        "best", pattern=CHECKPOINT, description="`best`, `last` or a step."
     )
     split: Split = Field("test", description="The split to measure.")
     windows: Literal["blocks", "sliding"] = Field(
@@ -473,7 +499,7 @@ class Export(Section):
 
     checkpoint: Checkpoint | None = Field(
         None,
-        pattern=r"^(best|last|[0-9]+)$",
+        pattern=CHECKPOINT,
         description="`best`, `last` or a step; the evaluated one if not given.",
     )
     formats: tuple[FormatName, ...] = Field(
@@ -482,7 +508,7 @@ class Export(Section):
         description="Further formats, each with an extra of its name; see docs/export.md.",
     )
     do_sample: bool = Field(True, description="Generation default.")
-    top_k: NotNegative = Field(50, description="Generation default.")
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(50, description="Generation default.")
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.95, description="Generation default.")
 
 
@@ -498,7 +524,7 @@ class Release(Section):
     )
     revision: str | None = Field(
         None,
-        pattern=r"^[0-9]{8}\.[0-9]+\.[0-9]+$",
+        pattern=r"^[0-9]{8}\.[0-9]{1,9}\.[0-9]{1,9}$",
         description="DUMPDATE.MAJOR.MINOR, like `20210820.1.0`; from a source's date if not given.",
     )
     notes: str = Field("", description="What changed in this revision, for the changelog.")
@@ -513,7 +539,7 @@ class Release(Section):
 class Execution(Section):
     """`[execution]`: how the work is done; nothing here changes a result's fingerprint."""
 
-    workers: Positive | None = Field(
+    workers: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
         None, description="Processes; the number of cores if not given."
     )
     executor: Literal["local", "ray"] = Field(
@@ -523,7 +549,7 @@ class Execution(Section):
         None,
         description="Address of the Ray cluster, or `auto`; one on this machine if not given.",
     )
-    threads: Positive | None = Field(
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Threads of PyTorch; its own choice if not given."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
@@ -532,7 +558,7 @@ class Execution(Section):
         description="Compute each block a second time on the way back: less memory, a third more "
         "work, the same results.",
     )
-    max_hours: Annotated[float, Field(gt=0.0)] | None = Field(
+    max_hours: Annotated[float, Field(gt=0.0, le=1e6)] | None = Field(
         None, description="Training saves and leaves in time for this many hours."
     )
     log_every: Positive = Field(10, description="Steps between logged metrics.")
@@ -540,7 +566,9 @@ class Execution(Section):
     trackers: tuple[Literal["wandb", "trackio"], ...] = Field(
         (), strict=False, description="Send metrics there too; each is an extra of its name."
     )
-    tracker_project: str = Field("jagpt", min_length=1, description="Project in the trackers.")
+    tracker_project: str = Field(
+        "jagpt", pattern=r"^[^/\\#?%:]{1,128}$", description="Project in the trackers."
+    )
     sample_prompts: tuple[str, ...] | None = Field(
         None,
         strict=False,

@@ -65,16 +65,10 @@ def train(sentences: list[str], settings: Tokenizer) -> bytes:
     except RuntimeError as error:
         raise _explained(str(error), settings, len(sentences)) from None
     model = pieces.parse(writer.getvalue(), "the trained model")
-    if wants_exact(settings):
+    if settings.exact:
         pieces.make_exact(model)
     raw: bytes = model.SerializeToString(deterministic=True)
     return raw
-
-
-def wants_exact(settings: Tokenizer) -> bool:
-    """Whether these settings allow the exact form."""
-    plain = settings.keep_newlines and not settings.add_dummy_prefix
-    return plain and settings.normalization != "nmt_nfkc"
 
 
 def _options(settings: Tokenizer) -> dict[str, Any]:
@@ -100,7 +94,7 @@ def _options(settings: Tokenizer) -> dict[str, Any]:
     }
     if settings.keep_newlines:
         options |= {"remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]}
-    if wants_exact(settings):
+    if settings.exact:
         options["required_chars"] = pieces.SPELLING
     return options
 

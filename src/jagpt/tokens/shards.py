@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt import files
-from jagpt.errors import DataError
+from jagpt.errors import DataError, NewerVersionError
 
 Ints = npt.NDArray[np.int64]
 INDEX = "index.json"
@@ -83,11 +83,7 @@ class Index:
         """The index of `directory`; `DataError` where it is missing or makes no sense."""
         path = directory / INDEX
         value = files.read_json(path, "token index")
-        if value.get("version") != FORMAT_VERSION:
-            raise DataError(
-                f"{path}: version {value.get('version')!r} of the format; this jagpt reads "
-                f"{FORMAT_VERSION}: {REMEDY}"
-            )
+        files.check_version(path, value.get("version"), FORMAT_VERSION)
         try:
             splits = {
                 str(split): [_shard_size(shard) for shard in shards]
@@ -103,6 +99,27 @@ class Index:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: this index is damaged ({error!r}): {REMEDY}") from None
         return index
+
+
+def check_versions(directory: Path) -> None:
+    """`NewerVersionError` where a newer jagpt wrote something here; nothing else is read."""
+    for path in [directory / INDEX, *sorted(directory.glob("*.idx"))]:
+        try:
+            _check_version(path)
+        except NewerVersionError:
+            raise
+        except DataError:
+            continue  # missing or damaged
+
+
+def _check_version(path: Path) -> None:
+    if path.name == INDEX:
+        files.check_version(path, files.read_json(path).get("version"), FORMAT_VERSION)
+        return
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size)
+    if len(head) == _HEADER.size and head.startswith(_MAGIC):
+        files.check_version(path, _HEADER.unpack(head)[1], FORMAT_VERSION)
 
 
 def dtype_for(vocab_size: int) -> str:
@@ -242,6 +259,8 @@ class Shard:
         magic, version, itemsize, documents, tokens, chunks, id_bytes = _HEADER.unpack(
             raw[: _HEADER.size].tobytes()
         )
+        if magic == _MAGIC and version > FORMAT_VERSION:
+            raise NewerVersionError(self.index_path, version, FORMAT_VERSION)
         if (magic, version, itemsize) != (_MAGIC, FORMAT_VERSION, self._dtype.itemsize):
             raise self._bad_index(0, "this is no document index of this shard")
         counts = (documents + 1, documents, documents, documents + 1)

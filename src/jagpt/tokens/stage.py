@@ -19,7 +19,7 @@ from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
-from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
+from jagpt.tokens.shards import Index, Shard, ShardWriter, check_versions, dtype_for
 from jagpt.workers import Workers, executor_of
 
 Batch = list[tuple[str, str]]
@@ -67,6 +67,11 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     for split, sizes in index.splits.items():
         tokens, documents = (sum(getattr(s, key) for s in sizes) for key in ("tokens", "documents"))
         progress.say(f"tokens: {split} has {tokens:,} tokens in {documents:,} documents")
+
+
+def check_kept(run: RunDirectory) -> None:
+    """`NewerVersionError` where shards stand that this jagpt cannot go on from."""
+    check_versions(run.own("tokens"))
 
 
 def encode_shard(job: Job) -> None:

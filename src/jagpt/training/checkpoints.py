@@ -7,13 +7,13 @@ ranks, kind of machine, threads, versions). This module needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jagpt import files
-from jagpt.errors import DataError
+from jagpt.errors import DataError, NewerVersionError
 from jagpt.models.checkpoint_folder import INDEX, MODEL, OPTIMIZER, STATE, standing, step_name
 from jagpt.training.plan import Plan
 
@@ -89,7 +89,8 @@ class Found:
     """What a folder of checkpoints offers to a run that goes on.
 
     `state` is where it goes on, `saved` what the newest sound checkpoint says; they differ where
-    the plan has changed, or a checkpoint was lost. `damaged` maps steps to what is wrong there.
+    the plan has changed, or a checkpoint was lost. `damaged` maps steps to what is wrong there,
+    of checkpoints that are no longer to stand there.
     """
 
     state: State | None = None
@@ -109,15 +110,15 @@ def save(directory: Path, state: State, write_tensors: Callable[[Path], None]) -
         files.write_json(folder / STATE, value)
 
 
-def settle(directory: Path, state: State, plan: Plan, lost: Set[int] = frozenset()) -> None:
-    """Write the index, then delete what the plan does not keep, or what is `lost` to damage.
+def settle(directory: Path, state: State, plan: Plan) -> None:
+    """Write the index, then delete what the plan does not keep.
 
     A checkpoint that was only made because the run was interrupted stays until a due one stands.
     """
     due = plan.kept(state.step)
     if state.exhausted(plan.train.patience):  # the run ends here
         due = set(sorted({*due, state.step})[-plan.train.keep_checkpoints :])
-    keep = (due | ({state.best.step} if state.best else set())) - lost
+    keep = due | ({state.best.step} if state.best else set())
     on_time = state.step in keep
     there = [step for step in standing(directory) if step in keep or step == state.step]
     files.write_json(directory / INDEX, _index_json(state, there))
@@ -169,8 +170,10 @@ def find(directory: Path, plan: Plan) -> Found:
     """The newest sound checkpoint that lies on the plan, and what is wrong with damaged ones.
 
     Validations that the plan does not hold (the end of a run that is now longer) are dropped; the
-    best is the best of those whose checkpoint still stands.
+    best is the best of those whose checkpoint still stands. `NewerVersionError` where a newer jagpt
+    wrote one of them.
     """
+    check_versions(directory)
     sound: dict[int, State] = {}
     damaged: dict[int, str] = {}
     for step in standing(directory):
@@ -188,13 +191,23 @@ def find(directory: Path, plan: Plan) -> Found:
     return Found(replace(saved, validation=history, best=best), saved, damaged)
 
 
+def check_versions(directory: Path) -> None:
+    """`NewerVersionError` where a newer jagpt wrote one of the checkpoints."""
+    for step in standing(directory):
+        path = directory / step_name(step) / STATE
+        try:
+            files.check_version(path, files.read_json(path).get("version"), FORMAT_VERSION)
+        except NewerVersionError:
+            raise
+        except DataError:
+            continue  # damaged
+
+
 def read(folder: Path) -> State:
     """The state of a checkpoint whose files all match their checksums; else `DataError`."""
     path = folder / STATE
     value = files.read_json(path, "state of a checkpoint")
-    if value.get("version") != FORMAT_VERSION:
-        version = value.get("version")
-        raise DataError(f"{path}: version {version!r}, and this jagpt reads {FORMAT_VERSION}")
+    files.check_version(path, value.get("version"), FORMAT_VERSION)
     try:
         state = from_json(value)
         sums = {str(name): str(digest) for name, digest in value["files"].items()}

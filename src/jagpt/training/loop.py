@@ -103,7 +103,6 @@ class Training:
         self.average = Average(plan, self.model)
         self.state = State()
         self._saved: State | None = None
-        self._lost = set(found.damaged)
         if found.state is not None:
             self.state, self._saved = found.state, found.saved
             folder = directory / step_name(self.state.step)
@@ -141,7 +140,7 @@ class Training:
             finally:
                 self._batches.close()
         if self.group.main:
-            checkpoints.settle(self.directory, self.state, self.plan, self._lost)
+            checkpoints.settle(self.directory, self.state, self.plan)
         return self.state
 
     def _ended(self) -> bool:
@@ -345,9 +344,8 @@ class Training:
             else:
                 self._write_tensors(None)
             self._saved = self.state
-            self._lost.discard(self.state.step)
             if self.group.main:
-                checkpoints.settle(self.directory, self.state, self.plan, self._lost)
+                checkpoints.settle(self.directory, self.state, self.plan)
         self._pace.saving = time.monotonic() - started
 
     def _write_tensors(self, folder: Path | None) -> None:

@@ -67,6 +67,11 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
 
 
+def check_kept(run: RunDirectory) -> None:
+    """`NewerVersionError` where checkpoints stand that this jagpt cannot go on from."""
+    checkpoints.check_versions(run.own("train"))
+
+
 def _device(recipe: Recipe, group: Group) -> torch.device:
     return machine.choose_device(recipe.execution.device, recipe.train.precision, group.ranks)
 
@@ -93,7 +98,7 @@ def _train(
             f"train.document_mask: transformers' {recipe.model.type} does not keep documents of a "
             "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
         )
-    found = _find(run.own("train"), plan, group, progress)
+    found = _find(run, plan, group, progress)
     if recipe.model.embeddings == "text" and found.state is None:
         _set_embeddings(recipe, trained, data.order, group, progress)
     facts = machine.facts(device, group)
@@ -130,7 +135,7 @@ def _train(
                     training.run()
                     return
                 except Rewound as back:
-                    found = Found(back.state, back.saved, found.damaged)
+                    found = Found(back.state, back.saved)
 
 
 @contextmanager
@@ -231,26 +236,29 @@ def _prepare(recipe: Recipe, tokens: Path, group: Group) -> tuple[Data, Plan]:
     return Data(order, valid), plan
 
 
-def _find(directory: Path, plan: Plan, group: Group, progress: Progress) -> Found:
-    """Where the run goes on; damaged checkpoints are named, and one before them is used.
+def _find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Found:
+    """Where the run goes on; damaged checkpoints are set aside, and one before them is used.
 
     Rank 0 looks, which may take long, and tells the others.
     """
     found = Found()
     with group.together():
         if group.main:
-            found = _look(directory, plan, progress)
+            found = _look(run, plan, progress)
     told = [as_json(state) if state else None for state in (found.state, found.saved)]
     state, saved = (from_json(value) if value else None for value in group.share(told))
-    return Found(state, saved, found.damaged)
+    return Found(state, saved)
 
 
-def _look(directory: Path, plan: Plan, progress: Progress) -> Found:
+def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:
+    directory = run.own("train")
     files.make_directory(directory)
     files.remove_leftovers(directory)
     found = checkpoints.find(directory, plan)
-    for problem in found.damaged.values():
-        progress.say(f"warning: {problem}")
+    for step, problem in found.damaged.items():
+        name = checkpoints.step_name(step)
+        kept = files.move_directory(directory / name, run.superseded / f"train-{name}-damaged")
+        progress.say(f"warning: {problem}; this checkpoint is set aside in {kept}")
     if found.state is not None:
         progress.say(f"going on from the checkpoint of step {found.state.step:,}")
     elif found.damaged:
