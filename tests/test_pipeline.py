@@ -318,8 +318,12 @@ def test_a_forced_run_that_stops_leaves_what_it_was_to_replace(
     }
     later = STAGE_NAMES[STAGE_NAMES.index(broken) + 1 :]
     assert all((place.own(name) / MANIFEST).exists() for name in later)
+    with pytest.raises(StoppedError) as caught:
+        run(tmp_path, only=broken, force=True)
+    assert len(caught.value.__notes__) == 2
     workshop.broken = set()
     assert run(tmp_path) == [broken]
+    assert not place.superseded.exists()
 
 
 def test_a_forced_run_that_is_refused_before_its_work_changes_nothing(

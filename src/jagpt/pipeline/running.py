@@ -21,6 +21,9 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
+REPLACED = "-replaced"
+"""How the name ends of what `--force` replaces: it goes once the new result is done."""
+
 
 def fetch_dumps(
     recipe: Recipe, run: RunDirectory, progress: Progress, *, force: bool = False
@@ -87,6 +90,7 @@ def run_stages(
         if state.done:
             _record_share(run, state)
             files.remove(run.own(name) / IN_PROGRESS)  # the process that was done was killed
+            _delete_replaced(run, name)
             progress.say(f"{name}: {state.status}")
             continue
         if state.reasons:
@@ -154,15 +158,24 @@ def _refuse_newer(run: RunDirectory, ledger: Ledger, states: Sequence[StageState
 
 
 @contextmanager
-def _replacing(run: RunDirectory, name: str, old: Path | None) -> Iterator[None]:
+def _replacing(run: RunDirectory, name: str) -> Iterator[None]:
     """Delete what a forced stage replaces once the block ends well; else say where it is."""
     try:
         yield
     except BaseException as error:
-        if old is not None:
+        for old in _replaced(run, name):
             error.add_note(f"{name}: what stood there before --force is kept in {old}")
         raise
-    if old is not None:
+    _delete_replaced(run, name)
+
+
+def _replaced(run: RunDirectory, name: str) -> list[Path]:
+    """What forced runs set aside of a stage, this one and killed ones before it."""
+    return sorted(run.superseded.glob(f"{name}-*{REPLACED}*"))
+
+
+def _delete_replaced(run: RunDirectory, name: str) -> None:
+    for old in _replaced(run, name):
         files.remove(old)
         if not any(run.superseded.iterdir()):
             files.remove(run.superseded)
@@ -198,13 +211,12 @@ def _run_stage(
     if hasattr(module, "preflight"):  # what it refuses must not cost an earlier result
         module.preflight(recipe, run)
     files.remove_leftovers(directory, below=True)
-    old = None
     if state.status == "stale" and _goes_on(run, state):
         progress.say(f"{name}: {_KEPT[name]}: going on from them")
     elif state.status != "unfinished":
-        old = _clear_the_way(run, name)
+        _clear_the_way(run, name, REPLACED if forced else "")
     manifest = Manifest(name, state.stage.version, state.fingerprint, state.section, state.inputs)
-    with _replacing(run, name, old if forced else None):
+    with _replacing(run, name):
         files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
         files.remove(directory / MANIFEST)
         with timed(ledger, name):
@@ -261,18 +273,19 @@ def _goes_on(run: RunDirectory, state: StageState) -> bool:
     return continues(old.section, state.section, steps[-1], train_tokens)
 
 
-def _clear_the_way(run: RunDirectory, name: str) -> Path | None:
-    """Move what stands of a stage to `superseded/`, if anything does; where it is then."""
+def _clear_the_way(run: RunDirectory, name: str, mark: str = "") -> None:
+    """Move what stands of a stage to `superseded/`, if anything does."""
     directory = run.own(name)
     if not directory.exists():
-        return None
+        return
     files.remove_leftovers(directory, below=True)
-    return _supersede(run, directory, name) if any(directory.iterdir()) else None
+    if any(directory.iterdir()):
+        _supersede(run, directory, name, mark)
 
 
-def _supersede(run: RunDirectory, directory: Path, name: str) -> Path:
+def _supersede(run: RunDirectory, directory: Path, name: str, mark: str) -> None:
     try:
         fingerprint = Manifest.read(directory).fingerprint
     except DataError:
         fingerprint = (read_progress(directory) or Manifest("", 0, "unknown", {}, {})).fingerprint
-    return files.move_directory(directory, run.superseded / f"{name}-{fingerprint[:8]}")
+    files.move_directory(directory, run.superseded / f"{name}-{fingerprint[:8]}{mark}")

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from jagpt import files, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
 from jagpt.models import build, size
+from jagpt.models.checkpoint_folder import step_name
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
@@ -256,7 +257,7 @@ def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:
     files.remove_leftovers(directory)
     found = checkpoints.find(directory, plan)
     for step, problem in found.damaged.items():
-        name = checkpoints.step_name(step)
+        name = step_name(step)
         kept = files.move_directory(directory / name, run.superseded / f"train-{name}-damaged")
         progress.say(f"warning: {problem}; this checkpoint is set aside in {kept}")
     if found.state is not None:
