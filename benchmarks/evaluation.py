@@ -172,9 +172,9 @@ def _rounded(value: float) -> str:
 
 
 def _subject(options: argparse.Namespace) -> Subject:
-    from jagpt.training.machine import choose_device
+    from jagpt import devices
 
-    device = choose_device(options.device, "fp32")
+    device = devices.choose(options.device)
     if options.model is None:
         shape = TINY if options.quick else SMALL
         blocks = 8 if options.quick else options.blocks

@@ -74,14 +74,14 @@ def shape_of(name: str) -> Shape:
 
 def serve(side: str, model: str, device_name: str, micro_batches: int) -> None:
     """Take steps of `micro_batches` for as long as they are asked for."""
-    from jagpt.training import machine
+    from jagpt import devices
 
     shape = shape_of(model)
     if side == PRODUCTS:
-        device = machine.choose_device(device_name, "bf16")
+        device = devices.choose(device_name, "bf16")
         _take_products(shape, device, Turns(device))
     chosen = SIDES[side]
-    device = machine.choose_device(device_name, chosen.precision)
+    device = devices.choose(device_name, chosen.precision)
     turns = Turns(device)
     with tempfile.TemporaryDirectory(prefix="jagpt-bench-") as folder:
         take = {

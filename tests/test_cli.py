@@ -20,6 +20,10 @@ name = "mine"
 name = "notes"
 kind = "text"
 path = "notes.txt"
+[model]
+n_layer = 2
+n_head = 2
+n_embd = 32
 [train]
 max_steps = 10
 """
@@ -213,7 +217,41 @@ def test_doctor_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["disk_free"] > 0
     assert "test" in found["extras"]
     assert call("doctor") == 0
-    assert "git-lfs" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "git-lfs" in shown
+    assert ("its build has no CUDA" in shown) == (found["cuda"] is None and not found["gpus"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("run", "mine.toml", "--set", "execution.device=cuda"), "execution.device"),
+        (("train", "mine.toml", "--set", "execution.device=cuda"), "execution.device"),
+        (("plan", "mine.toml", "--set", "execution.device=cuda"), "execution.device"),
+        (("evaluate", "--model", ".", "--text", "notes.txt", "--device", "cuda"), "--device"),
+        (("run", "mine.toml", "--set", "train.precision=fp16"), "train.precision"),
+        (("plan", "mine.toml", "--set", "train.precision=fp16"), "train.precision"),
+    ],
+)
+def test_a_device_that_is_not_here_is_one_line_before_anything_runs(
+    mine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    key: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert call(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {key}: found ")
+    assert {path.name for path in mine.glob("runs/mine/*")} <= {".lock"}
+
+
+def test_a_plan_for_another_machine_does_not_need_its_device_here(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert call("plan", "mine.toml", "--gpu", "A100", "--set", "execution.device=cuda") == 0
 
 
 def test_force_is_the_way_out_of_a_damaged_manifest(

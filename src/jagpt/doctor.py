@@ -26,6 +26,7 @@ def examine_machine() -> dict[str, Any]:
         "memory": psutil.virtual_memory().total,
         "disk_free": shutil.disk_usage(Path.cwd()).free,
         "cpu_bf16": cpu_bf16(),
+        "cuda": torch.version.cuda,
         "gpus": [_gpu(index) for index in range(torch.cuda.device_count())],
         "git": _version("git", "--version"),
         "git_lfs": _version("git-lfs", "--version"),

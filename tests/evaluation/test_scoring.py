@@ -137,6 +137,6 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPa
 def test_bf16_on_a_gpu_without_it_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda _emulated: False)
-    assert choose("auto", "auto", "--precision") == (torch.device("cuda"), "fp32")
+    assert choose("auto", "auto") == (torch.device("cuda"), "fp32")
     with pytest.raises(UsageError, match=r"evaluate\.precision"):
-        choose("auto", "bf16", "evaluate.precision")
+        choose("auto", "bf16", ("execution.device", "evaluate.precision"))

@@ -135,13 +135,13 @@ def test_a_process_that_was_suspended_while_it_measured_still_knows_a_speed(
 ) -> None:
     import torch
 
+    from jagpt import devices
     from jagpt import recipe as recipes
     from jagpt.plan import local
-    from jagpt.training import peaks
 
     readings = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(readings)))
-    assert peaks.measured.__wrapped__(torch.device("cpu"), "fp32", 1) > 0
+    assert devices._measured.__wrapped__(torch.device("cpu"), "fp32", 1) > 0
     assert local._measured_speed(recipes.load("quickstart")) > 0
 
 

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe
 from transformers import GPT2LMHeadModel
 
-from jagpt import files
+from jagpt import devices, files
 from jagpt.errors import JagptError
 from jagpt.models import build
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import machine, stage
+from jagpt.training import stage
 from jagpt.training.gradient import derived_seed
 from jagpt.training.loss import model_nats
 from jagpt.training.metrics import METRICS, read_rows
@@ -86,7 +86,7 @@ def test_one_autocast_block_for_all_micro_batches_gives_the_same_gradients() -> 
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=together):
             for number, batch in enumerate(batches):
                 torch.manual_seed(number)
-                with machine.autocast(device, "bf16"):
+                with devices.autocast(device, "bf16"):
                     loss = model_nats(network, batch)
                 with torch.autocast("cpu", enabled=False):
                     loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from tiny_training import make_recipe
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.training import peaks, stage
+from jagpt.training import stage
 from jagpt.training.batches import Batches
 from jagpt.training.metrics import METRICS, read_rows
 from jagpt.training.pace import Pace, memory
@@ -45,12 +45,6 @@ def test_every_row_tells_what_a_watcher_wants(make_run: Callable[..., RunDirecto
         assert row["memory"] > 1e7
     assert rows[0]["seconds_left"] > 0
     assert rows[-1]["seconds_left"] == 0
-
-
-def test_a_cpus_peak_is_measured_once() -> None:
-    first = peaks.peak(CPU, "fp32")
-    assert first > 1e8
-    assert peaks.peak(CPU, "fp32") == first
 
 
 @pytest.mark.parametrize("ahead", [False, True])

@@ -27,7 +27,10 @@ no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
     ("values", "message"),
     [
         ({"precision": "fp16"}, "train.precision.*fp16.*on a CPU"),
-        ({"execution": {"device": "cuda"}}, "execution.device.*no CUDA device"),
+        (
+            {"execution": {"device": "cuda"}},
+            "execution.device.*PyTorch .* CUDA",
+        ),
     ],
 )
 def test_what_this_machine_lacks_is_refused_before_anything_runs(

@@ -63,8 +63,8 @@ def _measured(
 ) -> dict[str, Any]:
     from jagpt.evaluation.scoring import Scorer, choose
 
+    device, precision = choose(settings.device, settings.precision)
     subject = loading.load(name, settings.tokenizer)
-    device, precision = choose(settings.device, settings.precision, "--precision")
     result: dict[str, Any] = {"model": name, "fingerprint": subject.fingerprint()}
     scorer = Scorer(subject.model, device, precision)
     if text is not None:

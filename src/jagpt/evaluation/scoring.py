@@ -14,15 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from jagpt import devices
+from jagpt.devices import autocast
 from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
 from jagpt.machines import cpu_bf16
 from jagpt.models.build import prepared
-from jagpt.training.dropout import make_cheap
+from jagpt.training import cpu
 from jagpt.training.loss import by_rows, document_positions
-from jagpt.training.machine import autocast, choose_device
-from jagpt.training.thrift import CachedGelu
 
 CHUNK = {"cpu": 512, "cuda": 2048}
 """Positions whose logits live at a time: fewer slow the products down, more leave the cache."""
@@ -32,17 +32,19 @@ MOST_LOGITS = 1 << 28
 """Numbers in one pass's logits where a model's head cannot be taken off."""
 
 
-def choose(device: str, precision: str, key: str) -> tuple[torch.device, str]:
+def choose(
+    device: str, precision: str, keys: tuple[str, str] = ("--device", "--precision")
+) -> tuple[torch.device, str]:
     """The device, and its precision: with `auto` bf16 where it has that in hardware, else fp32.
 
-    `UsageError` names the `key` that this machine cannot fulfil.
+    `UsageError` names the one of `keys` that this machine cannot fulfil.
     """
-    chosen = choose_device(device, "fp32")
+    chosen = devices.choose(device, key=keys[0])
     fast = torch.cuda.is_bf16_supported(False) if chosen.type == "cuda" else cpu_bf16()
     if precision == "auto":
         return chosen, "bf16" if fast else "fp32"
     if precision == "bf16" and chosen.type == "cuda" and not fast:
-        raise UsageError(f'{key}: found "bf16", which this GPU lacks; use "fp32"')
+        raise UsageError(f'{keys[1]}: found "bf16", which this GPU lacks; use "fp32"')
     return chosen, precision
 
 
@@ -74,8 +76,7 @@ class Scorer:
         self.model = model.to(device).eval()
         self.vocab_size = int(model.config.vocab_size)
         if device.type == "cpu":
-            prepared(self.model, CachedGelu)
-            make_cheap(self.model)
+            cpu.adapt(self.model, learns=False)
         else:
             prepared(self.model)
         with self.session():

@@ -6,8 +6,6 @@ that of its arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,14 @@ if TYPE_CHECKING:
     from jagpt.tokens.dataset import TokenSplit
 
 RESULT = "test.json"
+KEYS = ("execution.device", "evaluate.precision")
+
+
+def preflight(recipe: Recipe, run: RunDirectory) -> None:
+    """`UsageError` where this machine lacks the recipe's device or precision."""
+    from jagpt.evaluation.scoring import choose
+
+    choose(recipe.execution.device, recipe.evaluate.precision, KEYS)
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
@@ -43,6 +49,7 @@ def measure_checkpoint(
     recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
 ) -> dict[str, Any]:
     """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
+    from jagpt import devices
     from jagpt.evaluation.scoring import Scorer, choose
     from jagpt.models import build, checkpoint_folder
     from jagpt.tokens.dataset import TokenSplit
@@ -64,8 +71,8 @@ def measure_checkpoint(
             f"model of {network.config.vocab_size:,}: train it on these tokens"
         )
     windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
-    device, _ = choose(recipe.execution.device, wanted.precision, "evaluate.precision")
-    with _threads(recipe.execution.threads):
+    device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
+    with devices.threads(recipe.execution.threads):
         end_id = split.end_id if recipe.train.document_mask else None
         scorer = Scorer(network, device, wanted.precision, end_id)
         found = measure_split(scorer, split, windows, progress)
@@ -118,16 +125,3 @@ def _sentence(result: dict[str, Any]) -> str:
     if (repeated := result.get("memorization")) and repeated["spans"]:
         said += f"; {units.percent(repeated['share'])} of what it wrote stands in the training text"
     return said
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    """PyTorch on so many threads inside the block."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(wanted or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

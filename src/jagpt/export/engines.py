@@ -174,14 +174,10 @@ class _Stepping(SteppingEngine):
 
     def sample(self, sampler: Sampler, logits: Tensor) -> list[tuple[int, float]]:
         """On one thread: others would spin on when the runtime wants the cores."""
-        import torch
+        from jagpt import devices
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with devices.threads(1):
             return super().sample(sampler, logits)
-        finally:
-            torch.set_num_threads(threads)
 
 
 class _Session:

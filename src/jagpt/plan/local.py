@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 from jagpt import units
@@ -14,9 +13,6 @@ from jagpt.rundir import RunDirectory
 
 EFFICIENCY = 0.6
 """Share of the measured matrix product that training reaches."""
-
-PRODUCT_SIZE = 1024
-PRODUCT_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,10 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
-    """Measure a matrix product on the device and do the sums of the recipe."""
+    """Measure a matrix product on the device and do the sums of the recipe.
+
+    `UsageError` where this machine lacks the device or the precision.
+    """
     size = size_of(recipe, run)
     steps = steps_of(recipe, size.tokens)
     parameters = parameters_of(recipe)
@@ -86,23 +85,7 @@ def steps_of(recipe: Recipe, train_tokens: int) -> int:
 
 def _measured_speed(recipe: Recipe) -> float:
     """FLOP/s of a square product on the recipe's device in its precision."""
-    import torch
+    from jagpt import devices
 
-    wanted: str = recipe.execution.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    kind = kinds[recipe.train.precision]
-    if device.type == "cpu" and kind is torch.float16:
-        kind = torch.float32
-    left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=kind, device=device)
-    left @ left
-    started, count, seconds = time.perf_counter(), 0, 0.0
-    while seconds < PRODUCT_SECONDS:  # once at least, however long the process was suspended
-        product = left @ left
-        count += 1
-        if device.type == "cuda":
-            product.sum().item()
-        seconds = time.perf_counter() - started
-    return count * 2 * PRODUCT_SIZE**3 / seconds
+    precision = recipe.train.precision
+    return devices.product_speed(devices.choose(recipe.execution.device, precision), precision)

@@ -7,8 +7,6 @@ and the checksums of all. The continuations that card and report show are drawn 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +64,9 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
     """
     settings = generation.Settings(num_return_sequences=SAMPLES_A_PROMPT, seed=SAMPLE_SEED)
     prompts = recipe.release.prompts
-    with _one_thread():
+    from jagpt import devices
+
+    with devices.threads(1):
         loaded = generation.load(run.model)
         found = list(generation.scored(loaded, prompts, settings))
     return generation.as_records(prompts, found)
@@ -128,15 +128,3 @@ def _add_model(model: Path, names: list[str], folder: Path) -> None:
             link(model / name, target)
         else:
             shutil.copyfile(model / name, target)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

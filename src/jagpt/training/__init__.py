@@ -11,8 +11,7 @@ plan         how many steps, which are validated and kept; may an old run go on 
 schedules    the learning rate of a step (no torch)
 loss         nats over the vocabulary without all logits at once
 network      the model that is trained: built or loaded, on its device
-dropout      dropout and attention that a CPU can afford
-thrift       GPT-2's blocks with less memory on a CPU
+cpu/         what serves a network on a CPU alone
 optimizers   parameter groups and their optimizer
 muon         Muon for matrices, AdamW for the rest
 averaging    the average of the last steps' weights
@@ -25,7 +24,6 @@ samples      continuations at each validation
 metrics      JSON lines, TensorBoard, the loss curve
 trackers     W&B and trackio
 pace         seconds, memory
-peaks        the fastest matrix products of a machine
-machine      device, threads, determinism, facts of the host
+machine      a rank's device, threads, determinism, facts of the host
 stopping     SIGTERM, Ctrl-C and the time limit
 """

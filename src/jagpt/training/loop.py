@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from jagpt.devices import peak
 from jagpt.errors import JagptError
 from jagpt.models.checkpoint_folder import step_name
 from jagpt.models.size import flops_of
@@ -41,7 +42,6 @@ from jagpt.training.optimizers import (
 )
 from jagpt.training.pace import Pace, memory
 from jagpt.training.parallel import Learner
-from jagpt.training.peaks import peak
 from jagpt.training.plan import Plan
 from jagpt.training.samples import Sampler
 from jagpt.training.stopping import StopRequest

@@ -12,13 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from jagpt.training import allocator
+from jagpt.training.cpu import allocator, cache
 
-CPU_CHUNK = 256
-"""Positions of a chunk on a CPU: more cost memory and no time is won."""
 GPU_CHUNK = 2048
-CPU_ROWS, CPU_PIECES = 16, 1024
-"""Of a chunk, so many positions or pieces at a time stay in a CPU's cache between two passes."""
+"""Positions whose logits live at a time on a GPU."""
 
 
 def model_nats(
@@ -104,7 +101,7 @@ def vocabulary_nats(
     if scale is None:
         scale = torch.ones((), device=hidden.device)
     if chunk is None:
-        chunk = CPU_CHUNK if device == "cpu" else GPU_CHUNK
+        chunk = cache.CHUNK if device == "cpu" else GPU_CHUNK
     # Inside a `Function` one cannot tell whether gradients are wanted.
     if not torch.is_grad_enabled() or not (hidden.requires_grad or weight.requires_grad):
         with torch.autocast(device, enabled=False):
@@ -181,14 +178,14 @@ def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 
 def by_rows(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rows of `logits` (C, V), their log-probabilities in fp32, and their labels (…, 1)."""
-    few = CPU_ROWS if logits.device.type == "cpu" else len(logits)
+    few = cache.ROWS if logits.device.type == "cpu" else len(logits)
     for some, targets in zip(logits.split(few), labels[:, None].split(few), strict=True):
         yield some, torch.log_softmax(some.float(), dim=-1), targets
 
 
 def _add_product(total: Tensor, slope: Tensor, rows: Tensor, scale: Tensor | None) -> None:
     """Add slope (C, V) transposed · rows (C, D), times `scale`, to `total` (V, D) of any type."""
-    few = CPU_PIECES if total.device.type == "cpu" else len(total)
+    few = cache.PIECES if total.device.type == "cpu" else len(total)
     alpha = 1.0 if scale is None else scale.item()
     for some, columns in zip(total.split(few), slope.split(few, dim=1), strict=True):
         some.add_(columns.T @ rows, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Device, threads, determinism, and the facts of the host."""
+"""The device of a rank, PyTorch's switches, and the facts of the host."""
 
 from __future__ import annotations
 
@@ -10,44 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from jagpt import devices
 from jagpt.errors import UsageError
 from jagpt.recipe import Recipe
-from jagpt.training import allocator
+from jagpt.training.cpu import allocator
 from jagpt.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from jagpt.training.distributed import Group
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-def choose_device(wanted: str, precision: str, ranks: Ranks | None = None) -> torch.device:
+def device_of(recipe: Recipe, ranks: Ranks) -> torch.device:
     """The device to train on; `UsageError` names the key that this machine cannot fulfil.
 
     Of several processes on a machine, each takes the GPU of its own number.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "execution.device: found \"cuda\", but PyTorch sees no CUDA device here; "
-            "use \"auto\" or \"cpu\", or install a CUDA build of PyTorch"
-        )  # fmt: skip
-    device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-    if precision == "fp16" and device.type == "cpu":
-        raise UsageError(
-            "train.precision: found \"fp16\", which needs a CUDA device; on a CPU use \"bf16\" or "
-            "\"fp32\" (--set train.precision=bf16)"
-        )  # fmt: skip
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise UsageError(
-            "train.precision: found \"bf16\", which this GPU lacks; use \"fp16\" or \"fp32\" "
-            "(--set train.precision=fp16)"
-        )  # fmt: skip
-    if device.type == "cuda" and ranks is not None and ranks.size > 1:
-        return _own_gpu(ranks)
-    return device
-
-
-def _own_gpu(ranks: Ranks) -> torch.device:
+    chosen = devices.choose(recipe.execution.device, recipe.train.precision)
+    if chosen.type == "cpu" or ranks.size == 1:
+        return chosen
     count = torch.cuda.device_count()
     if ranks.local >= count:
         raise UsageError(
@@ -65,11 +45,9 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
 
     Only the C library's allocator stays as it is set here.
     """
-    threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     products = torch.get_float32_matmul_precision()
-    torch.set_num_threads(recipe.execution.threads or threads)
     if recipe.train.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
@@ -80,25 +58,12 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
     else:
         allocator.map_large_blocks()
     try:
-        yield
+        with devices.threads(recipe.execution.threads):
+            yield
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.set_float32_matmul_precision(products)
-
-
-def autocast(device: torch.device, precision: str, *, keep_copies: bool = True) -> torch.autocast:
-    """Matrix products in `precision` inside the block; nothing changes for fp32.
-
-    With `keep_copies`, the weights' copies in that type live until the block ends.
-    """
-    return torch.autocast(
-        device.type,
-        dtype=_DTYPES.get(precision),
-        enabled=precision in _DTYPES,
-        cache_enabled=keep_copies,
-    )
 
 
 def facts(device: torch.device, group: Group) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from transformers import PreTrainedModel
 from jagpt.errors import UsageError
 from jagpt.models import build, pretrained
 from jagpt.recipe import Recipe
-from jagpt.training.dropout import make_cheap
-from jagpt.training.thrift import make_thrifty
+from jagpt.training import cpu
 
 
 def make(
@@ -37,8 +36,7 @@ def make(
     if moved:
         network.to(device)
     if device.type == "cpu" and not recipe.train.compile:  # compiled code does both itself
-        make_cheap(network)
-        make_thrifty(network)
+        cpu.adapt(network, learns=True)
     if recipe.execution.activation_checkpointing:
         _checkpoint_blocks(network)
     if recipe.train.compile:

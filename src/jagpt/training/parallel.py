@@ -16,9 +16,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
+from jagpt.devices import autocast
 from jagpt.training.distributed import Group
 from jagpt.training.loss import model_nats
-from jagpt.training.machine import autocast
 
 Strategy = Literal["ddp", "fsdp"]
 

@@ -74,7 +74,7 @@ def check_kept(run: RunDirectory) -> None:
 
 
 def _device(recipe: Recipe, group: Group) -> torch.device:
-    return machine.choose_device(recipe.execution.device, recipe.train.precision, group.ranks)
+    return machine.device_of(recipe, group.ranks)
 
 
 def _train(

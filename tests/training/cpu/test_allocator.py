@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PROGRAM = """
-from jagpt.training import allocator
+from jagpt.training.cpu import allocator
 
 def resident():
     with open("/proc/self/statm") as numbers:

@@ -1,10 +1,8 @@
-"""Dropout, and attention with or without it, that a CPU can afford.
+"""Causal attention that a CPU can afford, with dropout or without.
 
-PyTorch draws a number of 32 or more bits for each element, one after another, and attention with
-dropout leaves the flash kernel for one that keeps every probability of every head. Here an element
-costs 16 bits, and attention goes tile by tile, forward and backward, so that its probabilities
-never leave the cache; the backward pass draws the same bits again from the seed that it kept.
-Without dropout the tiles' matrix products are still quicker than the flash kernel in bf16.
+Attention with dropout leaves PyTorch's flash kernel for one that keeps every probability of every
+head. Here it goes tile by tile, forward and backward, so that its probabilities never leave the
+cache; without dropout the tiles' matrix products are still quicker than the flash kernel in bf16.
 
 Shapes: B batch, H heads, T tokens, D width of a head, G heads of a tile, Q queries of a tile.
 """
@@ -18,97 +16,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-ATTENTION = "jagpt_tiled"
+from jagpt.training.cpu.dropout import Drop, apply_mask
+
+NAME = "jagpt_tiled"
 """The name under which transformers finds the attention of this module."""
 TILE_QUERIES = 128
 TILE_ELEMENTS = 1 << 22
 """Probabilities of a tile, about: some MB, which stay in the cache that cores share."""
-_LEVELS = 1 << 15
-_LOW_15_BITS = 0x7FFF7FFF7FFF7FFF
 
 
-def make_cheap(model: PreTrainedModel) -> None:
-    """Let `model` train on a CPU with this module's dropout and attention.
-
-    The same distribution on other bits; the class, the weights and their names stay.
-    """
-    _register()
-    if model.config._attn_implementation == "sdpa":  # else the class has attention of its own
-        model.set_attn_implementation(ATTENTION)
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Dropout:
-                setattr(parent, name, CheapDropout(child.p).train(child.training))
-
-
-class CheapDropout(nn.Dropout):
-    """`nn.Dropout` on 16 random bits an element."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        if not self.training or self.p == 0.0:
-            return input
-        return _Dropout.apply(input, Drop.of(self.p))  # type: ignore[no-any-return,no-untyped-call]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A reproducible draw: `keep` of 2¹⁵ levels are kept, on bits that follow `seed`."""
-
-    keep: int
-    seed: int
-
-    @classmethod
-    def of(cls, share: float) -> Drop:
-        """A draw that drops `share`, seeded by PyTorch's own generator."""
-        return cls(round((1 - share) * _LEVELS), int(torch.empty((), dtype=torch.int64).random_()))
-
-    @property
-    def scale(self) -> float:
-        """What the kept elements are multiplied by, so that the mean stays."""
-        return _LEVELS / self.keep
-
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
-
-    def mask(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` int16: all bits set with the probability to keep, else none."""
-        words = torch.empty(-(-count // 4), dtype=torch.int64)
-        bits = words.random_(generator=generator).bitwise_and_(_LOW_15_BITS).view(torch.int16)
-        return bits.sub_(self.keep).bitwise_right_shift_(15)[:count]
-
-
-class _Dropout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, drop: Drop) -> Tensor:
-        ctx.drop = drop
-        return _dropped(values, drop)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _dropped(gradients[0], ctx.drop), None
-
-
-def _dropped(values: Tensor, drop: Drop) -> Tensor:
-    result = values * drop.scale
-    _apply(result, drop.mask(result.numel(), drop.generator()).view(result.shape))
-    return result
-
-
-def _apply(values: Tensor, mask: Tensor | None) -> None:
-    """Zero `values` where the mask has no bits; bf16 by its bits, as that is one quick pass."""
-    if mask is None:
-        return
-    if values.dtype.itemsize == 2:
-        values.view(torch.int16).bitwise_and_(mask)
-    else:
-        values.view(torch.int32).bitwise_and_(mask.int())
-
-
-# --- attention ------------------------------------------------------------------------------------
+def register() -> None:
+    """Let transformers know `attention` as `NAME`."""
+    ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
 
 
 def attention(
@@ -169,7 +92,7 @@ class _CausalAttention(torch.autograd.Function):
             out = torch.empty_like(v)
             for tile in _tiles(q, drop):
                 weights = _weights(q, k, tile, scale)
-                _apply(weights, tile.mask)
+                apply_mask(weights, tile.mask)
                 out[tile.heads, tile.queries] = weights @ v[tile.heads, tile.keys]
             if drop is not None:
                 out.mul_(drop.scale)
@@ -204,9 +127,9 @@ def _slopes(
         heads, queries, keys = tile.heads, tile.queries, tile.keys
         weights = _weights(q, k, tile, scale)
         slope = given[heads, queries] @ v[heads, keys].mT
-        _apply(slope, tile.mask)
+        apply_mask(slope, tile.mask)
         slope = torch.ops.aten._softmax_backward_data(slope, weights, -1, weights.dtype)
-        _apply(weights, tile.mask)
+        apply_mask(weights, tile.mask)
         v_slope[heads, keys] += weights.mT @ given[heads, queries]
         q_slope[heads, queries] = slope @ k[heads, keys]
         k_slope[heads, keys] += slope.mT @ q[heads, queries]
@@ -243,8 +166,3 @@ def _weights(query: Tensor, key: Tensor, tile: _Tile, scale: float) -> Tensor:
     later = torch.ones(count, count, dtype=torch.bool).triu_(1)
     scores[:, :, -count:].masked_fill_(later, -math.inf)
     return torch.softmax(scores, dim=-1)
-
-
-def _register() -> None:
-    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)

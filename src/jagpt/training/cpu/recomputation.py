@@ -1,4 +1,4 @@
-"""GPT-2's blocks on a CPU with less memory: what is cheap to compute again is not kept.
+"""Recomputation: GPT-2's blocks keep less for the way back where it is cheap to compute again.
 
 Autograd keeps, for each product, its input and a bf16 copy of its weight. Of GPT-2's inputs, two
 are a layer norm's result and one a GELU's: here both are computed again on the way back, from what
@@ -9,7 +9,6 @@ Shapes: N positions, I inputs, O outputs; `Conv1D` stores its weight as (I, O).
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,8 +17,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel, PreTrainedModel
 
+from jagpt.training.cpu.gelu import gelu, gelu_backward
 
-def make_thrifty(model: PreTrainedModel) -> None:
+
+def recompute(model: PreTrainedModel) -> None:
     """Let a GPT-2's blocks keep less for the way back; other classes stay as they are.
 
     Modules, their classes and weights stay: some of them hand their work to the next.
@@ -129,55 +130,6 @@ class _Product(torch.autograd.Function):
                 inputs, slope = values.to(ctx.dtype), slope.to(values.dtype)
             weight_slope, bias_slope = _weight_slopes(given, inputs, weight)
         return slope, weight_slope, bias_slope, None, None
-
-
-# --- GELU -----------------------------------------------------------------------------------------
-
-_INNER, _CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
-"""GELU's tanh form is x · sigmoid(inner · (x + cubic · x³)); PyTorch's tanh is slow on a CPU."""
-_CACHED = 1 << 18
-"""Values of a part, which stays in a core's cache over all passes."""
-
-
-class CachedGelu(nn.Module):
-    """`nn.GELU(approximate="tanh")` on a CPU; nothing goes back through it."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        return gelu(values, values.dtype)
-
-
-def gelu(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """GELU(values) as `dtype`, formed in fp32."""
-    out = torch.empty(values.shape, dtype=dtype)
-    for some, place in zip(_parts(values), _parts(out), strict=True):
-        single = some.float()
-        place.copy_(_gate(single, single * single).mul_(single))
-    return out
-
-
-def gelu_backward(values: Tensor, given: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """GELU(values) as `dtype`, and its slope times `given`, as `values`."""
-    out, slope = torch.empty(values.shape, dtype=dtype), torch.empty_like(values)
-    parts = zip(_parts(values), _parts(given), _parts(out), _parts(slope), strict=True)
-    for some, above, place, below in parts:
-        single = some.float()
-        square = single * single
-        gate = _gate(single, square)
-        place.copy_(single * gate)
-        inner = square.mul_(3 * _INNER * _CUBIC).add_(_INNER).mul_(single)
-        whole = torch.ops.aten.sigmoid_backward(inner, gate).add_(gate)
-        below.copy_(whole.mul_(above))
-    return out, slope
-
-
-def _gate(single: Tensor, square: Tensor) -> Tensor:
-    return torch.addcmul(single, single, square, value=_CUBIC).mul_(_INNER).sigmoid_()
-
-
-def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    rows = tensor.view(-1, tensor.shape[-1])
-    parts: tuple[Tensor, ...] = rows.split(max(1, _CACHED // tensor.shape[-1]))
-    return parts
 
 
 # --- products -------------------------------------------------------------------------------------

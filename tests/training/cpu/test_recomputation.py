@@ -4,21 +4,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from jagpt import recipe
 from jagpt.models import build
-from jagpt.training import thrift
+from jagpt.training.cpu.recomputation import recompute
 from jagpt.training.loss import model_nats
-from jagpt.training.thrift import make_thrifty
 
 SPECIAL = build.SpecialIds(2, 3, 0)
 IDS = torch.randint(0, 40, (3, 17), generator=torch.Generator().manual_seed(0))
 
 
-def build(dropout: float = 0.0) -> GPT2LMHeadModel:
+def network(dropout: float = 0.0) -> GPT2LMHeadModel:
     shape = recipe.Model(n_layer=2, n_head=2, n_embd=32, n_positions=16, dropout=dropout)
     made = build.network(shape, 40, SPECIAL, 0)
     generator = torch.Generator().manual_seed(1)
@@ -39,9 +37,9 @@ def gradients(network: GPT2LMHeadModel, precision: str) -> tuple[Tensor, dict[st
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_in_fp32_loss_and_gradients_are_the_same(dropout: float) -> None:
-    plain, thrifty = build(dropout), build(dropout)
-    make_thrifty(thrifty)
-    (expected, theirs), (loss, ours) = gradients(plain, "fp32"), gradients(thrifty, "fp32")
+    plain, recomputing = network(dropout), network(dropout)
+    recompute(recomputing)
+    (expected, theirs), (loss, ours) = gradients(plain, "fp32"), gradients(recomputing, "fp32")
     torch.testing.assert_close(loss, expected)
     assert ours.keys() == theirs.keys()
     for name, wanted in theirs.items():
@@ -49,27 +47,13 @@ def test_in_fp32_loss_and_gradients_are_the_same(dropout: float) -> None:
 
 
 def test_in_bf16_they_are_as_near_as_bf16_allows() -> None:
-    plain, thrifty = build(), build()
-    make_thrifty(thrifty)
-    (expected, theirs), (loss, ours) = gradients(plain, "bf16"), gradients(thrifty, "bf16")
+    plain, recomputing = network(), network()
+    recompute(recomputing)
+    (expected, theirs), (loss, ours) = gradients(plain, "bf16"), gradients(recomputing, "bf16")
     assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
     for name, wanted in theirs.items():
         assert ours[name].dtype == torch.float32
         assert (ours[name] - wanted).norm() <= 0.02 * wanted.norm(), name
-
-
-def test_gelu_and_its_slope_are_exact_wherever_they_are_asked_for() -> None:
-    values = torch.linspace(-30, 30, 300_001, dtype=torch.float64).requires_grad_()
-    given = torch.linspace(-2, 3, 300_001)
-    expected = F.gelu(values, approximate="tanh")
-    (slope,) = torch.autograd.grad(expected, values, given.double())
-    single, given = values.detach().float().view(-1, 1), given.view(-1, 1)
-    found = (
-        thrift.gelu(single, torch.float32),
-        *thrift.gelu_backward(single, given, torch.float32),
-    )
-    for ours, theirs in zip(found, (expected, expected, slope), strict=True):
-        torch.testing.assert_close(ours[:, 0], theirs.detach().float(), rtol=2e-6, atol=2e-6)
 
 
 def kept_bytes(network: GPT2LMHeadModel) -> int:
@@ -95,21 +79,21 @@ def kept_bytes(network: GPT2LMHeadModel) -> int:
 
 
 def test_much_less_is_kept_for_the_way_back() -> None:
-    thrifty = build()
-    make_thrifty(thrifty)
-    assert kept_bytes(thrifty) < 0.6 * kept_bytes(build())
+    recomputing = network()
+    recompute(recomputing)
+    assert kept_bytes(recomputing) < 0.6 * kept_bytes(network())
 
 
 def test_class_names_and_the_saved_function_stay() -> None:
-    plain, thrifty = build().eval(), build().eval()
-    make_thrifty(thrifty)
-    assert type(thrifty) is GPT2LMHeadModel
-    assert thrifty.state_dict().keys() == plain.state_dict().keys()
-    torch.testing.assert_close(thrifty(IDS[:, :16]).logits, plain(IDS[:, :16]).logits)
+    plain, recomputing = network().eval(), network().eval()
+    recompute(recomputing)
+    assert type(recomputing) is GPT2LMHeadModel
+    assert recomputing.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(recomputing(IDS[:, :16]).logits, plain(IDS[:, :16]).logits)
 
 
 def test_another_class_is_left_alone() -> None:
     shape = recipe.Model(type="gpt_neo", n_layer=2, n_head=2, n_embd=32, n_positions=16)
-    made = build.network(shape, 40, SPECIAL, 0)
-    make_thrifty(made)
-    assert not any("forward" in vars(module) for module in made.modules())
+    plain = build.network(shape, 40, SPECIAL, 0)
+    recompute(plain)
+    assert not any("forward" in vars(module) for module in plain.modules())
