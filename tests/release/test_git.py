@@ -3,12 +3,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from released import FIRST, SECOND, Run, another
 
+from jagpt import files
 from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.files import Manifest
 from jagpt.progress import QUIET
 from jagpt.release import git
 from jagpt.release.changelog import parse
@@ -186,6 +189,102 @@ def test_what_an_earlier_release_listed_goes_and_the_rest_stays(
     names = run_git("ls-tree", "--name-only", SECOND, inside=bare).split()
     assert "notes.md" in names
     assert "old.txt" not in names
+
+
+# --- a stranger's tree ----------------------------------------------------------------------------
+
+
+def planted(bare: Path, work: Path, rows: dict[str, tuple[str, bytes]]) -> None:
+    """Commit entries (mode, content; of a submodule, its commit) to a remote, as no clone would."""
+    run_git("clone", "--quiet", "--no-checkout", str(bare), str(work))
+    for name, (mode, content) in rows.items():
+        blob = content.decode()
+        if mode != "160000":
+            (work / "content").write_bytes(content)
+            blob = run_git("hash-object", "-w", "--no-filters", "content", inside=work).strip()
+        run_git("update-index", "--add", "--cacheinfo", mode, blob, name, inside=work)
+    run_git("commit", "--quiet", "--message", "planted", inside=work)
+    run_git("push", "--quiet", "origin", "HEAD:main", inside=work)
+
+
+@pytest.mark.parametrize("name", ["README.md", "model.safetensors", "deep"])
+@pytest.mark.parametrize("kind", ["link", "submodule", "folder"])
+def test_what_stands_in_the_remotes_tree_is_never_written_through(
+    first: Run, bare: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    """A link out of the clone under the name of a file, or of a folder that is to come there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "x.txt").write_text("the user's own")
+    (home / "x.txt").chmod(0o600)
+    before = {path: path.stat() for path in (home, home / "x.txt")}
+    mode, content, place = {
+        "link": ("120000", str(home).encode(), name),
+        "submodule": ("160000", b"1" * 40, name),
+        "folder": ("100644", b"below", f"{name}/below"),
+    }[kind]
+    planted(bare, tmp_path / "work", {place: (mode, content), "kept": ("120000", b"/etc/passwd")})
+    run = another(first, tmp_path / "run")
+    release = run[1].release
+    files.write_text(release / "deep" / "x.txt", "ours")
+    manifest = Manifest.read(release)
+    replace(manifest, files=files.entries(release)).write(release)
+    plan = push(run, bare).plan
+    assert {path: path.stat() for path in before} == before
+    listed = run_git("ls-tree", "-r", FIRST, inside=bare)
+    assert "\tdeep/x.txt\n" in listed
+    assert "120000 blob" in next(line for line in listed.splitlines() if line.endswith("\tkept"))
+    kinds = {line.partition("\t")[2]: line[:6] for line in listed.splitlines()}
+    assert all(kinds[file.name] == "100644" for file in plan.publication.files)
+    assert plan.removed == ((place,) if place not in kinds else ())
+
+
+def test_filters_hooks_and_submodules_of_the_remote_have_no_say(
+    first: Run, bare: Path, tmp_path: Path
+) -> None:
+    """Its attributes name a filter that the user has; what is sent must not pass through it."""
+    with (tmp_path / "gitconfig").open("a") as config:
+        touch = f"touch {tmp_path}/ran; cat"
+        config.write(f'[filter "x"]\n\tclean = {touch}\n\tsmudge = {touch}\n\trequired = true\n')
+    planted(bare, tmp_path / "work", {
+        ".gitattributes": ("100644", b"* filter=x text eol=crlf\n"),
+        ".gitmodules": ("100644", b'[submodule "m"]\n\tpath = m\n\turl = ext::touch ran\n'),
+        "m": ("160000", b"1" * 40),
+        ".githooks/pre-commit": ("100755", b"#!/bin/sh\ntouch ran\n"),
+    })  # fmt: skip
+    push(first, bare)
+    assert not list(tmp_path.rglob("ran"))
+    card = run_git("cat-file", "blob", f"{FIRST}:README.md", inside=bare)
+    assert "\r" not in card
+
+
+@pytest.mark.parametrize("content", [b"[lfs]\n\turl = https://x.example\n", b"[include]\npath=x"])
+def test_large_files_go_to_no_server_that_the_remotes_files_name(
+    first: Run, bare: Path, tmp_path: Path, content: bytes
+) -> None:
+    planted(bare, tmp_path / "work", {".lfsconfig": ("100644", content)})
+    with pytest.raises(DataError, match=r"\.lfsconfig names another server"):
+        push(first, bare)
+
+
+def test_a_text_of_the_remote_that_is_too_large_is_not_read(
+    first: Run, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "_MAX_TEXT", 1000)
+    planted(bare, tmp_path / "work", {"CHANGELOG.md": ("100644", b"#" * 1001)})
+    with pytest.raises(DataError, match=r"CHANGELOG\.md has 1,001 bytes"):
+        push(first, bare)
+
+
+def test_a_tag_that_is_no_commit_is_passed_over(first: Run, bare: Path, tmp_path: Path) -> None:
+    planted(bare, tmp_path / "work", {"x": ("100644", b"x")})
+    run_git("tag", "blob", "HEAD:x", inside=bare)
+    run_git("tag", "--annotate", "--message", "m", "noted", "HEAD", inside=bare)
+    push(first, bare)
+    with git.GitRemote(f"file://{bare}", tmp_path / "seen", QUIET) as remote:
+        commits = remote.history().commits
+    noted = run_git("rev-parse", "noted^{commit}", inside=bare).strip()
+    assert commits == {"noted": noted, FIRST: run_git("rev-parse", FIRST, inside=bare).strip()}
 
 
 def test_a_changelog_that_is_not_ours_stays(first: Run, bare: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Publishing to any git remote with LFS: a fresh clone, one commit, a push, a tag.
 
+What stands in the remote's tree is data: it is never checked out. The commit is made in the index,
+from blobs and pointers, so that no link, attribute, filter or submodule of the remote has a say.
+
 Nothing is kept between two attempts: what counts stands at the remote, and large files that it has
 are not sent again. So the same command goes on wherever the one before broke off.
 """
@@ -7,10 +10,11 @@ are not sent again. So the same command goes on wherever the one before broke of
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +27,7 @@ from jagpt.release.publication import (
     History,
     Plan,
     Publication,
+    PublishedFile,
     names_in,
 )
 from jagpt.release.secrets import redacted
@@ -40,6 +45,9 @@ _NEVER_ASK = {
     "LC_ALL": "C.UTF-8",
     "LANGUAGE": "",
 }
+_SETTINGS = ("submodule.recurse=false", "push.recurseSubmodules=no", "lfs.storage=lfs")
+_MAX_TEXT = 16 * 1024**2
+"""Bytes of a text in the remote's tree that are read."""
 _FOREIGN = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"),
     *("GIT_COMMON_DIR", "GIT_PREFIX", "SSH_ASKPASS"),
@@ -72,8 +80,9 @@ class GitRemote:
         if shutil.which("git-lfs") is None:
             raise UsageError(INSTALL_LFS)
         files.make_directory(self._folder)
-        self._run("clone", "--quiet", "--", self.url, str(self._clone), inside=False)
-        self._git("lfs", "install", "--local", "--skip-repo")
+        self._run(
+            "clone", "--quiet", "--no-checkout", "--", self.url, str(self._clone), inside=False
+        )
         self._branch = self._git("symbolic-ref", "--short", "HEAD").strip()
         return self
 
@@ -86,20 +95,25 @@ class GitRemote:
         files.remove(self._clone)
 
     def history(self) -> History:
-        """Tags, changelog and the names that earlier releases listed."""
+        """Tags, changelog and the names that earlier releases listed.
+
+        `DataError` where the remote's files would have large files sent to another server.
+        """
         head = self._head()
         if head is None and self._git("branch", "--remotes").strip():
             raise DataError(
                 f"{redacted(self.url)}: its HEAD is a branch that does not exist "
                 f"({self._branch}); set the default branch at the remote"
             )
-        commits = {}
-        for line in self._git("for-each-ref", "--format=%(refname:short)", "refs/tags").split():
-            commits[line] = self._git("rev-parse", f"{line}^{{commit}}").strip()
+        if re.search("url|include", self._text(".lfsconfig") or "", re.IGNORECASE):
+            raise DataError(
+                f"{redacted(self.url)}: its .lfsconfig names another server for large files, and "
+                "nothing is sent where a repository's files point; delete it there"
+            )
         return History(
             exists=head is not None,
             changelog=self._text(CHANGELOG),
-            commits=commits,
+            commits=dict(self._tags()),
             released=names_in(self._text(CHECKSUMS)) if head else frozenset(),
         )
 
@@ -113,42 +127,57 @@ class GitRemote:
         changed = frozenset(name for name, blob in wanted.items() if found.get(name) != blob)
         if done and changed:
             raise UsageError(tag_exists(publication.revision, redacted(self.url), changed))
-        gone = sorted((history.released & found.keys()) - wanted.keys())
+        gone = sorted(
+            ((history.released & found.keys()) - wanted.keys()) | _in_the_way(found, wanted)
+        )
         where = redacted(self.url) + f", branch {self._branch}"
         return Plan(where, publication, changed, () if done else tuple(gone), done)
 
     def publish(self, publication: Publication, plan: Plan) -> str:
         """Commit what changed, push it, tag it; the commit's name."""
-        if plan.changed or plan.removed:
-            self._commit(publication, plan)
+        large = self._commit(publication, plan) if plan.changed or plan.removed else []
         commit = self._git("rev-parse", "HEAD").strip()
         self._git("tag", publication.revision)
         self._progress.say(f"release: sending to {redacted(self.url)}")
-        self._git("lfs", "push", "origin", self._branch)
+        if large:
+            self._git("lfs", "push", "--object-id", "origin", *large)
         self._git("push", "--quiet", "origin", f"HEAD:refs/heads/{self._branch}")
         self._git("push", "--quiet", "origin", f"refs/tags/{publication.revision}")
         self._check(publication, commit)
         return commit
 
-    def _commit(self, publication: Publication, plan: Plan) -> None:
+    def _commit(self, publication: Publication, plan: Plan) -> list[str]:
+        """Commit on top of what is there; the hashes of the large files in it."""
         self._git("var", "GIT_COMMITTER_IDENT")
-        for file in publication.files:
-            if file.name in plan.changed:
-                target = self._clone / file.name
-                files.remove(target)
+        if self._head() is not None:
+            self._git("read-tree", "HEAD")
+        changed = [file for file in publication.files if file.name in plan.changed]
+        rows = [f"0 {'0' * 40}\t{name}" for name in plan.removed]
+        rows += [f"100644 {self._stored(file)}\t{file.name}" for file in changed]
+        self._git("update-index", "-z", "--index-info", given="\0".join(rows))
+        self._git("commit", "--quiet", "--message", publication.message)
+        return [file.entry.sha256 for file in changed if file.in_lfs]
+
+    def _stored(self, file: PublishedFile) -> str:
+        """Put a file where git, or git-lfs, looks for its content; the name of its blob."""
+        if file.in_lfs:
+            found, digest = files.sha256(file.path), file.entry.sha256
+            target = self._clone / ".git/lfs/objects" / digest[:2] / digest[2:4] / digest
+            if found == digest and not target.exists():  # two files may be the same
                 files.make_directory(target.parent)
                 link(file.path, target)
-        for name in plan.removed:
-            files.remove(self._clone / name)
-        self._git("add", "--all", "--force", "--", *plan.changed, *plan.removed)
-        staged = self._tree_of_index()
-        odd = [file.name for file in publication.files if staged.get(file.name) != file.blob()]
+            blob = self._git("hash-object", "-w", "--stdin", given=file.pointer().decode()).strip()
+            odd = found != digest or blob != file.blob()
+        else:
+            blob = self._git(
+                "hash-object", "-w", "--no-filters", "--", str(file.path.resolve())
+            ).strip()
+            odd = blob != file.blob()
         if odd:
             raise DataError(
-                f"{self._clone}: git would store other content than {', '.join(sorted(odd)[:3])}; "
-                "look for `core.autocrlf` or attributes in your git configuration"
+                f"{file.path}: altered while it was sent; `jagpt verify RUN_DIR` tells all"
             )
-        self._git("commit", "--quiet", "--message", publication.message)
+        return blob
 
     def _check(self, publication: Publication, commit: str) -> None:
         """The remote must now have what was sent."""
@@ -165,32 +194,54 @@ class GitRemote:
         done = self._try("rev-parse", "--verify", "--quiet", "HEAD")
         return done.stdout.strip() if done.returncode == 0 else None
 
+    def _tags(self) -> Iterator[tuple[str, str]]:
+        """Each tag of a commit, and the commit."""
+        fields = ("refname:strip=2", "objecttype", "objectname", "*objecttype", "*objectname")
+        form = "--format=" + " ".join(f"%({field})" for field in fields)
+        for line in self._git("for-each-ref", form, "refs/tags").splitlines():
+            name, *rest = line.split()
+            for kind, commit in zip(rest[::2], rest[1::2], strict=True):
+                if kind == "commit":
+                    yield name, commit
+
     def _text(self, name: str) -> str | None:
         """A text file of the last commit; None where it is not there."""
+        size = self._try("cat-file", "-s", f"HEAD:{name}")
+        if size.returncode == 0 and int(size.stdout) > _MAX_TEXT:
+            raise DataError(
+                f"{redacted(self.url)}: its {name} has {int(size.stdout):,} bytes, and at most "
+                f"{_MAX_TEXT:,} are read"
+            )
         done = self._try("cat-file", "blob", f"HEAD:{name}")
         return done.stdout if done.returncode == 0 else None
 
     def _tree(self, commit: str) -> dict[str, str]:
-        """File name → blob of a commit."""
-        return _blobs(self._git("ls-tree", "-r", "-z", "--full-tree", commit), 2)
+        """File name → blob of a commit; a link or a submodule has its mode before it."""
+        found = {}
+        for line in self._git("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
+            head, tab, name = line.partition("\t")
+            if tab:
+                mode, _, blob = head.split()
+                found[name] = blob if mode.startswith("100") else f"{mode} {blob}"
+        return found
 
-    def _tree_of_index(self) -> dict[str, str]:
-        return _blobs(self._git("ls-files", "--stage", "-z"), 1)
+    def _git(self, *arguments: str, given: str = "") -> str:
+        return self._run(*arguments, inside=True, given=given)
 
-    def _git(self, *arguments: str) -> str:
-        return self._run(*arguments, inside=True)
-
-    def _run(self, *arguments: str, inside: bool) -> str:
-        done = self._try(*arguments, inside=inside)
+    def _run(self, *arguments: str, inside: bool, given: str = "") -> str:
+        done = self._try(*arguments, inside=inside, given=given)
         if done.returncode == 0:
             return done.stdout
         raise self._refusal(arguments, done.stderr.strip() or done.stdout.strip())
 
-    def _try(self, *arguments: str, inside: bool = True) -> subprocess.CompletedProcess[str]:
+    def _try(
+        self, *arguments: str, inside: bool = True, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         place = ["-C", str(self._clone)] if inside else []
+        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         return subprocess.run(  # noqa: S603 - git with arguments of our own, and no shell
-            ["git", *place, *arguments],  # noqa: S607 - the user's git, whichever it is
-            env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            ["git", *place, *settings, *arguments],  # noqa: S607 - the user's git, whichever it is
+            env=environment(), input=given, capture_output=True, text=True,
             encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
 
@@ -237,14 +288,14 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _blobs(listing: str, column: int) -> dict[str, str]:
-    """Name → blob in a NUL-separated listing whose head has the blob in that column."""
-    found = {}
-    for line in listing.split("\0"):
-        head, tab, name = line.partition("\t")
-        if tab:
-            found[name] = head.split()[column]
-    return found
+def _in_the_way(found: Iterable[str], wanted: Iterable[str]) -> set[str]:
+    """Files of the tree where a folder is wanted, and those below a name that is to be a file."""
+    folders = {parent for name in wanted for parent in _above(name)}
+    return {name for name in found if name in folders or not _above(name).isdisjoint(wanted)}
+
+
+def _above(name: str) -> set[str]:
+    return {parent.as_posix() for parent in PurePosixPath(name).parents}
 
 
 def _advice(said: str) -> str:
