@@ -1,18 +1,25 @@
 """`python -m jagpt` is `jagpt`.
 
-Nothing is imported above: a Ctrl-C while jagpt starts leaves without a traceback too, and worker
-processes, which import this module, have no use for the command line.
+Nothing is imported above: a Ctrl-C while jagpt starts leaves without a traceback too, worker
+processes, which import this module, have no use for the command line, and until `safepath` has done
+its work a module could come from the current folder.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
     """The command line."""
     try:
+        from jagpt import safepath
+
+        safepath.enter()
         from jagpt.cli import main as command_line
 
         command_line()

@@ -108,7 +108,7 @@ def test_the_program_that_a_card_shows_for_gguf_runs(
     shutil.copy(folder / "export" / "gguf-q8_0" / "model-q8_0.gguf", folder)
     files.write_json(folder / "generation_config.json", {"do_sample": True, "max_new_tokens": 8})
     recipe = parse('name = "card"\n[model]\nn_positions = 64\n[[corpus.source]]\n' + SOURCE)
-    usage.check(recipe, [Export("gguf-q8_0", {}, {})], folder, QUIET)
+    usage.check(recipe, [Export("gguf-q8_0", {}, {})], PROMPT, folder, QUIET)
     assert "was not run" not in capsys.readouterr().err
 
 

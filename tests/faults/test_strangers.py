@@ -42,8 +42,8 @@ FORBIDDEN_CALLS = {
     "np.load", "pandas.read_pickle", "pd.read_pickle",
 }  # fmt: skip
 WRITES_PICKLE = {"torch.save"}
-OWN_PROGRAMS = {("release/usage.py", "exec")}
-"""The card's programs, which jagpt itself wrote, are run before they are shown."""
+OWN_PROGRAMS = {("release/trial.py", "exec")}
+"""The card's programs, which jagpt itself wrote, are run before they are shown, elsewhere."""
 MAY_WRITE_PICKLE = "export/"
 """Where the requested pytorch_model.bin is written."""
 

@@ -278,6 +278,8 @@ def test_large_corpora_are_no_demonstration(summary: Summary) -> None:
 
 
 def test_the_prompt_in_the_usage_is_a_python_string(summary: Summary) -> None:
-    text = card.render(with_release(prompts=('a"\n\\b',)), summary, VERSIONS)
+    prompt = 'a"\n\\b'
+    drawn = replace(summary, samples=(Sample(prompt, ()),))
+    text = card.render(with_release(prompts=(prompt,)), drawn, VERSIONS)
     line = next(line for line in text.splitlines() if line.startswith("prompt = "))
-    assert json.loads(line.removeprefix("prompt = ")) == 'a"\n\\b'
+    assert json.loads(line.removeprefix("prompt = ")) == prompt

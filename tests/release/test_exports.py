@@ -52,6 +52,23 @@ def test_an_unfinished_export_is_refused(run: RunDirectory) -> None:
         exports.found(run)
 
 
+@pytest.mark.parametrize(
+    "name", ['onnx"); import os; os.mkdir("crater") #', "gguf-x", "ONNX", "onnx\n", "notes", "-x"]
+)
+def test_a_folder_that_is_no_format_is_refused_by_name(run: RunDirectory, name: str) -> None:
+    (run.root / "export" / "onnx").rename(run.root / "export" / name)
+    with pytest.raises(DataError) as caught:
+        folder.preflight(fakes.recipe(), run)
+    assert f"export: {name!r} is no format that jagpt makes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_proof_of_what_is_no_format_is_refused_by_name(run: RunDirectory) -> None:
+    files.write_json(run.own("release") / "parity.json", {'x"': {}})
+    with pytest.raises(DataError, match=r"release: 'x\"' is no format"):
+        exports.released(run.release)
+
+
 def test_an_export_of_another_model_is_refused(run: RunDirectory) -> None:
     files.write_json(run.root / "export" / "onnx" / "parity.json", {"source": "0" * 64})
     with pytest.raises(DataError, match="made from another model"):

@@ -6,19 +6,29 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import fakes
 import pytest
+from rich.console import Console
 
 from jagpt import evaluation, files
-from jagpt.errors import DataError, JagptError, UsageError
+from jagpt.errors import DataError, JagptError
 from jagpt.export import huggingface
 from jagpt.progress import QUIET, Progress
-from jagpt.release import folder, usage
+from jagpt.release import folder, trial, usage
 from jagpt.release.publication import lfs_attributes
 from jagpt.rundir import RunDirectory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_process() -> Iterator[None]:
+    """The card's programs run here, where all is imported: another process needs seconds for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(usage, "tried", lambda sources: [trial.problem_of(s) for s in sources])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +142,20 @@ def test_a_usage_that_fails_leaves_no_folder(
     assert files.list_files(copy.own("release")) == []
 
 
+@pytest.mark.parametrize("characters", [30, 47, 48, 500])
+def test_a_prompt_too_long_for_the_context_is_cut_to_what_fits(
+    copy: RunDirectory, characters: int
+) -> None:
+    said = io.StringIO()
+    long = ("統計的推定を使うことで、" * 50)[:characters]
+    recipe = fakes.recipe(fakes.RECIPE, f'release.prompts=["{long}", "京都"]')
+    folder.run(recipe, copy, Progress(console=Console(file=said, width=1000)))
+    prompts = [row["prompt"] for row in files.read_json(copy.release / "samples.json")["samples"]]
+    assert prompts == [long[:24], "京都"]  # half of the context of 48 is for what is added
+    assert f"prompt 1 is cut to its first 24 characters of {characters}" in said.getvalue()
+    assert f'prompt = "{long[:24]}"\n' in (copy.release / "README.md").read_text()
+
+
 def test_a_licence_that_is_not_the_dumps_is_said(
     copy: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,10 +170,3 @@ def test_a_model_that_is_missing_is_named(copy: RunDirectory) -> None:
     shutil.rmtree(copy.own("export"))
     with pytest.raises(DataError, match="`jagpt export RECIPE` makes it"):
         folder.run(fakes.recipe(), copy, QUIET)
-
-
-def test_a_prompt_that_does_not_fit_leaves_no_folder(copy: RunDirectory) -> None:
-    recipe = fakes.recipe(fakes.RECIPE + f'prompts = ["{"あ" * 60}"]\n')
-    with pytest.raises(UsageError, match="60 tokens"):
-        folder.run(recipe, copy, QUIET)
-    assert files.list_files(copy.own("release")) == []

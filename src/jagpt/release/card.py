@@ -122,6 +122,7 @@ def _body(recipe: Recipe, summary: Summary, versions: Sequence[Entry], extras: E
         snippets=usage.snippets(
             recipe,
             extras.exports,
+            summary.samples[0].prompt if summary.samples else recipe.release.prompts[0],
             place=published.place if published else None,
             revision=versions[0].revision,
         ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from jagpt import files
 from jagpt.errors import DataError
+from jagpt.export.formats import FORMATS
 from jagpt.rundir import RunDirectory
 
 PARITY = "parity.json"
@@ -76,8 +77,8 @@ class Export:
 def found(run: RunDirectory) -> tuple[Export, ...]:
     """The finished exports of a run, by name.
 
-    Raises `DataError` for a folder without `parity.json` (it was left unfinished) and for one that
-    was made from another model than the run's.
+    Raises `DataError` for a folder that is none of `FORMATS`, for one without `parity.json` (it was
+    left unfinished) and for one that was made from another model than the run's.
     """
     root = run.formats
     folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
@@ -90,10 +91,21 @@ def released(folder: Path) -> tuple[Export, ...]:
     if not (folder / PARITY).is_file():
         return ()
     proofs = files.read_json(folder / PARITY, "record of parity")
-    return tuple(Export(name, {}, proof) for name, proof in proofs.items())
+    return tuple(Export(_known(name, folder), {}, proof) for name, proof in proofs.items())
+
+
+def _known(name: str, folder: Path) -> str:
+    """The name of a format; it goes into programs and paths, so that no other may pass."""
+    if name in FORMATS:
+        return name
+    raise DataError(
+        f"{folder}: {name!r} is no format that jagpt makes (there are {', '.join(FORMATS)}); "
+        "move it out of there"
+    )
 
 
 def _read(folder: Path, model: str) -> Export:
+    _known(folder.name, folder.parent)
     again = f"`jagpt export RECIPE --format {folder.name}` makes it anew"
     if not (folder / PARITY).is_file():
         raise DataError(f"{folder}: this export has no {PARITY}: it was not finished; {again}")

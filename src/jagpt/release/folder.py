@@ -7,6 +7,7 @@ and the checksums of all. The continuations that card and report show are drawn 
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def preflight(_recipe: Recipe, run: RunDirectory) -> None:
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Make the release folder of a run whose model is exported.
 
-    Raises what `preflight` raises, `UsageError` for a prompt that does not fit the model's context,
-    `JagptError` where a program that the card would show fails.
+    Raises what `preflight` raises, `JagptError` where a program that the card would show fails. A
+    prompt is cut to what leaves the model room to go on.
     """
     preflight(recipe, run)
     names = files.list_files(run.model)
@@ -63,19 +64,36 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
     The seed is fixed, and one thread computes, so that the number of cores changes nothing.
     """
     settings = generation.Settings(num_return_sequences=SAMPLES_A_PROMPT, seed=SAMPLE_SEED)
-    prompts = recipe.release.prompts
     from jagpt import devices
 
     with devices.threads(1):
         loaded = generation.load(run.model)
+        prompts = [_fitting(prompt, loaded) for prompt in recipe.release.prompts]
         found = list(generation.scored(loaded, prompts, settings))
     return generation.as_records(prompts, found)
+
+
+def _fitting(prompt: str, loaded: generation.Loaded) -> str:
+    """The beginning of the prompt that leaves room for as many tokens as the model adds."""
+    if loaded.context is None:
+        return prompt
+    room = max(1, loaded.context - loaded.defaults.max_new_tokens)
+    if len(loaded.encode(prompt)) <= room:
+        return prompt
+    lengths = range(1, len(prompt))
+    return prompt[: bisect_right(lengths, room, key=lambda n: len(loaded.encode(prompt[:n])))]
 
 
 def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progress) -> None:
     """Samples, curve, card and changelog."""
     progress.say(f"release: {SAMPLES_A_PROMPT} continuations of each prompt")
     drawn = samples(run, recipe)
+    for number, prompt in enumerate(recipe.release.prompts):
+        if (kept := drawn[number]["prompt"]) != prompt:
+            progress.say(
+                f"release: prompt {number + 1} is cut to its first {len(kept):,} characters of "
+                f"{len(prompt):,}: the model's context has no room for more"
+            )
     files.write_json(folder / SAMPLES, {"seed": SAMPLE_SEED, "samples": drawn})
     summary = replace(
         collect(run),
@@ -84,7 +102,7 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
     for doubt in licences.doubts(summary.corpus) if summary.corpus else ():
         progress.say(f"warning: {doubt}")
     found = exports.found(run)
-    usage.check(recipe, found, folder, progress)
+    usage.check(recipe, found, drawn[0]["prompt"], folder, progress)
     new = changelog.entry(recipe, summary)
     text = changelog.with_entry(None, new)
     files.write_text(folder / CHANGELOG, text)

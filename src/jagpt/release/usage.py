@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import io
 import json
+import os
+import re
+import signal
+import site
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 
+from jagpt import safepath
 from jagpt.errors import JagptError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
+from jagpt.release import trial
 from jagpt.release.exports import Export
 from jagpt.release.markdown import Markdown, fenced
 from jagpt.text import printable
 
 NEW_TOKENS = 32
+TIME_LIMIT = 1800.0
+"""Seconds that a program may take."""
+
+INHERITED = (
+    *("PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+)
+"""The variables that a program finds of ours: none that could hold a secret."""
+
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, breaks of lines and of directions, and what cannot be written as UTF-8."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """A format's program. `FOLDER` and `PROMPT` in it stand for Python expressions.
+    """A format's program, as a `string.Template` whose values are Python expressions.
 
-    `modules` must be importable, with `attribute` (`module.name`) in one of them, to run it.
+    `weights` is the template of what it opens below the folder, given the format's `name` and
+    `precision`. `modules` must be importable, with `attribute` (`module.name`) in one of them, to
+    run it.
     """
 
     title: str
@@ -33,6 +56,7 @@ class Usage:
     modules: tuple[str, ...]
     install: str
     attribute: str | None = None
+    weights: str = ""
     by_id: bool = False
     """Whether its runtime takes an id of the hub in place of a folder."""
 
@@ -49,11 +73,11 @@ class Snippet:
 _TRANSFORMERS = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder = FOLDER
-tokenizer = AutoTokenizer.from_pretrained(folderREVISION)
-model = AutoModelForCausalLM.from_pretrained(folderREVISION)
+folder = $folder
+tokenizer = AutoTokenizer.from_pretrained(folder$revision)
+model = AutoModelForCausalLM.from_pretrained(folder$revision)
 
-prompt = PROMPT
+prompt = $prompt
 inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
 outputs = model.generate(**inputs, num_return_sequences=3)
 for text in tokenizer.batch_decode(outputs, skip_special_tokens=True):
@@ -63,24 +87,24 @@ for text in tokenizer.batch_decode(outputs, skip_special_tokens=True):
 _TENSORFLOW = """\
 from transformers import AutoTokenizer, TFGPT2LMHeadModel
 
-folder = FOLDER
-tokenizer = AutoTokenizer.from_pretrained(folderREVISION)
-model = TFGPT2LMHeadModel.from_pretrained(folderREVISION, use_safetensors=False)
+folder = $folder
+tokenizer = AutoTokenizer.from_pretrained(folder$revision)
+model = TFGPT2LMHeadModel.from_pretrained(folder$revision, use_safetensors=False)
 
-inputs = tokenizer(PROMPT, return_tensors="tf", add_special_tokens=False)
-outputs = model.generate(inputs["input_ids"], max_new_tokens=NEW_TOKENS)
+inputs = tokenizer($prompt, return_tensors="tf", add_special_tokens=False)
+outputs = model.generate(inputs["input_ids"], max_new_tokens=$new_tokens)
 print(tokenizer.decode(outputs[0], skip_special_tokens=True))
 """
 
 _FLAX = """\
 from transformers import AutoTokenizer, FlaxGPT2LMHeadModel
 
-folder = FOLDER
-tokenizer = AutoTokenizer.from_pretrained(folderREVISION)
-model = FlaxGPT2LMHeadModel.from_pretrained(folderREVISION)
+folder = $folder
+tokenizer = AutoTokenizer.from_pretrained(folder$revision)
+model = FlaxGPT2LMHeadModel.from_pretrained(folder$revision)
 
-inputs = tokenizer(PROMPT, return_tensors="np", add_special_tokens=False)
-outputs = model.generate(inputs["input_ids"], max_new_tokens=NEW_TOKENS, do_sample=False)
+inputs = tokenizer($prompt, return_tensors="np", add_special_tokens=False)
+outputs = model.generate(inputs["input_ids"], max_new_tokens=$new_tokens, do_sample=False)
 print(tokenizer.decode(outputs.sequences[0], skip_special_tokens=True))
 """
 
@@ -89,15 +113,15 @@ import numpy as np
 import onnxruntime
 from transformers import AutoTokenizer
 
-folder = FOLDER
+folder = $folder
 tokenizer = AutoTokenizer.from_pretrained(folder)
-session = onnxruntime.InferenceSession(folder + "/NAME/model.onnx")
+session = onnxruntime.InferenceSession(folder + $weights)
 
 shapes = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("past_key_values")}
 cache = {name: np.zeros((1, s[1], 0, s[3]), np.float32) for name, s in shapes.items()}
-ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+ids = tokenizer($prompt, add_special_tokens=False)["input_ids"]
 past = 0
-for _ in range(NEW_TOKENS):  # each time the likeliest token
+for _ in range($new_tokens):  # each time the likeliest token
     inputs = {
         "input_ids": np.array([ids[past:]]),
         "attention_mask": np.ones((1, len(ids)), np.int64),
@@ -115,18 +139,18 @@ import numpy as np
 import openvino
 from transformers import AutoTokenizer
 
-folder = FOLDER
+folder = $folder
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = openvino.Core().compile_model(folder + "/NAME/openvino_model.xml", "CPU")
+model = openvino.Core().compile_model(folder + $weights, "CPU")
 
 cache = {}
 for node in model.inputs:
     name, shape = node.get_any_name(), node.partial_shape
     if name.startswith("past_key_values"):
         cache[name] = np.zeros((1, shape[1].get_length(), 0, shape[3].get_length()), np.float32)
-ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+ids = tokenizer($prompt, add_special_tokens=False)["input_ids"]
 past = 0
-for _ in range(NEW_TOKENS):  # each time the likeliest token
+for _ in range($new_tokens):  # each time the likeliest token
     inputs = {
         "input_ids": np.array([ids[past:]]),
         "attention_mask": np.ones((1, len(ids)), np.int64),
@@ -142,14 +166,14 @@ print(tokenizer.decode(ids, skip_special_tokens=True))
 _GGUF = """\
 import xllamacpp
 
-folder = FOLDER
-prompt = PROMPT
+folder = $folder
+prompt = $prompt
 params = xllamacpp.CommonParams()
-params.model.path = folder + "/model-PART.gguf"
-params.n_ctx = CONTEXT
+params.model.path = folder + $weights
+params.n_ctx = $context
 params.verbosity = -1
 server = xllamacpp.Server(params)
-answer = server.handle_completions({"prompt": prompt, "max_tokens": NEW_TOKENS})
+answer = server.handle_completions({"prompt": prompt, "max_tokens": $new_tokens})
 print(prompt + answer["choices"][0]["text"])
 """
 
@@ -157,13 +181,13 @@ _CTRANSLATE2 = """\
 import ctranslate2
 from transformers import AutoTokenizer
 
-folder = FOLDER
+folder = $folder
 tokenizer = AutoTokenizer.from_pretrained(folder)
-generator = ctranslate2.Generator(folder + "/NAME")
+generator = ctranslate2.Generator(folder + $weights)
 
-ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+ids = tokenizer($prompt, add_special_tokens=False)["input_ids"]
 pieces = tokenizer.convert_ids_to_tokens(ids)
-results = generator.generate_batch([pieces], max_length=NEW_TOKENS, sampling_topk=0)
+results = generator.generate_batch([pieces], max_length=$new_tokens, sampling_topk=0)
 print(tokenizer.decode(results[0].sequences_ids[0], skip_special_tokens=True))
 """
 
@@ -183,17 +207,19 @@ USAGES = {
     ),
     "onnx": Usage(
         "ONNX Runtime", _ONNX, ("onnxruntime", "transformers"),
-        "pip install onnxruntime transformers",
+        "pip install onnxruntime transformers", weights="/$name/model.onnx",
     ),
     "ctranslate2": Usage(
         "CTranslate2", _CTRANSLATE2, ("ctranslate2", "transformers"),
-        "pip install ctranslate2 transformers",
+        "pip install ctranslate2 transformers", weights="/$name",
     ),
     "openvino": Usage(
         "OpenVINO", _OPENVINO, ("openvino", "transformers"), "pip install openvino transformers",
+        weights="/$name/openvino_model.xml",
     ),
     "gguf": Usage(
         "GGUF (llama.cpp)", _GGUF, ("xllamacpp",), "pip install xllamacpp",
+        weights="/model-$precision.gguf",
     ),
 }  # fmt: skip
 """The runtime of a format, by the first word of the format's name."""
@@ -202,9 +228,10 @@ USAGES = {
 def snippets(
     recipe: Recipe,
     exports: Sequence[Export],
+    prompt: str,
     *,
     place: str | None = None,
-    revision: str | None = None,
+    revision: str = "",
 ) -> list[Snippet]:
     """The programs of a release's formats, its own model first; `place` is an id on the hub.
 
@@ -214,32 +241,41 @@ def snippets(
     for name, usage in _usages(exports):
         if usage.title in (snippet.title for snippet in found):
             continue
-        folder, suffix = '"."  # this folder', ""
-        if place is not None and usage.by_id:
-            folder, suffix = json.dumps(place), f", revision={json.dumps(revision)}"
-        text = _program(usage, name, recipe, folder, suffix)
-        if place is not None and not usage.by_id:
-            text = _downloading(text, place, revision)
+        source, folder, suffix = usage.source, '"."  # this folder', ""
+        if place is not None:
+            at = f"revision={literal(revision)}"
+            folder, suffix = literal(place), f", {at}"
+            if not usage.by_id:
+                source, folder = _downloading(source), f"snapshot_download({folder}, {at})"
+        text = _program(replace(usage, source=source), name, recipe, prompt, folder, suffix)
         found.append(Snippet(usage.title, usage.install, fenced(text, "python")))
     return found
 
 
-def check(recipe: Recipe, exports: Sequence[Export], folder: Path, progress: Progress) -> None:
-    """Run the program of every format whose runtime is installed.
+def check(
+    recipe: Recipe, exports: Sequence[Export], prompt: str, folder: Path, progress: Progress
+) -> None:
+    """Run the program of every format whose runtime is installed, all in a process of their own,
+    which has nothing of the caller's environment but `INHERITED`.
 
     Raises `JagptError` where one fails or prints nothing: a card must not show it.
     """
+    programs: dict[str, str] = {}
     for name, usage in _usages(exports):
-        if (missing := _missing(usage)) is not None:
+        if (missing := _missing(usage)) is None:
+            programs[name] = _program(usage, name, recipe, prompt, literal(str(folder.absolute())))
+        else:
             progress.say(f"release: the usage of {name} was not run here: no {missing}")
-            continue
-        _run(program(name, recipe, folder), name)
+    for name, problem in zip(programs, tried(list(programs.values())), strict=False):
+        if problem is not None:
+            raise JagptError(f"release: the usage of {name} that the card would show {problem}")
 
 
-def program(name: str, recipe: Recipe, folder: Path) -> str:
-    """The program of a format (by its whole name) on a folder of this machine."""
-    usage = USAGES[name.partition("-")[0]]
-    return _program(usage, name, recipe, json.dumps(str(folder)), "")
+def literal(text: str) -> str:
+    """`text` as a Python string, on one line and in visible characters, whatever it holds."""
+    return _UNSEEN.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _usages(exports: Sequence[Export]) -> Iterator[tuple[str, Usage]]:
@@ -249,20 +285,24 @@ def _usages(exports: Sequence[Export]) -> Iterator[tuple[str, Usage]]:
             yield export.name, USAGES[export.family]
 
 
-def _program(usage: Usage, name: str, recipe: Recipe, folder: str, revision: str) -> str:
-    prompt = json.dumps(printable(recipe.release.prompts[0]), ensure_ascii=False)
-    room = max(1, min(NEW_TOKENS, recipe.model.n_positions // 2))
-    text = usage.source.replace("NEW_TOKENS", str(room)).replace("NAME", name)
-    text = text.replace("PART", name.partition("-")[2])
-    text = text.replace("CONTEXT", str(recipe.model.n_positions))
-    text = text.replace("FOLDER", folder).replace("REVISION", revision)
-    return text.replace("PROMPT", prompt)
+def _program(
+    usage: Usage, name: str, recipe: Recipe, prompt: str, folder: str, revision: str = ""
+) -> str:
+    """The program of a format: every value is put in at once, as a Python expression."""
+    weights = Template(usage.weights).substitute(name=name, precision=name.partition("-")[2])
+    return Template(usage.source).substitute(
+        folder=folder,
+        revision=revision,
+        prompt=literal(prompt),
+        weights=literal(weights),
+        context=recipe.model.n_positions,
+        new_tokens=max(1, min(NEW_TOKENS, recipe.model.n_positions // 2)),
+    )
 
 
-def _downloading(text: str, place: str, revision: str | None) -> str:
-    """The program with its folder fetched from the hub first."""
-    fetched = f"snapshot_download({json.dumps(place)}, revision={json.dumps(revision)})"
-    head, gap, rest = text.replace('"."  # this folder', fetched).partition("\n\n")
+def _downloading(source: str) -> str:
+    """The program with what fetches its folder from the hub among its imports."""
+    head, gap, rest = source.partition("\n\n")
     imports = [*head.splitlines(), "from huggingface_hub import snapshot_download"]
     plain = [line for line in imports if line.startswith("import")]
     others = [line for line in imports if not line.startswith("import")]
@@ -281,20 +321,44 @@ def _missing(usage: Usage) -> str | None:
     return None
 
 
-def _run(text: str, name: str) -> None:
-    """Execute a program of ours; what it draws leaves PyTorch's random numbers as they were."""
-    import torch
+def tried(sources: Sequence[str]) -> list[str | None]:
+    """Execute programs one after another, in one other process that begins in an empty folder.
 
-    from jagpt.generation import quiet
+    What is wrong with each, and None for one that works; none after the first that does not.
+    """
+    command = [sys.executable, "-P", trial.__file__]
+    with tempfile.TemporaryDirectory(prefix="jagpt-", ignore_cleanup_errors=True) as place:
+        try:
+            done = subprocess.run(  # noqa: S603 - this Python and a file of ours
+                command, input=json.dumps(sources).encode(), cwd=place, env=environment(place),
+                capture_output=True, timeout=TIME_LIMIT * len(sources), check=False,
+            )  # fmt: skip
+            said, end = done.stdout, _end(done)
+        except subprocess.TimeoutExpired as error:
+            said, end = error.stdout or b"", f"does not end within {TIME_LIMIT / 60:.0f} minutes"
+    answers: list[str | None] = [json.loads(line) for line in said.splitlines()]
+    return answers if len(answers) == len(sources) or any(answers) else [*answers, end]
 
-    output = io.StringIO()
-    try:
-        with torch.random.fork_rng(), quiet(), contextlib.redirect_stdout(output):
-            exec(compile(text, f"usage of {name}", "exec"), {"__name__": "usage"})  # noqa: S102
-    except Exception as error:  # a program may fail in any way its runtime likes
-        raise JagptError(
-            f"release: the usage of {name} that the card would show fails "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    if not output.getvalue().strip():
-        raise JagptError(f"release: the usage of {name} that the card would show prints nothing")
+
+def environment(home: str) -> dict[str, str]:
+    """The environment of a program: no secret of ours, no cache of ours, no network."""
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {
+        **kept,
+        **safepath.variables(),
+        "HOME": home,
+        "USERPROFILE": home,
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONUTF8": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+def _end(done: subprocess.CompletedProcess[bytes]) -> str:
+    """How the process ended that should have answered."""
+    how = f"code {done.returncode}"
+    if done.returncode < 0:
+        how = signal.Signals(-done.returncode).name
+    *_, last = ["", *done.stderr.decode("utf-8", "replace").splitlines()]
+    return f"ends its process ({how}{': ' if last else ''}{printable(last)[:300]})"

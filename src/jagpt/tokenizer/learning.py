@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from jagpt import safepath
 from jagpt.errors import DataError, JagptError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
@@ -39,7 +40,8 @@ def learn(corpus: Path, settings: Tokenizer, report: Report) -> bytes:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, corpus, settings), daemon=True)
-    process.start()
+    with safepath.inherited():
+        process.start()
     sender.close()
     try:
         result = _result(receiver, report)

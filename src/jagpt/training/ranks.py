@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from jagpt import safepath
 from jagpt.errors import JagptError, UsageError
 from jagpt.machines import available_cores
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` sets for each process, and each process must find."""
 
-COMMAND = (sys.executable, "-m", "jagpt")
+COMMAND = (sys.executable, "-P", "-m", "jagpt")
 """What a rank runs."""
 
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
@@ -108,6 +109,7 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
     environment = {
         "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
         **os.environ,
+        **safepath.variables(),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),

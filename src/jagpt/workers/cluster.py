@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, TypeVar
 
+from jagpt import safepath
 from jagpt.errors import JagptError, MissingExtraError, StorageError
 from jagpt.machines import available_cores
 from jagpt.recipe import Execution
@@ -71,10 +72,13 @@ class RayExecutor(Executor):
 
     def _connect(self, address: str | None, workers: int | None) -> None:
         options: dict[str, Any] = {"address": address}
+        # else the current folder stands first on the path of every worker
+        options["job_config"] = self._ray.job_config.JobConfig(_client_job=True)
         if address is None:
-            options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+            options |= {"address": "local", "num_cpus": workers, "include_dashboard": False}
         try:
-            self._ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            with safepath.inherited():
+                self._ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise StorageError(
                 f"Ray at {address or 'this machine'} does not answer ({error}); start it with "

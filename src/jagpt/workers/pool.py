@@ -20,6 +20,7 @@ from multiprocessing.connection import wait as wait_for_sentinels
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from jagpt import safepath
 from jagpt.errors import JagptError
 
 Job = TypeVar("Job")
@@ -105,19 +106,23 @@ class Workers(Generic[Job, Result]):
             wait(waiting)
 
     def _send(self, job: Job) -> Future[Result]:
+        try:
+            with safepath.inherited():  # processes start with the first jobs
+                future = self._pool().submit(self._function, job)
+        except BrokenProcessPool:
+            raise lost_worker() from None
+        self._running.add(future)
+        self._collect(self._count + WAITING_JOBS - 1)
+        return future
+
+    def _pool(self) -> Executor:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 self._count,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=serve_parent,
             )
-        try:
-            future = self._executor.submit(self._function, job)
-        except BrokenProcessPool:
-            raise lost_worker() from None
-        self._running.add(future)
-        self._collect(self._count + WAITING_JOBS - 1)
-        return future
+        return self._executor
 
     def _collect(self, allowed: int) -> None:
         """Wait until at most so many jobs are under way."""
