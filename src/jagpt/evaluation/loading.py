@@ -97,9 +97,8 @@ def _check_folder(folder: Path) -> None:
     if pickles := sorted(path.name for path in folder.glob("pytorch_model*.bin")):
         raise DataError(
             f"{folder}: its weights are pickled ({pickles[0]}), and reading a pickle runs whatever "
-            "code is in it: it is not read. Where you trust it, make safetensors of it first: "
-            'python -c "from transformers import AutoModelForCausalLM as M; '
-            f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
+            "code is in it: it is not read. Where you trust it, make safetensors of it first, with "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     raise DataError(f"{folder}: no weights here; safetensors are wanted")
 
