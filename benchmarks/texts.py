@@ -11,8 +11,8 @@ from common import CACHE, MEGABYTE, ROOT, tell
 
 from jagpt import files, pipeline
 from jagpt import recipe as recipes
-from jagpt.corpus.documents import SPLITS, Document, iter_documents
-from jagpt.corpus.shards import SplitWriter
+from jagpt.corpus.documents import SPLITS, Document
+from jagpt.corpus.shards import SplitWriter, iter_documents
 from jagpt.progress import QUIET, Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory

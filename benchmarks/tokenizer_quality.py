@@ -30,7 +30,7 @@ from common import (
 )
 from texts import SENTENCES, corpus_section, make_run, open_made, source_name
 
-from jagpt.corpus.documents import iter_documents
+from jagpt.corpus.shards import iter_documents
 from jagpt.errors import JagptError
 from jagpt.progress import Progress
 from jagpt.summary import collect

@@ -291,13 +291,13 @@ def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int, shard
             pipe.send(encode(texts, encoder, job))
 
 
-def _encode(texts: list[str], encoder: Encoder, job: stage.Job) -> int:
+def _encode(texts: list[str], encoder: Encoder, job: stage.ShardJob) -> int:
     batches = stage.batches(zip(map(str, count()), texts, strict=False))
     encoded = [stage.encode_batch(encoder, batch, job) for batch in batches]
     return sum(len(ids) for batch in encoded for ids in batch)
 
 
-def _make_shard(texts: list[str], encoder: Encoder, job: stage.Job) -> int:
+def _make_shard(texts: list[str], encoder: Encoder, job: stage.ShardJob) -> int:
     binary = io.BytesIO()
     stage.write_documents(zip(map(str, count()), texts, strict=False), encoder, job, binary)
     n_tokens = binary.tell() // np.dtype(job.dtype).itemsize

@@ -16,8 +16,8 @@ from tokenizer.japanese import write_corpus
 
 from jagpt import recipe, sample
 from jagpt.compressed import Reader
-from jagpt.corpus.documents import iter_documents
 from jagpt.corpus.dump import Dump, parse_page
+from jagpt.corpus.shards import iter_documents
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 

@@ -47,7 +47,7 @@ LISTED_LOSSES = 100
 CUT_SHORT = "cut short"
 
 
-class Decoder(Protocol):
+class StreamDecoder(Protocol):
     """What `bz2.BZ2Decompressor` and `lzma.LZMADecompressor` have in common: one stream."""
 
     @property
@@ -60,13 +60,13 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Format:
+class Compression:
     """A compression: its name, how a stream begins, a stream's decoder, allowed padding."""
 
     name: str
     stream: str
     magics: tuple[bytes, ...]
-    decoder: Callable[[], Decoder]
+    decoder: Callable[[], StreamDecoder]
     padding: bytes = b""
     start: re.Pattern[bytes] | None = None
 
@@ -129,7 +129,7 @@ class StreamError(DataError):
 
 
 class _Gzip:
-    """`zlib` behind the interface of `Decoder`."""
+    """`zlib` behind the interface of `StreamDecoder`."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
@@ -151,7 +151,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """`zstandard` behind the interface of `Decoder`.
+    """`zstandard` behind the interface of `StreamDecoder`.
 
     It has no limit on what one call returns, so it is fed little at a time: four compressed bytes
     can stand for 128 KiB, so `SLICE` bytes give at most 64 MiB.
@@ -181,16 +181,16 @@ class _Zstd:
         return self._zstd.decompress(data[: self.SLICE])
 
 
-BZIP2 = Format("bzip2", "stream", (b"BZh",), bz2.BZ2Decompressor, start=STREAM_START)
-GZIP = Format("gzip", "member", (b"\x1f\x8b",), _Gzip, padding=b"\0")
-XZ = Format(
+BZIP2 = Compression("bzip2", "stream", (b"BZh",), bz2.BZ2Decompressor, start=STREAM_START)
+GZIP = Compression("gzip", "member", (b"\x1f\x8b",), _Gzip, padding=b"\0")
+XZ = Compression(
     "xz",
     "stream",
     (b"\xfd7zXZ\0",),
     lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY),
     padding=b"\0",
 )
-ZSTD = Format(
+ZSTD = Compression(
     "zstd",
     "frame",
     (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60))),
@@ -283,7 +283,7 @@ class Reader:
         self._file.seek(offset)
         self.offset = offset
 
-    def _decoded(self, form: Format, data: bytes) -> Iterator[bytes]:
+    def _decoded(self, form: Compression, data: bytes) -> Iterator[bytes]:
         """All streams of the file; `data` holds what is read and not yet decoded."""
         while True:
             data = self._stream_start(form, data, first=self.streams == 0)
@@ -305,7 +305,9 @@ class Reader:
             else:
                 data = decoder.unused_data
 
-    def _stream(self, form: Format, decoder: Decoder, start: int, data: bytes) -> Iterator[bytes]:
+    def _stream(
+        self, form: Compression, decoder: StreamDecoder, start: int, data: bytes
+    ) -> Iterator[bytes]:
         """One stream, which begins at byte `start` of the file."""
         place = f"{form.name} {form.stream} {self.streams}, which begins at byte {start}"
         while True:
@@ -329,7 +331,7 @@ class Reader:
                     CUT_SHORT,
                 )
 
-    def _stream_start(self, form: Format, data: bytes, *, first: bool) -> bytes:
+    def _stream_start(self, form: Compression, data: bytes, *, first: bool) -> bytes:
         """`data` without padding, long enough to tell how a stream begins; empty at the end."""
         while True:
             if not first and form.padding:
@@ -341,7 +343,7 @@ class Reader:
                 return data
             data += more
 
-    def _next_stream(self, form: Format, start: int, reason: str) -> bytes:
+    def _next_stream(self, form: Compression, start: int, reason: str) -> bytes:
         """Pass over the damaged stream at byte `start`; what stands where another one begins."""
         self._seek(start + 1)
         tail = b""
@@ -359,7 +361,7 @@ class Reader:
         self._seek(place)
         return self._read()
 
-    def _foreign(self, form: Format, data: bytes, start: int) -> StreamError:
+    def _foreign(self, form: Compression, data: bytes, start: int) -> StreamError:
         if self.streams == 0:
             name = self.path.suffix
             return StreamError(

@@ -10,7 +10,8 @@ from xml.sax.saxutils import escape
 
 from jagpt import recipe
 from jagpt.corpus import stage
-from jagpt.corpus.documents import SPLITS, Document, iter_documents
+from jagpt.corpus.documents import SPLITS, Document
+from jagpt.corpus.shards import iter_documents
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory

@@ -13,7 +13,7 @@ import ray
 from dumps import make_corpus, make_recipe
 from ray.cluster_utils import Cluster
 
-from jagpt.corpus import extract, streams
+from jagpt.corpus import convert, streams
 from jagpt.corpus.jobs import PartJob, RangeJob
 from jagpt.corpus.parts import RangeFacts
 from jagpt.recipe import Recipe
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     doomed = second.node_id if asked["kill"] else None
-    extract.make_part = _NotedPart(folder, doomed)  # type: ignore[assignment]
+    convert.make_part = _NotedPart(folder, doomed)  # type: ignore[assignment]
     if asked["kill"]:
         threading.Thread(target=_kill, args=(cluster, second, folder), daemon=True).start()
     plain = make_recipe({"path": folder / asked["dump"]}, workers=2)

@@ -11,7 +11,7 @@ import pytest
 
 from jagpt.compressed import Reader
 from jagpt.corpus.cirrus import read_documents
-from jagpt.corpus.text_files import TextDocument
+from jagpt.corpus.documents import SourceDocument
 from jagpt.errors import DataError
 
 
@@ -21,7 +21,7 @@ def pair(number: int, **page: Any) -> list[dict[str, Any]]:
     return [{"index": {"_type": "page", "_id": str(number)}}, page]
 
 
-def read(tmp_path: Path, lines: list[dict[str, Any]]) -> list[TextDocument]:
+def read(tmp_path: Path, lines: list[dict[str, Any]]) -> list[SourceDocument]:
     path = tmp_path / "jawiki-20240101-cirrussearch-content.json.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
     return list(read_documents(Reader(path)))
@@ -34,9 +34,9 @@ def test_pages_become_documents(tmp_path: Path) -> None:
         *pair(3, text=None),
     ]
     assert read(tmp_path, lines) == [
-        TextDocument("1", "題1", "文1。", revision=5),
-        TextDocument("22", "題2", "文2。"),
-        TextDocument("3", "題3", "", revision=5, problem="no text"),
+        SourceDocument("1", "題1", "文1。", revision=5),
+        SourceDocument("22", "題2", "文2。"),
+        SourceDocument("3", "題3", "", revision=5, problem="no text"),
     ]
 
 

@@ -30,9 +30,10 @@ from dumps import (
 )
 
 from jagpt import files
-from jagpt.corpus import extract, shards
-from jagpt.corpus.documents import COLUMNS, SPLITS, iter_documents, split_shards
+from jagpt.corpus import convert, shards
+from jagpt.corpus.documents import COLUMNS, SPLITS
 from jagpt.corpus.parts import PartName
+from jagpt.corpus.shards import iter_documents, split_shards
 from jagpt.errors import DataError, JagptError, StoppedError
 
 PAGES = [
@@ -53,7 +54,7 @@ PAGES = [
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "PART_PAGES", 7)
+    monkeypatch.setattr(convert, "PART_PAGES", 7)
     monkeypatch.setattr(shards, "SHARD_BYTES", 4_000)
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1_500)
 
@@ -233,7 +234,7 @@ def test_the_size_of_parts_does_not_change_a_byte(
     tmp_path: Path, dump: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = make_corpus(tmp_path / "small", make_recipe({"path": dump}))
-    monkeypatch.setattr(extract, "PART_PAGES", 1_000)
+    monkeypatch.setattr(convert, "PART_PAGES", 1_000)
     assert contents(make_corpus(tmp_path / "large", make_recipe({"path": dump}))) == contents(small)
 
 
@@ -302,20 +303,20 @@ def test_a_failure_in_a_worker_keeps_the_finished_parts(
     tmp_path: Path, dump: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe({"path": dump}, workers=2)
-    monkeypatch.setattr(extract, "make_part", _die_at_fourth_part)
+    monkeypatch.setattr(convert, "make_part", _die_at_fourth_part)
     with pytest.raises(JagptError, match="a worker process died"):
         make_corpus(tmp_path / "run", recipe)
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run/corpus/parts").glob("*.json")}
     assert "000-00000-000000.json" in kept
-    monkeypatch.setattr(extract, "make_part", make_part)
+    monkeypatch.setattr(convert, "make_part", make_part)
     resumed = make_corpus(tmp_path / "run", recipe)
     assert contents(resumed) == contents(make_corpus(tmp_path / "whole", recipe))
 
 
-make_part = extract.make_part
+make_part = convert.make_part
 
 
-def _die_at_fourth_part(job: extract.PartJob) -> None:
+def _die_at_fourth_part(job: convert.PartJob) -> None:
     if job.name.number == 3:
         while not PartName(0, 0, 0).json(job.directory).exists():
             time.sleep(0.01)

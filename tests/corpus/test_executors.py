@@ -32,7 +32,7 @@ def on_ray(folder: Path, dump: str, *, kill: bool) -> tuple[dict[str, bytes], li
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    environment["PYTHONPATH"] = str(script.parent)
+    environment["PYTHONPATH"] = os.pathsep.join([str(script.parent), *sys.path])
     done = subprocess.run([sys.executable, script, folder], env=environment, timeout=300,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]

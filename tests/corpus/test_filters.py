@@ -12,6 +12,7 @@ from dumps import all_documents, article_text, dropped, export, make_corpus, mak
 from rich.console import Console
 
 from jagpt.corpus import stage
+from jagpt.corpus.documents import Article
 from jagpt.corpus.filters import (
     Duplicates,
     Exclusions,
@@ -22,7 +23,6 @@ from jagpt.corpus.filters import (
     reason_to_drop,
     text_digest,
 )
-from jagpt.corpus.parts import Article
 from jagpt.progress import Progress
 from jagpt.recipe import Corpus, Exclude
 from jagpt.rundir import RunDirectory

@@ -14,7 +14,7 @@ from dumps import article_text, contents, dropped, export, make_corpus, make_rec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jagpt.corpus import extract, near_duplicates
+from jagpt.corpus import convert, near_duplicates
 from jagpt.corpus.near_duplicates import (
     NGRAM,
     RECALL,
@@ -185,7 +185,7 @@ def test_workers_and_parts_change_no_byte(
 ) -> None:
     settings = {"drop_near_duplicates": 0.9, "drop_overlap": 0.5}
     one = make_corpus(tmp_path / "one", make_recipe({"path": dump}, **settings))
-    monkeypatch.setattr(extract, "PART_PAGES", 3)
+    monkeypatch.setattr(convert, "PART_PAGES", 3)
     two = make_corpus(tmp_path / "two", make_recipe({"path": dump}, workers=2, **settings))
     assert contents(one) == contents(two)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jagpt.corpus import overlap
-from jagpt.corpus.documents import iter_documents
 from jagpt.corpus.overlap import HeldOut, Owner, sentence_digests
+from jagpt.corpus.shards import iter_documents
 from jagpt.corpus.splits import hash_split, unit_hash
 
 

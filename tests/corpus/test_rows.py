@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from jagpt.corpus.inputs import opened
+from jagpt.corpus.documents import SourceDocument
+from jagpt.corpus.readers import readers_of
 from jagpt.corpus.sources import source_files
-from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError, MissingExtraError
 from jagpt.recipe import Source
 
@@ -36,10 +36,10 @@ COLUMNS = {
     "revision_column": "rev",
 }
 DOCUMENTS = [
-    TextDocument("7", "甲", "甲は例である。\n二行目。", "https://a", 70),
-    TextDocument("x8", "", "乙"),
-    TextDocument("9", "丙", "", revision=90, problem="no text"),
-    TextDocument("10", "丁", "", revision=1, problem="not text"),
+    SourceDocument("7", "甲", "甲は例である。\n二行目。", "https://a", 70),
+    SourceDocument("x8", "", "乙"),
+    SourceDocument("9", "丙", "", revision=90, problem="no text"),
+    SourceDocument("10", "丁", "", revision=1, problem="not text"),
 ]
 PACKERS = {
     "": bytes,
@@ -54,12 +54,12 @@ def source(kind: str, path: Path, **fields: object) -> Source:
     return Source.model_validate({"name": "s", "kind": kind, "path": str(path), **fields})
 
 
-def read(made: Source) -> list[TextDocument]:
+def read(made: Source) -> list[SourceDocument]:
     return [
         document
-        for documents in opened(made, source_files(made))
+        for documents in readers_of(made, source_files(made))
         for document in documents
-        if isinstance(document, TextDocument)
+        if isinstance(document, SourceDocument)
     ]
 
 

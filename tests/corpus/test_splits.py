@@ -13,7 +13,8 @@ from dumps import article_text, dropped, export, make_corpus, make_recipe, page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jagpt.corpus.documents import SPLITS, iter_documents
+from jagpt.corpus.documents import SPLITS
+from jagpt.corpus.shards import iter_documents
 from jagpt.corpus.splits import FirstLines, hash_split, original_lines, unit_hash
 
 # --- by hash --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from dumps import (
 
 from jagpt import files
 from jagpt.compressed import STREAM_START
-from jagpt.corpus import extract
+from jagpt.corpus import convert
 from jagpt.corpus import streams as under_test
 from jagpt.corpus.streams import Ranges, beginning, index_beside, stream_starts
 from jagpt.errors import DataError, StoppedError
@@ -39,7 +39,7 @@ workers = pytest.mark.parametrize("workers", [1, 2])
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "RANGE_BYTES", 800)
-    monkeypatch.setattr(extract, "PART_PAGES", 7)
+    monkeypatch.setattr(convert, "PART_PAGES", 7)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from dumps import make_corpus, make_recipe
 
 from jagpt.compressed import Reader
-from jagpt.corpus.documents import SPLITS, iter_documents
+from jagpt.corpus.documents import SPLITS, SourceDocument
+from jagpt.corpus.shards import iter_documents
 from jagpt.corpus.sources import source_files
-from jagpt.corpus.text_files import TextDocument
 from jagpt.corpus.wikiextractor import read_documents
 from jagpt.errors import DataError
 from jagpt.recipe import Source
@@ -60,7 +60,7 @@ def write(folder: Path, form: Callable[[Article], str], suffix: str = "") -> Pat
     return folder
 
 
-def read(path: Path) -> list[TextDocument]:
+def read(path: Path) -> list[SourceDocument]:
     return list(read_documents(Reader(path)))
 
 

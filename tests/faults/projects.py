@@ -52,10 +52,10 @@ def overrides(*settings: str) -> list[str]:
 
 def small_pieces() -> None:
     """Several parts, shards and row groups of the tiny corpus; a quick look at the machine."""
-    from jagpt.corpus import extract, shards
+    from jagpt.corpus import convert, shards
     from jagpt.plan import local
 
-    extract.PART_PAGES = 8
+    convert.PART_PAGES = 8
     shards.SHARD_BYTES = 3_000
     shards.ROW_GROUP_BYTES = 1_000
     local.PRODUCT_SIZE = 16

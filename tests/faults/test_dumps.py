@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jagpt.corpus import documents_only
+from jagpt.corpus import extraction
 from jagpt.errors import DataError
 from jagpt.progress import QUIET
 
@@ -58,8 +58,8 @@ FORMS = {
 
 def text_of(dump: Path, output: Path) -> bytes:
     """The documents of a dump as JSON lines."""
-    wanted = documents_only.request(str(dump), "dump", "jsonl")
-    documents_only.extract_documents(wanted, output, 1, QUIET)
+    wanted = extraction.request(str(dump), "dump", "jsonl")
+    extraction.extract_documents(wanted, output, 1, QUIET)
     return (output / "documents.jsonl").read_bytes()
 
 
@@ -131,12 +131,12 @@ def test_a_stream_that_is_left_out_or_stands_twice_is_never_less_text(tmp_path: 
 MEASURE = """
 import re, resource, sys
 from pathlib import Path
-from jagpt.corpus import documents_only
+from jagpt.corpus import extraction
 from jagpt.errors import JagptError
 from jagpt.progress import QUIET
-wanted = documents_only.request(sys.argv[1], "dump", "jsonl")
+wanted = extraction.request(sys.argv[1], "dump", "jsonl")
 try:
-    documents_only.extract_documents(wanted, Path(sys.argv[2]), 1, QUIET)
+    extraction.extract_documents(wanted, Path(sys.argv[2]), 1, QUIET)
 except JagptError as error:
     print(str(error)[:200])
 status = Path("/proc/self/status")

@@ -75,11 +75,11 @@ def extract(
 
     INPUT is a file, plain or compressed, or several by a pattern in quotes.
     """
-    from jagpt.corpus import documents_only
+    from jagpt.corpus import extraction
     from jagpt.machines import available_cores
 
-    wanted = documents_only.request(source, kind, form, filters=filters, **options)
-    stats = documents_only.extract_documents(
+    wanted = extraction.request(source, kind, form, filters=filters, **options)
+    stats = extraction.extract_documents(
         wanted, output, workers or available_cores(), make_progress(as_json), force=force
     )
     if as_json:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from jagpt.corpus.documents import Article, SourceDocument
 from jagpt.corpus.dump import VERSIONS, Header, Page, is_redirect
 from jagpt.corpus.filters import is_bare_list, japanese_share, text_digest
 from jagpt.corpus.near_duplicates import signature
-from jagpt.corpus.parts import Article, Counts
-from jagpt.corpus.text_files import TextDocument
+from jagpt.corpus.parts import Counts
 from jagpt.recipe import Corpus
 from jagpt.wikitext import (
     JA_DEFAULT,
@@ -79,7 +79,7 @@ def _converted(page: Page, converter: WikitextConverter) -> tuple[Converted | No
 
 
 def document_articles(
-    documents: Sequence[TextDocument], corpus: Corpus, counts: Counts
+    documents: Sequence[SourceDocument], corpus: Corpus, counts: Counts
 ) -> Iterator[Article]:
     """The articles among another source's documents, in order, counted like a dump's pages."""
     converter = WikitextConverter(_options(corpus), JA_DEFAULT)
@@ -95,13 +95,13 @@ def document_articles(
             yield _text_article(document, corpus)
 
 
-def _as_page(document: TextDocument) -> Page:
+def _as_page(document: SourceDocument) -> Page:
     """A document whose text is wikitext, as an article; a redirect has no text."""
     title, text = document.title, "" if is_redirect(document.text) else document.text
     return Page(document.id, title, ARTICLES, False, document.revision, text, document.problem)
 
 
-def _text_article(document: TextDocument, corpus: Corpus) -> Article:
+def _text_article(document: SourceDocument, corpus: Corpus) -> Article:
     return Article(
         id=document.id,
         title=document.title,

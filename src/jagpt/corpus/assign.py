@@ -18,11 +18,11 @@ from typing import IO, Any
 
 from jagpt import files
 from jagpt.corpus import parts
-from jagpt.corpus.documents import SPLITS, Document
+from jagpt.corpus.documents import SPLITS, Article, Document
 from jagpt.corpus.filters import NO_LINES, OVERLAPS, Filters, Reason, document_name
 from jagpt.corpus.near_duplicates import NearDuplicates
 from jagpt.corpus.overlap import HeldOut
-from jagpt.corpus.parts import Article, Counts, ExtractedSource
+from jagpt.corpus.parts import Counts, ExtractedSource
 from jagpt.corpus.shards import LENGTH_EDGES, SplitWriter
 from jagpt.corpus.splits import Splitter
 from jagpt.errors import DataError

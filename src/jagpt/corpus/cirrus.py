@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from jagpt.compressed import Reader
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.dump import title_in_url
 from jagpt.corpus.rows import Columns, RowError, json_objects
-from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError
 
 ARTICLES = 0
@@ -24,7 +24,7 @@ _WIKIPEDIA = re.compile("([a-z]{2,3}(?:_[a-z]+)*|simple)wiki")
 """Database names of Wikipedias by their language; `commonswiki` and its like are none."""
 
 
-def read_documents(reader: Reader) -> Iterator[TextDocument]:
+def read_documents(reader: Reader) -> Iterator[SourceDocument]:
     """The pages, in order; those outside the article namespace are marked and have no text.
 
     Raises `DataError` with file and line where the lines are not such pairs.
@@ -55,13 +55,13 @@ def _identifier(action: dict[str, Any]) -> str | None:
     return str(found) if isinstance(found, str | int) and found != "" else None
 
 
-def _document(page: dict[str, Any], identifier: str) -> TextDocument:
+def _document(page: dict[str, Any], identifier: str) -> SourceDocument:
     """Old dumps have no `page_id`, and some pages no `version`."""
     namespace = page.get("namespace")
     if isinstance(namespace, bool) or not isinstance(namespace, int):
         raise RowError(f"`namespace` is {namespace!r}; a whole number is wanted")
     if namespace != ARTICLES:
-        return TextDocument(identifier, "", "", other_namespace=True)
+        return SourceDocument(identifier, "", "", other_namespace=True)
     document = _COLUMNS.document({"page_id": identifier, "version": None, "text": None, **page})
     return replace(document, url=_url(page.get("wiki"), document.title))
 

@@ -1,20 +1,64 @@
-"""The finished corpus as its readers see it: documents of one split, in order.
-
-The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row a document.
-"""
+"""A document on its way: as its source gives it, as an article, and in the finished corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from jagpt.errors import DataError
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 SPLITS = ("train", "valid", "test")
-READ_ROWS = 64
-"""Rows decoded at a time; what bounds a reader's memory is this and the shard's row groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDocument:
+    """A document as its source gives it. `problem` says why there is no text.
+
+    `id` is a hash of it where the file has none, so that no order or path matters.
+    """
+
+    id: str
+    title: str
+    text: str
+    url: str | None = None
+    revision: int | None = None
+    problem: str | None = None
+    wikitext: bool = False
+    """The text is wikitext, still to be converted."""
+    other_namespace: bool = False
+    """No article: it is only counted."""
+
+    def packed(self) -> bytes:
+        """All of it as bytes, to be hashed."""
+        head = (self.id, self.title, self.url, self.revision, self.problem, self.wikitext)
+        return f"{head!r} {self.other_namespace} {self.text}".encode()
+
+
+def identity(title: str, text: str) -> str:
+    """16 hex digits of BLAKE2b over title and text: equal documents always share a split."""
+    return hashlib.blake2b(f"{title}\n{text}".encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """An article after conversion. `problem` says why there is no text, `digest` is of the text.
+
+    `list_only` means five list items or more, and one sentence on a line of its own at most.
+    `japanese_share`, `categories` and `signature` (MinHash) stand there where a filter asks for
+    them.
+    """
+
+    id: str
+    title: str
+    url: str | None
+    revision: int | None
+    text: str
+    problem: str | None = None
+    disambiguation: bool = False
+    list_only: bool = False
+    japanese_share: float | None = None
+    digest: bytes = b""
+    categories: Sequence[str] = ()
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +77,4 @@ class Document:
     text: str
 
 
-COLUMNS = ("id", "source", "title", "url", "revision", "text")
-
-
-def iter_documents(directory: Path, split: str) -> Iterator[Document]:
-    """The documents of `split` in the corpus at `directory`, in the corpus's order.
-
-    Raises `DataError` where the split has no shard, a number is missing, or a shard is damaged.
-    """
-    for shard in split_shards(directory, split):
-        for row in read_rows(shard, COLUMNS):
-            yield Document(**row)
-
-
-def split_shards(directory: Path, split: str) -> list[Path]:
-    """The files of `split`, in order; `DataError` where there is none or one is missing between."""
-    shards = sorted(directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].parquet"))
-    if not shards:
-        raise DataError(
-            f"{directory}: no {split}-00000.parquet; the corpus stage has not been run here"
-        )
-    for number, shard in enumerate(shards):
-        if shard.name != shard_name(split, number):
-            raise DataError(f"{directory}: {shard_name(split, number)} is missing")
-    return shards
-
-
-def shard_name(split: str, number: int) -> str:
-    """File name of a split's shard, counted from 0."""
-    return f"{split}-{number:05d}.parquet"
-
-
-def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, a few at a time; `DataError` where it cannot be read as such."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as parquet:
-            for batch in parquet.iter_batches(batch_size=READ_ROWS, columns=list(columns)):
-                yield from batch.to_pylist()
-    except FileNotFoundError:
-        raise DataError(f"{path}: this shard is missing") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: this shard is damaged ({error}); make the corpus anew") from None
+COLUMNS = tuple(field.name for field in fields(Document))

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jagpt.corpus.parts import Article
+from jagpt.corpus.documents import Article
 from jagpt.recipe import Corpus, Exclude
 
 EMPTY = "empty"

@@ -15,10 +15,10 @@ from pathlib import Path
 from jagpt.compressed import Reader
 from jagpt.corpus import parts
 from jagpt.corpus.articles import document_articles, page_articles
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.dump import Dump, Header, Page, Place, RawPage, parse_page
 from jagpt.corpus.parts import Counts, PartName, RangeFacts
 from jagpt.corpus.streams import Range
-from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError
 from jagpt.recipe import Corpus
 
@@ -29,7 +29,7 @@ class Batch:
 
     header: Header | None
     pages: Sequence[RawPage] = ()
-    documents: Sequence[TextDocument] = ()
+    documents: Sequence[SourceDocument] = ()
 
     @property
     def digest(self) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from jagpt import files
 from jagpt.compressed import Losses
-from jagpt.corpus.documents import read_rows
+from jagpt.corpus.documents import Article
+from jagpt.corpus.shards import read_rows
 from jagpt.errors import DataError
 
 INDEX = "index.json"
@@ -23,29 +24,6 @@ GROUP_ARTICLES = 256
 """Articles held in memory at a time …"""
 GROUP_CHARACTERS = 1024 * 1024
 """… or so many characters of text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Article:
-    """An article after conversion. `problem` says why there is no text, `digest` is of the text.
-
-    `list_only` means five list items or more, and one sentence on a line of its own at most.
-    `japanese_share`, `categories` and `signature` (MinHash) stand there where a filter asks for
-    them.
-    """
-
-    id: str
-    title: str
-    url: str | None
-    revision: int | None
-    text: str
-    problem: str | None = None
-    disambiguation: bool = False
-    list_only: bool = False
-    japanese_share: float | None = None
-    digest: bytes = b""
-    categories: Sequence[str] = ()
-    signature: bytes = b""
 
 
 _FIELDS = tuple(field.name for field in fields(Article))

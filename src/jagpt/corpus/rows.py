@@ -15,7 +15,8 @@ from typing import Any
 
 from jagpt import files
 from jagpt.compressed import Reader
-from jagpt.corpus.text_files import Lines, TextDocument, identity
+from jagpt.corpus.documents import SourceDocument, identity
+from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, storage_error
 from jagpt.recipe import Source
 from jagpt.text import shortened
@@ -63,12 +64,12 @@ class Columns:
         named = (self.text, self.title, self.id, self.url, self.revision)
         return list(dict.fromkeys(name for name in named if name is not None))
 
-    def document(self, row: Mapping[str, Any]) -> TextDocument:
+    def document(self, row: Mapping[str, Any]) -> SourceDocument:
         """The row's document; `RowError` where a column is missing or of another type."""
         title = _string(row, self.title) or ""
         text, problem = tidy(_string(row, self.text))
         given = _identifier(row, self.id) if self.id else None
-        return TextDocument(
+        return SourceDocument(
             id=given or identity(clean(title), text),
             title=clean(title).strip(),
             text=text,
@@ -138,7 +139,7 @@ def _shown(value: object) -> str:
 # --- JSON lines -----------------------------------------------------------------------------------
 
 
-def read_json_lines(reader: Reader, columns: Columns) -> Iterator[TextDocument]:
+def read_json_lines(reader: Reader, columns: Columns) -> Iterator[SourceDocument]:
     """The documents of a file of JSON lines, in order; blank lines are passed over.
 
     Raises `DataError` with file and line where a line is no JSON object or lacks a column.
@@ -187,7 +188,7 @@ class ParquetDocuments:
     def sha256(self) -> str:
         return files.sha256(self.path)
 
-    def __iter__(self) -> Iterator[TextDocument]:
+    def __iter__(self) -> Iterator[SourceDocument]:
         for number, row in enumerate(self._rows(), start=1):
             try:
                 document = self._columns.document(row)

@@ -1,8 +1,12 @@
-"""Writing the finished corpus: one split's documents to numbered Parquet files."""
+"""The finished corpus on disk: each split's documents in numbered Parquet files.
+
+The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row a document.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +14,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from jagpt import files
-from jagpt.corpus.documents import COLUMNS, Document, shard_name
+from jagpt.corpus.documents import COLUMNS, Document
+from jagpt.errors import DataError
 
 SHARD_BYTES = 64 * 1024 * 1024
 """A shard ends with the document that reaches so many bytes of text."""
 ROW_GROUP_BYTES = 4 * 1024 * 1024
 """Text in a row group, the piece that readers take at a time."""
 COMPRESSION_LEVEL = 3
+READ_ROWS = 64
+"""Rows decoded at a time; what bounds a reader's memory is this and the shard's row groups."""
 LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 """Lower bounds, in characters, of the classes of documents' lengths; the last one is open."""
 
@@ -139,3 +146,49 @@ def _schema() -> Any:
             pa.field("text", pa.string(), nullable=False),
         ]
     )
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def iter_documents(directory: Path, split: str) -> Iterator[Document]:
+    """The documents of `split` in the corpus at `directory`, in the corpus's order.
+
+    Raises `DataError` where the split has no shard, a number is missing, or a shard is damaged.
+    """
+    for shard in split_shards(directory, split):
+        for row in read_rows(shard, COLUMNS):
+            yield Document(**row)
+
+
+def split_shards(directory: Path, split: str) -> list[Path]:
+    """The files of `split`, in order; `DataError` where there is none or one is missing between."""
+    shards = sorted(directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].parquet"))
+    if not shards:
+        raise DataError(
+            f"{directory}: no {split}-00000.parquet; the corpus stage has not been run here"
+        )
+    for number, shard in enumerate(shards):
+        if shard.name != shard_name(split, number):
+            raise DataError(f"{directory}: {shard_name(split, number)} is missing")
+    return shards
+
+
+def shard_name(split: str, number: int) -> str:
+    """File name of a split's shard, counted from 0."""
+    return f"{split}-{number:05d}.parquet"
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, a few at a time; `DataError` where it cannot be read as such."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as parquet:
+            for batch in parquet.iter_batches(batch_size=READ_ROWS, columns=list(columns)):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise DataError(f"{path}: this shard is missing") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: this shard is damaged ({error}); make the corpus anew") from None

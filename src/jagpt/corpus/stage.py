@@ -1,4 +1,4 @@
-"""The corpus stage: extract, then assign, in one run directory."""
+"""The corpus stage: convert, then assign, in one run directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jagpt import files
 from jagpt.corpus.assign import STATS, assign
-from jagpt.corpus.extract import extract
+from jagpt.corpus.convert import convert
 from jagpt.corpus.near_duplicates import check_library
 from jagpt.corpus.parts import read_index
 from jagpt.progress import Progress
@@ -39,4 +39,4 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 def _extract(recipe: Recipe, directory: Path, progress: Progress) -> None:
     if read_index(directory) is None:  # else no cluster is needed for what is there
         workers, executor = executor_of(recipe.execution)
-        extract(recipe.corpus, directory, workers, progress, executor)
+        convert(recipe.corpus, directory, workers, progress, executor)

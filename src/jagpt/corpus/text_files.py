@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from jagpt.compressed import FORMATS, Reader
+from jagpt.corpus.documents import SourceDocument, identity
 from jagpt.errors import DataError
 
 DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -16,31 +15,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True, slots=True)
-class TextDocument:
-    """A document as it stands in a file. `problem` says why there is no text.
-
-    `id` is a hash of it where the file has none, so that no order or path matters.
-    """
-
-    id: str
-    title: str
-    text: str
-    url: str | None = None
-    revision: int | None = None
-    problem: str | None = None
-    wikitext: bool = False
-    """The text is wikitext, still to be converted."""
-    other_namespace: bool = False
-    """No article: it is only counted."""
-
-    def packed(self) -> bytes:
-        """All of it as bytes, to be hashed."""
-        head = (self.id, self.title, self.url, self.revision, self.problem, self.wikitext)
-        return f"{head!r} {self.other_namespace} {self.text}".encode()
-
-
-def read_documents(reader: Reader, layout: str) -> Iterator[TextDocument]:
+def read_documents(reader: Reader, layout: str) -> Iterator[SourceDocument]:
     """The documents of a file, in order. A block's first line is its title and not in its text,
     unless it is the only one.
 
@@ -48,7 +23,7 @@ def read_documents(reader: Reader, layout: str) -> Iterator[TextDocument]:
     or a document is over the limit, and whatever `Reader` raises.
     """
     for title, text in _LAYOUTS[layout](Lines(reader)):
-        yield TextDocument(identity(title, text), title, text)
+        yield SourceDocument(identity(title, text), title, text)
 
 
 class Lines:
@@ -161,8 +136,3 @@ _LAYOUTS: dict[str, Callable[[Lines], Iterator[tuple[str, str]]]] = {
     "line": _each_line,
     "block": _each_block,
 }
-
-
-def identity(title: str, text: str) -> str:
-    """16 hex digits of BLAKE2b over title and text: equal documents always share a split."""
-    return hashlib.blake2b(f"{title}\n{text}".encode(), digest_size=8).hexdigest()

@@ -15,8 +15,9 @@ from itertools import chain
 from typing import Any
 
 from jagpt.compressed import Reader
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import Columns, RowError, clean, json_object
-from jagpt.corpus.text_files import DOCUMENT_BYTES, Lines, TextDocument
+from jagpt.corpus.text_files import DOCUMENT_BYTES, Lines
 from jagpt.errors import DataError
 
 _BEGIN = "<doc "
@@ -29,7 +30,7 @@ _HEAD = re.compile(
 _COLUMNS = Columns(text="text", title="title", id="id", url="url", revision="revid")
 
 
-def read_documents(reader: Reader) -> Iterator[TextDocument]:
+def read_documents(reader: Reader) -> Iterator[SourceDocument]:
     """The documents of a file in either form, in order.
 
     Raises `DataError` with file and line where it is neither, or a document does not end.
@@ -45,7 +46,7 @@ def read_documents(reader: Reader) -> Iterator[TextDocument]:
 # --- <doc> … </doc> -------------------------------------------------------------------------------
 
 
-def _text_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterator[TextDocument]:
+def _text_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterator[SourceDocument]:
     for number, line in lines:
         if not line:
             continue
@@ -83,9 +84,9 @@ def _body(reader: Reader, start: int, lines: Iterator[tuple[int, str]]) -> str:
     )
 
 
-def _document(head: re.Match[str], text: str) -> TextDocument:
+def _document(head: re.Match[str], text: str) -> SourceDocument:
     revision = head["revid"] or head["revision"] or ""
-    return TextDocument(
+    return SourceDocument(
         id=head["id"],
         title=head["title"],
         text=text,
@@ -97,7 +98,7 @@ def _document(head: re.Match[str], text: str) -> TextDocument:
 # --- --json ---------------------------------------------------------------------------------------
 
 
-def _json_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterator[TextDocument]:
+def _json_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterator[SourceDocument]:
     for number, line in lines:
         if not line.strip():
             continue

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from jagpt.corpus.documents import read_rows, split_shards
+from jagpt.corpus.shards import read_rows, split_shards
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from jagpt import files
 from jagpt.compressed import FORMATS, Reader
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import NO_TEXT, Columns, ParquetDocuments, RowError, read_json_lines
-from jagpt.corpus.text_files import Lines, TextDocument
+from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.evaluation.loading import Subject
 from jagpt.generation import quiet
@@ -81,7 +82,7 @@ def _plain(reader: Reader, layout: str) -> Iterator[str]:
 class _AsItStands(Columns):
     """A column of text without the corpus's tidying: what is measured is the text itself."""
 
-    def document(self, row: Mapping[str, Any]) -> TextDocument:
+    def document(self, row: Mapping[str, Any]) -> SourceDocument:
         tidy = super().document(row)
         if tidy.problem == NO_TEXT:
             return tidy

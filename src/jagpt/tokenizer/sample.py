@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jagpt.corpus.documents import read_rows, split_shards
+from jagpt.corpus.shards import read_rows, split_shards
 
 MAX_SENTENCE_BYTES = 4192
 """SentencePiece leaves longer sentences out (its own default)."""

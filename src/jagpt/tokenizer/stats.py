@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jagpt.corpus.documents import read_rows, split_shards
+from jagpt.corpus.shards import read_rows, split_shards
 from jagpt.tokenizer.encoder import Encoder
 
 MEASURED_CHARACTERS = 5_000_000

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt import files
-from jagpt.corpus.documents import SPLITS, read_rows, split_shards
+from jagpt.corpus.documents import SPLITS
+from jagpt.corpus.shards import read_rows, split_shards
 from jagpt.errors import DataError
 from jagpt.progress import Progress
 from jagpt.recipe import Execution, Recipe
@@ -29,7 +30,7 @@ BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Job:
+class ShardJob:
     """One corpus shard to encode; all that a worker needs to know.
 
     `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there. `end_id` goes
@@ -74,7 +75,7 @@ def check_kept(run: RunDirectory) -> None:
     check_versions(run.own("tokens"))
 
 
-def encode_shard(job: Job) -> None:
+def encode_shard(job: ShardJob) -> None:
     """Write the token shard of one corpus shard."""
     name = job.corpus_shard.stem
     encoder = _encoder(job.tokenizer, job.fingerprint)
@@ -87,7 +88,7 @@ def encode_shard(job: Job) -> None:
 
 
 def write_documents(
-    documents: Iterable[tuple[str, str]], encoder: Encoder, job: Job, binary: IO[bytes]
+    documents: Iterable[tuple[str, str]], encoder: Encoder, job: ShardJob, binary: IO[bytes]
 ) -> ShardWriter:
     """Encode pairs of id and text into an open `.bin`; the writer knows what its `.idx` needs."""
     writer = ShardWriter(binary, job.dtype, job.end_id)
@@ -97,7 +98,7 @@ def write_documents(
     return writer
 
 
-def encode_batch(encoder: Encoder, batch: Batch, job: Job) -> list[npt.NDArray[np.int32]]:
+def encode_batch(encoder: Encoder, batch: Batch, job: ShardJob) -> list[npt.NDArray[np.int32]]:
     """Each document's tokens, its end token left out: whole, or line by line."""
     texts = [text for _, text in batch]
     if job.by_line:
@@ -119,7 +120,7 @@ def batches(documents: Iterable[tuple[str, str]]) -> Iterator[Batch]:
         yield batch
 
 
-def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
+def _encode(jobs: list[ShardJob], execution: Execution, progress: Progress) -> None:
     """Do the jobs, in processes of this machine or on the cluster that the recipe asks for."""
     if not jobs:  # no cluster is needed for what is there
         return
@@ -134,9 +135,9 @@ def _encode(jobs: list[Job], execution: Execution, progress: Progress) -> None:
         pool.finish()
 
 
-def make_job(shard: Path, recipe: Recipe, run: RunDirectory, encoder: Encoder) -> Job:
+def make_job(shard: Path, recipe: Recipe, run: RunDirectory, encoder: Encoder) -> ShardJob:
     """What a worker must know to encode one corpus shard of the run."""
-    return Job(
+    return ShardJob(
         corpus_shard=shard,
         directory=run.own("tokens"),
         tokenizer=run.tokenizer,
@@ -153,7 +154,7 @@ def _documents(shard: Path) -> Iterator[tuple[str, str]]:
         yield f"{row['source']}:{row['id']}", row["text"]
 
 
-def _is_finished(job: Job) -> bool:
+def _is_finished(job: ShardJob) -> bool:
     """The `.idx` is written last, so a whole pair of files is a finished shard."""
     try:
         Shard(job.directory, job.corpus_shard.stem, job.dtype)

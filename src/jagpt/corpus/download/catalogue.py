@@ -46,7 +46,7 @@ class NotFinishedError(StorageError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """One file of a catalogue; size in bytes and hex SHA-1 are None where they are not told."""
 
     name: DumpName
@@ -61,7 +61,7 @@ class Catalogue:
     wiki: str
     date: str
     origin: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ListedFile] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
     archived: bool = False
     """A copy: the sums are those of what was copied, to be held against the dump's own."""
@@ -163,12 +163,12 @@ def _jobs(status: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
             yield job, str(told.get("status")), files if isinstance(files, dict) else {}
 
 
-def _entries(listed: Any, wiki: str, date: str) -> Iterator[Entry]:
+def _entries(listed: Any, wiki: str, date: str) -> Iterator[ListedFile]:
     """The listed files whose names are those of a dump of articles; all others are left out."""
     for text, told in listed:
         name = DumpName.parse(text, wiki, date)
         if name is not None and isinstance(told, dict):
-            yield Entry(name, _size(told.get("size")), _sha1(told.get("sha1")))
+            yield ListedFile(name, _size(told.get("size")), _sha1(told.get("sha1")))
 
 
 def _size(told: object) -> int | None:
@@ -209,7 +209,7 @@ def _own_sums(client: Client, found: Catalogue) -> dict[str, str]:
 # --- choosing -------------------------------------------------------------------------------------
 
 
-def choose(found: Catalogue) -> list[Entry]:
+def choose(found: Catalogue) -> list[ListedFile]:
     """The files to take, each file of pages before its index.
 
     The whole multistream file, else the whole plain file, else the multistream parts, else the
@@ -228,7 +228,7 @@ def choose(found: Catalogue) -> list[Entry]:
 
 def _variant(
     found: Catalogue, multistream: bool, whole: bool
-) -> tuple[list[Entry], dict[Entry, Entry]]:
+) -> tuple[list[ListedFile], dict[ListedFile, ListedFile]]:
     """The files of pages of one kind in order, and the index of each that has one."""
     fitting = {
         entry.name.text: entry
@@ -240,7 +240,7 @@ def _variant(
     return pages, {file: indexes[file.name.order] for file in pages if file.name.order in indexes}
 
 
-def _part_problem(pages: list[Entry]) -> str | None:
+def _part_problem(pages: list[ListedFile]) -> str | None:
     """Why parts are no whole dump: they must count from 1, and no two may hold the same pages."""
     names = [file.name for file in pages]
     numbers = {name.part for name in names}
@@ -279,7 +279,7 @@ def _plan(client: Client, found: Catalogue) -> DownloadPlan:
     return DownloadPlan(found.wiki, found.date, found.origin, chosen)
 
 
-def _told_in_full(client: Client, found: Catalogue, entry: Entry) -> DumpFile:
+def _told_in_full(client: Client, found: Catalogue, entry: ListedFile) -> DumpFile:
     """An entry with size and SHA-1: asked for where the catalogue leaves them out."""
     name = entry.name.text
     url = found.url(name)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from jagpt.compressed import Reader
 from jagpt.corpus import cirrus, text_files, wikiextractor
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import Columns, ParquetDocuments, read_json_lines
-from jagpt.corpus.text_files import TextDocument
 from jagpt.recipe import Source
 
 
@@ -26,13 +26,13 @@ class Documents(Protocol):
     def sha256(self) -> str:
         """Hex SHA-256 of the file, once all is read."""
 
-    def __iter__(self) -> Iterator[TextDocument]: ...
+    def __iter__(self) -> Iterator[SourceDocument]: ...
 
 
-def opened(source: Source, paths: Sequence[Path]) -> Iterator[Reader | Documents]:
+def readers_of(source: Source, paths: Sequence[Path]) -> Iterator[Reader | Documents]:
     """The source's files, one after the other; a hub data set is one, and has no path."""
     if source.kind == "hf":
-        from jagpt.corpus.hub import HubDocuments
+        from jagpt.corpus.hub_datasets import HubDocuments
 
         yield HubDocuments(source)
     for path in paths:
@@ -60,27 +60,27 @@ class FileDocuments:
     def sha256(self) -> str:
         return self._reader.sha256
 
-    def __iter__(self) -> Iterator[TextDocument]:
+    def __iter__(self) -> Iterator[SourceDocument]:
         return _READ[self._source.kind](self._reader, self._source)
 
 
-def _text(reader: Reader, source: Source) -> Iterator[TextDocument]:
+def _text(reader: Reader, source: Source) -> Iterator[SourceDocument]:
     return text_files.read_documents(reader, source.layout)
 
 
-def _json_lines(reader: Reader, source: Source) -> Iterator[TextDocument]:
+def _json_lines(reader: Reader, source: Source) -> Iterator[SourceDocument]:
     return read_json_lines(reader, Columns.of(source))
 
 
-def _cirrus(reader: Reader, source: Source) -> Iterator[TextDocument]:
+def _cirrus(reader: Reader, source: Source) -> Iterator[SourceDocument]:
     return cirrus.read_documents(reader)
 
 
-def _wikiextractor(reader: Reader, source: Source) -> Iterator[TextDocument]:
+def _wikiextractor(reader: Reader, source: Source) -> Iterator[SourceDocument]:
     return wikiextractor.read_documents(reader)
 
 
-_READ: dict[str, Callable[[Reader, Source], Iterator[TextDocument]]] = {
+_READ: dict[str, Callable[[Reader, Source], Iterator[SourceDocument]]] = {
     "text": _text,
     "jsonl": _json_lines,
     "wikitext": _json_lines,

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from dumps import article_text, contents, dropped, make_corpus, make_recipe
 
-from jagpt.corpus import extract
-from jagpt.corpus.documents import SPLITS, iter_documents
+from jagpt.corpus import convert
+from jagpt.corpus.documents import SPLITS
+from jagpt.corpus.shards import iter_documents
 from jagpt.errors import DataError
 
 
@@ -50,7 +51,7 @@ def _lines(rows: list[Any]) -> bytes:
 def test_sources_of_all_kinds_make_one_corpus(
     tmp_path: Path, sources: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "PART_PAGES", 6)
+    monkeypatch.setattr(convert, "PART_PAGES", 6)
     one = make_corpus(tmp_path / "one", make_recipe(*sources))
     three = make_corpus(tmp_path / "three", make_recipe(*sources, workers=3))
     assert contents(one) == contents(three)

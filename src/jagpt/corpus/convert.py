@@ -25,9 +25,9 @@ from jagpt import files
 from jagpt.compressed import Losses, Reader
 from jagpt.corpus import parts
 from jagpt.corpus.dump import Dump, Place
-from jagpt.corpus.inputs import Documents, opened
 from jagpt.corpus.jobs import Batch, PartJob, RangeJob, make_part
 from jagpt.corpus.parts import Counts, ExtractedFile, ExtractedSource, PartName, RangeFacts
+from jagpt.corpus.readers import Documents, readers_of
 from jagpt.corpus.sources import source_files
 from jagpt.corpus.streams import Beginning, Range, Ranges, beginning, index_beside
 from jagpt.errors import DataError
@@ -46,7 +46,7 @@ Pool = Workers[PartJob | RangeJob, RangeFacts | None]
 Ready = Callable[[PartName], None]
 
 
-def extract(
+def convert(
     corpus: Corpus,
     directory: Path,
     workers: int,
@@ -129,7 +129,7 @@ class _Extraction:
     def source(self, number: int, source: Source, paths: Sequence[Path]) -> ExtractedSource:
         """Read a source's files."""
         wiki, extracted = None, []
-        for file_number, reader in enumerate(opened(source, paths)):
+        for file_number, reader in enumerate(readers_of(source, paths)):
             file = _File(reader.path, number, file_number, before=self.bar.done)
             if isinstance(reader, Reader):
                 found, dbname = self._dump(file)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import Columns, RowError
-from jagpt.corpus.text_files import TextDocument
 from jagpt.errors import DataError, MissingExtraError, StorageError
 from jagpt.recipe import Source
 
@@ -33,7 +33,7 @@ class HubDocuments:
         """Hex SHA-256 of the documents so far: no file stands for them."""
         return self._hash.hexdigest()
 
-    def __iter__(self) -> Iterator[TextDocument]:
+    def __iter__(self) -> Iterator[SourceDocument]:
         for number, row in enumerate(self._rows(), start=1):
             try:
                 document = self._columns.document(row)

@@ -17,10 +17,10 @@ from typing import IO, Any, Literal, Protocol, Self
 
 from jagpt import __version__, files
 from jagpt.corpus import parts
-from jagpt.corpus.documents import COLUMNS, Document
-from jagpt.corpus.extract import extract
+from jagpt.corpus.convert import convert
+from jagpt.corpus.documents import COLUMNS, Article, Document
 from jagpt.corpus.filters import Filters
-from jagpt.corpus.parts import Article, Counts, ExtractedSource, PartName
+from jagpt.corpus.parts import Counts, ExtractedSource, PartName
 from jagpt.corpus.shards import SplitCounts, SplitWriter
 from jagpt.corpus.sources import source_files
 from jagpt.errors import DataError, UsageError
@@ -263,7 +263,7 @@ def _make(wanted: Request, output: Path, workers: int, progress: Progress) -> di
     directory = output / PARTS
     with _writer(wanted.format, output) as writer:
         state = _Writing(wanted, directory, writer)
-        extract(wanted.corpus, directory, workers, progress, ready=state.take)
+        convert(wanted.corpus, directory, workers, progress, ready=state.take)
         (extracted,) = parts.read_index(directory) or [ExtractedSource(None, ())]
         state.take_rest(list(parts.part_names(0, extracted)), progress)
     return state.stats(extracted)

@@ -14,11 +14,11 @@ from dumps import article_text, contents, export, multistream, page
 
 from jagpt import cli, files
 from jagpt.compressed import Reader
-from jagpt.corpus import documents_only, extract, streams, text_files
-from jagpt.corpus.documents import iter_documents
-from jagpt.corpus.documents_only import extract_documents
+from jagpt.corpus import convert, extraction, streams, text_files
+from jagpt.corpus.extraction import extract_documents
 from jagpt.corpus.jobs import RangeJob
 from jagpt.corpus.parts import PartName, RangeFacts
+from jagpt.corpus.shards import iter_documents
 from jagpt.errors import DataError, StoppedError, UsageError
 from jagpt.progress import QUIET
 
@@ -39,7 +39,7 @@ ARTICLES = ["甲", *(f"項目{n}" for n in range(2, 12)), "空", "曖昧", "写�
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "PART_PAGES", 4)
+    monkeypatch.setattr(convert, "PART_PAGES", 4)
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def dump(tmp_path: Path) -> Path:
     return path
 
 
-def make(path: Path, output: Path, form: documents_only.Format = "jsonl", **given: Any) -> Any:
+def make(path: Path, output: Path, form: extraction.Format = "jsonl", **given: Any) -> Any:
     """Extract `path` to `output`; the statistics."""
     workers, force = given.pop("workers", 1), given.pop("force", False)
-    wanted = documents_only.request(str(path), given.pop("kind", "dump"), form, **given)
+    wanted = extraction.request(str(path), given.pop("kind", "dump"), form, **given)
     return extract_documents(wanted, output, workers, QUIET, force=force)
 
 
@@ -167,18 +167,18 @@ def test_a_part_is_written_before_the_next_one_is_made(
     tmp_path: Path, streamed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    make_part, take = extract.make_part, documents_only._Writing.take
+    make_part, take = convert.make_part, extraction._Writing.take
 
     def making(job: RangeJob) -> RangeFacts | None:
         events.append(f"made {job.name}")
         return make_part(job)
 
-    def taking(state: documents_only._Writing, name: PartName) -> None:
+    def taking(state: extraction._Writing, name: PartName) -> None:
         events.append(f"written {name}")
         take(state, name)
 
-    monkeypatch.setattr(extract, "make_part", making)
-    monkeypatch.setattr(documents_only._Writing, "take", taking)
+    monkeypatch.setattr(convert, "make_part", making)
+    monkeypatch.setattr(extraction._Writing, "take", taking)
     make(streamed, tmp_path / "out")
     names = [PartName(0, 0, number) for number in range(len(events) // 2)]
     assert len(names) > 4
@@ -224,7 +224,7 @@ def stop_at(count: int) -> Callable[[str, Path], None]:
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_what_was_stopped_anywhere_ends_with_the_same_bytes(
-    tmp_path: Path, dump: Path, form: documents_only.Format
+    tmp_path: Path, dump: Path, form: extraction.Format
 ) -> None:
     seen: list[str] = []
     with files.observed(lambda operation, path: seen.append(operation)):
@@ -251,7 +251,7 @@ def test_another_extraction_is_replaced_by_force_only(
     make(dump, tmp_path / "out")
     if change == "input":
         dump.write_bytes(bz2.compress(export(PAGES[:5])))
-    form: documents_only.Format = "txt" if change == "format" else "jsonl"
+    form: extraction.Format = "txt" if change == "format" else "jsonl"
     options = {"headings": False} if change == "options" else {}
     with pytest.raises(UsageError, match="another input or with other options"):
         make(dump, tmp_path / "out", form, **options)
