@@ -180,6 +180,39 @@ def test_a_changed_rate_remakes_training_and_what_follows(
     assert superseded == {f"{name}-{before[name].fingerprint[:8]}" for name in STAGE_NAMES[3:]}
 
 
+def test_a_run_goes_on_in_the_precision_in_which_it_began(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def precision() -> str:
+        return str(Manifest.read(tmp_path / "run" / "checkpoints").section["train"]["precision"])
+
+    monkeypatch.setattr("jagpt.devices.cpu_bf16", lambda: False)
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda _self, text: said.append(text))
+    place = RunDirectory(tmp_path / "run")
+    pipeline.run_stages(load(tmp_path), place, QUIET)
+    assert "train.precision: fp32 (this processor has no bf16)" in said
+    assert precision() == "fp32"
+    assert 'precision = "auto"' in place.recipe.read_text("utf-8")
+    monkeypatch.setattr("jagpt.devices.cpu_bf16", lambda: True)
+    assert run(tmp_path) == []
+    assert run(tmp_path, "train.precision=fp32") == []
+    assert run(tmp_path, force=True, only="train") == ["train"]
+    assert precision() == "bf16"
+
+
+def test_a_run_that_was_stopped_goes_on_in_its_precision_elsewhere(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jagpt.devices.cpu_bf16", lambda: True)
+    workshop.broken = {"train"}
+    with pytest.raises(StoppedError):
+        run(tmp_path)
+    monkeypatch.setattr("jagpt.devices.cpu_bf16", lambda: False)
+    assert states(tmp_path)["train"].status == "unfinished"
+    assert states(tmp_path)["train"].section["train"]["precision"] == "bf16"
+
+
 def test_execution_changes_nothing(tmp_path: Path, workshop: Workshop) -> None:
     run(tmp_path)
     assert run(tmp_path, "execution.workers=1", "execution.max_hours=1") == []

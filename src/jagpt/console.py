@@ -258,7 +258,9 @@ def show_machine(found: Mapping[str, Any]) -> None:
         "processor": f"{found['processor']}, {found['cores']} cores, {found['threads']} threads",
         "memory": units.size(found["memory"]),
         "disk free here": units.size(found["disk_free"]),
-        "bf16 on the CPU": "in hardware" if found["cpu_bf16"] else "emulated: slow, take fp32",
+        "bf16 on the CPU": "in hardware"
+        if found["cpu_bf16"]
+        else "emulated: slow, auto takes fp32",
         "GPU": gpus or f"none that PyTorch sees{build}: small models only",
         "git": found["git"] or "not installed",
         "git-lfs": found["git_lfs"] or "not installed: needed to push a release by git",

@@ -34,7 +34,14 @@ class Gpu:
     link: float
     bf16: bool = True
 
-    def peak(self, precision: Precision) -> float:
+    @property
+    def precision(self) -> Precision:
+        """What `train.precision = "auto"` means on it."""
+        if self.bf16:
+            return "bf16"
+        return "fp16" if self.half > self.single else "fp32"
+
+    def peak(self, precision: str) -> float:
         """FLOP/s of dense products; bf16 where there is none costs what fp32 does."""
         if precision == "fp32" or (precision == "bf16" and not self.bf16):
             return self.single
@@ -80,6 +87,14 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def no_bf16(where: str) -> UsageError:
+    """What is said where a recipe asks for an arithmetic that its GPU does not have."""
+    return UsageError(
+        f'train.precision: found "bf16", which {where} lacks; use "auto" or "fp16" '
+        "(--set train.precision=auto)"
+    )
 
 
 def cpu_bf16() -> bool:

@@ -129,14 +129,14 @@ def test_a_broken_model_is_told() -> None:
 
 def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, wanted in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("jagpt.evaluation.scoring.cpu_bf16", lambda there=there: there)
+        monkeypatch.setattr("jagpt.devices.cpu_bf16", lambda there=there: there)
         assert choose("cpu", "auto", "--precision") == (CPU, wanted)
     assert choose("cpu", "fp32", "--precision") == (CPU, "fp32")
 
 
 def test_bf16_on_a_gpu_without_it_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda _emulated: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
     assert choose("auto", "auto") == (torch.device("cuda"), "fp32")
     with pytest.raises(UsageError, match=r"evaluate\.precision"):
         choose("auto", "bf16", ("execution.device", "evaluate.precision"))

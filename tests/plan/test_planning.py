@@ -181,7 +181,7 @@ def test_the_verb_prints_everything_and_json(
     value = json.loads(capsys.readouterr().out)
     assert value["fits"] is False
     assert "smaller model" in value["advice"]
-    assert "train.precision=fp16" in value["warning"]
+    assert value["precision"] == "fp16"
     assert value["memory"]["total"] > value["gpu_memory"]
     assert not (tmp_path / "runs").exists()
 
@@ -190,6 +190,7 @@ def test_the_verb_prints_everything_and_json(
     ("arguments", "words"),
     [
         (("small", "--gpu", "K80"), "known are V100"),
+        (("small", "--gpu", "T4", "--set", "train.precision=bf16"), "which T4 lacks; use"),
         (("small", "--gpus", "2"), "--gpus: which GPU?"),
         (("small", "--growth"), "--growth: on which GPU?"),
         (("smal",), "did you mean"),

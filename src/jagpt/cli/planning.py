@@ -63,6 +63,7 @@ def plan(
 
     machine = planning.machine_of(gpu, gpus, price_per_hour, network_gbit)
     loaded, place = open_recipe(recipe, overrides, run_dir)
+    loaded = planning.settled(loaded, place, machine.gpu)
     text_bytes = None if text_mb is None else round(text_mb * 1e6)
     planned = planning.plan(loaded, place, machine, text_bytes)
     rows = planning.grown(planned, loaded) if growth else []

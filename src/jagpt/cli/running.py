@@ -96,6 +96,7 @@ def _on_all_ranks(call: Call, nproc: int | None) -> None:
 
 def _follow(call: Call, group: Group) -> None:
     """Take part in training when rank 0 is there; leave without a word that it says too."""
+    from jagpt import pipeline
     from jagpt.progress import QUIET
     from jagpt.training import distributed
 
@@ -104,7 +105,8 @@ def _follow(call: Call, group: Group) -> None:
             from jagpt.training import stage
 
             loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
-            stage.run(loaded, place, QUIET)
+            settled, _ = pipeline.settled(loaded, place)  # as rank 0 has written it down
+            stage.run(settled, place, QUIET)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED) from None
     except JagptError as error:
@@ -154,7 +156,8 @@ def _announce(
     states = {state.stage.name: state for state in found}
     if "train" not in states or states["train"].done:
         return
-    estimate = plan.estimate(recipe, run)
+    settled, _ = pipeline.settled(recipe, run, forced)
+    estimate = plan.estimate(settled, run)
     progress.say(estimate.sentence())
     if estimate.hours > LONG_RUN_HOURS and not yes:
         raise UsageError(

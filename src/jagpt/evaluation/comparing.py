@@ -61,9 +61,12 @@ def _measured(
     sentences: Sequence[Pair],
     tasks: Sequence[str],
 ) -> dict[str, Any]:
+    from jagpt import devices
     from jagpt.evaluation.scoring import Scorer, choose
 
     device, precision = choose(settings.device, settings.precision)
+    if warning := devices.emulation_warning(device, precision, "--precision"):
+        progress.say(warning)
     subject = loading.load(name, settings.tokenizer)
     result: dict[str, Any] = {"model": name, "fingerprint": subject.fingerprint()}
     scorer = Scorer(subject.model, device, precision)

@@ -19,7 +19,6 @@ from jagpt.devices import autocast
 from jagpt.errors import JagptError, UsageError
 from jagpt.evaluation.measures import DocumentNats, Floats, Ints
 from jagpt.evaluation.windows import Window, Windows, batches
-from jagpt.machines import cpu_bf16
 from jagpt.models.build import prepared
 from jagpt.training import cpu
 from jagpt.training.loss import by_rows, document_positions
@@ -40,7 +39,7 @@ def choose(
     `UsageError` names the one of `keys` that this machine cannot fulfil.
     """
     chosen = devices.choose(device, key=keys[0])
-    fast = torch.cuda.is_bf16_supported(False) if chosen.type == "cuda" else cpu_bf16()
+    fast = devices.multiplies_bf16(chosen)
     if precision == "auto":
         return chosen, "bf16" if fast else "fp32"
     if precision == "bf16" and chosen.type == "cuda" and not fast:

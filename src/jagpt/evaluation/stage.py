@@ -72,6 +72,8 @@ def measure_checkpoint(
         )
     windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
     device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
+    if warning := devices.emulation_warning(device, wanted.precision, KEYS[1]):
+        progress.say(warning)
     with devices.threads(recipe.execution.threads):
         end_id = split.end_id if recipe.train.document_mask else None
         scorer = Scorer(network, device, wanted.precision, end_id)

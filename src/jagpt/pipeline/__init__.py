@@ -10,7 +10,7 @@ ledger   logs/timing.json, the only place for the clock and facts of the machine
 from jagpt.pipeline.ledger import Ledger, machine
 from jagpt.pipeline.running import chosen, fetch_dumps, run_stages
 from jagpt.pipeline.stages import STAGE_NAMES, Stage
-from jagpt.pipeline.states import StageState, examine, open_run
+from jagpt.pipeline.states import StageState, examine, open_run, settled
 from jagpt.pipeline.upkeep import Verified, clean, verify
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "machine",
     "open_run",
     "run_stages",
+    "settled",
     "verify",
 ]

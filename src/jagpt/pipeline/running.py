@@ -16,7 +16,7 @@ from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger, timed
 from jagpt.pipeline.stages import STAGE_NAMES
-from jagpt.pipeline.states import StageState, examine, read_progress
+from jagpt.pipeline.states import StageState, examine, read_progress, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -73,6 +73,8 @@ def run_stages(
     names = chosen(only, until)
     forced = names if force else ()
     found = examine(recipe, run, ledger, names[-1], forced)
+    written = recipe.to_toml()
+    recipe, notes = settled(recipe, run, forced)
     states = {state.stage.name: state for state in found}
     if only is not None:
         _require_inputs(states, names)
@@ -81,7 +83,7 @@ def run_stages(
     _refuse_newer(run, ledger, wanting)
     for folder in (run.root, run.logs):
         files.remove_leftovers(folder)
-    files.write_text(run.recipe, recipe.to_toml())
+    files.write_text(run.recipe, written)
     if ledger.changed:
         ledger.write()
     ran = []
@@ -95,6 +97,8 @@ def run_stages(
             continue
         if state.reasons:
             progress.say(f"{name}: stale ({'; '.join(state.reasons)})")
+        if name in notes:
+            progress.say(notes[name])
         _run_stage(recipe, run, ledger, state, progress, forced=name in forced)
         ran.append(name)
     return ran

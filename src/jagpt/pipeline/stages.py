@@ -19,6 +19,8 @@ class Stage:
     module: str
     named: bool = False
     """Whether the run's name stands in what the stage makes."""
+    settling: str | None = None
+    """The module whose `settle` puts values where the recipe leaves them to the machine."""
 
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
         """What of the recipe enters the fingerprint, as plain JSON values."""
@@ -34,7 +36,14 @@ STAGES = (
     Stage("corpus", 1, ("corpus",), (), "jagpt.corpus.stage"),
     Stage("tokenizer", 1, ("tokenizer",), ("corpus",), "jagpt.tokenizer.stage"),
     Stage("tokens", 1, ("tokens",), ("corpus", "tokenizer"), "jagpt.tokens.stage"),
-    Stage("train", 2, ("model", "train"), ("tokenizer", "tokens"), "jagpt.training.stage"),
+    Stage(
+        "train",
+        2,
+        ("model", "train"),
+        ("tokenizer", "tokens"),
+        "jagpt.training.stage",
+        settling="jagpt.training.settling",
+    ),
     Stage(
         "evaluate",
         2,

@@ -7,6 +7,7 @@ differs.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +115,39 @@ def examine(
     Raises `DataError` where a finished file was altered, `UsageError` where shared stages do not
     belong together.
     """
+    recipe, _ = settled(recipe, run, forced)
     states: dict[str, StageState] = {}
     for stage in stages.STAGES[: STAGE_NAMES.index(until) + 1] if until else stages.STAGES:
         states[stage.name] = _examine(stage, recipe, run, ledger, states, forced)
     _check_shared_tokens(run, states)
     return list(states.values())
+
+
+def settled(
+    recipe: Recipe, run: RunDirectory, forced: Collection[str] = ()
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with values where it leaves them to the machine, and by stage what to say of it.
+
+    What a run began with holds, but for a `forced` stage.
+    """
+    notes = {}
+    for stage in stages.STAGES:
+        if stage.settling is not None:
+            began = None if stage.name in forced else _began(run.own(stage.name))
+            module = importlib.import_module(stage.settling)
+            recipe, note = module.settle(recipe, began)
+            if note is not None:
+                notes[stage.name] = note
+    return recipe, notes
+
+
+def _began(directory: Path) -> dict[str, Any] | None:
+    """The section under which a stage was begun or made; None where nothing tells."""
+    try:
+        return Manifest.read(directory).section
+    except DataError:
+        progress = read_progress(directory)
+        return progress.section if progress else None
 
 
 def _check_shared_tokens(run: RunDirectory, states: Mapping[str, StageState]) -> None:

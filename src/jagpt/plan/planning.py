@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jagpt import machines
+from jagpt import machines, pipeline
 from jagpt.errors import UsageError
 from jagpt.machines import Gpu
 from jagpt.models.size import parameters_of
@@ -78,14 +78,6 @@ class Planned:
         return sum(self.seconds.values()) / 3600
 
     @property
-    def warning(self) -> str | None:
-        """What training would refuse on this GPU."""
-        gpu = self.machine.gpu
-        if gpu is None or gpu.bf16 or self.precision != "bf16":
-            return None
-        return f"{gpu.name} has no bf16, and training refuses it: --set train.precision=fp16"
-
-    @property
     def cost(self) -> float | None:
         """Price of all GPUs while the GPU is at work: training and evaluation."""
         if self.machine.price is None:
@@ -114,7 +106,7 @@ class Planned:
             "gpu_memory": gpu.memory if gpu else None,
             "fits": self.advice is None,
             "advice": self.advice,
-            "warning": self.warning,
+            "precision": self.precision,
             "disk": {**self.disk, "total": sum(self.disk.values())},
             "cost": self.cost,
         }
@@ -153,6 +145,20 @@ def plan(
         disk=disk_of(recipe, size),
         waiting=waiting,
     )
+
+
+def settled(recipe: Recipe, run: RunDirectory, gpu: Gpu | None) -> Recipe:
+    """The recipe in the precision that it means on the GPU, or on this machine.
+
+    `UsageError` where training would refuse it there.
+    """
+    if gpu is None:
+        return pipeline.settled(recipe, run)[0]
+    if recipe.train.precision == "auto":
+        return recipe.with_precision(gpu.precision)
+    if recipe.train.precision == "bf16" and not gpu.bf16:
+        raise machines.no_bf16(gpu.name)
+    return recipe
 
 
 def machine_of(

@@ -24,8 +24,8 @@ def show_plan(planned: Planned) -> None:
         {
             "parameters": units.amount(planned.parameters),
             "train split": f"{units.amount(planned.size.tokens)} tokens",
-            "training": f"{planned.steps:,} steps, {units.amount(planned.tokens)} tokens, "
-            f"{planned.flops:.2e} FLOPs",
+            "training": f"{planned.steps:,} steps in {planned.precision}, "
+            f"{units.amount(planned.tokens)} tokens, {planned.flops:.2e} FLOPs",
         }
     )
     click.echo(f"time: {units.rough_duration(planned.hours * 3600)}")
@@ -57,8 +57,6 @@ def _show_basis(planned: Planned) -> None:
         f"  (training: {known.middle:.0%} of the peak, as {gpu.family} GPUs reach it{like}"
         f"{others if known.runs > 1 else '; one published run behind it'})"
     )
-    if planned.warning:
-        click.echo(f"  {planned.warning}")
     if planned.waiting > 0.005:
         click.echo(
             f"  (for {planned.waiting:.0%} of training the GPUs wait for each other's gradients: "

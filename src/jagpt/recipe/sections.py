@@ -429,8 +429,11 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Clip the gradient to this norm; not at all if not given."
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "bf16", description="Arithmetic of the matrix products (weights stay fp32)."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of the matrix products (weights stay fp32). `auto`: bf16 where the "
+        "hardware multiplies it, else fp16 on a GPU that has it, else fp32; a run goes on in the "
+        "precision in which it began, on any machine.",
     )
     compile: bool = Field(
         False,
@@ -620,6 +623,11 @@ class Recipe(Section):
     def export_checkpoint(self) -> str:
         """The checkpoint to export: the one that is evaluated, unless the recipe says otherwise."""
         return self.export.checkpoint or self.evaluate.checkpoint
+
+    def with_precision(self, precision: str) -> Recipe:
+        """The same recipe, trained in `precision`."""
+        train = self.train.model_copy(update={"precision": precision})
+        return self.model_copy(update={"train": train})
 
     def to_toml(self) -> str:
         """The recipe as TOML that loads to an equal recipe."""

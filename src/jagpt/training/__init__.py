@@ -7,6 +7,7 @@ distributed  the group of ranks: orders, collectives, heartbeat
 parallel     the model alone, replicated or sharded
 gradient     a step's gradient, micro-batch by micro-batch
 batches      sequences on their way to the device
+settling     what a recipe leaves to the machine: `auto` (no torch unless it is asked)
 plan         how many steps, which are validated and kept; may an old run go on (no torch)
 schedules    the learning rate of a step (no torch)
 loss         nats over the vocabulary without all logits at once

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jagpt import files, units
+from jagpt import devices, files, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
 from jagpt.models import build, size
 from jagpt.models.checkpoint_folder import step_name
@@ -291,6 +291,10 @@ def _announce(
     strategy: str,
     progress: Progress,
 ) -> None:
+    if group.main and (
+        warning := devices.emulation_warning(device, plan.train.precision, "train.precision")
+    ):
+        progress.say(warning)
     parameters = units.amount(size.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
