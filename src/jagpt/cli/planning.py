@@ -59,11 +59,15 @@ def plan(
     as_json: bool,
 ) -> None:
     """Tokens, FLOPs, memory, disk, hours and cost of a run, before anything runs."""
+    from jagpt import pipeline
     from jagpt.plan import planning, shown
 
     machine = planning.machine_of(gpu, gpus, price_per_hour, network_gbit)
     loaded, place = open_recipe(recipe, overrides, run_dir)
-    loaded = planning.settled(loaded, place, machine.gpu)
+    if machine.gpu is None:
+        loaded, _ = pipeline.settled(loaded, place)
+    else:
+        loaded = planning.settled_on(machine.gpu, loaded)
     text_bytes = None if text_mb is None else round(text_mb * 1e6)
     planned = planning.plan(loaded, place, machine, text_bytes)
     rows = planning.grown(planned, loaded) if growth else []

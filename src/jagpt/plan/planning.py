@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jagpt import machines, pipeline
+from jagpt import machines
 from jagpt.errors import UsageError
 from jagpt.machines import Gpu
 from jagpt.models.size import parameters_of
@@ -147,13 +147,8 @@ def plan(
     )
 
 
-def settled(recipe: Recipe, run: RunDirectory, gpu: Gpu | None) -> Recipe:
-    """The recipe in the precision that it means on the GPU, or on this machine.
-
-    `UsageError` where training would refuse it there.
-    """
-    if gpu is None:
-        return pipeline.settled(recipe, run)[0]
+def settled_on(gpu: Gpu, recipe: Recipe) -> Recipe:
+    """The recipe in the precision that it means on the GPU; `UsageError` where that lacks it."""
     if recipe.train.precision == "auto":
         return recipe.with_precision(gpu.precision)
     if recipe.train.precision == "bf16" and not gpu.bf16:
