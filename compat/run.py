@@ -31,6 +31,7 @@ PLACE = environments.PLACE
 BOUND = 1e-4
 """Largest logit difference of full precision."""
 TIMEOUT = 900
+PROGRAM = "the card's program"
 QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 COLUMNS = ("format", "logits", "greedy", "token ids", "perplexity")
 ORIGINAL = (
@@ -45,40 +46,31 @@ ORIGINAL = (
 
 @dataclass(frozen=True)
 class Check:
-    """A script, the environment that runs it, the folder that it loads, and with which material."""
+    """A folder of the run, loaded in an environment: by a script with its material, or, without
+    one, by the program that the model card shows for it."""
 
     environment: str
-    script: str
     folder: str
+    script: str | None = None
     material: str = "model"
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.script or PROGRAM} on {self.folder}"
 
 
 CHECKS = (
-    Check("tensorflow", "check_tensorflow.py", "export/tensorflow"),
-    Check("flax", "check_flax.py", "export/flax"),
-    Check("keras", "check_keras.py", "model"),
-    Check("transformers-4.57", "check_transformers.py", "model"),
-    Check("transformers-4.57", "check_transformers.py", "export/pytorch"),
-    Check("transformers-4.57", "check_slow_tokenizer.py", "original", "original"),
-    Check("transformers-4.41", "check_transformers.py", "model"),
-    Check("transformers-4.41", "check_transformers.py", "export/pytorch"),
-)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A format whose program, as the model card shows it, is run in an environment."""
-
-    environment: str
-    format: str
-    folder: str
-
-
-PROGRAMS = (
-    Program("tensorflow", "tensorflow", "export/tensorflow"),
-    Program("flax", "flax", "export/flax"),
-    Program("transformers-4.57", "transformers", "model"),
-    Program("transformers-4.41", "transformers", "model"),
+    Check("tensorflow", "export/tensorflow", "check_tensorflow.py"),
+    Check("tensorflow", "export/tensorflow"),
+    Check("flax", "export/flax", "check_flax.py"),
+    Check("flax", "export/flax"),
+    Check("keras", "model", "check_keras.py"),
+    Check("transformers-4.57", "model", "check_transformers.py"),
+    Check("transformers-4.57", "export/pytorch", "check_transformers.py"),
+    Check("transformers-4.57", "original", "check_slow_tokenizer.py", "original"),
+    Check("transformers-4.57", "model"),
+    Check("transformers-4.41", "model", "check_transformers.py"),
+    Check("transformers-4.41", "export/pytorch", "check_transformers.py"),
+    Check("transformers-4.41", "model"),
 )
 
 
@@ -91,12 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [*_exported(run)] if not options.only else []
     for check in CHECKS:
         if not options.only or check.environment in options.only:
-            _tell(f"{check.environment}: {check.script} on {check.folder}")
-            rows += _checked(check, run)
-    for program in PROGRAMS:
-        if not options.only or program.environment in options.only:
-            _tell(f"{program.environment}: the card's program for {program.format}")
-            rows.append(_run_program(program, run))
+            _tell(str(check))
+            rows += _by_script(check, run) if check.script else _by_card(check, run)
     _print_table(rows)
     problems = [problem for row in rows for problem in _problems(row)]
     for problem in problems:
@@ -158,10 +146,10 @@ def _exported(run: Path) -> Iterator[dict[str, Any]]:
             yield {**told, "format": one.title, "bounds": told["bounds"]}
 
 
-def _checked(check: Check, run: Path) -> list[dict[str, Any]]:
-    """What a script printed, in its environment."""
+def _by_script(check: Check, run: Path) -> list[dict[str, Any]]:
+    """What the check's script printed."""
     folder = PLACE / "original" / "tokenizer" if check.folder == "original" else run / check.folder
-    script = environments.HERE / "checks" / check.script
+    script = environments.HERE / "checks" / str(check.script)
     done = _in_environment(check.environment, script, folder, PLACE / "material" / check.material)
     rows = [
         json.loads(line.removeprefix("RESULT "))
@@ -169,19 +157,22 @@ def _checked(check: Check, run: Path) -> list[dict[str, Any]]:
         if line.startswith("RESULT ")
     ]
     if not rows:
-        raise RuntimeError(f"{check.environment}, {check.script}: no result\n{done[-1500:]}")
+        raise RuntimeError(f"{check}: no result\n{done[-1500:]}")
     return rows
 
 
-def _run_program(program: Program, run: Path) -> dict[str, Any]:
-    """Whether the card's program continues its prompt, in its environment."""
-    recipe = load(run / "recipe.toml")
-    script = PLACE / "material" / f"usage_{program.format}.py"
-    script.write_text(usage.program(program.format, recipe, run / program.folder), "utf-8")
-    printed = _in_environment(program.environment, script)
-    if recipe.release.prompts[0] not in printed:
-        raise RuntimeError(f"{program.environment}, {script.name}: prints {printed[-1500:]!r}")
-    return {"format": f"{program.environment}: the card's program", "runs": True}
+def _by_card(check: Check, run: Path) -> list[dict[str, Any]]:
+    """Whether the card's program continues its prompt."""
+    name = "transformers" if check.folder == "model" else Path(check.folder).name
+    recipe, folder = load(run / "recipe.toml"), usage.literal(str(run / check.folder))
+    prompt = recipe.release.prompts[0]
+    script = PLACE / "material" / f"usage_{name}.py"
+    source = usage.program(usage.USAGES[name], name, recipe, prompt, folder)
+    script.write_text(source, "utf-8")
+    printed = _in_environment(check.environment, script)
+    if prompt not in printed:
+        raise RuntimeError(f"{check}: prints {printed[-1500:]!r}")
+    return [{"format": f"{check.environment}: {PROGRAM}", "runs": True}]
 
 
 def _in_environment(environment: str, script: Path, *arguments: Path) -> str:

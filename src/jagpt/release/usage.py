@@ -247,7 +247,7 @@ def snippets(
             folder, suffix = literal(place), f", {at}"
             if not usage.by_id:
                 source, folder = _downloading(source), f"snapshot_download({folder}, {at})"
-        text = _program(replace(usage, source=source), name, recipe, prompt, folder, suffix)
+        text = program(replace(usage, source=source), name, recipe, prompt, folder, suffix)
         found.append(Snippet(usage.title, usage.install, fenced(text, "python")))
     return found
 
@@ -263,7 +263,7 @@ def check(
     programs: dict[str, str] = {}
     for name, usage in _usages(exports):
         if (missing := _missing(usage)) is None:
-            programs[name] = _program(usage, name, recipe, prompt, literal(str(folder.absolute())))
+            programs[name] = program(usage, name, recipe, prompt, literal(str(folder.absolute())))
         else:
             progress.say(f"release: the usage of {name} was not run here: no {missing}")
     for name, problem in zip(programs, tried(list(programs.values())), strict=False):
@@ -285,7 +285,7 @@ def _usages(exports: Sequence[Export]) -> Iterator[tuple[str, Usage]]:
             yield export.name, USAGES[export.family]
 
 
-def _program(
+def program(
     usage: Usage, name: str, recipe: Recipe, prompt: str, folder: str, revision: str = ""
 ) -> str:
     """The program of a format: every value is put in at once, as a Python expression."""
