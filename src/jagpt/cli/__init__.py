@@ -1,14 +1,15 @@
 """The verbs: parse, call, print. Everything heavy is imported where it is used.
 
-`common` holds the program and the options that verbs share, `leaving` its entry point; each other
-module registers the verbs of one kind.
+`common` holds the program and the options that verbs share, `entry` begins and ends it; each other
+module registers a verb, or the verbs of one kind.
 """
 
 from jagpt.cli import (
-    documents,
+    download,
     evaluating,
     exporting,
-    models,
+    extract,
+    generate,
     planning,
     playing,
     publishing,
@@ -18,15 +19,16 @@ from jagpt.cli import (
     tokenizers,
 )
 from jagpt.cli.common import app
-from jagpt.cli.leaving import main
+from jagpt.cli.entry import main
 
 __all__ = [
     "app",
-    "documents",
+    "download",
     "evaluating",
     "exporting",
+    "extract",
+    "generate",
     "main",
-    "models",
     "planning",
     "playing",
     "publishing",

@@ -24,7 +24,7 @@ VERBS = (
 )  # fmt: skip
 
 
-class Place(click.Path):
+class Location(click.Path):
     """A file or folder; an empty name (a variable that is not set) does not mean the one here."""
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Group(click.Group):
+class Verbs(click.Group):
     """Lists the verbs in the order of the work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=VERBS.index)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="jagpt")
 def app() -> None:
     """From a Japanese Wikipedia dump to a published GPT-2.
@@ -62,7 +62,7 @@ set_option = click.option(
     help="Override one value of the recipe; may be repeated.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-run_directory_argument = click.argument("run_dir", type=Place())
+run_directory_argument = click.argument("run_dir", type=Location())
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +75,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         set_option,
         click.option(
-            "--run-dir", type=Place(), metavar="DIR",
+            "--run-dir", type=Location(), metavar="DIR",
             help="Where the run stands; runs/NAME if not given.",
         ),
         click.option("--force", is_flag=True, help="Make these stages anew, then delete the old."),

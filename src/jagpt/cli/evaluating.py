@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import Place, app, make_progress, open_recipe, print_json, run_options
+from jagpt.cli.common import Location, app, make_progress, open_recipe, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import UsageError
 
@@ -28,7 +28,7 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
 @run_options
 @click.option(
     "--checkpoint",
-    type=Place(),
+    type=Location(),
     metavar="DIR",
     help="With RECIPE: measure this checkpoint or GPT-2 folder in its place, and print.",
 )
@@ -46,7 +46,7 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
 )
 @click.option(
     "--text",
-    type=Place(),
+    type=Location(),
     metavar="FILE",
     help="With --model: plain text, JSON lines or Parquet; compressed or not.",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jagpt.cli.common import Place, app, make_progress, print_json, run_options
+from jagpt.cli.common import Location, app, make_progress, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import UsageError
 
@@ -29,15 +29,15 @@ gguf-f16, gguf-q8_0, openvino.
     "--format", "formats", multiple=True, metavar="NAME", help="A format; may be repeated."
 )
 @click.option(
-    "--model", "model_dir", type=Place(), metavar="DIR",
+    "--model", "model_dir", type=Location(), metavar="DIR",
     help="A model folder, in place of RECIPE.",
 )  # fmt: skip
 @click.option(
-    "--output", type=Place(), metavar="DIR",
+    "--output", type=Location(), metavar="DIR",
     help="With --model: where the formats' folders go; DIR/export if not given.",
 )  # fmt: skip
 @click.option(
-    "--text", type=Place(), metavar="FILE",
+    "--text", type=Location(), metavar="FILE",
     help="With --model: what to compare on; the bundled sample if not given.",
 )  # fmt: skip
 def export(

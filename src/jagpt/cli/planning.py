@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Place, app, json_option, open_recipe, print_json, set_option
+from jagpt.cli.common import Location, app, json_option, open_recipe, print_json, set_option
 
 
 @app.command()
@@ -14,7 +14,7 @@ from jagpt.cli.common import Place, app, json_option, open_recipe, print_json, s
 @set_option
 @click.option(
     "--run-dir",
-    type=Place(),
+    type=Location(),
     metavar="DIR",
     help="A run whose corpus or tokens are counted; runs/NAME if not given.",
 )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Place, app
+from jagpt.cli.common import Location, app
 
 
 @app.command()
-@click.argument("model_dir", type=Place())
-@click.option("--compare", type=Place(), metavar="DIR",
+@click.argument("model_dir", type=Location())
+@click.option("--compare", type=Location(), metavar="DIR",
               help="A second model, side by side.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Where to listen; 0.0.0.0 lets other machines in.")  # fmt: skip

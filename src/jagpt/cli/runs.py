@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jagpt.cli.common import (
-    Place,
+    Location,
     app,
     json_option,
     make_progress,
@@ -69,9 +69,9 @@ def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
 
 
 @app.command()
-@click.argument("run_dirs", nargs=-1, required=True, type=Place())
+@click.argument("run_dirs", nargs=-1, required=True, type=Location())
 @click.option(
-    "--output", type=Place(), metavar="FILE",
+    "--output", type=Location(), metavar="FILE",
     help="Where to write the page; report.html in the first run if not given.",
 )  # fmt: skip
 def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:

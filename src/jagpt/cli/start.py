@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Place, app, json_option, print_json
+from jagpt.cli.common import Location, app, json_option, print_json
 from jagpt.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def recipes(as_json: bool) -> None:
 @app.command()
 @click.argument("recipe_name")
 @click.option(
-    "--output", type=Place(), metavar="FILE",
+    "--output", type=Location(), metavar="FILE",
     help="Where to write it; RECIPE_NAME.toml here if not given.",
 )  # fmt: skip
 def init(recipe_name: str, output: Path | None) -> None:

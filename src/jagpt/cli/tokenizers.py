@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Place, app, open_recipe, open_run, print_json, run_options
+from jagpt.cli.common import Location, app, open_recipe, open_run, print_json, run_options
 from jagpt.cli.running import Call, run_verb
 from jagpt.errors import DataError, UsageError
 from jagpt.rundir import is_run
@@ -19,7 +19,7 @@ from jagpt.rundir import is_run
 @run_options
 @click.option("--compare", is_flag=True, help="Compare tokenizers instead of making one.")
 @click.option(
-    "--text", type=Place(), metavar="FILE",
+    "--text", type=Location(), metavar="FILE",
     help="With --compare: text to measure on; may be compressed.",
 )  # fmt: skip
 def tokenizer(

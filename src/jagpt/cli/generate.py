@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import Place, app, json_option, print_json
+from jagpt.cli.common import Location, app, json_option, print_json
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@click.argument("model_dir", type=Place())
+@click.argument("model_dir", type=Location())
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @click.option("--prompts", "prompts_file", metavar="FILE",
               help="Prompts from a file, one a line; - reads standard input.")  # fmt: skip
