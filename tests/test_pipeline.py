@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from jagpt import __version__, files, pipeline
+from jagpt import __version__, files, pipeline, stages
 from jagpt import recipe as recipes
 from jagpt.errors import (
     DataError,
@@ -24,10 +22,12 @@ from jagpt.errors import (
 )
 from jagpt.export import formats
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
-from jagpt.pipeline import STAGE_NAMES, Ledger, stages
+from jagpt.pipeline import Ledger
 from jagpt.progress import QUIET, Progress
 from jagpt.recipe import SECTIONS, Recipe
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
+from jagpt.stage import Stage
+from jagpt.stages import STAGE_NAMES
 
 RECIPE = """
 name = "mine"
@@ -49,33 +49,32 @@ class Workshop:
         self.broken: set[str] = set()
         self.newer: set[str] = set()
 
-    def module(self, name: str) -> ModuleType:
-        def run(recipe: Recipe, run: RunDirectory, _progress: Progress) -> None:
-            self.calls.append(name)
-            files.write_text(run.own(name) / "half.txt", name)
-            if name in self.broken:
-                raise StoppedError("stopped")
-            files.write_text(run.own(name) / "whole.txt", recipe.model_dump_json()[:0] + name)
+    def stand_in(self, stage: Stage) -> Stage:
+        """The stage with its own settings, which writes two small files."""
+        workshop, original = self, type(stage)
 
-        def check_kept(run: RunDirectory) -> None:
-            if name in self.newer:
-                raise NewerVersionError(run.own(name) / "half.txt", 2, 1)
+        class StandIn(original):  # type: ignore[misc, valid-type]
+            def check_kept(self, run: RunDirectory) -> None:
+                if self.name in workshop.newer:
+                    raise NewerVersionError(run.own(self.name) / "half.txt", 2, 1)
 
-        module = ModuleType(f"stand_in_{name}")
-        module.check_kept = check_kept  # type: ignore[attr-defined]
-        module.run = run  # type: ignore[attr-defined]
-        return module
+            def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+                pass
+
+            def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+                workshop.calls.append(self.name)
+                files.write_text(run.own(self.name) / "half.txt", self.name)
+                if self.name in workshop.broken:
+                    raise StoppedError("stopped")
+                files.write_text(run.own(self.name) / "whole.txt", self.name)
+
+        return StandIn()
 
 
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Workshop:
     made = Workshop()
-    replaced = []
-    for stage in stages.STAGES:
-        module = made.module(stage.name)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        replaced.append(replace(stage, module=module.__name__))
-    monkeypatch.setattr(stages, "STAGES", tuple(replaced))
+    monkeypatch.setattr(stages, "STAGES", tuple(map(made.stand_in, stages.STAGES)))
     (tmp_path / "notes.txt").write_text("本文")
     return made
 
@@ -109,7 +108,7 @@ def test_every_stage_has_a_directory_and_known_sections() -> None:
     assert tuple(STAGE_DIRECTORIES) == STAGE_NAMES
     for number, stage in enumerate(stages.STAGES):
         assert set(stage.sections) <= set(SECTIONS) - {"execution"}
-        assert set(stage.inputs) <= set(STAGE_NAMES[:number])
+        assert {*stage.needs, *stage.shared_with} <= set(STAGE_NAMES[:number])
 
 
 def test_a_first_run_makes_all_and_a_second_nothing(tmp_path: Path, workshop: Workshop) -> None:
@@ -248,8 +247,8 @@ def test_a_raised_version_makes_a_stage_stale(
     tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path)
-    raised = tuple(replace(s, version=2) if s.name == "tokens" else s for s in stages.STAGES)
-    monkeypatch.setattr(stages, "STAGES", raised)
+    (tokens,) = (stage for stage in stages.STAGES if stage.name == "tokens")
+    monkeypatch.setattr(type(tokens), "version", 2)
     found = states(tmp_path)
     assert found["tokens"].reasons == ("this jagpt makes it differently (version 1 → 2)",)
     assert [found[name].status for name in ("tokenizer", "train")] == ["done", "stale"]

@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jagpt import units
-from jagpt.pipeline import STAGE_NAMES, StageState, Verified
+from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.rundir import RunDirectory
+from jagpt.stages import STAGE_NAMES
 from jagpt.summary import Summary, collect
 
 if TYPE_CHECKING:

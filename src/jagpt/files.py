@@ -21,7 +21,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -652,7 +652,11 @@ def _relative(value: object) -> str:
 
 @contextmanager
 def locked(run_directory: Path) -> Iterator[None]:
-    """Hold the run's one lock; `RunInUseError` names the process that has it."""
+    """Hold the run's one lock; `RunInUseError` names the process that has it.
+
+    A folder that was made for the lock alone goes with it.
+    """
+    made = [path for path in (run_directory, *run_directory.parents) if not path.exists()]
     make_directory(run_directory)
     owner, place = run_directory / ".owner.json", run_directory / ".lock"
     os.close(_handle_of(place, _ADDING))  # neither a link nor a pipe
@@ -669,7 +673,20 @@ def locked(run_directory: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
+        if made and [path.name for path in run_directory.iterdir()] == [place.name]:
+            _remove_empty(place, made)
         lock.release()
+
+
+def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:
+    """Delete a lock that nobody else holds, and the folders that hold nothing else."""
+    gate("remove", lock.parent)
+    lock.unlink()
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _write_owner(owner: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import fakes
 import pytest
 
-from jagpt import files, pipeline
-from jagpt.errors import DataError, JagptError
+from jagpt import files
+from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import flax, huggingface, stage
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
+from jagpt.stages import EXPORT, FORMATS
 
 TWO = 'export.formats=["flax", "tensorflow"]'
 
@@ -72,6 +73,11 @@ def test_without_a_model_folder_the_verb_is_named(run: RunDirectory) -> None:
 
 def test_the_list_of_formats_is_a_matter_of_its_own_stage(run: RunDirectory) -> None:
     plain, two = (fakes.recipe(fakes.RECIPE, *more) for more in ((), (TWO,)))
-    by_name = {one.name: one for one in pipeline.stages.STAGES}
-    assert by_name["export"].semantic(plain) == by_name["export"].semantic(two)
-    assert by_name["formats"].semantic(plain) != by_name["formats"].semantic(two)
+    assert EXPORT.semantic(plain) == EXPORT.semantic(two)
+    assert FORMATS.semantic(plain) != FORMATS.semantic(two)
+
+
+def test_a_format_that_cannot_hold_the_recipes_model_is_refused_by_the_recipe_alone() -> None:
+    recipe = fakes.recipe(fakes.RECIPE, TWO, "model.type=llama")
+    with pytest.raises(UsageError, match=r"tensorflow: \[model\] is a llama model, .* takes gpt2"):
+        FORMATS.check(recipe)

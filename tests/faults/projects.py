@@ -115,7 +115,7 @@ def commands(project: Project, scratch: Path, wanted: Callable[[str], bool]) -> 
 
     What a command starts from is made on the way, by the stages before it.
     """
-    from jagpt.pipeline import STAGE_NAMES
+    from jagpt.stages import STAGE_NAMES
 
     before = scratch / "starts" / "nothing"
     before.mkdir(parents=True)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from jagpt import files, pipeline
+from jagpt import files
 from jagpt.files import Manifest
+from jagpt.stages import STAGE_NAMES
 
 from .attempts import tree_of
 from .conftest import inside, jagpt
@@ -306,4 +307,4 @@ def test_what_a_killed_deletion_left_is_cleared_away(copied: Copy) -> None:
     assert inside("run", run) == 0
     assert not list(run.glob(f"{files.STAGING_PREFIX}*"))
     assert Manifest.read(run / "tokens") == before
-    assert pipeline.STAGE_NAMES[-1] in pipeline_states(run)
+    assert STAGE_NAMES[-1] in pipeline_states(run)

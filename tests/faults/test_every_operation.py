@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jagpt import files
-from jagpt.pipeline import STAGE_NAMES
+from jagpt.stages import STAGE_NAMES
 
 from .order import Order
 

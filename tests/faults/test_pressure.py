@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from jagpt import files
-from jagpt.pipeline import STAGE_NAMES
+from jagpt.stages import STAGE_NAMES
 
 from .projects import Project
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
+from jagpt import files
 from jagpt.errors import DataError, StorageError, UsageError
 from jagpt.progress import QUIET
 from jagpt.recipe import Tokenizer
 from jagpt.rundir import RunDirectory
+from jagpt.stages import TOKENIZER
 from jagpt.tokenizer import imported, stage
 from jagpt.tokenizer.encoder import Encoder
 
@@ -62,7 +65,13 @@ def test_a_tokenizer_from_elsewhere_keeps_its_ids(
     stage.run(recipe(settings), run, QUIET)
     assert (run.tokenizer / "spiece.model").read_bytes() == raw
     assert (run.tokenizer / "stats.json").exists()
-    assert [path.read_bytes() for path in stage.input_files(settings)] == [raw]
+    (name,) = {"folder": ["spiece.model"]}.get(form, ["my.model"])
+    assert read(settings) == {f"tokenizer {name}": hashlib.sha256(raw).hexdigest()}
+
+
+def read(settings: Tokenizer) -> dict[str, str]:
+    """What the stage takes from outside its run."""
+    return TOKENIZER.outside(recipe(settings), files.sha256, {})
 
 
 def test_a_foreign_model_with_other_special_ids_is_refused(
@@ -96,12 +105,12 @@ def test_a_place_that_is_nothing_is_refused(run: RunDirectory) -> None:
     with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
         stage.run(recipe(Tokenizer(from_="/no/such/place")), run, QUIET)
     with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
-        stage.input_files(Tokenizer(from_="/no/such/place"))
+        read(Tokenizer(from_="/no/such/place"))
 
 
 def test_a_hub_that_does_not_answer_is_a_storage_error(run: RunDirectory) -> None:
     settings = Tokenizer(from_="jagpt-tests/no-such-model", revision="main")
-    assert stage.input_files(settings) == []
+    assert read(settings) == {"tokenizer hub": "jagpt-tests/no-such-model@main"}
     with pytest.raises(StorageError, match="jagpt-tests/no-such-model at revision main"):
         stage.run(recipe(settings), run, QUIET)
 

@@ -17,6 +17,7 @@ from jagpt.errors import DataError, MissingExtraError, NewerVersionError
 from jagpt.progress import QUIET
 from jagpt.recipe import Execution, Tokenizer, Tokens
 from jagpt.rundir import RunDirectory
+from jagpt.stages import TOKENS
 from jagpt.tokenizer import stage as tokenizer_stage
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokens import stage
@@ -62,13 +63,13 @@ def test_what_a_newer_jagpt_wrote_is_told_before_it_is_written_over(
 ) -> None:
     stage.run(recipe(), run, QUIET)
     (run.tokens / "valid-00000.idx").write_bytes(b"damaged")
-    stage.check_kept(run)
+    TOKENS.check_kept(run)
     path = run.tokens / name
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b'"version": 1', b'"version": 2').replace(b"idx\1", b"idx\2"))
     assert path.read_bytes() != raw
     with pytest.raises(NewerVersionError, match=name):
-        stage.check_kept(run)
+        TOKENS.check_kept(run)
 
 
 def test_the_originals_way_joins_lines_with_nothing_between(run: RunDirectory) -> None:

@@ -12,6 +12,7 @@ import click
 
 from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
 from jagpt.errors import INTERRUPTED, JagptError, UsageError
+from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
 
 if TYPE_CHECKING:
     from jagpt.pipeline import Ledger
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from jagpt.training.distributed import Group
 
 LONG_RUN_HOURS = 24.0
-
-STAGE_HELP = {
-    "corpus": "From a dump or texts to documents in three splits.",
-    "tokens": "From documents to token shards.",
-    "train": "Train the model; goes on from the last checkpoint.",
-}
-
 
 nproc_option = click.option(
     "--nproc", type=click.IntRange(min=1), metavar="N",
@@ -120,14 +114,14 @@ def run_verb(call: Call) -> None:
     from jagpt import console, files, pipeline
 
     only, until, force = call.only, call.until, call.force
-    if until is not None and until not in pipeline.STAGE_NAMES:
-        raise UsageError(f"--until {until}: the stages are {', '.join(pipeline.STAGE_NAMES)}")
+    if until is not None and until not in STAGE_NAMES:
+        raise UsageError(f"--until {until}: the stages are {', '.join(STAGE_NAMES)}")
     loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
     progress = make_progress(call.as_json)
+    names = pipeline.chosen(only, until)
+    forced = names if force else ()
     with files.locked(place.root):
-        if not only or only == "corpus":
-            pipeline.fetch_dumps(loaded, place, progress, force=force)
-        forced = pipeline.chosen(only, until) if force else ()
+        pipeline.fetch(loaded, place, progress, names, forced)
         ledger = pipeline.Ledger.read(place)
         _announce(loaded, place, progress, call.yes, only or until, forced, ledger)
         ran = pipeline.run_stages(
@@ -154,7 +148,7 @@ def _announce(
 
     found = pipeline.examine(recipe, run, ledger, last, forced)
     states = {state.stage.name: state for state in found}
-    if "train" not in states or states["train"].done:
+    if TRAIN.name not in states or states[TRAIN.name].done:
         return
     settled, _ = pipeline.settled(recipe, run, forced)
     estimate = plan.estimate(settled, run)
@@ -171,18 +165,20 @@ def _write_report(run: RunDirectory) -> None:
     write_report([run], run.report)
 
 
-def _stage_command(name: str) -> click.Command:
-    """The verb of one stage."""
-
-    def command(nproc: int | None = None, **options: Any) -> None:
-        _on_all_ranks(Call(**options, only=name), nproc)
-
-    def alone(**options: Any) -> None:
-        run_verb(Call(**options, only=name))
-
-    verb = nproc_option(command) if name == "train" else alone
-    return click.command(name, help=f"{STAGE_HELP[name]} One stage of a run.")(recipe_options(verb))
+@app.command(help=TRAIN.verb_help)
+@recipe_options
+@nproc_option
+def train(nproc: int | None, **options: Any) -> None:
+    _on_all_ranks(Call(**options, only=TRAIN.name), nproc)
 
 
-for _name in STAGE_HELP:
-    app.add_command(_stage_command(_name))
+@app.command(help=CORPUS.verb_help)
+@recipe_options
+def corpus(**options: Any) -> None:
+    run_verb(Call(**options, only=CORPUS.name))
+
+
+@app.command(help=TOKENS.verb_help)
+@recipe_options
+def tokens(**options: Any) -> None:
+    run_verb(Call(**options, only=TOKENS.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import Columns, RowError
 from jagpt.errors import DataError, MissingExtraError, StorageError
 from jagpt.recipe import Source
+
+
+def check_library() -> None:
+    """Raise `MissingExtraError` where the library that streams data sets is not installed."""
+    if find_spec("datasets") is None:
+        raise MissingExtraError('a source of kind "hf"', "datasets")
 
 
 class HubDocuments:
@@ -50,10 +57,9 @@ class HubDocuments:
         return f"data set {self._source.dataset} ({self._source.dataset_split}{config})"
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        try:
-            import datasets
-        except ImportError:
-            raise MissingExtraError('a source of kind "hf"', "datasets") from None
+        check_library()
+        import datasets
+
         source = self._source
         try:
             yield from datasets.load_dataset(

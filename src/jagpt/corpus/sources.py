@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jagpt.corpus.cache import dump_directory
@@ -61,6 +62,21 @@ def _extracted_below(place: Path, source: Source) -> list[Path]:
             f"(source {source.name!r}); {_how_to_set(source)}"
         )
     return sorted(found)
+
+
+def source_inputs(
+    source: Source, digest: Callable[[Path], str], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Content hashes of a source's files; those `known` where the files are there no more."""
+    key = f"source {source.name} "
+    try:
+        paths = source_files(source)
+    except (DataError, StorageError):
+        found = {name: value for name, value in known.items() if name.startswith(key)}
+        if not found:
+            raise
+        return found
+    return {f"{key}{number}": digest(path) for number, path in enumerate(paths)}
 
 
 def to_download(source: Source) -> bool:

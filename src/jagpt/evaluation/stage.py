@@ -28,9 +28,12 @@ KEYS = ("execution.device", "evaluate.precision")
 
 
 def preflight(recipe: Recipe, run: RunDirectory) -> None:
-    """`UsageError` where this machine lacks the recipe's device or precision."""
+    """`UsageError` where this machine lacks the recipe's device or precision, or the checkpoint is
+    not kept; `DataError` where there is no index of checkpoints."""
     from jagpt.evaluation.scoring import choose
+    from jagpt.models import checkpoint_folder
 
+    checkpoint_folder.resolve(run.checkpoints, recipe.evaluate.checkpoint)
     choose(recipe.execution.device, recipe.evaluate.precision, KEYS)
 
 

@@ -49,13 +49,13 @@ class Format:
         if self.extra and not self.installed():
             raise MissingExtraError(f"the format {self.name}", self.extra)
 
-    def check_model(self, source: Source) -> None:
-        """`UsageError` where the format cannot hold such a model."""
-        if self.any_model or source.model_type == "gpt2":
+    def check_type(self, model_type: str, what: object) -> None:
+        """`UsageError` where the format cannot hold a model of that type; `what` is one."""
+        if self.any_model or model_type == "gpt2":
             return
         able = ", ".join([ALWAYS, *(one.name for one in FORMATS.values() if one.any_model)])
         raise UsageError(
-            f"{self.name}: {source.directory} is a {source.model_type} model, and this format "
+            f"{self.name}: {what} is a {model_type} model, and this format "
             f"takes gpt2 only (any causal language model: {able})"
         )
 

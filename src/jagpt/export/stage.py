@@ -88,7 +88,7 @@ def make(
 
     for one in formats:
         one.require()
-        one.check_model(source)
+        one.check_type(source.model_type, source.directory)
     if not formats:
         return []
     with generation.quiet():

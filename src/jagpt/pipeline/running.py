@@ -5,50 +5,47 @@ What a changed recipe made stale moves to `superseded/`; what was stopped goes o
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jagpt import files, units
+from jagpt import files, stages
 from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger, timed
-from jagpt.pipeline.stages import STAGE_NAMES
 from jagpt.pipeline.states import StageState, examine, read_progress, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
+from jagpt.stage import Stage
+from jagpt.stages import STAGE_NAMES
 
 REPLACED = "-replaced"
 """How the name ends of what `--force` replaces: it goes once the new result is done."""
 
 
-def fetch_dumps(
-    recipe: Recipe, run: RunDirectory, progress: Progress, *, force: bool = False
+def fetch(
+    recipe: Recipe,
+    run: RunDirectory,
+    progress: Progress,
+    names: Sequence[str],
+    forced: Collection[str] = (),
 ) -> None:
-    """Bring the dumps that the recipe names by wiki and date into the cache, if they are needed."""
-    from jagpt.corpus.sources import to_download
-
-    if "corpus" in run.shared or (not force and _made_of(recipe, run.own("corpus"))):
-        return
-    for source in recipe.corpus.source:
-        if to_download(source):
-            from jagpt.corpus.download import DUMP_SERVER, fetch, plan_download
-
-            mirror = recipe.execution.mirror or DUMP_SERVER
-            plan = plan_download(str(source.wiki), str(source.date), mirror, progress=progress)
-            progress.say(f"{source.name}: {units.size(plan.missing)} to download ({plan.origin})")
-            fetch(plan, progress)
+    """Bring what these stages read from elsewhere to this machine, where it is needed."""
+    for stage in _named(names):
+        fresh = stage.name in forced or not _made_of(recipe, stage, run)
+        if stage.name not in run.shared and fresh:
+            stage.fetch(recipe, progress)
 
 
-def _made_of(recipe: Recipe, corpus: Path) -> bool:
-    """Whether a finished corpus has the recipe's own sources and settings."""
-    if not (corpus / MANIFEST).exists():
+def _made_of(recipe: Recipe, stage: Stage, run: RunDirectory) -> bool:
+    """Whether a finished stage was made with the recipe's own settings."""
+    directory = run.own(stage.name)
+    if not (directory / MANIFEST).exists():
         return False
     try:
-        return Manifest.read(corpus).section == {"corpus": recipe.corpus.semantic()}
+        return Manifest.read(directory).section == stage.semantic(recipe)
     except DataError:
         return True  # told, with the way out, when the stages are looked at
 
@@ -79,9 +76,8 @@ def run_stages(
     if only is not None:
         _require_inputs(states, names)
     wanting = [states[name] for name in names if not states[name].done]
-    _refuse_early(recipe, [state.stage.name for state in wanting])
-    _refuse_newer(run, ledger, wanting)
-    for folder in (run.root, run.logs):
+    ready = _refuse(recipe, run, ledger, wanting)
+    for folder in (run.root, run.logs, run.superseded):
         files.remove_leftovers(folder)
     files.write_text(run.recipe, written)
     if ledger.changed:
@@ -99,22 +95,28 @@ def run_stages(
             progress.say(f"{name}: stale ({'; '.join(state.reasons)})")
         if name in notes:
             progress.say(notes[name])
+        if name not in ready:  # what it refuses must not cost an earlier result
+            state.stage.preflight(recipe, run)
         _run_stage(recipe, run, ledger, state, progress, forced=name in forced)
         ran.append(name)
     return ran
 
 
 def chosen(only: str | None, until: str | None) -> tuple[str, ...]:
-    """The stages that a command line means; the export is not whole without its formats."""
+    """The stages that a command line means; a verb may make another stage along with its own."""
     if only is not None:
-        return (only, "formats") if only == "export" else (only,)
+        return tuple(stage.name for stage in stages.STAGES if only in (stage.name, stage.verb))
     return STAGE_NAMES[: STAGE_NAMES.index(until) + 1] if until else STAGE_NAMES
+
+
+def _named(names: Collection[str]) -> list[Stage]:
+    return [stage for stage in stages.STAGES if stage.name in names]
 
 
 def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> None:
     """Stages that run alone need their predecessors done."""
     for name in names:
-        for needed in states[name].stage.inputs:
+        for needed in states[name].stage.needs:
             if needed not in names and not states[needed].done:
                 raise UsageError(
                     f"{name} needs {needed}, which is {states[needed].status}: "
@@ -122,43 +124,30 @@ def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> N
                 )
 
 
-def _refuse_early(recipe: Recipe, names: Sequence[str]) -> None:
-    """Refuse what one of these stages would refuse after hours of other work.
+def _refuse(
+    recipe: Recipe, run: RunDirectory, ledger: Ledger, wanting: Sequence[StageState]
+) -> set[str]:
+    """Refuse all that can be refused before anything is changed, and hours of other work are done.
 
-    `MissingExtraError` for a package, `UsageError` for a network that transformers does not have.
+    The names of the stages whose preflight is done; the others need what is still to be made.
     """
-    from jagpt.export import formats
-    from jagpt.training import trackers
-
-    if "train" in names:
-        trackers.check(recipe.execution.trackers)
-        _check_network(recipe)
-    if "formats" in names:
-        for one in formats.chosen(recipe.export.formats):
-            one.require()
-
-
-def _check_network(recipe: Recipe) -> None:
-    shape = recipe.model
-    if shape.from_ is None and (
-        shape.type != "gpt2" or shape.config
-    ):  # torch takes seconds to load
-        from jagpt.models import build
-
-        build.check_class(shape, recipe.tokenizer.vocab_size)
+    missing = {state.stage.name for state in wanting}
+    for state in wanting:
+        state.stage.check(recipe)
+        if state.status != "missing":
+            _refuse_newer(state.stage, run, ledger)
+    ready = [state.stage for state in wanting if missing.isdisjoint(state.stage.needs)]
+    for stage in ready:
+        stage.preflight(recipe, run)
+    return {stage.name for stage in ready}
 
 
-def _refuse_newer(run: RunDirectory, ledger: Ledger, states: Sequence[StageState]) -> None:
-    """`NewerVersionError` where a newer jagpt left something that this one would go on from."""
-    for state in states:
-        module = importlib.import_module(state.stage.module)
-        if state.status != "missing" and hasattr(module, "check_kept"):
-            try:
-                module.check_kept(run)
-            except NewerVersionError as error:
-                raise NewerVersionError(
-                    error.path, error.found, error.known, ledger.writer
-                ) from None
+def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
+    """`NewerVersionError` where a newer jagpt left something that the stage would go on from."""
+    try:
+        stage.check_kept(run)
+    except NewerVersionError as error:
+        raise NewerVersionError(error.path, error.found, error.known, ledger.writer) from None
 
 
 @contextmanager
@@ -181,8 +170,8 @@ def _replaced(run: RunDirectory, name: str) -> list[Path]:
 def _delete_replaced(run: RunDirectory, name: str) -> None:
     for old in _replaced(run, name):
         files.remove(old)
-        if not any(run.superseded.iterdir()):
-            files.remove(run.superseded)
+    if run.superseded.is_dir() and not any(run.superseded.iterdir()):
+        files.remove(run.superseded)
 
 
 def _record_share(run: RunDirectory, state: StageState) -> None:
@@ -209,22 +198,19 @@ def _run_stage(
     *,
     forced: bool,
 ) -> None:
-    name = state.stage.name
+    stage, name = state.stage, state.stage.name
     directory = run.own(name)
-    module = importlib.import_module(state.stage.module)
-    if hasattr(module, "preflight"):  # what it refuses must not cost an earlier result
-        module.preflight(recipe, run)
     files.remove_leftovers(directory, below=True)
-    if state.status == "stale" and _goes_on(run, state):
-        progress.say(f"{name}: {_KEPT[name]}: going on from them")
+    if kept := _kept(recipe, run, state):
+        progress.say(f"{name}: {kept}: going on from them")
     elif state.status != "unfinished":
         _clear_the_way(run, name, REPLACED if forced else "")
-    manifest = Manifest(name, state.stage.version, state.fingerprint, state.section, state.inputs)
+    manifest = Manifest(name, stage.version, state.fingerprint, state.section, state.inputs)
     with _replacing(run, name):
         files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
         files.remove(directory / MANIFEST)
         with timed(ledger, name):
-            module.run(recipe, run, progress)
+            stage.run(recipe, run, progress)
             _finish(directory, manifest, run, ledger)
 
 
@@ -243,38 +229,18 @@ def _finish(directory: Path, manifest: Manifest, run: RunDirectory, ledger: Ledg
     files.remove(directory / IN_PROGRESS)
 
 
-_KEPT = {
-    "train": "the steps already done stay the same",
-    "formats": "the formats already made stay as they are",
-}
-
-
-def _goes_on(run: RunDirectory, state: StageState) -> bool:
-    """Whether what a stale stage made is of use.
-
-    Training may go on from checkpoints that were made under another `max_steps`, and a format of
-    the same model does not depend on those beside it.
-    """
-    if state.stage.name not in _KEPT:
-        return False
+def _kept(recipe: Recipe, run: RunDirectory, state: StageState) -> str | None:
+    """Why what a stale stage made is of use; None where it is not."""
+    if state.status != "stale":
+        return None
     directory = run.own(state.stage.name)
     try:
         old = Manifest.read(directory)
     except DataError:
         old = read_progress(directory) or Manifest("", 0, "", {}, {})
     if old.version != state.stage.version or old.inputs != state.inputs:
-        return False
-    if state.stage.name == "formats":
-        return True
-    from jagpt.models.checkpoint_folder import standing
-    from jagpt.tokens.dataset import TokenSplit
-    from jagpt.training.plan import continues
-
-    steps = standing(directory)
-    if not steps:
-        return False
-    train_tokens = TokenSplit.open(run.tokens, "train").n_tokens
-    return continues(old.section, state.section, steps[-1], train_tokens)
+        return None
+    return state.stage.keeps(recipe, run, old)
 
 
 def _clear_the_way(run: RunDirectory, name: str, mark: str = "") -> None:

@@ -7,20 +7,19 @@ differs.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jagpt import files, rundir
-from jagpt.errors import DataError, NewerVersionError, StorageError, UsageError
+from jagpt import files, rundir, stages
+from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
-from jagpt.pipeline import stages
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.stages import STAGE_NAMES, Stage
-from jagpt.recipe import Recipe, Source
+from jagpt.recipe import Recipe
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run
+from jagpt.stage import Stage
+from jagpt.stages import STAGE_NAMES
 from jagpt.text import shortened
 
 UNREADABLE = "unreadable"
@@ -51,16 +50,16 @@ def open_run(recipe: Recipe, root: Path) -> RunDirectory:
     """
     rundir.check(root)
     shared = {}
-    for name in ("corpus", "tokenizer", "tokens"):
-        origin = getattr(recipe, name).from_ or recipe.tokens.from_  # shared tokens bring theirs
-        if origin is not None and (directory := _shared_directory(origin, name)) is not None:
-            shared[name] = directory
+    for stage in stages.STAGES:
+        origin = stage.shared_from(recipe)
+        if origin is not None and (directory := _shared_directory(origin, stage)) is not None:
+            shared[stage.name] = directory
     return RunDirectory(root, shared)
 
 
-def _shared_directory(origin: str, name: str) -> Path | None:
-    """The stage's directory in the run at `origin`; None where `origin` is no run (a tokenizer)."""
-    directory = Path(origin) / STAGE_DIRECTORIES[name]
+def _shared_directory(origin: str, stage: Stage) -> Path | None:
+    """The stage's directory in the run at `origin`; None where it is no run, but good for it."""
+    directory = Path(origin) / STAGE_DIRECTORIES[stage.name]
     a_run = is_run(Path(origin))
     if (directory / MANIFEST).is_file():
         files.check_tree(directory)
@@ -69,16 +68,14 @@ def _shared_directory(origin: str, name: str) -> Path | None:
             return directory.resolve()
         if not (Path(manifest.shared) / MANIFEST).is_file():
             raise DataError(
-                f"[{name}] from: {origin} shares {manifest.shared}, which is no longer there; "
-                "put it back, or name the run that has it now"
+                f"[{stage.name}] from: {origin} shares {manifest.shared}, which is no longer "
+                "there; put it back, or name the run that has it now"
             )
         return followed(directory, manifest)[0]
-    if name == "tokenizer":
-        if a_run:
-            raise UsageError(f"[tokenizer] from: the run {origin} has no finished tokenizer")
+    if not a_run and stage.takes(origin):
         return None
     raise UsageError(
-        f"[{name}] from: {origin} is no run directory with a finished {name} stage "
+        f"[{stage.name}] from: {origin} is no run directory with a finished {stage.name} stage "
         f"(there is no {directory / MANIFEST})"
     )
 
@@ -119,7 +116,8 @@ def examine(
     states: dict[str, StageState] = {}
     for stage in stages.STAGES[: STAGE_NAMES.index(until) + 1] if until else stages.STAGES:
         states[stage.name] = _examine(stage, recipe, run, ledger, states, forced)
-    _check_shared_tokens(run, states)
+    for name in run.shared.keys() & states.keys():
+        _check_shared(states[name].stage, run.shared[name], states)
     return list(states.values())
 
 
@@ -132,12 +130,10 @@ def settled(
     """
     notes = {}
     for stage in stages.STAGES:
-        if stage.settling is not None:
-            began = None if stage.name in forced else _began(run.own(stage.name))
-            module = importlib.import_module(stage.settling)
-            recipe, note = module.settle(recipe, began)
-            if note is not None:
-                notes[stage.name] = note
+        began = None if stage.name in forced else _began(run.own(stage.name))
+        recipe, note = stage.settle(recipe, began)
+        if note is not None:
+            notes[stage.name] = note
     return recipe, notes
 
 
@@ -150,16 +146,14 @@ def _began(directory: Path) -> dict[str, Any] | None:
         return progress.section if progress else None
 
 
-def _check_shared_tokens(run: RunDirectory, states: Mapping[str, StageState]) -> None:
-    """Shared tokens are of use only beside the tokenizer that made them."""
-    if "tokens" not in run.shared or "tokens" not in states:
-        return
-    made_with = Manifest.read(run.shared["tokens"]).inputs.get("tokenizer")
-    if made_with != states["tokenizer"].fingerprint:
-        raise UsageError(
-            f"[tokens] from: {run.shared['tokens']} was made with another tokenizer than this "
-            "run's; share that run's tokenizer too ([tokenizer] from), or leave [tokens] from out"
-        )
+def _check_shared(stage: Stage, place: Path, states: Mapping[str, StageState]) -> None:
+    """Some shared results are of use only beside what they were made with, as tokens are."""
+    for needed in stage.shared_with:
+        if Manifest.read(place).inputs.get(needed) != states[needed].fingerprint:
+            raise UsageError(
+                f"[{stage.name}] from: {place} was made with another {needed} than this run's; "
+                f"share that run's {needed} too ([{needed}] from), or leave [{stage.name}] from out"
+            )
 
 
 def _examine(
@@ -173,14 +167,20 @@ def _examine(
     if stage.name in run.shared:
         return _examine_shared(stage, run, ledger)
     section = stage.semantic(recipe)
-    inputs = {name: before[name].fingerprint for name in stage.inputs}
+    inputs = {name: before[name].fingerprint for name in stage.needs}
     anew = stage.name in forced
-    inputs |= _outside_inputs(stage, recipe, run, ledger, anew)
+    manifest = None if anew else _own_manifest(stage, run, ledger)
+    inputs |= stage.outside(recipe, ledger.hash_input, manifest.inputs if manifest else {})
     fingerprint = files.fingerprint_of([stage.name, stage.version, section, inputs])
     if anew:
         return StageState(stage, "missing", fingerprint, section, inputs)
-    status, reasons = _status(stage, run, ledger, fingerprint, section, inputs)
-    return StageState(stage, status, fingerprint, section, inputs, tuple(reasons))
+    found = StageState(stage, "done", fingerprint, section, inputs)
+    if manifest is None:
+        return _unfinished(found, run, ledger)
+    if manifest.fingerprint != fingerprint:
+        return replace(found, status="stale", reasons=_differences(found, manifest))
+    _check_files(stage, manifest, run, ledger)
+    return found
 
 
 def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageState:
@@ -194,77 +194,20 @@ def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageSta
     return StageState(stage, "shared", theirs.fingerprint, theirs.section, inputs, shared=directory)
 
 
-def _outside_inputs(
-    stage: Stage, recipe: Recipe, run: RunDirectory, ledger: Ledger, anew: bool
-) -> dict[str, str]:
-    """Content hashes of the files that a stage reads from outside the run."""
-    found: dict[str, str] = {}
-    if stage.name == "corpus":
-        for source in recipe.corpus.source:
-            found |= _source_inputs(source, run, ledger, anew)
-    elif stage.name == "tokenizer" and recipe.tokenizer.from_ is not None:
-        from jagpt.tokenizer.stage import input_files
-
-        paths = input_files(recipe.tokenizer)
-        for path in paths:
-            found[f"tokenizer {path.name}"] = ledger.hash_input(path)
-        if not paths:  # a hub id: its name and revision say what it is
-            found["tokenizer hub"] = f"{recipe.tokenizer.from_}@{recipe.tokenizer.revision}"
-    elif stage.name == "train" and recipe.model.from_ is not None:
-        from jagpt.models import pretrained
-
-        paths = pretrained.input_files(recipe.model)
-        for path in paths:
-            found[f"model {path.name}"] = ledger.hash_input(path)
-        if not paths:
-            found["model hub"] = f"{recipe.model.from_}@{recipe.model.revision}"
-    return found
-
-
-def _source_inputs(source: Source, run: RunDirectory, ledger: Ledger, anew: bool) -> dict[str, str]:
-    """Content hashes of a source's files; once the corpus is done, they may be gone."""
-    from jagpt.corpus.sources import source_files
-
-    key = f"source {source.name} "
-    try:
-        paths = source_files(source)
-    except (DataError, StorageError):
-        if anew:
-            raise
-        directory = run.own("corpus")
-        known = Manifest.read(directory).inputs if (directory / MANIFEST).exists() else {}
-        found = {name: digest for name, digest in known.items() if name.startswith(key)}
-        if not found:
-            raise
-        return found
-    return {f"{key}{number}": ledger.hash_input(path) for number, path in enumerate(paths)}
-
-
-def _status(
-    stage: Stage,
-    run: RunDirectory,
-    ledger: Ledger,
-    fingerprint: str,
-    section: dict[str, Any],
-    inputs: dict[str, str],
-) -> tuple[Status, list[str]]:
-    directory = run.own(stage.name)
-    if (directory / MANIFEST).exists():
-        manifest = _own_manifest(directory, stage.name)
-        _check_version(directory / MANIFEST, manifest, stage, ledger)
-        if manifest.fingerprint != fingerprint:
-            return "stale", _differences(stage, manifest, section, inputs)
-        _check_files(directory, manifest, run, ledger)
-        return "done", []
+def _unfinished(found: StageState, run: RunDirectory, ledger: Ledger) -> StageState:
+    """The state of a stage without a manifest."""
+    directory = run.own(found.stage.name)
     progress = read_progress(directory)
     if progress is None:
-        return "missing", []
-    _check_version(directory / IN_PROGRESS, progress, stage, ledger)
+        return replace(found, status="missing")
+    _check_version(directory / IN_PROGRESS, progress, found.stage, ledger)
     if progress.fingerprint == UNREADABLE:
-        return "stale", [f"unfinished; {directory / IN_PROGRESS} is damaged"]
-    if progress.fingerprint != fingerprint:
-        return "stale", ["unfinished", *_differences(stage, progress, section, inputs)]
-    return "unfinished", []
+        reasons: tuple[str, ...] = (f"unfinished; {directory / IN_PROGRESS} is damaged",)
+        return replace(found, status="stale", reasons=reasons)
+    if progress.fingerprint != found.fingerprint:
+        reasons = ("unfinished", *_differences(found, progress))
+        return replace(found, status="stale", reasons=reasons)
+    return replace(found, status="unfinished")
 
 
 def _check_version(path: Path, manifest: Manifest, stage: Stage, ledger: Ledger) -> None:
@@ -272,11 +215,17 @@ def _check_version(path: Path, manifest: Manifest, stage: Stage, ledger: Ledger)
         raise NewerVersionError(path, manifest.version, stage.version, ledger.writer)
 
 
-def _own_manifest(directory: Path, stage: str) -> Manifest:
+def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest | None:
+    """The manifest of the finished stage in this run, if it is finished."""
+    directory = run.own(stage.name)
+    if not (directory / MANIFEST).exists():
+        return None
     try:
-        return Manifest.read(directory)
+        manifest = Manifest.read(directory)
     except DataError as error:
         raise DataError(f"{error}; {_remedy(stage)}") from None
+    _check_version(directory / MANIFEST, manifest, stage, ledger)
+    return manifest
 
 
 def read_progress(directory: Path) -> Manifest | None:
@@ -297,11 +246,10 @@ def read_progress(directory: Path) -> Manifest | None:
         return Manifest("", 0, UNREADABLE, {}, {})
 
 
-def _differences(
-    stage: Stage, old: Manifest, section: dict[str, Any], inputs: dict[str, str]
-) -> list[str]:
+def _differences(state: StageState, old: Manifest) -> tuple[str, ...]:
     """What changed since `old`, for people."""
     found = []
+    stage, section, inputs = state.stage, state.section, state.inputs
     if old.version != stage.version:
         found.append(f"this jagpt makes it differently (version {old.version} → {stage.version})")
     for name in sorted(section.keys() | old.section.keys()):
@@ -309,7 +257,7 @@ def _differences(
     for name in sorted(inputs.keys() | old.inputs.keys()):
         if old.inputs.get(name) != inputs.get(name):
             found.append(f"{name} changed")
-    return found or ["its fingerprint changed"]
+    return tuple(found) or ("its fingerprint changed",)
 
 
 def _changed_keys(place: str, old: Any, new: Any) -> Iterator[str]:
@@ -330,10 +278,11 @@ def _plain(value: Any) -> str:
     return shortened(text, 40)
 
 
-def _check_files(directory: Path, manifest: Manifest, run: RunDirectory, ledger: Ledger) -> None:
+def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Ledger) -> None:
     """Names, sizes and times of a finished stage; content only where the time differs."""
+    directory = run.own(stage.name)
     if (problem := _missing_or_resized(directory, manifest)) is not None:
-        raise DataError(f"{problem}; {_remedy(manifest.stage)}")
+        raise DataError(f"{problem}; {_remedy(stage)}")
     for entry in manifest.files:
         path = directory / entry.name
         key = path.relative_to(run.root).as_posix()
@@ -341,7 +290,7 @@ def _check_files(directory: Path, manifest: Manifest, run: RunDirectory, ledger:
         if ledger.times.get(key) == modified:
             continue
         if files.sha256(path) != entry.sha256:
-            raise DataError(f"{path}: altered since it was made; {_remedy(manifest.stage)}")
+            raise DataError(f"{path}: altered since it was made; {_remedy(stage)}")
         ledger.times[key] = modified
         ledger.changed = True
 
@@ -356,5 +305,6 @@ def _missing_or_resized(directory: Path, manifest: Manifest) -> str | None:
     return None
 
 
-def _remedy(stage: str) -> str:
-    return f"put it back, or make the stage anew with `jagpt {stage} RECIPE --force`"
+def _remedy(stage: Stage) -> str:
+    verb = stage.verb or stage.name
+    return f"put it back, or make the stage anew with `jagpt {verb} RECIPE --force`"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jagpt import files
 from jagpt.files import MANIFEST, Manifest
-from jagpt.pipeline.stages import STAGE_NAMES
 from jagpt.pipeline.states import followed
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
+from jagpt.stages import STAGE_NAMES
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jagpt import files, units
 from jagpt import recipe as recipes
 from jagpt.progress import Progress
@@ -35,12 +33,6 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         f"token, {units.percent(stats.unknown_share)} unknown, "
         f"{units.percent(stats.byte_share)} bytes"
     )
-
-
-def input_files(tokenizer: recipes.Tokenizer) -> list[Path]:
-    """The files whose content decides what `from` means; none for a hub id."""
-    path = imported.local_file(tokenizer)
-    return [] if path is None else [path]
 
 
 def _learned(recipe: Recipe, run: RunDirectory, progress: Progress) -> bytes:

@@ -20,7 +20,7 @@ from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
-from jagpt.tokens.shards import Index, Shard, ShardWriter, check_versions, dtype_for
+from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
 from jagpt.workers import Workers, executor_of
 
 Batch = list[tuple[str, str]]
@@ -70,9 +70,9 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         progress.say(f"tokens: {split} has {tokens:,} tokens in {documents:,} documents")
 
 
-def check_kept(run: RunDirectory) -> None:
-    """`NewerVersionError` where shards stand that this jagpt cannot go on from."""
-    check_versions(run.own("tokens"))
+def preflight(recipe: Recipe, run: RunDirectory) -> None:
+    """`DataError` where another run's tokenizer is not of the size that the recipe names."""
+    check_size(recipe.tokenizer, Encoder.open(run.tokenizer).vocab_size, run.tokenizer)
 
 
 def encode_shard(job: ShardJob) -> None:

@@ -68,11 +68,6 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
 
 
-def check_kept(run: RunDirectory) -> None:
-    """`NewerVersionError` where checkpoints stand that this jagpt cannot go on from."""
-    checkpoints.check_versions(run.own("train"))
-
-
 def _device(recipe: Recipe, group: Group) -> torch.device:
     return machine.device_of(recipe, group.ranks)
 

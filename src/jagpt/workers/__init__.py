@@ -4,7 +4,7 @@ pool      jobs handed out, few of them waiting, with a fast end
 cluster   the same jobs on a Ray cluster
 """
 
-from jagpt.workers.cluster import executor_of
+from jagpt.workers.cluster import check, executor_of
 from jagpt.workers.pool import Workers, serve_parent
 
-__all__ = ["Workers", "executor_of", "serve_parent"]
+__all__ = ["Workers", "check", "executor_of", "serve_parent"]

@@ -25,6 +25,12 @@ RETRIES = 5
 Result = TypeVar("Result")
 
 
+def check(execution: Execution) -> None:
+    """`MissingExtraError` where the recipe asks for a cluster and ray is not installed."""
+    if execution.executor == "ray":
+        _import_ray()
+
+
 def executor_of(execution: Execution) -> tuple[int, Executor | None]:
     """How many jobs to run at a time, and the cluster that the recipe asks for, connected; None
     where they run in processes of this machine.

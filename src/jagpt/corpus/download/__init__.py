@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +21,10 @@ from jagpt.corpus.download import catalogue
 from jagpt.corpus.download.client import Client, Patience
 from jagpt.corpus.download.plan import DownloadPlan, downloaded_files, write_record
 from jagpt.corpus.download.transfer import transfer
+from jagpt.corpus.sources import to_download
 from jagpt.errors import RunInUseError, StorageError, UsageError
 from jagpt.progress import QUIET, Progress
+from jagpt.recipe import Source
 
 __all__ = [
     "ARCHIVE",
@@ -31,6 +33,7 @@ __all__ = [
     "DownloadPlan",
     "downloaded_files",
     "fetch",
+    "fetch_sources",
     "plan_download",
 ]
 
@@ -80,6 +83,16 @@ def fetch(
             paths = [transfer(client, file, plan.target(file), progress) for file in plan.files]
         write_record(plan)
     return [path for path, file in zip(paths, plan.files, strict=True) if not file.name.index]
+
+
+def fetch_sources(sources: Iterable[Source], mirror: str | None, progress: Progress) -> None:
+    """Fetch the dumps that sources name by wiki and date, where they are not in the cache yet."""
+    for source in sources:
+        if to_download(source):
+            wiki, date = str(source.wiki), str(source.date)
+            plan = plan_download(wiki, date, mirror or DUMP_SERVER, progress=progress)
+            progress.say(f"{source.name}: {units.size(plan.missing)} to download ({plan.origin})")
+            fetch(plan, progress)
 
 
 def _check_request(wiki: str, date: str, mirror: str) -> None:

@@ -1,0 +1,105 @@
+"""A stage: one step of the way from a dump to a release, and all that is known of it.
+
+`stages.STAGES` has them in order; what runs them (`pipeline`) knows none of them by name. A stage
+finds its directory in place, perhaps with the finished parts of an earlier attempt of the same
+fingerprint, reads the directories of the stages that it needs, and leaves only finished files in
+its own. Nothing heavy comes with a stage: its methods import what does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from jagpt.files import Manifest
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
+
+Hash = Callable[[Path], str]
+
+
+class Stage:
+    """What a stage is made of, and how it is made."""
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+    """What its verb does, in a sentence."""
+    verb: ClassVar[str | None] = None
+    """The verb that makes it along with another stage, where it has none of its name."""
+    version: ClassVar[int]
+    """Rises when what it makes or the meaning of a default changes."""
+    sections: ClassVar[tuple[str, ...]]
+    """Those of the recipe whose semantic fields enter its fingerprint."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The stages whose results it reads."""
+    shared_with: ClassVar[tuple[str, ...]] = ()
+    """Of these, those that a result shared from another run must have been made with."""
+
+    @property
+    def verb_help(self) -> str:
+        """The help of its verb where that does nothing else."""
+        return f"{self.help} One stage of a run."
+
+    # --- what it is made of ---
+
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        """What of the recipe enters the fingerprint, as plain JSON values."""
+        return {name: getattr(recipe, name).semantic() for name in self.sections}
+
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        """What it reads from outside the run: name → content hash, by `digest`.
+
+        `known` is what a finished result was made of; empty where there is none, or it does not
+        count.
+        """
+        return {}
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        """The other run whose result stands for this stage's."""
+        return None
+
+    def takes(self, origin: str) -> bool:
+        """Whether `shared_from` may name this place though no result of the stage is there."""
+        return False
+
+    def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
+        """The recipe with values where it leaves them to the machine, and what to say of them.
+
+        `began` is the section under which the stage was begun or made, which then holds.
+        """
+        return recipe, None
+
+    # --- what is done before it is made ---
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse (`UsageError`) what the recipe asks for and no earlier stage's result can mend."""
+
+    def fetch(self, recipe: Recipe, progress: Progress) -> None:
+        """Bring what it reads from elsewhere to this machine."""
+
+    def check_kept(self, run: RunDirectory) -> None:
+        """`NewerVersionError` where a newer jagpt left something that it would go on from."""
+
+    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
+        """Why what it made is of use though the recipe changed; None where it is to be made anew.
+
+        Version and inputs are those of the `old` result.
+        """
+        return None
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        """Refuse what cannot be, now that all that it needs is there; nothing is written."""
+
+    # --- making it ---
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        """Make it in its own directory, or go on with what stands there."""
+        raise NotImplementedError
+
+
+def named_place(what: str, paths: Sequence[Path], hub: str, digest: Hash) -> dict[str, str]:
+    """Inputs of a stage that begins with `what` in files, or on the hub where there are none."""
+    return {f"{what} {path.name}": digest(path) for path in paths} or {f"{what} hub": hub}

@@ -1,0 +1,274 @@
+"""The stages, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jagpt.stage import Hash, Stage, named_place
+
+if TYPE_CHECKING:
+    from jagpt.files import Manifest
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
+
+
+class CorpusStage(Stage):
+    name = "corpus"
+    help = "From a dump or texts to documents in three splits."
+    version = 1
+    sections = ("corpus",)
+
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        from jagpt.corpus.sources import source_inputs
+
+        found: dict[str, str] = {}
+        for source in recipe.corpus.source:
+            found |= source_inputs(source, digest, known)
+        return found
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        return recipe.corpus.from_ or recipe.tokens.from_
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt import workers
+        from jagpt.corpus import hub_datasets, near_duplicates
+
+        workers.check(recipe.execution)
+        if recipe.corpus.drop_near_duplicates > 0:
+            near_duplicates.check_library()
+        if any(source.kind == "hf" for source in recipe.corpus.source):
+            hub_datasets.check_library()
+
+    def fetch(self, recipe: Recipe, progress: Progress) -> None:
+        from jagpt.corpus.download import fetch_sources
+
+        fetch_sources(recipe.corpus.source, recipe.execution.mirror, progress)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.corpus import stage
+
+        stage.run(recipe, run, progress)
+
+
+class TokenizerStage(Stage):
+    name = "tokenizer"
+    help = "Train SentencePiece and make the folder that transformers loads."
+    version = 1
+    sections = ("tokenizer",)
+    needs = ("corpus",)
+
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        if recipe.tokenizer.from_ is None:
+            return {}
+        from jagpt.tokenizer import imported
+
+        path = imported.local_file(recipe.tokenizer)
+        hub = f"{recipe.tokenizer.from_}@{recipe.tokenizer.revision}"
+        return named_place("tokenizer", [path] if path else [], hub, digest)
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        return recipe.tokenizer.from_ or recipe.tokens.from_
+
+    def takes(self, origin: str) -> bool:
+        """A tokenizer folder, a model file or a hub id is no run, but is good for a start."""
+        return True
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.tokenizer import stage
+
+        stage.run(recipe, run, progress)
+
+
+class TokensStage(Stage):
+    name = "tokens"
+    help = "From documents to token shards."
+    version = 1
+    sections = ("tokens",)
+    needs = ("corpus", "tokenizer")
+    shared_with = ("tokenizer",)
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        return recipe.tokens.from_
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt import workers
+
+        workers.check(recipe.execution)
+
+    def check_kept(self, run: RunDirectory) -> None:
+        from jagpt.tokens import shards
+
+        shards.check_versions(run.own("tokens"))
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.tokens import stage
+
+        stage.preflight(recipe, run)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.tokens import stage
+
+        stage.run(recipe, run, progress)
+
+
+class TrainStage(Stage):
+    name = "train"
+    help = "Train the model; goes on from the last checkpoint."
+    version = 2
+    sections = ("model", "train")
+    needs = ("tokenizer", "tokens")
+
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        if recipe.model.from_ is None:
+            return {}
+        from jagpt.models import pretrained
+
+        hub = f"{recipe.model.from_}@{recipe.model.revision}"
+        return named_place("model", pretrained.input_files(recipe.model), hub, digest)
+
+    def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
+        from jagpt.training import settling
+
+        return settling.settle(recipe, began)
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt.training import trackers
+
+        trackers.check(recipe.execution.trackers)
+        shape = recipe.model
+        if shape.from_ is None and (shape.type != "gpt2" or shape.config):  # torch takes seconds
+            from jagpt.models import build
+
+            build.check_class(shape, recipe.tokenizer.vocab_size)
+
+    def check_kept(self, run: RunDirectory) -> None:
+        from jagpt.training import checkpoints
+
+        checkpoints.check_versions(run.own("train"))
+
+    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
+        """Checkpoints that were made under another length, if the steps done would be the same."""
+        from jagpt.models.checkpoint_folder import standing
+        from jagpt.tokens.dataset import TokenSplit
+        from jagpt.training.plan import continues
+
+        steps = standing(run.own("train"))
+        if not steps:
+            return None
+        train_tokens = TokenSplit.open(run.tokens, "train").n_tokens
+        if not continues(old.section, self.semantic(recipe), steps[-1], train_tokens):
+            return None
+        return "the steps already done stay the same"
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.training import stage
+
+        stage.preflight(recipe, run)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.training import stage
+
+        stage.run(recipe, run, progress)
+
+
+class EvaluateStage(Stage):
+    name = "evaluate"
+    help = "Loss, perplexity, bits per character and byte: a stage of a run, or of any model."
+    version = 2
+    sections = ("evaluate",)
+    needs = ("corpus", "tokenizer", "tokens", "train")
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.evaluation import stage
+
+        stage.preflight(recipe, run)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.evaluation import stage
+
+        stage.run(recipe, run, progress)
+
+
+class ExportStage(Stage):
+    name = "export"
+    help = "The Hugging Face folder that from_pretrained loads, and further formats."
+    version = 1
+    sections = ("export",)
+    needs = ("tokenizer", "train")
+
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        """Without the further formats, which are a stage of their own."""
+        section = recipe.export.semantic() | {"checkpoint": recipe.export_checkpoint}
+        del section["formats"]
+        return {"export": section}
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.models import checkpoint_folder
+
+        checkpoint_folder.resolve(run.checkpoints, recipe.export_checkpoint)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.export import huggingface
+
+        huggingface.run(recipe, run, progress)
+
+
+class FormatsStage(Stage):
+    name = "formats"
+    help = "The further formats, each proven equal."
+    verb = "export"
+    version = 1
+    sections = ("export",)
+    needs = ("tokens", "export")
+
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        section = recipe.export.semantic() | {"checkpoint": recipe.export_checkpoint}
+        return {"export": section}
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt.export import formats
+
+        for one in formats.chosen(recipe.export.formats):
+            one.require()
+            one.check_type(recipe.model.type, "[model]")
+
+    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
+        return "the formats already made stay as they are"
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.export import stage
+
+        stage.run(recipe, run, progress)
+
+
+class ReleaseStage(Stage):
+    name = "release"
+    help = "The folder to publish: model, card, changelog, checksums."
+    version = 2
+    sections = ("release",)
+    needs = ("corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats")
+
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        """With the run's name, which stands in the card."""
+        return {**super().semantic(recipe), "recipe": {"name": recipe.name}}
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.release import folder
+
+        folder.preflight(recipe, run)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.release import folder
+
+        folder.run(recipe, run, progress)
+
+
+CORPUS, TOKENIZER, TOKENS = CorpusStage(), TokenizerStage(), TokensStage()
+TRAIN, EVALUATE = TrainStage(), EvaluateStage()
+EXPORT, FORMATS, RELEASE = ExportStage(), FormatsStage(), ReleaseStage()
+STAGES: tuple[Stage, ...] = (
+    CORPUS, TOKENIZER, TOKENS, TRAIN, EVALUATE, EXPORT, FORMATS, RELEASE,
+)  # fmt: skip
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
