@@ -79,7 +79,8 @@ def run_stages(
     ready = _refuse(recipe, run, ledger, wanting)
     for folder in (run.root, run.logs, run.superseded):
         files.remove_leftovers(folder)
-    files.write_text(run.recipe, written)
+    if not run.recipe.is_file() or run.recipe.read_bytes() != written.encode("utf-8"):
+        files.write_text(run.recipe, written)
     if ledger.changed:
         ledger.write()
     ran = []
