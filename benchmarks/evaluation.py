@@ -208,9 +208,10 @@ def _random_subject(shape: Shape, blocks: int, device: torch.device) -> Subject:
 
 
 def _given_subject(options: argparse.Namespace, device: torch.device) -> Subject:
-    from jagpt.evaluation import loading, texts
+    from jagpt import models
+    from jagpt.evaluation import texts
 
-    loaded = loading.load(str(options.model))
+    loaded = models.open(options.model)
     block_size = loaded.context or SMALL.block_size
     tokens = texts.encode(texts.read(options.text), loaded, end_token=True).tokens
     blocks = min(options.blocks, (len(tokens) - 1) // block_size)
@@ -218,7 +219,7 @@ def _given_subject(options: argparse.Namespace, device: torch.device) -> Subject
     if not blocks:
         raise RuntimeError(f"{options.text}: too short for two blocks of {block_size:,} tokens")
     stream = _stream(tokens[: blocks * block_size + 1])
-    return Subject(options.model.name, loaded.model, stream, block_size, device)
+    return Subject(options.model.name, loaded.network, stream, block_size, device)
 
 
 def _stream(tokens: Any) -> Encoded:

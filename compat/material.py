@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jagpt import generation
+from jagpt import models
 from jagpt.export import material
 from jagpt.export.source import Source
 from jagpt.runtimes.reference import Reference
@@ -28,7 +28,7 @@ AWKWARD = (
 def write_model(model_dir: Path, tokens: Path, place: Path) -> None:
     """`material.npz` for a model folder and the test split of its tokens."""
     source = Source.open(model_dir)
-    tokenizer = generation.load_tokenizer(model_dir)
+    tokenizer = models.load_tokenizer(model_dir)
     text = material.of_split(tokens, "test", tokenizer, source.n_positions)
     reference = Reference(source.network)
     whole = [window for window in text.windows if len(window) == len(text.windows[0])]

@@ -6,6 +6,7 @@ The shards and checkpoints are made by jagpt's own writers, so that the formats 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,17 @@ def _write(folder: Path, seed: int, vocab_size: int) -> None:
         {**network.config.to_dict(), "architectures": ["GPT2LMHeadModel"]}, default=str
     )
     (folder / "config.json").write_text(text)
+
+
+def model_folder(folder: Path, step: str = "step-00000010") -> Path:
+    """A model as others hand it over: `config.json`, weights and tokenizer in one folder."""
+    write_tokenizer(folder)
+    (folder / "stats.json").unlink()
+    made = folder.parent / f"{folder.name}-checkpoints"
+    write_checkpoints(made)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(made / step / name, folder / name)
+    return folder
 
 
 def write_logs(directory: Path) -> None:

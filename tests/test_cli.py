@@ -107,7 +107,7 @@ def test_every_verb_stands_in_the_readmes() -> None:
         (["verify", "nowhere"], 2, "no run directory"),
         (["clean", "nowhere"], 2, "no run directory"),
         (["report", "nowhere"], 2, "no run directory"),
-        (["generate", "nowhere", "日本の"], 3, "nowhere"),
+        (["generate", "nowhere", "日本の"], 2, "nowhere"),
         (["generate", "nowhere", "日本の", "--top-p", "2"], 2, "--top-p"),
         (["generate", "", "日本の"], 2, "this one is empty"),
         (["extract", "pages.xml", "--output", ""], 2, "this one is empty"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import fakes
 import pytest
 
-from jagpt import files
+from jagpt import files, models
 from jagpt.errors import DataError
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.summary import collect, count_parameters, perplexity, read_metrics
@@ -101,10 +101,10 @@ def test_metrics_survive_a_torn_end_and_a_resume(tmp_path: Path) -> None:
 
 
 def test_counts_parameters_without_reading_them(run: RunDirectory) -> None:
-    from jagpt.models import build, size
+    from jagpt.models import size
 
     folder = run.checkpoints / "step-00000010"
-    expected = size.parameter_count(build.load(folder))
+    expected = size.parameter_count(models.open(folder).network)
     assert count_parameters(folder / "model.safetensors") == expected
 
 

@@ -469,6 +469,10 @@ def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> in
         raise DataError(f"{path}: this {kind} is missing") from None
     except ValueError:  # a NUL
         raise DataError(f"{str(path)!r}: no file can have this name") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DataError(f"{path}: a link to itself where a {kind} is wanted") from None
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{path}: expected a regular {kind}, found {_sort_of(found.st_mode)}")
     if limit is not None and found.st_size > limit:

@@ -10,7 +10,7 @@ from pathlib import Path
 import fakes
 import pytest
 import torch
-from models import model_folder
+from fakes import model_folder
 
 from jagpt import cli
 

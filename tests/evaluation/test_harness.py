@@ -6,15 +6,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from models import model_folder
+from fakes import model_folder
 
+from jagpt import models
 from jagpt.errors import MissingExtraError, StorageError, UsageError
-from jagpt.evaluation import harness, loading
+from jagpt.evaluation import harness
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> loading.Subject:
-    return loading.load(str(model_folder(tmp_path / "model")))
+def subject(tmp_path: Path) -> models.ModelFolder:
+    return models.open(model_folder(tmp_path / "model"))
 
 
 @pytest.fixture
@@ -43,18 +44,20 @@ def given(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return seen
 
 
-def test_the_loaded_model_is_handed_over(subject: loading.Subject, given: SimpleNamespace) -> None:
+def test_the_loaded_model_is_handed_over(
+    subject: models.ModelFolder, given: SimpleNamespace
+) -> None:
     assert harness.measure(subject, ["known"]) == {"known": {"acc,none": 0.5}}
-    assert given.model.pretrained is subject.model
+    assert given.model.pretrained is subject.network
     assert given.model.tokenizer is subject.tokenizer
 
 
-def test_an_unknown_task_is_named(subject: loading.Subject, given: SimpleNamespace) -> None:
+def test_an_unknown_task_is_named(subject: models.ModelFolder, given: SimpleNamespace) -> None:
     with pytest.raises(UsageError, match="nothing: lm-evaluation-harness knows no such task"):
         harness.measure(subject, ["known", "nothing"])
 
 
-def test_data_that_cannot_be_fetched(subject: loading.Subject, given: SimpleNamespace) -> None:
+def test_data_that_cannot_be_fetched(subject: models.ModelFolder, given: SimpleNamespace) -> None:
     given.error = ConnectionError("offline")
     with pytest.raises(StorageError, match="offline"):
         harness.measure(subject, ["known"])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jagpt import models
 from jagpt.evaluation import memorization
 from jagpt.evaluation.memorization import SPAN, SpanFinder, fold, spans_of
-from jagpt.models import build
 from jagpt.progress import QUIET
 from jagpt.tokens.dataset import TokenSplit
 
@@ -57,7 +57,7 @@ def test_the_share_is_that_of_spans_in_the_train_split(
 def test_the_sample_is_the_same_each_time(tmp_path: Path) -> None:
     run = fakes.run_directory(tmp_path)
     split = TokenSplit.open(run.tokens, "test")
-    network = build.load(run.checkpoints / "step-00000010")
+    network = models.open(run.checkpoints / "step-00000010").network
     first, again = (memorization._generated(network, split, run, 4, QUIET) for _ in range(2))
     assert first == again
     assert len(first) == 4

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import model_folder
+from fakes import model_folder
 
+from jagpt import models
 from jagpt.errors import DataError
-from jagpt.evaluation import loading, pairs
+from jagpt.evaluation import pairs
 from jagpt.evaluation.pairs import Pair
 from jagpt.evaluation.scoring import Scorer
 from jagpt.progress import QUIET
@@ -26,7 +27,7 @@ def test_the_shipped_set_has_200_pairs_that_differ_little() -> None:
 
 
 def test_a_whole_sentence_is_compared_by_its_probability(tmp_path: Path) -> None:
-    subject = loading.load(str(model_folder(tmp_path / "model")))
+    subject = models.open(model_folder(tmp_path / "model"))
     given = [
         Pair("a", "日本語", "日本"),
         Pair("a", "京都。", "京、都。"),
@@ -36,13 +37,13 @@ def test_a_whole_sentence_is_compared_by_its_probability(tmp_path: Path) -> None
     def nats(sentence: str) -> float:
         ids = [subject.end_id, *subject.tokenizer(sentence)["input_ids"]]
         with torch.no_grad():
-            logits = subject.model(torch.tensor([ids[:-1]])).logits[0]
+            logits = subject.network(torch.tensor([ids[:-1]])).logits[0]
         wanted = torch.tensor(ids[1:])
         return float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"))
 
     right = [nats(pair.good) < nats(pair.bad) for pair in given]
     assert right[0] is False  # the longer of the two cannot be the likelier
-    scorer = Scorer(subject.model, torch.device("cpu"), "fp32")
+    scorer = Scorer(subject.network, torch.device("cpu"), "fp32")
     found = pairs.measure(subject, scorer, given, QUIET)
     assert found["right"] == sum(right)
     assert found["phenomena"]["a"]["right"] == sum(right[:2])
@@ -52,8 +53,8 @@ def test_a_whole_sentence_is_compared_by_its_probability(tmp_path: Path) -> None
 
 
 def test_a_sentence_beyond_the_context_is_named(tmp_path: Path) -> None:
-    subject = loading.load(str(model_folder(tmp_path / "model")))
-    scorer = Scorer(subject.model, torch.device("cpu"), "fp32")
+    subject = models.open(model_folder(tmp_path / "model"))
+    scorer = Scorer(subject.network, torch.device("cpu"), "fp32")
     with pytest.raises(DataError, match="context is 48"):
         pairs.measure(subject, scorer, [Pair("a", "日本語" * 20, "日")], QUIET)
 

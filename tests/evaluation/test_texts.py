@@ -9,10 +9,11 @@ import fakes
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from models import model_folder
+from fakes import model_folder
 
+from jagpt import models
 from jagpt.errors import DataError, UsageError
-from jagpt.evaluation import loading, texts
+from jagpt.evaluation import texts
 
 RAW = "  日本語\r\n\n 統計的推定 \nﾊﾝｶｸ"
 
@@ -76,7 +77,7 @@ def test_a_missing_file_and_an_unknown_layout(tmp_path: Path) -> None:
 
 
 def test_documents_become_one_stream_with_end_tokens_between(tmp_path: Path) -> None:
-    subject = loading.load(str(model_folder(tmp_path / "model")))
+    subject = models.open(model_folder(tmp_path / "model"))
     text = texts.read(written(tmp_path, "日本語\n京都".encode()), layout="line")
     found = texts.encode(text, subject, end_token=True)
     assert found.tokens.tolist() == [*fakes.encode("日本語"), *fakes.encode("京都")]
@@ -86,6 +87,6 @@ def test_documents_become_one_stream_with_end_tokens_between(tmp_path: Path) -> 
 
 
 def test_a_text_of_one_token_cannot_be_measured(tmp_path: Path) -> None:
-    subject = loading.load(str(model_folder(tmp_path / "model")))
+    subject = models.open(model_folder(tmp_path / "model"))
     with pytest.raises(DataError, match="fewer than 2 tokens"):
         texts.encode(texts.read(written(tmp_path, "日".encode())), subject, end_token=False)

@@ -9,7 +9,7 @@ import folders
 import numpy as np
 import pytest
 
-from jagpt import generation
+from jagpt import models
 from jagpt.errors import JagptError
 from jagpt.export import material, parity
 from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32
@@ -20,7 +20,7 @@ from jagpt.runtimes.reference import Reference
 
 @pytest.fixture(scope="module")
 def tokenizer(source: Source) -> Any:
-    return generation.load_tokenizer(source.directory)
+    return models.load_tokenizer(source.directory)
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_a_piece_is_shorter_the_larger_the_model(n_bytes: int, tokens: int) -> N
     assert llamacpp.chunk_for(n_bytes) == tokens
 
 
-def load(folder: Path, engine: str, settings: generation.Settings) -> generation.Loaded:
+def load(folder: Path, engine: str, settings: generation.Settings) -> generation.TextGenerator:
     chosen = engines.choose(folder, engine, drawn=not settings.greedy)
     return generation.load(folder, engines.engine(chosen, folder) if chosen else None)
 

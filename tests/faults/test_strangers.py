@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import jagpt
-from jagpt import files, generation
+from jagpt import files, generation, models
 from jagpt.errors import DataError, JagptError
 from jagpt.files import FileEntry, Manifest
 from jagpt.models import build, checkpoint_folder
@@ -323,7 +323,7 @@ def test_a_mutated_model_folder_is_loaded_or_refused(folder: Path, tmp_path: Pat
     shutil.copytree(folder, tmp_path / "model")
     for content in headers(raw, MUTATIONS // 20):
         (tmp_path / "model" / "model.safetensors").write_bytes(content)
-        reads_or_refuses(lambda: build.load(tmp_path / "model"), content)
+        reads_or_refuses(lambda: models.open(tmp_path / "model").network, content)
 
 
 def test_a_mutated_configuration_is_loaded_or_refused(folder: Path, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_mutated_configuration_is_loaded_or_refused(folder: Path, tmp_path: Pa
     shutil.copytree(folder, tmp_path / "model")
     for content in mutations(value, "config", MUTATIONS // 20):
         (tmp_path / "model" / "config.json").write_bytes(content)
-        reads_or_refuses(lambda: build.load(tmp_path / "model"), content)
+        reads_or_refuses(lambda: models.open(tmp_path / "model").network, content)
 
 
 # --- a pickle beside ------------------------------------------------------------------------------
@@ -351,11 +351,11 @@ def test_a_pickle_beside_the_weights_is_never_opened(
     Bomb.crater = tmp_path / "crater"
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model" / name).write_bytes(pickle.dumps(Bomb()))
-    build.load(tmp_path / "model")
+    _ = models.open(tmp_path / "model").network
     for weight in (tmp_path / "model").glob("*.safetensors"):
         weight.unlink()
     with pytest.raises(DataError, match=r"not read"):
-        build.load(tmp_path / "model")
+        _ = models.open(tmp_path / "model").network
     with pytest.raises(JagptError):
         generation.load(tmp_path / "model")
     assert not Bomb.crater.exists()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jagpt.cli import main
-from jagpt.generation import Loaded, Plan, Token
+from jagpt.generation import Plan, TextGenerator, Token
 
 PROMPT = "統計的推定を使うことで、"
 
@@ -65,14 +65,14 @@ def test_a_terminal_gets_each_token_as_it_comes(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    stream, printed_before = Loaded.stream, []
+    stream, printed_before = TextGenerator.stream, []
 
-    def watched(self: Loaded, ids: list[int], plan: Plan) -> Iterator[list[Token | None]]:
+    def watched(self: TextGenerator, ids: list[int], plan: Plan) -> Iterator[list[Token | None]]:
         for step in stream(self, ids, plan):
             yield step
             printed_before.append(len(terminal.getvalue()))
 
-    monkeypatch.setattr(Loaded, "stream", watched)
+    monkeypatch.setattr(TextGenerator, "stream", watched)
     assert call("generate", tiny_model, PROMPT, "--max-new-tokens", 6, *option) == 0
     assert (len(set(printed_before)) > 2) is growing
 

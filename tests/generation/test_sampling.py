@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,6 @@ from jagpt import generation
 from jagpt.errors import DataError
 from jagpt.generation import Plan, Settings
 from jagpt.generation.sampling import Sampler
-from jagpt.generation.settings import Defaults
 
 PROMPT = "統計的推定を使うことで、"
 DRAWS = 4000
@@ -92,10 +93,10 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
         Sampler(Plan(new_tokens=1), []).draw(torch.full((1, 4), value))
 
 
-def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path) -> None:
-    loaded = generation.load(tiny_model)
-    assert loaded.defaults.unused == ()
-    config = loaded.model.generation_config
-    config.num_beams, config.no_repeat_ngram_size = 4, 3
-    found = Defaults.of(config, loaded.tokenizer, loaded.engine.vocab_size)
-    assert found.unused == ("num_beams", "no_repeat_ngram_size")
+def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    assert generation.load(tiny_model).defaults.unused == ()
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    path = folder / "generation_config.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"num_beams": 4, "no_repeat_ngram_size": 3, "min_p": None}))
+    assert generation.load(folder).defaults.unused == ("num_beams", "no_repeat_ngram_size")

@@ -6,7 +6,7 @@ import pytest
 
 from jagpt import generation
 from jagpt.errors import UsageError
-from jagpt.generation import Loaded, Settings
+from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import Job, Limits
 from jagpt.playground.job import PromptTooLongError
 
@@ -14,11 +14,11 @@ PROMPT = "統計的推定を使うことで、"
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny_model: Path) -> Loaded:
+def loaded(tiny_model: Path) -> TextGenerator:
     return generation.load(tiny_model)
 
 
-def test_makes_what_generate_makes_and_as_much_as_fits(loaded: Loaded) -> None:
+def test_makes_what_generate_makes_and_as_much_as_fits(loaded: TextGenerator) -> None:
     settings = Settings(max_new_tokens=500, num_return_sequences=2, seed=3)
     job = Job({"one": loaded, "two": loaded}, PROMPT, settings, Limits())
     while job.advance(0.5):
@@ -34,7 +34,7 @@ def test_makes_what_generate_makes_and_as_much_as_fits(loaded: Loaded) -> None:
         assert [tuple(row.tokens) for row in column.rows] == [each.tokens for each in wanted]
 
 
-def test_stops_with_what_is_there(loaded: Loaded) -> None:
+def test_stops_with_what_is_there(loaded: TextGenerator) -> None:
     job = Job({"one": loaded}, PROMPT, Settings(max_new_tokens=30), Limits())
     assert job.advance(0.0)
     job.stop()
@@ -43,7 +43,7 @@ def test_stops_with_what_is_there(loaded: Loaded) -> None:
     assert len(job.columns[0].rows[0].tokens) == 1
 
 
-def test_the_time_is_limited_over_all_turns(loaded: Loaded) -> None:
+def test_the_time_is_limited_over_all_turns(loaded: TextGenerator) -> None:
     now = iter(range(1000))
     job = Job(
         {"one": loaded}, PROMPT, Settings(max_new_tokens=30), Limits(max_seconds=9),
@@ -57,7 +57,7 @@ def test_the_time_is_limited_over_all_turns(loaded: Loaded) -> None:
     assert 0 < len(job.columns[0].rows[0].tokens) < 30
 
 
-def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(loaded: Loaded) -> None:
+def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(loaded: TextGenerator) -> None:
     with pytest.raises(PromptTooLongError) as refused:
         Job({"one": loaded}, "あ" * 48, Settings(), Limits())
     assert (refused.value.tokens, refused.value.most) == (48, 47)

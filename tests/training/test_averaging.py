@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import make_recipe, train_section
 
+from jagpt import models
 from jagpt.errors import DataError
 from jagpt.models import build, checkpoint_folder
 from jagpt.progress import QUIET
@@ -65,7 +66,7 @@ def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: Ma
     assert own.keys() == mean.keys()
     name = "transformer.h.0.mlp.c_fc.weight"
     assert not torch.equal(own[name], mean[name])
-    network = build.load(folder)
+    network = models.open(folder).network
     assert torch.equal(network.get_parameter(name), mean[name])
     valid = TokenSplit.open(run.tokens, "valid")
     found = measure(network, validation_windows(valid, 16), batch_size=2, precision="fp32")

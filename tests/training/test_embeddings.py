@@ -9,7 +9,7 @@ from tiny_training import Heard, make_recipe
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from jagpt import recipe
+from jagpt import models, recipe
 from jagpt.errors import RecipeError
 from jagpt.models import build
 from jagpt.progress import QUIET
@@ -131,7 +131,7 @@ def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: Make
 def test_gpt_neo_begins_with_the_text_too(make_run: MakeRun) -> None:
     run = make_run()
     stage.run(make_recipe(max_steps=2, model={"embeddings": "text", "type": "gpt_neo"}), run, QUIET)
-    trained = build.load(run.own("train") / "step-00000002")
+    trained = models.open(run.own("train") / "step-00000002").network
     assert trained.transformer.ln_f.bias[0].item() == pytest.approx(10.0, abs=0.1)
     assert model_nats(trained, torch.full((1, 9), 7)).isfinite()
 

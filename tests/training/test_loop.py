@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe
 from transformers import GPT2LMHeadModel
 
-from jagpt import devices, files
+from jagpt import devices, files, models
 from jagpt.errors import JagptError
 from jagpt.models import build
 from jagpt.progress import QUIET
@@ -134,7 +134,7 @@ def test_a_checkpoint_loads_with_from_pretrained(make_run: MakeRun) -> None:
     weights = trained(make_recipe(), run)
     folder = sorted(run.own("train").glob("step-*"))[-1]
     assert "lm_head.weight" not in weights
-    loaded = build.load(folder)
+    loaded = models.open(folder).network
     assert torch.equal(loaded.lm_head.weight, weights["transformer.wte.weight"])
     theirs = GPT2LMHeadModel.from_pretrained(folder)
     assert torch.equal(

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_training import VOCAB, make_recipe, write_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from jagpt import models
 from jagpt.errors import DataError, RecipeError, StorageError, UsageError
 from jagpt.models import build, pretrained, size
 from jagpt.progress import QUIET
@@ -41,7 +42,7 @@ def test_other_classes_train_with_the_same_loop(make_run: MakeRun, kind: str, na
     )
     run = make_run()
     stage.run(recipe, run, QUIET)
-    trained = build.load(run.own("train") / "step-00000002")
+    trained = models.open(run.own("train") / "step-00000002").network
     assert type(trained).__name__ == name
     before = build.network(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
     changed = [
@@ -208,14 +209,14 @@ def test_a_runs_best_checkpoint_or_its_exported_model_is_taken(make_run: MakeRun
     run = make_run()
     stage.run(make_recipe(max_steps=4, average="tail", average_share=1.0), run, QUIET)
     shape = Model(from_=str(run.root), **SHAPE)
-    best = pretrained.folder_of(shape)
+    best = pretrained.opened(shape).folder
     assert best == run.own("train") / "step-00000004"
     names = [path.name for path in pretrained.input_files(shape)]
     assert names == ["config.json", "average.safetensors", "model.safetensors"]
     mean = load_file(best / "average.safetensors")["transformer.wte.weight"]
     assert torch.equal(first_weights(pretrained.start(shape, VOCAB, run.tokenizer)), mean)
     saved(run.root / "model")
-    assert pretrained.folder_of(shape) == run.root / "model"
+    assert pretrained.opened(shape).folder == run.root / "model"
 
 
 def test_another_shape_is_told_with_what_to_set(tmp_path: Path) -> None:
@@ -257,11 +258,11 @@ def test_a_pickle_is_no_beginning(tmp_path: Path) -> None:
 
 def test_a_hub_id_needs_a_revision_and_the_hub() -> None:
     with pytest.raises(UsageError, match=r"\[model\] revision: nothing given"):
-        pretrained.folder_of(Model(from_="org/no-such-model"))
+        pretrained.opened(Model(from_="org/no-such-model"))
     with pytest.raises(StorageError, match=r"\[model\] from: org/no-such-model at revision v1"):
-        pretrained.folder_of(Model(from_="org/no-such-model", revision="v1"))
+        pretrained.opened(Model(from_="org/no-such-model", revision="v1"))
 
 
 def test_a_place_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\[model\] from: .* is no run with a model"):
-        pretrained.folder_of(Model(from_=str(tmp_path)))
+    with pytest.raises(DataError, match=r"\[model\] from: .* no model here"):
+        pretrained.opened(Model(from_=str(tmp_path)))

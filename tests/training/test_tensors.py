@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import contents, make_recipe
 
-from jagpt import files
+from jagpt import files, models
 from jagpt.errors import DataError
-from jagpt.models import build, tensors
+from jagpt.models import tensors
 from jagpt.models.tensors import Named, Stored
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -92,7 +92,7 @@ def test_a_run_of_many_files_goes_on_bit_by_bit_and_loads(
     assert contents(broken.own("train")) == contents(whole.own("train"))
     folder = whole.own("train") / "step-00000012"
     assert len(list(folder.glob("optimizer-*.safetensors"))) > 2
-    loaded, stored = build.load(folder), Stored(folder, "model")
+    loaded, stored = models.open(folder).network, Stored(folder, "model")
     assert torch.equal(loaded.transformer.wte.weight, stored.get("transformer.wte.weight"))
     (folder / "model.safetensors.index.json").unlink()
     with pytest.raises(DataError, match="is missing"):

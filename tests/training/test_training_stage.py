@@ -93,7 +93,7 @@ def test_an_empty_valid_split_is_refused_and_the_key_named(tmp_path: Path, input
 def test_a_tokenizer_beyond_the_vocabulary_is_refused(tmp_path: Path, inputs: Any) -> None:
     with pytest.raises(DataError, match="the eos token has id 3"):
         stage.special_ids(inputs["tokenizer"], 3)
-    with pytest.raises(DataError, match="no tokenizer can be loaded"):
+    with pytest.raises(DataError, match="no tokenizer"):
         stage.special_ids(tmp_path, 64)
 
 

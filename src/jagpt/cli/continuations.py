@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jagpt.generation import Continuation, Loaded, Plan, Token
+from jagpt.generation import Continuation, Plan, TextGenerator, Token
 from jagpt.text import printable
 
 SHADES = ((0.5, 28), (0.2, 64), (0.05, 100), (0.01, 130), (0.0, 124))
@@ -38,7 +38,7 @@ class Printer:
                 self._add(token)
             self._end(continuation.tokens)
 
-    def stream(self, prompt: str, loaded: Loaded, ids: Sequence[int], plan: Plan) -> None:
+    def stream(self, prompt: str, loaded: TextGenerator, ids: Sequence[int], plan: Plan) -> None:
         """The same, one continuation after the other, each token as it comes."""
         for row in range(plan.first_row, plan.first_row + plan.rows):
             self._begin(prompt)

@@ -12,7 +12,7 @@ from jagpt.cli.common import Location, app, json_option, print_json
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
-    from jagpt.generation import Loaded, Settings
+    from jagpt.generation import Settings, TextGenerator
 
 
 @app.command()
@@ -65,7 +65,7 @@ def generate(
         raise UsageError("--stream prints text as it comes; --json prints all at the end: take one")
     read = generation.read_prompts(prompts_file) if prompts_file is not None else []
     texts = generation.check_prompts([*prompts, *read])
-    loaded = _load(generation.model_folder(model_dir), engine, settings)
+    loaded = _load(model_dir, engine, settings)
     if unused := loaded.defaults.unused:
         names = ", ".join(unused)
         click.echo(f"note: generation_config.json also sets {names}: not followed here", err=True)
@@ -85,13 +85,14 @@ def generate(
             printer.show(prompt, loaded.sample(ids, plan))
 
 
-def _load(folder: Path, engine: str, settings: Settings) -> Loaded:
-    """The folder with the engine that is wished for; what is not full precision is told."""
-    from jagpt import generation
+def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:
+    """The model with the engine that is wished for; what is not full precision is told."""
+    from jagpt import generation, models
     from jagpt.export import engines
 
+    opened = models.open(place)
     rows = settings.num_return_sequences
-    chosen = engines.choose(folder, engine, drawn=not settings.greedy, rows=rows)
+    chosen = engines.choose(opened.folder, engine, drawn=not settings.greedy, rows=rows)
     if told := engines.note(chosen, engine):
         click.echo(f"note: {told}", err=True)
-    return generation.load(folder, engines.engine(chosen, folder) if chosen else None)
+    return generation.load(opened, engines.engine(chosen, opened) if chosen else None)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jagpt import models
 from jagpt.errors import UsageError
-from jagpt.evaluation import loading, pairs, texts
+from jagpt.evaluation import pairs, texts
 from jagpt.evaluation.pairs import Pair
 from jagpt.evaluation.texts import Text
 from jagpt.evaluation.windows import Kind, Windows
+from jagpt.models import ModelFolder
 from jagpt.progress import Progress
 
 DEFAULT_WINDOW = 1024
@@ -67,9 +69,9 @@ def _measured(
     device, precision = choose(settings.device, settings.precision)
     if warning := devices.emulation_warning(device, precision, "--precision"):
         progress.say(warning)
-    subject = loading.load(name, settings.tokenizer)
+    subject = models.open(name, tokenizer=settings.tokenizer, where="--model").read()
     result: dict[str, Any] = {"model": name, "fingerprint": subject.fingerprint()}
-    scorer = Scorer(subject.model, device, precision)
+    scorer = Scorer(subject.network, device, precision)
     if text is not None:
         result["text"] = measure_text(subject, scorer, text, settings, progress)
     if sentences:
@@ -82,7 +84,7 @@ def _measured(
 
 
 def measure_text(
-    subject: loading.Subject, scorer: Any, text: Text, settings: Settings, progress: Progress
+    subject: ModelFolder, scorer: Any, text: Text, settings: Settings, progress: Progress
 ) -> dict[str, Any]:
     """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
     from jagpt.evaluation.scoring import document_nats
@@ -106,7 +108,7 @@ def measure_text(
     }
 
 
-def _within(block_size: int, subject: loading.Subject) -> int:
+def _within(block_size: int, subject: ModelFolder) -> int:
     if subject.context is not None and block_size > subject.context:
         raise UsageError(
             f"--block-size {block_size}: {subject.name} has a context of {subject.context:,} tokens"

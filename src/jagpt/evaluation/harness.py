@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jagpt.errors import JagptError, MissingExtraError, StorageError, UsageError
-from jagpt.evaluation.loading import Subject
+from jagpt.models import ModelFolder
 
 BATCH_SIZE = 8
 
@@ -19,7 +19,7 @@ def require() -> None:
         raise MissingExtraError("--tasks", "harness") from None
 
 
-def measure(subject: Subject, tasks: Sequence[str]) -> dict[str, Any]:
+def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
     """The harness's results, task → metric → value, with the model that is in memory.
 
     `UsageError` for a task that it does not know, `StorageError` where its data set cannot be had.
@@ -37,7 +37,7 @@ def measure(subject: Subject, tasks: Sequence[str]) -> dict[str, Any]:
             "`lm_eval ls tasks` lists them"
         )
     model = HFLM(
-        pretrained=subject.model,
+        pretrained=subject.network,
         tokenizer=subject.tokenizer,
         backend="causal",
         batch_size=BATCH_SIZE,

@@ -152,7 +152,8 @@ def _generated(
 ) -> list[str]:
     import torch
 
-    from jagpt.generation import quiet
+    from jagpt.models import load_tokenizer
+    from jagpt.models.quiet import quiet
 
     new_tokens = min(NEW_TOKENS, int(network.config.max_position_embeddings) - PROMPT_TOKENS)
     prompts = _prompts(split, samples) if new_tokens > 0 else []
@@ -163,7 +164,7 @@ def _generated(
         torch.inference_mode(),
         torch.random.fork_rng(),
     ):
-        decoder = _tokenizer(run)
+        decoder = load_tokenizer(run.tokenizer)
         torch.manual_seed(SEED)
         for start in range(0, len(prompts), SAMPLES_AT_ONCE):
             batch = np.stack(prompts[start : start + SAMPLES_AT_ONCE])
@@ -208,9 +209,3 @@ def _continued(
         pad_token_id=max(end_id, 0),
     )
     return [row[PROMPT_TOKENS:].tolist() for row in output]
-
-
-def _tokenizer(run: RunDirectory) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(run.tokenizer, local_files_only=True)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from jagpt.compressed import Reader
 from jagpt.corpus.rows import json_objects
 from jagpt.errors import DataError
-from jagpt.evaluation.loading import Subject
 from jagpt.evaluation.measures import wilson
-from jagpt.generation import quiet
+from jagpt.models import ModelFolder
+from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _pair(value: dict[str, Any], place: str) -> Pair:
 
 
 def measure(
-    subject: Subject, scorer: Scorer, pairs: Sequence[Pair], progress: Progress
+    subject: ModelFolder, scorer: Scorer, pairs: Sequence[Pair], progress: Progress
 ) -> dict[str, Any]:
     """Share of pairs whose good sentence is the likelier, in all and by phenomenon.
 
@@ -95,7 +95,7 @@ def _share(right: Sequence[bool]) -> dict[str, Any]:
     return {"pairs": count, "right": good, "accuracy": good / count, "interval": interval}
 
 
-def _encoded(subject: Subject, sentences: Sequence[str]) -> list[list[int]]:
+def _encoded(subject: ModelFolder, sentences: Sequence[str]) -> list[list[int]]:
     """Each sentence's tokens after what a text begins after; `DataError` where one is too long."""
     start = subject.start_id()
     before = [] if start is None else [start]

@@ -52,9 +52,10 @@ def measure_checkpoint(
     recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
 ) -> dict[str, Any]:
     """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
-    from jagpt import devices
+    from jagpt import devices, models
     from jagpt.evaluation.scoring import Scorer, choose
-    from jagpt.models import build, checkpoint_folder
+    from jagpt.models import checkpoint_folder
+    from jagpt.models.build import prepared
     from jagpt.tokens.dataset import TokenSplit
     from jagpt.training import checkpoints
 
@@ -67,7 +68,7 @@ def measure_checkpoint(
         named["checkpoint"] = str(folder)
     split = TokenSplit.open(run.tokens, wanted.split)
     split.check()
-    network = build.load(folder)
+    network = prepared(models.open(folder).network)
     if split.vocab_size != network.config.vocab_size:
         raise DataError(
             f"{run.tokens}: tokens of a vocabulary of {split.vocab_size:,}, but {folder} is a "

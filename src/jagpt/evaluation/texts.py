@@ -17,8 +17,8 @@ from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import NO_TEXT, Columns, ParquetDocuments, RowError, read_json_lines
 from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
-from jagpt.evaluation.loading import Subject
-from jagpt.generation import quiet
+from jagpt.models import ModelFolder
+from jagpt.models.quiet import quiet
 
 LAYOUTS = ("file", "line")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -107,7 +107,7 @@ class Encoded:
         return self.tokens[start:stop]
 
 
-def encode(text: Text, subject: Subject, end_token: bool) -> Encoded:
+def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:
     """The text in the model's tokens, an end token behind each document if it is wanted and there.
 
     `DataError` where a token is none of the model's.

@@ -17,6 +17,7 @@ from jagpt.export.bounds import PARITY
 from jagpt.export.formats import FORMATS, Format
 from jagpt.export.source import WEIGHTS, Source
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
+from jagpt.models import ModelFolder, guard
 from jagpt.rundir import is_run
 from jagpt.runtimes import DrawingRuntime, StepRuntime
 
@@ -100,11 +101,12 @@ def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> Export 
     return min(family, key=lambda one: not one.full)
 
 
-def engine(export: Export, model_dir: Path, threads: int | None = None) -> Engine:
+def engine(export: Export, model: ModelFolder, threads: int | None = None) -> Engine:
     """The export's engine, ready to continue texts."""
     if export.format.runtime is None:
         raise AssertionError(f"{export.format.name} has no runtime")
-    runtime = export.format.runtime(Source.open(model_dir), export.folder, threads)
+    guard.check_folder(export.folder)
+    runtime = export.format.runtime(Source(model), export.folder, threads)
     if isinstance(runtime, StepRuntime):
         return _Stepping(export.format.name, runtime)
     if isinstance(runtime, DrawingRuntime):

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files, generation
+from jagpt import files, generation, models
 from jagpt.errors import DataError, JagptError
+from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -57,13 +58,9 @@ def _copy_tokenizer(tokenizer: Path, folder: Path) -> None:
 
 def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:
     """Weights, `config.json` and `generation_config.json`."""
-    from transformers import AutoTokenizer
-
-    from jagpt.models import build
-
-    with generation.quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = build.load(checkpoint)
+    tokenizer = models.load_tokenizer(folder)
+    network = models.open(checkpoint).network
+    with quiet():
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(network.config, name, getattr(tokenizer, name))
         network.generation_config = generation_defaults(recipe, tokenizer)

@@ -11,14 +11,12 @@ read the folder too:
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.export.source import Source
+from jagpt.models.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +31,7 @@ def write(source: Source, folder: Path) -> None:
     """`model.onnx` and what Optimum's classes read beside it."""
     source.check_plain("onnx")
     program = _exported(source)
-    with _quiet():
+    with quiet("torch.onnx"), warnings.catch_warnings(action="ignore"):
         program.save(folder / WEIGHTS, external_data=4 * _weights(source) > EXTERNAL_BYTES)
     _rename_data(folder)
     source.copy_config(folder)
@@ -62,7 +60,7 @@ def _exported(source: Source) -> Any:
         torch.arange(5, 8).repeat(2, 1),
         [cache.clone() for _ in names],
     )
-    with _quiet():
+    with quiet("torch.onnx"), warnings.catch_warnings(action="ignore"):
         return torch.onnx.export(
             _decoder(source),
             arguments,
@@ -159,17 +157,3 @@ def _rename_data(folder: Path) -> None:
     graph = onnx.load(folder / WEIGHTS)
     data.unlink()
     onnx.save(graph, folder / WEIGHTS, save_as_external_data=True, location=f"{WEIGHTS}_data")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

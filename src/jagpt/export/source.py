@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files
+from jagpt import files, models
 from jagpt.errors import UsageError
+from jagpt.models import ModelFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,19 +45,21 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
 class Source:
     """A Hugging Face folder to export; only safetensors are read."""
 
-    directory: Path
+    model: ModelFolder
 
     @classmethod
-    def open(cls, directory: Path) -> Source:
-        """`DataError` where the folder is no model."""
-        source = cls(directory)
-        _ = source.config
-        return source
+    def open(cls, place: Path) -> Source:
+        """The model of a place; raises as `models.open` does."""
+        return cls(models.open(place))
 
-    @cached_property
+    @property
+    def directory(self) -> Path:
+        return self.model.folder
+
+    @property
     def config(self) -> dict[str, Any]:
         """`config.json`."""
-        return files.read_json(self.directory / "config.json", "model configuration")
+        return self.model.config
 
     @cached_property
     def sha256(self) -> str:
@@ -70,9 +73,9 @@ class Source:
     @cached_property
     def network(self) -> PreTrainedModel:
         """The model in fp32 on the processor: what each format is compared with."""
-        from jagpt.models import build
+        from jagpt.models.build import prepared
 
-        return build.load(self.directory)
+        return prepared(self.model.network)
 
     @cached_property
     def tensors(self) -> dict[str, Array]:
@@ -117,9 +120,7 @@ class Source:
 
         Raises `DataError` where the folder has no tokenizer.
         """
-        from jagpt import generation
-
-        tokenizer = generation.load_tokenizer(self.directory)
+        tokenizer = self.model.tokenizer
         known = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         spare = range(len(known), self.vocab_size)
         return [*(str(piece) for piece in known), *(f"<unused{number}>" for number in spare)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files, generation
+from jagpt import files
 from jagpt.errors import DataError
 from jagpt.export import material, parity
 from jagpt.export.bounds import PARITY
@@ -91,8 +91,7 @@ def make(
         one.check_type(source.model_type, source.directory)
     if not formats:
         return []
-    with generation.quiet():
-        tokenizer = generation.load_tokenizer(source.directory)
+    tokenizer = source.model.tokenizer
     chosen_text = text(tokenizer)
     reference = Reference(source.network)
     found = []

@@ -7,26 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from jagpt.errors import UsageError
-from jagpt.generation.folder import load
-from jagpt.generation.loaded import Continuation, Loaded
+from jagpt.generation.generator import Continuation, TextGenerator, load
 from jagpt.generation.settings import Plan, Settings
 
 
 def generate(
-    model_dir: Path, prompts: Sequence[str], settings: Settings | None = None
+    place: str | Path, prompts: Sequence[str], settings: Settings | None = None
 ) -> list[list[str]]:
     """For each prompt its continuations, without the prompt, up to the end token.
 
-    Raises `UsageError` for a prompt or a length beyond the model's context, `DataError` for a
-    folder that is no model, lacks its tokenizer, or whose two do not match.
+    Raises `UsageError` for a prompt or a length beyond the model's context, and as `load` does.
     """
     checked = check_prompts(prompts)
-    found = scored(load(model_dir), checked, settings or Settings())
+    found = scored(load(place), checked, settings or Settings())
     return [[continuation.text for continuation in row] for row in found]
 
 
 def scored(
-    loaded: Loaded, prompts: Sequence[str], settings: Settings
+    loaded: TextGenerator, prompts: Sequence[str], settings: Settings
 ) -> Iterator[list[Continuation]]:
     """For each prompt its continuations with their tokens' log-probabilities, as they are made.
 
@@ -37,7 +35,7 @@ def scored(
 
 
 def planned(
-    loaded: Loaded, prompts: Sequence[str], settings: Settings
+    loaded: TextGenerator, prompts: Sequence[str], settings: Settings
 ) -> list[tuple[list[int], Plan]]:
     """Each prompt's token ids and what holds for it; `UsageError` names the one that cannot be."""
     encoded = [loaded.encode(text) for text in check_prompts(prompts)]

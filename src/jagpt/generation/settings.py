@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jagpt.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jagpt.errors import DataError, UsageError
 from jagpt.runtimes import Drawing
+
+if TYPE_CHECKING:
+    from jagpt.models import ModelFolder
 
 DEFAULT_MAX_NEW_TOKENS = 128
 """New tokens where neither the caller nor the folder says how many."""
@@ -17,6 +21,10 @@ DEFAULT_TOP_K = 50
 SAMPLING_KNOBS = ("temperature", "top_k", "top_p")
 MAX_SEED = 2**63 - 1
 MAX_SEQUENCES = 1000
+LEAST, MOST = 1e-6, 1e6
+"""Bounds of what scores are divided by: beyond them, fp32 knows no difference or no number."""
+MAX_NEW_TOKENS = 1_000_000
+"""Most that a folder may make the default."""
 
 OTHER_STRATEGIES = {
     "num_beams": 1,
@@ -64,17 +72,17 @@ class Settings:
         _check_range("--top-k", self.top_k, 0, None)
         _check_range("--num-return-sequences", self.num_return_sequences, 1, MAX_SEQUENCES)
         _check_range("--seed", self.seed, 0, MAX_SEED)
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
+        if self.temperature is not None and not LEAST <= self.temperature <= MOST:
             raise UsageError(
-                f"--temperature {self.temperature:g}: allowed is a number above 0; "
+                f"--temperature {self.temperature:g}: allowed is {LEAST:f} to {MOST:,.0f}; "
                 "--greedy takes the likeliest token each time"
             )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"--top-p {self.top_p:g}: allowed is more than 0, and 1 or less")
-        if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
+        if self.repetition_penalty is not None and not LEAST <= self.repetition_penalty <= MOST:
             raise UsageError(
-                f"--repetition-penalty {self.repetition_penalty:g}: allowed is a number above 0; "
-                "1 penalizes nothing"
+                f"--repetition-penalty {self.repetition_penalty:g}: allowed is {LEAST:f} to "
+                f"{MOST:,.0f}; 1 penalizes nothing"
             )
         if self.greedy:
             self._check_greedy()
@@ -109,23 +117,59 @@ class Defaults:
     unused: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, config: Any, tokenizer: Any, vocab_size: int) -> Defaults:
-        """What transformers' `GenerationConfig` says; rows without a piece cannot be shown."""
-        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-        spare = range(len(tokenizer), vocab_size)
-        named = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p",
-                 "repetition_penalty")  # fmt: skip
-        said = {name: value for name in named if (value := getattr(config, name, None)) is not None}
+    def of(cls, model: ModelFolder, vocab_size: int) -> Defaults:
+        """What the folder says; `DataError` with the key for a value that means nothing.
+
+        Rows without a piece cannot be shown, and are never drawn.
+        """
+        said, tokenizer = _Said.of(model), model.tokenizer
+        ends = tokenizer.eos_token_id if said.eos_token_id is None else said.eos_token_id
+        suppressed = said.suppress_tokens or []
+        if any(not 0 <= token < vocab_size for token in suppressed):
+            raise DataError(
+                f"{model.folder}: suppress_tokens of its generation settings names ids that the "
+                f"model does not have (0 to {vocab_size - 1:,})"
+            )
         return cls(
-            **said,
+            **said.model_dump(exclude_none=True, exclude={"eos_token_id", "suppress_tokens"}),
             end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
-            suppressed=(*(config.suppress_tokens or ()), *spare),
+            suppressed=(*suppressed, *range(len(tokenizer), vocab_size)),
             unused=tuple(
                 name
                 for name, off in OTHER_STRATEGIES.items()
-                if getattr(config, name, None) not in (None, off)
+                if model.generation.get(name) not in (None, off)
             ),
         )
+
+
+class _Said(BaseModel):
+    """What of `generation_config.json` is followed, and within which bounds."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    max_new_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
+    do_sample: bool | None = None
+    temperature: float | None = Field(None, ge=LEAST, le=MOST)
+    top_k: int | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    repetition_penalty: float | None = Field(None, ge=LEAST, le=MOST)
+    eos_token_id: int | list[int] | None = None
+    suppress_tokens: list[int] | None = None
+
+    @classmethod
+    def of(cls, model: ModelFolder) -> _Said:
+        """What the folder says; `DataError` names the key that it says nonsense under."""
+        said = dict(model.generation)
+        if not said.get("do_sample") and said.get("temperature") == 0:
+            del said["temperature"]  # how some say that nothing is drawn
+        try:
+            return cls.model_validate(said)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise DataError(
+                f"{model.folder}: {wrong['loc'][0]} of its generation settings: found "
+                f"{wrong['input']!r:.60}; {wrong['msg']}"
+            ) from None
 
 
 class Plan(Drawing):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -21,10 +19,9 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.activations import NewGELUActivation
-from transformers.utils import logging
 
-from jagpt import files, recipe
-from jagpt.errors import DataError, UsageError, did_you_mean
+from jagpt import recipe
+from jagpt.errors import UsageError, did_you_mean
 
 _FUSED_GELU = partial(nn.GELU, approximate="tanh")
 _DROPOUTS = (
@@ -135,80 +132,10 @@ def on_meta(shape: recipe.Model, vocab_size: int) -> PreTrainedModel:
 def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
     factory: Any = AutoModelForCausalLM
     try:
-        made: PreTrainedModel = factory.from_config(config)
+        made: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _NoShapeError(f"[model] is no shape for {config.model_type}: {error}") from None
     return made
-
-
-def load(path: Path, changes: dict[str, Any] | None = None) -> PreTrainedModel:
-    """The model in a checkpoint or a Hugging Face folder, in evaluation mode, in fp32.
-
-    Only safetensors are read; of a checkpoint with averaged weights, those. `changes` are keys of
-    the configuration. `DataError` where the weights are missing or do not fit `config.json`.
-    """
-    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
-        raise DataError(
-            f"{path}: no model here: config.json and model.safetensors are wanted "
-            "(a pickled pytorch_model.bin is not read)"
-        )
-    _check_size(path)
-    factory: Any = AutoModelForCausalLM
-    try:
-        with _no_loading_bar():
-            loaded: Any = factory.from_pretrained(
-                path,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **(changes or {}),
-            )
-        model, report = loaded
-        if wrong := sorted(report["missing_keys"]) + sorted(report["unexpected_keys"]):
-            raise DataError(
-                f"{path}: these are no {type(model).__name__} weights: "
-                f"{', '.join(wrong[:5])} do not fit"
-            )
-        _take(model, sorted(path.glob("average*.safetensors")))
-    except DataError:
-        raise
-    except Exception as error:  # libraries raise anything over a folder that makes no sense
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: this model cannot be loaded: {reason}") from None
-    return prepared(model)
-
-
-@torch.no_grad()
-def _take(model: PreTrainedModel, paths: list[Path]) -> None:
-    """Put the tensors of files, if there are any, into the model's weights."""
-    tensors = {name: tensor for path in paths for name, tensor in load_file(path).items()}
-    for name, parameter in model.named_parameters() if tensors else []:
-        parameter.copy_(tensors[name])
-
-
-def _check_size(path: Path) -> None:
-    """Refuse a GPT-2 configuration that wants more weights than the files have bytes.
-
-    transformers would make the rest up, in memory.
-    """
-    config = files.read_json(path / "config.json", "model configuration")
-    if config.get("model_type") != "gpt2":
-        return
-    defaults = {"n_embd": 768, "n_layer": 12, "vocab_size": 50_257, "n_positions": 1024}
-    sizes = {name: config.get(name, default) for name, default in defaults.items()}
-    if not all(type(size) is int and size > 0 for size in sizes.values()):
-        raise DataError(f"{path / 'config.json'}: {sizes}: whole numbers above 0 are wanted")
-    width = sizes["n_embd"]
-    inner = config.get("n_inner") or 0
-    layer = 4 * width**2 + 2 * width * (inner if type(inner) is int else 0)
-    wanted = width * (sizes["vocab_size"] + sizes["n_positions"]) + sizes["n_layer"] * layer
-    held = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    if wanted > held:
-        raise DataError(
-            f"{path}: config.json wants {wanted:,} weights or more, and the tensor files have only "
-            f"{held:,} bytes: they do not belong together"
-        )
 
 
 def prepared(
@@ -276,14 +203,3 @@ def _scaled_logits(model: PreTrainedModel, ids: torch.Tensor, scale: float) -> t
     finally:
         hook.remove()
     return logits
-
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

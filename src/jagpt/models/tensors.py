@@ -9,7 +9,8 @@ https://github.com/huggingface/safetensors#format) needs neither.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from jagpt import files
 from jagpt.errors import DataError
+from jagpt.models import guard
+from jagpt.models.checkpoint_folder import AVERAGE
 
 MAX_FILE_BYTES = 5 * 1000**3
 """Largest file of several; a single tensor may be larger."""
@@ -80,7 +83,7 @@ def write(
 
 def trained(checkpoint: Path) -> Stored:
     """What a checkpoint is worth: its averaged weights if it has some, else its weights."""
-    averaged = any(checkpoint.glob("average*.safetensors"))
+    averaged = any((checkpoint / f"{AVERAGE}{end}").exists() for end in ("", ".index.json"))
     return Stored(checkpoint, "average" if averaged else "model")
 
 
@@ -128,20 +131,17 @@ def _bytes(tensor: Tensor) -> Any:
 class Stored:
     """The tensors stored under `name` in `folder`, read one at a time.
 
-    `DataError` where files are missing or are no safetensors.
+    `DataError` where a file is missing, is no safetensors file, or is not the folder's own: an
+    index may name nothing but regular `*.safetensors` files beside it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.safetensors"
         index = folder / f"{name}.safetensors.index.json"
-        self._places: dict[str, Path] = {}
-        if index.is_file():
-            places = files.read_json(index, "index of tensors").get("weight_map")
-            if not isinstance(places, dict):
-                raise DataError(f"{index}: this index of tensors is damaged")
-            self._places = {str(key): folder / Path(str(v)).name for key, v in places.items()}
+        if index.exists() and not self.path.exists():
+            self._places = _named_in(index)
         else:
-            self._places = dict.fromkeys(self._keys(self.path), self.path)
+            self._places = dict.fromkeys(_keys(self.path), self.path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -152,29 +152,59 @@ class Stored:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one tensor; no bytes of it are read."""
-        found: list[int] = self._with(name, lambda file: file.get_slice(name).get_shape())
-        return tuple(found)
+        with _opened(self._places[name]) as file:
+            return tuple(file.get_slice(name).get_shape())
 
     def get(self, name: str) -> Tensor:
         """One tensor, on the CPU.
 
         A clone, as a slice of the file is aligned otherwise, which kernels may round otherwise.
         """
-        found: Tensor = self._with(name, lambda file: file.get_tensor(name))
-        return found.clone()
+        with _opened(self._places[name]) as file:
+            found: Tensor = file.get_tensor(name)
+            return found.clone()
 
-    def _with(self, name: str, ask: Callable[[Any], Any]) -> Any:
-        path = self._places[name]
-        try:
-            with safe_open(path, "pt") as file:
-                return ask(file)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"{path}: not readable as safetensors ({error})") from None
+    @contextmanager
+    def opened(self) -> Iterator[dict[str, Any]]:
+        """safetensors' slice of each tensor, in which shapes are known and no bytes are read."""
+        with ExitStack() as stack:
+            opened = {
+                path: stack.enter_context(_opened(path)) for path in set(self._places.values())
+            }
+            try:
+                slices = {name: opened[path].get_slice(name) for name, path in self._places.items()}
+            except SafetensorError as error:
+                raise DataError(f"{self.path}: the index is another's ({error})") from None
+            yield slices
 
-    @staticmethod
-    def _keys(path: Path) -> list[str]:
-        try:
-            with safe_open(path, "pt") as file:
-                return list(file.keys())
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"{path}: not readable as safetensors ({error})") from None
+
+def _named_in(index: Path) -> dict[str, Path]:
+    """Tensor → file of an index."""
+    places = files.read_json(index, "index of tensors").get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise DataError(f"{index}: this index of tensors is damaged")
+    for name in set(map(str, places.values())):
+        path = index.parent / name
+        if Path(name).name != name or path.suffix != ".safetensors":
+            raise DataError(
+                f"{index}: it names {name!r}, and only *.safetensors files beside it are read"
+            )
+        guard.check_inside(path, index.parent)
+    return {key: index.parent / str(value) for key, value in places.items()}
+
+
+def _keys(path: Path) -> list[str]:
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A regular file whose header safetensors has checked: lengths, types, shapes and offsets."""
+    files.regular_file(path, "file of tensors")
+    guard.check_inside(path, path.parent)
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: not readable as safetensors ({error})") from None

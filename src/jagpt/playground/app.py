@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jagpt.errors import JagptError
-from jagpt.generation import Loaded, Settings
+from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import page
 from jagpt.playground.desk import BusyError, Desk
 from jagpt.playground.job import Job, PromptTooLongError
@@ -28,7 +28,7 @@ TITLE = "jagpt playground"
 class Handlers:
     """What the page's events call: the models by name, and the desk that serves."""
 
-    models: Mapping[str, Loaded]
+    models: Mapping[str, TextGenerator]
     limits: Limits
     desk: Desk
 
@@ -79,7 +79,7 @@ def session(request: gr.Request) -> str:
     return str(request.session_hash or uuid.uuid4())
 
 
-def build(models: Mapping[str, Loaded], limits: Limits, desk: Desk) -> Any:
+def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> Any:
     """The page for one model or two, by the names that it shows."""
     handlers = Handlers(models, limits, desk)
     words = texts("en")
@@ -124,7 +124,7 @@ def build(models: Mapping[str, Loaded], limits: Limits, desk: Desk) -> Any:
     return blocks
 
 
-def _knobs(models: Mapping[str, Loaded], limits: Limits, words: Texts) -> dict[str, Any]:
+def _knobs(models: Mapping[str, TextGenerator], limits: Limits, words: Texts) -> dict[str, Any]:
     """The sliders, in the order of `Handlers.generate`; first the model's own values."""
     defaults = next(iter(models.values())).defaults
     contexts = [loaded.context for loaded in models.values() if loaded.context is not None]
@@ -161,7 +161,7 @@ def _knobs(models: Mapping[str, Loaded], limits: Limits, words: Texts) -> dict[s
 
 
 def _relabelled(
-    models: Mapping[str, Loaded], words: Texts, labelled: Mapping[str, Any]
+    models: Mapping[str, TextGenerator], words: Texts, labelled: Mapping[str, Any]
 ) -> list[Any]:
     """The page's named parts in another language, in the order of `build`."""
     labels = [gr.update(label=getattr(words, name)) for name in labelled]
@@ -174,6 +174,6 @@ def _relabelled(
     ]
 
 
-def _head(models: Mapping[str, Loaded], words: Texts) -> str:
+def _head(models: Mapping[str, TextGenerator], words: Texts) -> str:
     names = " · ".join(models)
     return f"<h1>{page.clean(names)}</h1><p>{page.clean(words.intro)}</p>"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jagpt.errors import UsageError
-from jagpt.generation import Loaded, Settings, Token
+from jagpt.generation import Settings, TextGenerator, Token
 from jagpt.playground.limits import Limits
 
 State = Literal["running", "done", "stopped", "out of time"]
@@ -45,7 +45,7 @@ class Job:
 
     def __init__(
         self,
-        models: dict[str, Loaded],
+        models: dict[str, TextGenerator],
         prompt: str,
         settings: Settings,
         limits: Limits,
@@ -97,7 +97,7 @@ class Job:
         self._streams = [iter(()) for _ in self.columns]
 
 
-def _stream(name: str, loaded: Loaded, prompt: str, settings: Settings) -> Iterator[_Step]:
+def _stream(name: str, loaded: TextGenerator, prompt: str, settings: Settings) -> Iterator[_Step]:
     """The model's steps; what does not fit its context is cut, as the page's slider cannot know."""
     ids = loaded.encode(prompt)
     if loaded.context is not None:

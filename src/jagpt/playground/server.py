@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jagpt.errors import MissingExtraError, Terminated, UsageError, storage_error
-from jagpt.generation import Loaded, load, model_folder
+from jagpt.generation import TextGenerator, load
 from jagpt.playground import page
 from jagpt.playground.desk import Desk
 from jagpt.playground.limits import Limits
@@ -31,7 +31,7 @@ Asgi = Callable[[Any, Any, Send], Awaitable[None]]
 
 
 def serve(
-    models: Mapping[str, Loaded],
+    models: Mapping[str, TextGenerator],
     *,
     host: str = LOCAL,
     port: int | None = None,
@@ -67,19 +67,19 @@ def check_extra() -> None:
         raise MissingExtraError("jagpt playground", "playground")
 
 
-def load_models(places: Sequence[Path]) -> dict[str, Loaded]:
+def load_models(places: Sequence[Path]) -> dict[str, TextGenerator]:
     """The models by the names that the page shows: those of their run or folder."""
-    found: dict[str, Loaded] = {}
+    found: dict[str, TextGenerator] = {}
     for place in places:
         folder = place.resolve()
         name = folder.parent.name if folder.name == "model" else folder.name
         if name in found:
             name = f"{name} ({len(found) + 1})"
-        found[name] = load(model_folder(place))
+        found[name] = load(place)
     return found
 
 
-def application(models: Mapping[str, Loaded], limits: Limits, desk: Desk) -> Asgi:
+def application(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> Asgi:
     """The page as an ASGI application."""
     from fastapi import FastAPI
 

@@ -73,7 +73,7 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
     return generation.as_records(prompts, found)
 
 
-def _fitting(prompt: str, loaded: generation.Loaded) -> str:
+def _fitting(prompt: str, loaded: generation.TextGenerator) -> str:
     """The beginning of the prompt that leaves room for as many tokens as the model adds."""
     if loaded.context is None:
         return prompt

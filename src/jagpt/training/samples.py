@@ -6,15 +6,14 @@ random numbers are left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
-from transformers.utils import logging
 
+from jagpt.models.quiet import quiet
 from jagpt.training.parallel import Learner
 
 TOP_K, TOP_P = 50, 0.95
@@ -35,7 +34,7 @@ class Sampler:
         devices = [learner.device] if learner.device.type == "cuda" else []
         torch.use_deterministic_algorithms(False)  # a GPU has no sums along rows that repeat
         try:
-            with _quiet(), torch.random.fork_rng(devices), learner.evaluating(precision):
+            with quiet(), torch.random.fork_rng(devices), learner.evaluating(precision):
                 return [(prompt, self._text(learner, prompt)) for prompt in self.prompts]
         finally:
             torch.use_deterministic_algorithms(deterministic)
@@ -70,15 +69,3 @@ class Sampler:
             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
             suppress_tokens=spare or None,
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' advice off the terminal."""
-    untyped: Any = logging
-    verbosity = untyped.get_verbosity()
-    untyped.set_verbosity_error()
-    try:
-        yield
-    finally:
-        untyped.set_verbosity(verbosity)

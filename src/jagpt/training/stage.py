@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jagpt import devices, files, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
-from jagpt.models import build, size
+from jagpt.models import build, load_tokenizer, size
 from jagpt.models.checkpoint_folder import step_name
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
@@ -83,7 +83,7 @@ def _train(
     progress: Progress,
 ) -> None:
     execution = recipe.execution
-    tokenizer = _tokenizer(run.tokenizer)
+    tokenizer = load_tokenizer(run.tokenizer)
     special = special_ids(run.tokenizer, data.valid.vocab_size, tokenizer)
     shards = group.size > 1 and execution.distributed == "fsdp"
     vocab_size = data.valid.vocab_size
@@ -167,21 +167,11 @@ def _warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any], progress
         )
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    try:
-        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: no tokenizer can be loaded here: {error}") from None
-    return loaded
-
-
 def special_ids(
     tokenizer: Path, vocab_size: int, loaded: PreTrainedTokenizerBase | None = None
 ) -> build.SpecialIds:
     """Begin, end and padding ids of a tokenizer folder; `DataError` where they do not fit."""
-    loaded = loaded or _tokenizer(tokenizer)
+    loaded = loaded or load_tokenizer(tokenizer)
     ids = build.SpecialIds(loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
     for name, value in vars(ids).items():
         if value is not None and value >= vocab_size:

@@ -1,4 +1,4 @@
-"""A folder that is ready to continue texts: tokenizer, defaults and the engine that computes."""
+"""A model that is ready to continue texts: tokenizer, defaults and the engine that computes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jagpt import models
 from jagpt.errors import UsageError
 from jagpt.generation.engine import Engine
 from jagpt.generation.settings import Defaults, Plan, Settings
 from jagpt.generation.text import TextStream
+from jagpt.generation.transformers_engine import TransformersEngine
+from jagpt.models.tokenizer import check_match
 
 MAX_ROWS = 16
 """Continuations that are computed at once: what they keep of their texts must fit into memory."""
@@ -38,7 +41,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TextGenerator:
     """A model's folder, its tokenizer and defaults, and the engine."""
 
     directory: Path
@@ -128,3 +131,16 @@ class Loaded:
                     columns[row].append(token)
         for tokens, end in zip(columns, ended, strict=True):
             yield Continuation(tuple(tokens), end)
+
+
+def load(place: str | Path | models.ModelFolder, engine: Engine | None = None) -> TextGenerator:
+    """The model of a place (fp32, CPU), ready; an `engine` that is given computes in its stead.
+
+    Raises as `models.open` does, and `DataError` where parts of the folder do not match.
+    """
+    opened = place if isinstance(place, models.ModelFolder) else models.open(place)
+    tokenizer = opened.tokenizer
+    engine = engine or TransformersEngine(opened.network, opened.context)
+    check_match(opened.name, len(tokenizer), engine.vocab_size)
+    defaults = Defaults.of(opened, engine.vocab_size)
+    return TextGenerator(opened.folder, tokenizer, defaults, engine)

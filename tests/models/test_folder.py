@@ -4,10 +4,11 @@ from pathlib import Path
 
 import fakes
 import pytest
-from models import model_folder
+from fakes import model_folder
 
+from jagpt import models
 from jagpt.errors import DataError, UsageError
-from jagpt.evaluation import loading
+from jagpt.models import place
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_loaded_with_its_tokenizer(folder: Path) -> None:
-    subject = loading.load(str(folder))
+    subject = models.open(folder)
     assert (subject.vocab_size, subject.context, subject.end_id) == (
         fakes.VOCAB_SIZE,
         48,
@@ -27,33 +28,37 @@ def test_a_folder_is_loaded_with_its_tokenizer(folder: Path) -> None:
 
 def test_a_run_means_its_exported_model(folder: Path) -> None:
     (folder.parent / "recipe.toml").touch()
-    assert loading.resolve(str(folder.parent), "--model") == folder
+    assert place.find(str(folder.parent), "--model") == folder
 
 
 def test_the_fingerprint_is_that_of_the_contents(folder: Path, tmp_path: Path) -> None:
-    first = loading.load(str(folder)).fingerprint()
-    assert loading.load(str(model_folder(tmp_path / "again"))).fingerprint() == first
+    first = models.open(folder).fingerprint()
+    assert models.open(model_folder(tmp_path / "again")).fingerprint() == first
     other = model_folder(tmp_path / "other", "step-00000020")
-    assert loading.load(str(other)).fingerprint() != first
+    assert models.open(other).fingerprint() != first
 
 
-def test_a_checkpoint_takes_its_tokenizer_from_elsewhere(folder: Path) -> None:
+def test_a_checkpoint_takes_its_tokenizer_from_its_run_or_from_elsewhere(folder: Path) -> None:
     checkpoint = folder.parent / "model-checkpoints" / "step-00000020"
     with pytest.raises(DataError, match="--tokenizer"):
-        loading.load(str(checkpoint))
-    assert loading.load(str(checkpoint), str(folder)).tokenizer_folder == folder
+        _ = models.open(checkpoint).tokenizer
+    assert models.open(checkpoint, tokenizer=folder).tokenizer_folder == folder
+    (folder.parent / "model-checkpoints").rename(folder.parent / "checkpoints")
+    fakes.write_tokenizer(folder.parent / "tokenizer")
+    found = models.open(folder.parent / "checkpoints" / checkpoint.name).read()
+    assert found.tokenizer_folder == folder.parent / "tokenizer"
 
 
 def test_a_pickle_is_refused_with_a_way_out(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(DataError, match=r"(?s)runs whatever.*save_pretrained"):
-        loading.load(str(folder))
+    with pytest.raises(DataError, match=r"runs whatever.*save_pretrained"):
+        models.open(folder)
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     fakes.write_tokenizer(folder, "".join(chr(0x4E00 + number) for number in range(500)))
     with pytest.raises(DataError, match="do not belong together"):
-        loading.load(str(folder))
+        models.open(folder).read()
 
 
 @pytest.mark.parametrize(
@@ -62,22 +67,15 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
 def test_a_folder_that_is_no_model_is_named(folder: Path, missing: str, words: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(DataError, match=words):
-        loading.load(str(folder))
-
-
-def test_damaged_weights_are_told(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="cannot be loaded"):
-        loading.load(str(folder))
+        models.open(folder)
 
 
 def test_a_name_that_means_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no hub id"):
-        loading.resolve("nowhere at all", "--model")
+        place.find("nowhere at all", "--model")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="a file"):
-        loading.resolve(str(tmp_path / "file"), "--model")
+        place.find(str(tmp_path / "file"), "--model")
 
 
 def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,5 +87,5 @@ def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path:
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    assert loading.resolve("org/name@v1.0", "--model") == tmp_path
+    assert place.find("org/name@v1.0", "--model") == tmp_path
     assert asked == ["org/name", "v1.0"]

@@ -1,0 +1,132 @@
+"""A network from a checked configuration and its folder's tensors, and no larger than these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from jagpt.errors import DataError
+from jagpt.models import guard, tensors
+from jagpt.models.quiet import quiet
+from jagpt.models.size import parameter_count
+
+MAX_BUFFER_BYTES = 1 << 30
+"""Most memory for what a network computes of its configuration alone (masks, angles)."""
+
+
+def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """The network in evaluation mode, in fp32 on the CPU.
+
+    Of a checkpoint with averaged weights, those. `DataError` where the tensors are missing or
+    damaged, or are not those that the configuration wants.
+    """
+    try:
+        with quiet(), tensors.trained(folder).opened() as slices:
+            network, report = _filled(_empty(config, slices, folder), slices)
+    except DataError:
+        raise
+    except Exception as error:  # libraries raise anything over a folder that makes no sense
+        raise DataError(f"{folder}: its model cannot be loaded ({guard.line(error)})") from None
+    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if names := sorted(str(name) for name in report[problem]):
+            raise DataError(
+                f"{folder}: these are no {type(network).__name__} weights of the shape in its "
+                f"config.json ({problem.replace('_', ' ')}: {_some(names)})"
+            )
+    return network.eval()
+
+
+def _empty(config: PreTrainedConfig, slices: Mapping[str, Any], folder: Path) -> PreTrainedModel:
+    """The network without memory; `DataError` where it has more weights than the files hold.
+
+    transformers would make up every weight that no file has.
+    """
+    auto: Any = AutoModelForCausalLM
+    held = sum(math.prod(each.get_shape()) for each in slices.values())
+    with _bounded(held, len(slices), folder), torch.device("meta"):
+        network: PreTrainedModel = auto.from_config(config, trust_remote_code=False)
+    if (wanted := parameter_count(network)) > held:
+        absent = sorted({name for name, _ in network.named_parameters()} - set(slices))
+        raise DataError(
+            f"{folder}: config.json wants {wanted:,} weights, and the tensor files hold {held:,}: "
+            f"they do not belong together (missing keys: {_some(absent)})"
+        )
+    return network
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + "…" * (len(names) > 3)
+
+
+def _filled(empty: PreTrainedModel, slices: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
+    """The class' network with these tensors, and what did not fit."""
+    kind: Any = type(empty)
+    network, report = kind.from_pretrained(
+        None,  # a folder would be searched for adapters, generators, an index that leads elsewhere
+        config=empty.config,
+        state_dict=dict(slices),
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    network.config.name_or_path = ""
+    return network, report
+
+
+@contextmanager
+def _bounded(held: int, tensors: int, folder: Path) -> Iterator[None]:
+    """Stop a network that is being built as soon as it is far larger than its files.
+
+    Modules take memory even without weights. Tied weights are two until they are tied, and a fused
+    tensor may become several weights.
+    """
+    weights, buffers = _Tally(), _Tally()
+
+    def count_weight(module: nn.Module, name: str, weight: Tensor | None) -> None:
+        weights.add(module, name, 0 if weight is None else weight.numel())
+        if weights.total > 2 * held or weights.count > 64 + 4 * tensors:
+            raise DataError(
+                f"{folder}: config.json wants more than the {held:,} weights in {tensors:,} "
+                "tensors that are there: they do not belong together"
+            )
+
+    def count_buffer(module: nn.Module, name: str, buffer: Tensor | None) -> None:
+        buffers.add(module, name, 0 if buffer is None else buffer.numel() * buffer.element_size())
+        if buffers.total > max(MAX_BUFFER_BYTES, 4 * held):
+            raise DataError(
+                f"{folder}: config.json wants masks of more than {MAX_BUFFER_BYTES:,} bytes: its "
+                "context is too large for its weights"
+            )
+
+    with ExitStack() as stack:
+        stack.callback(register_module_parameter_registration_hook(count_weight).remove)
+        stack.callback(register_module_buffer_registration_hook(count_buffer).remove)
+        yield
+
+
+class _Tally:
+    """The number and the sum of what was registered, each once under its name."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._sizes: dict[tuple[int, str], int] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self._sizes)
+
+    def add(self, module: nn.Module, name: str, size: int) -> None:
+        self.total += size - self._sizes.get((id(module), name), 0)
+        self._sizes[id(module), name] = size

@@ -1,0 +1,66 @@
+"""Where a model lies: a folder, a run directory, a checkpoint, or a repository of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jagpt import hub
+from jagpt.errors import DataError, UsageError
+from jagpt.models import checkpoint_folder, tokenizer
+from jagpt.rundir import is_run
+
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+"""What is fetched: no code, no pickle."""
+CONFIG = "config.json"
+
+
+def find(name: str, where: str = "", revision: str | None = None) -> Path:
+    """The folder on this machine that `name` means; a hub id (ORG/NAME, ORG/NAME@REV) is fetched.
+
+    A run directory means its exported model, or its best checkpoint before there is one. `where`
+    is the option or key that names it. `UsageError` for a name that means nothing, `DataError`
+    where there is something else, `StorageError` where the hub does not answer.
+    """
+    said = f"{where}: " if where else ""
+    found = local(name)
+    if found is not None:
+        return found
+    if Path(name).is_dir():
+        raise DataError(
+            f"{said}{name}: no model here: neither a model folder (it has no {CONFIG}) nor a run "
+            "with a model or a checkpoint; `jagpt run RECIPE` makes one"
+        )
+    if Path(name).exists():
+        raise DataError(f"{said}{name}: a file; the folder that holds the model is wanted")
+    repository, at, named = name.partition("@")
+    if not hub.is_hub_id(repository) or bool(at) != bool(named):
+        raise UsageError(
+            f"{said}{name!r}: no such folder, and no hub id (ORG/NAME or ORG/NAME@REVISION)"
+        )
+    revision = named or revision
+    if revision is None and Path(repository).parent.is_dir():
+        raise UsageError(
+            f"{said}{name}: no such folder in {Path(repository).parent}; for a repository of the "
+            f"hub, name its revision ({name}@main)"
+        )
+    return hub.fetch(repository, revision, HUB_FILES, where or name)
+
+
+def find_tokenizer(name: str, where: str) -> Path:
+    """The folder of the tokenizer that `name` means: of one, or of a model with its own."""
+    for folder in (Path(name), Path(name) / "model", Path(name) / "tokenizer"):
+        if tokenizer.has_one(folder):
+            return folder
+    return find(name, where)
+
+
+def local(name: str) -> Path | None:
+    """The folder of weights if `name` is a place on this machine that has some."""
+    path = Path(name)
+    is_run(path)  # nothing in one leads out of it
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).exists():
+            return folder
+    if (path / "checkpoints" / checkpoint_folder.INDEX).is_file():
+        return checkpoint_folder.resolve(path / "checkpoints", "best")
+    return None

@@ -1,0 +1,52 @@
+"""A folder's tokenizer, as transformers reads it; no code of the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jagpt.errors import DataError
+from jagpt.models import guard
+from jagpt.models.quiet import quiet
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
+"""One of these at least is there where a tokenizer is."""
+MAX_PADDING_ROWS = 1024
+"""Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
+_TRIAL = "日本 a1。\n"
+
+
+def has_one(folder: Path) -> bool:
+    """Whether a tokenizer lies in the folder."""
+    return any((folder / name).is_file() for name in FILES)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer; `DataError` where there is none that loads and encodes."""
+    if not has_one(folder):
+        raise DataError(
+            f"{folder}: no tokenizer ({', '.join(FILES)}: none is there); one that lies elsewhere, "
+            "as a checkpoint's does, is named with `jagpt evaluate --tokenizer DIR`"
+        )
+    guard.check_folder(folder)
+    guard.check_tokenizer(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            found = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            found.decode(found(_TRIAL)["input_ids"])
+    except Exception as error:  # libraries raise anything over a folder that makes no sense
+        raise DataError(f"{folder}: its tokenizer cannot be loaded ({guard.line(error)})") from None
+    return found
+
+
+def check_match(model: Path | str, pieces: int, rows: int) -> None:
+    """`DataError` where a tokenizer of so many pieces does not belong to a model's rows."""
+    if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
+        raise DataError(
+            f"{model}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
+            "they do not belong together"
+        )
