@@ -18,6 +18,8 @@ from jagpt.cli.common import Location, app
               help="Where to listen; 0.0.0.0 lets other machines in.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535),
               help="The first free one from 7860 on if not given.")  # fmt: skip
+@click.option("--name", "names", multiple=True, metavar="HOST",
+              help="Another host name under which visitors come; may be repeated.")  # fmt: skip
 @click.option("--max-new-tokens", type=int, default=512, show_default=True,
               help="New tokens that a visitor may ask for.")  # fmt: skip
 @click.option("--max-samples", type=int, default=4, show_default=True,
@@ -27,7 +29,12 @@ from jagpt.cli.common import Location, app
 @click.option("--queue", type=int, default=16, show_default=True,
               help="Visitors that may wait; more are asked to come again.")  # fmt: skip
 def playground(
-    model_dir: Path, compare: Path | None, host: str, port: int | None, **limits: float
+    model_dir: Path,
+    compare: Path | None,
+    host: str,
+    port: int | None,
+    names: tuple[str, ...],
+    **limits: float,
 ) -> None:
     """A web page to try the model of a folder (or of a run directory).
 
@@ -38,5 +45,5 @@ def playground(
     bounds = Limits(**limits)  # type: ignore[arg-type]
     server.check_extra()
     models = server.load_models([model_dir, *([compare] if compare else [])])
-    server.serve(models, host=host, port=port, limits=bounds, say=click.echo)
+    server.serve(models, host=host, port=port, names=names, limits=bounds, say=click.echo)
     gc.freeze()  # else Python walks through all of PyTorch for seconds before the process ends

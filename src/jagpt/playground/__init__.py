@@ -5,7 +5,9 @@
     Desk        who is served, who waits, who is asked to come again
     page        what the browser shows of a job, every character of it escaped
     app         the gradio page
-    server      serving it until a signal, with a policy that lets nothing in or out
+    gate        what a request must be, and what every answer carries
+    ending      the connections: slow clients, and the end
+    server      serving it until a signal
 
 Only `app` imports gradio.
 """

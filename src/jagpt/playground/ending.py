@@ -1,17 +1,43 @@
-"""A uvicorn server that ends at once: open pages keep a connection, which is not waited for."""
+"""A uvicorn server that slow clients do not hold up, and that ends at once.
+
+Open pages keep a connection, which is not waited for at the end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jagpt.playground.desk import Desk
 
 PATIENCE = 1
 """Seconds that open connections get after a signal."""
+HEADER_SECONDS = 20.0
+"""Within which a connection must ask for something, after it is made or was last answered."""
+
+
+class _Connection(H11Protocol):
+    """Hangs up on a client that does not finish its request's head."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        self.loop.call_later(HEADER_SECONDS, self._hang_up, self.cycle)
+
+    def _hang_up(self, answered: Any) -> None:
+        if self.cycle is answered and not self.transport.is_closing():
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -19,7 +45,14 @@ class Server(uvicorn.Server):
 
     def __init__(self, application: Any, desk: Desk) -> None:
         super().__init__(
-            uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=PATIENCE)
+            uvicorn.Config(
+                application,
+                http=_Connection,
+                ws="none",
+                log_level="warning",
+                timeout_keep_alive=round(HEADER_SECONDS),
+                timeout_graceful_shutdown=PATIENCE,
+            )
         )
         self._desk = desk
 

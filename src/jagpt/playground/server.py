@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jagpt.errors import MissingExtraError, Terminated, UsageError, storage_error
 from jagpt.generation import TextGenerator, load
-from jagpt.playground import page
+from jagpt.playground import gate, page
 from jagpt.playground.desk import Desk
+from jagpt.playground.gate import Asgi
 from jagpt.playground.limits import Limits
 
 LOCAL = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 100
-
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
-    "base-uri 'self'; form-action 'none'"
-)
-"""gradio needs inline code; what this forbids is loading from and sending to anywhere else."""
-
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Any, Any, Send], Awaitable[None]]
+SESSIONS = 256
+"""Visitors whose last request gradio keeps; a stranger can make as many as there are requests."""
 
 
 def serve(
@@ -35,13 +25,15 @@ def serve(
     *,
     host: str = LOCAL,
     port: int | None = None,
+    names: Collection[str] = (),
     limits: Limits | None = None,
     say: Callable[[str], object] = print,
 ) -> None:
     """Serve the playground of one model or two, by their names, until SIGTERM or Ctrl-C.
 
-    The first free port from 7860 on is taken where none is given. Raises `MissingExtraError`
-    without gradio, `UsageError` for a port that is taken.
+    The first free port from 7860 on is taken where none is given. `names` are further host names
+    under which visitors come, through a proxy for instance. Raises `MissingExtraError` without
+    gradio, `UsageError` for a port that is taken.
     """
     check_extra()
     from jagpt.playground.ending import Server
@@ -49,7 +41,8 @@ def serve(
     limits = limits or Limits()
     with _listening(host, port) as listening:
         desk = Desk(limits.queue)
-        server = Server(application(models, limits, desk), desk)
+        app = application(models, limits, desk)
+        server = Server(gate.guarded(app, limits, gate.host_names(host, names)), desk)
         shown = f"[{host}]" if ":" in host else host
         say(f"the playground is at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
         try:
@@ -89,34 +82,16 @@ def application(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk)
 
     blocks = build(models, limits, desk)
     blocks.queue(default_concurrency_limit=None)
+    blocks.state_session_capacity = SESSIONS
     font = ("system-ui", "Hiragino Sans", "Noto Sans JP", "Noto Sans CJK JP", "sans-serif")
-    mounted = gr.mount_gradio_app(
+    app: Asgi = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="/",
         footer_links=[], run_history=False, max_file_size=1, ssr_mode=False, mcp_server=False,
         pwa=False, enable_monitoring=False, show_error=False, css=page.style_sheet(),
         theme=gr.themes.Base(primary_hue="sky", neutral_hue="slate", radius_size="lg", font=font,
                              font_mono=("ui-monospace", "Consolas", "monospace")),
     )  # fmt: skip
-    return with_policy(mounted)
-
-
-def with_policy(app: Asgi) -> Asgi:
-    """The application with the content policy on each of its answers."""
-
-    async def answer(scope: Any, receive: Any, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
-        await app(scope, receive, guarded)
-
-    return answer
+    return app
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
