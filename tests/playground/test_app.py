@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from jagpt import generation
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import UsageError
 from jagpt.playground import Desk, Limits, server
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -75,7 +75,7 @@ def test_gradio_sends_no_analytics() -> None:
 def test_models_are_named_after_their_runs(tiny_model: Path, tmp_path: Path) -> None:
     found = server.load_models([tiny_model, tiny_model])
     assert list(found) == ["run", "run (2)"]
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         server.load_models([tmp_path / "nowhere"])
 
 
