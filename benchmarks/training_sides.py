@@ -140,37 +140,39 @@ def _take_our_steps(
     from jagpt.models import build
     from jagpt.progress import QUIET
     from jagpt.recipe import parse
-    from jagpt.tokens.dataset import TokenSplit, TrainingOrder
     from jagpt.training import machine, network
+    from jagpt.training.batches import Batches
     from jagpt.training.checkpoints import Found
-    from jagpt.training.loop import Data, Training
-    from jagpt.training.plan import make_plan
+    from jagpt.training.data import prepare
+    from jagpt.training.distributed import Group
+    from jagpt.training.fit import fit
+    from jagpt.training.keeper import Keeper
+    from jagpt.training.parallel import Learner
+    from jagpt.training.reporter import Reporter
+    from jagpt.training.samples import Sampler
     from jagpt.training.stopping import StopRequest
+    from jagpt.training.trainer import Trainer
+    from jagpt.training.validation import Validator
 
     recipe = parse(_recipe(side, shape, micro_batches))
-    train = recipe.train
     _write_shards(folder / "tokens", shape)
-    split, valid = (TokenSplit.open(folder / "tokens", name) for name in ("train", "valid"))
-    order = TrainingOrder(
-        split, block_size=shape.block_size, order=train.order, seed=SEED, shuffle_buffer=1
-    )
+    data, plan = prepare(recipe, folder / "tokens", ranks=1)
     with machine.settings(recipe, device):
         made = network.make(recipe, shape.vocab_size, build.SpecialIds(2, 3, 0), folder, device)
         clock = Clock(made, device)
-        training = Training(
-            make_plan(recipe.model, train, split.n_tokens),
-            made,
-            Data(order, valid),
-            directory=folder,
-            metrics=_held(turns, clock),
-            stop=StopRequest(),
-            progress=QUIET,
-            found=Found(),
-            log_every=1,
-        )
-        turns.wait()
-        clock.begin()
-        training.run()
+        learner = Learner(made, device)
+        tokenizer: Any = None  # no prompt is continued
+        with Batches(data.order, device) as batches:
+            turns.wait()
+            clock.begin()
+            fit(
+                plan,
+                Trainer(plan, learner, batches),
+                Validator(plan, learner, data.valid, Sampler(tokenizer, (), 1, SEED)),
+                Keeper(folder, plan, Found(), Group(), {}),
+                Reporter(plan, learner, _held(turns, clock), QUIET, log_every=1),
+                StopRequest(),
+            )
 
 
 def _held(turns: Turns, clock: Clock) -> Any:
@@ -184,8 +186,7 @@ def _held(turns: Turns, clock: Clock) -> Any:
             turns.wait()
             clock.begin()
 
-    rows: list[Any] = []
-    return Held(rows.append, None, 0.0)
+    return Held()
 
 
 def _recipe(side: Side, shape: Shape, micro_batches: int) -> str:

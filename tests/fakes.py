@@ -22,7 +22,7 @@ from jagpt.recipe import Recipe, parse
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.tokens.shards import Index, ShardWriter, dtype_for
 from jagpt.training import checkpoints
-from jagpt.training.checkpoints import State, Validation
+from jagpt.training.state import State, Validation
 
 CHARACTERS = "あいうえおかきくけこさしすせそたちつてと、。統計的推定を使うことで日本語京都東"
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")

@@ -29,7 +29,7 @@ from jagpt.recipe import Model
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.shards import Index
 from jagpt.training import checkpoints, weights
-from jagpt.training.checkpoints import State, Validation
+from jagpt.training.state import State, Validation
 
 SOURCE = Path(jagpt.__file__).parent
 MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "1000"))

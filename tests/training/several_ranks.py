@@ -86,16 +86,16 @@ def _rank(
 
 def _await_fate(rank: int, fate: Fate) -> None:
     from jagpt.training import parallel
-    from jagpt.training.loop import Training
+    from jagpt.training.trainer import Trainer
 
-    take = Training._step
+    gradient = Trainer.gradient
 
-    def step_with_fate(self: Training, step: int) -> Any:
-        if fate.signal and step == fate.step and rank == fate.rank:
+    def gradient_with_fate(self: Trainer, state: Any, break_off: Any) -> Any:
+        if fate.signal and state.step + 1 == fate.step and rank == fate.rank:
             os.kill(os.getpid(), fate.signal)
-        return take(self, step)
+        return gradient(self, state, break_off)
 
-    Training._step = step_with_fate  # type: ignore[method-assign]
+    Trainer.gradient = gradient_with_fate  # type: ignore[method-assign]
     if fate.exchanges is not None and rank == fate.rank:
         _count_exchanges(parallel, fate.exchanges)
 

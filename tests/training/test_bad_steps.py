@@ -20,9 +20,11 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
 from jagpt.training import bad_steps, stage
 from jagpt.training.bad_steps import Unbearable
-from jagpt.training.checkpoints import State, read
+from jagpt.training.checkpoints import read
 from jagpt.training.metrics import BAD_STEPS, METRICS, read_rows
 from jagpt.training.parallel import Learner
+from jagpt.training.plan import Plan
+from jagpt.training.state import State
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -86,12 +88,18 @@ def test_in_fp16_the_scaler_cares_for_infinite_gradients() -> None:
 
 
 def test_too_many_bad_steps_end_the_run() -> None:
-    train = train_section(on_bad_step="skip", max_bad_steps=2)
+    plan = Plan(train_section(on_bad_step="skip", max_bad_steps=2), 16, 10)
     state = State()
     for step in (1, 2):
-        state, _ = bad_steps.judged(train, state, None, step, 4, math.nan, 1.0)
-    with pytest.raises(Unbearable, match=r"2 before it were bad too \(train.max_bad_steps = 2\)"):
-        bad_steps.judged(train, state, None, 3, 4, math.nan, 1.0)
+        state, bad = bad_steps.judged(plan, state, None, math.nan, 1.0)
+        assert bad is not None
+        assert bad.step == step
+        state = state.stepped(plan)
+    with pytest.raises(
+        Unbearable, match=r"2 before it were bad too \(train.max_bad_steps = 2\)"
+    ) as caught:
+        bad_steps.judged(plan, state, None, math.nan, 1.0)
+    assert caught.value.step == 3
 
 
 def test_a_bad_step_is_left_out_and_logged(

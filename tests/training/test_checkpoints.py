@@ -10,8 +10,8 @@ from jagpt.errors import DataError, UsageError
 from jagpt.models import checkpoint_folder
 from jagpt.recipe import Model, Train
 from jagpt.training import checkpoints
-from jagpt.training.checkpoints import State, Validation
 from jagpt.training.plan import Plan, make_plan
+from jagpt.training.state import State, Validation
 
 
 def plan(**values: Any) -> Plan:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from several_ranks import Fate, shared_recipe, train
+from tiny_training import signalled_at
 
 from jagpt import files
 from jagpt.errors import UsageError
@@ -80,17 +80,11 @@ def test_two_ranks_then_one_then_two_shards_end_as_one_process_does(
     codes, words, _ = train(recipe(), run, fate=Fate(1, 18, signal.SIGTERM))
     assert codes == [75, 75], words
     assert "after step 17 of 50 (SIGTERM)" in words[0]
-    take = stage.Training._step
-
-    def step_and_signal(self: stage.Training, current: int) -> Any:
-        if current == 35:
-            self.stop.signal = signal.SIGTERM
-        return take(self, current)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.Training, "_step", step_and_signal)
-        with pytest.raises(stage.JagptError, match="after step 34 of 50"):
-            stage.run(recipe(), run, QUIET)
+    with (
+        signalled_at(monkeypatch, 35, signal.SIGTERM),
+        pytest.raises(stage.JagptError, match="after step 34 of 50"),
+    ):
+        stage.run(recipe(), run, QUIET)
     codes, words, _ = train(recipe(50, "fsdp"), run)
     assert codes == [0, 0], words
     assert losses(run) == pytest.approx(losses(alone), rel=1e-5)

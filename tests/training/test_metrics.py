@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jagpt.training.metrics import CURVE, METRICS, draw_curve, open_metrics, read_rows
+from jagpt.training.metrics import CURVE, METRICS, Metrics, draw_curve, read_rows
 
 
 def log(logs: Path, after: int, steps: range, tensorboard: bool = False) -> None:
-    with open_metrics(logs, after, tensorboard) as metrics:
+    with Metrics(logs, tensorboard) as metrics:
+        metrics.begin(after)
         for step in steps:
             metrics.train(
                 step, step * 10, loss=3.0, learning_rate=0.1, gradient_norm=1.0,
@@ -43,7 +44,8 @@ def test_rows_beyond_the_checkpoint_are_cut_off_and_seconds_go_on(tmp_path: Path
 
 
 def test_an_overflown_gradient_is_null_and_the_row_is_json(tmp_path: Path) -> None:
-    with open_metrics(tmp_path, 0, True) as metrics:
+    with Metrics(tmp_path, tensorboard=True) as metrics:
+        metrics.begin(0)
         metrics.train(
             1, 10, loss=3.0, learning_rate=0.1, gradient_norm=math.inf, tokens_per_second=1.0,
             seconds=1.0,

@@ -266,3 +266,10 @@ def test_a_hub_id_needs_a_revision_and_the_hub() -> None:
 def test_a_place_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"\[model\] from: .* no model here"):
         pretrained.opened(Model(from_=str(tmp_path)))
+
+
+def test_a_tokenizer_beyond_the_vocabulary_is_refused(tmp_path: Path, inputs: Any) -> None:
+    with pytest.raises(DataError, match="the eos token has id 3"):
+        network.special_ids(models.load_tokenizer(inputs["tokenizer"]), 3)
+    with pytest.raises(DataError, match="no tokenizer"):
+        models.load_tokenizer(tmp_path)

@@ -90,13 +90,6 @@ def test_an_empty_valid_split_is_refused_and_the_key_named(tmp_path: Path, input
         stage.run(make_recipe(), run, QUIET)
 
 
-def test_a_tokenizer_beyond_the_vocabulary_is_refused(tmp_path: Path, inputs: Any) -> None:
-    with pytest.raises(DataError, match="the eos token has id 3"):
-        stage.special_ids(inputs["tokenizer"], 3)
-    with pytest.raises(DataError, match="no tokenizer"):
-        stage.special_ids(tmp_path, 64)
-
-
 def test_the_weights_of_another_model_are_refused(make_run: MakeRun) -> None:
     run = make_run()
     stage.run(make_recipe(), run, QUIET)

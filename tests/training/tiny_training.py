@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -14,6 +18,7 @@ from jagpt import files
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
 from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
+from jagpt.training.trainer import Trainer
 
 VOCAB = 64
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<cls>", "<sep>"]
@@ -92,3 +97,18 @@ def contents(directory: Path) -> dict[str, str]:
 def train_section(**values: Any) -> Train:
     """A `[train]` of ten steps with the given keys."""
     return Train(**{"max_steps": 10, **values})
+
+
+@contextmanager
+def signalled_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> Iterator[None]:
+    """Send this process a signal when step `step` begins."""
+    gradient = Trainer.gradient
+
+    def signal_and_gradient(self: Trainer, state: Any, break_off: Any) -> Any:
+        if state.step + 1 == step:
+            os.kill(os.getpid(), number)
+        return gradient(self, state, break_off)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "gradient", signal_and_gradient)
+        yield

@@ -44,10 +44,11 @@ class Average:
         torch._foreach_lerp_(list(self.tensors.values()), weights, share)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from the tensors of a checkpoint, keyed by the model's names."""
+        """Go on from the tensors of a checkpoint by the model's names; none before it has begun."""
         self.tensors = {
             name: tensors[name].to(parameter.device, copy=True)
             for name, parameter in self._parameters.items()
+            if tensors
         }
 
     @contextmanager

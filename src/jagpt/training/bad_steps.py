@@ -9,19 +9,18 @@ from statistics import fmean
 
 from jagpt.errors import JagptError
 from jagpt.recipe import Train
-from jagpt.training.checkpoints import BadStep, State
+from jagpt.training.plan import Plan
+from jagpt.training.state import BadStep, State
 
-
-class Rewound(Exception):  # noqa: N818
-    """The run goes on from `state`, with the weights of its last checkpoint, which has `saved`."""
-
-    def __init__(self, state: State, saved: State) -> None:
-        super().__init__(state.step)
-        self.state, self.saved = state, saved
+NOT_FINITE = "its loss or gradient is not finite"
 
 
 class Unbearable(Exception):  # noqa: N818
-    """A bad step that the run does not survive; the message is the reason."""
+    """Step `step` is bad, and the run does not survive it; the message is the reason."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
 
 
 def watched(train: Train) -> bool:
@@ -54,34 +53,31 @@ def remembered(train: Train, state: State, loss: float) -> State:
 
 
 def judged(
-    train: Train,
-    state: State,
-    saved: State | None,
-    step: int,
-    sequences: int,
-    loss: float,
-    norm: float,
+    plan: Plan, state: State, saved: State | None, loss: float, norm: float
 ) -> tuple[State, BadStep | None]:
-    """The state with what was seen of a step, and the step itself if it was bad.
+    """The state with what was seen of the step that follows it, and that step if it was bad.
 
     `Unbearable` where the recipe says stop, there were too many, or there is nowhere to go back to.
     """
+    train, step = plan.train, state.step + 1
     reason = reason_against(train, state, loss, norm)
     if reason is None:
         return remembered(train, state, loss), None
     if train.on_bad_step == "stop":
-        raise Unbearable(reason)
+        raise Unbearable(step, reason)
     if len(state.bad_steps) >= train.max_bad_steps:
         count = len(state.bad_steps)
         raise Unbearable(
+            step,
             f"{reason}, and {count} before it were bad too (train.max_bad_steps = "
-            f"{train.max_bad_steps})"
+            f"{train.max_bad_steps})",
         )
     back = train.on_bad_step == "rewind"
     if back and saved is None:
-        raise Unbearable(f"{reason}, and there is no checkpoint to go back to yet")
+        raise Unbearable(step, f"{reason}, and there is no checkpoint to go back to yet")
     resumed = saved.step if back and saved else None
-    bad = BadStep(step, state.sequences, sequences, reason, finite(loss), finite(norm), resumed)
+    data = (state.sequences, plan.sequences_per_step)
+    bad = BadStep(step, *data, reason, finite(loss), finite(norm), resumed)
     return replace(state, bad_steps=(*state.bad_steps, bad)), bad
 
 
@@ -102,12 +98,12 @@ def sentence(bad: BadStep) -> str:
     return f"step {bad.step:,}: {bad.reason} (sequences {bad.sequence:,} to {last:,}): {outcome}"
 
 
-def failure(step: int, reason: str, saved: State | None, directory: Path) -> JagptError:
-    """Why training ended at `step`, and what is left."""
+def failure(bad: Unbearable, saved: State | None, directory: Path) -> JagptError:
+    """Why training ended, and what is left."""
     last = saved.step if saved else 0
     kept = f"the checkpoint of step {last} is sound" if last else "no checkpoint was made before"
     return JagptError(
-        f"training failed at step {step}: {reason}; {kept} ({directory}). Lower "
+        f"training failed at step {bad.step}: {bad}; {kept} ({directory}). Lower "
         "train.learning_rate, raise train.warmup_steps, or set train.clip_norm=1.0"
     )
 

@@ -35,8 +35,10 @@ class Batches:
             self._coming = (following, count, self._worker.submit(self._gather, following, count))
         return found.to(self._device, non_blocking=True)
 
-    def close(self) -> None:
-        """End the thread."""
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._worker is not None:
             self._worker.shutdown(cancel_futures=True)
 

@@ -19,7 +19,10 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
 from jagpt.tokens.dataset import TrainingOrder
+from jagpt.training.distributed import Group
 
 WINDOW = 2
 """Pieces at most so far apart are counted as a pair, with a weight of 1 / distance."""
@@ -31,6 +34,22 @@ FREQUENCY_SCALE = 0.1
 """The embeddings' first coordinate, per nat of a piece's logarithmic frequency."""
 ITERATIONS = 4
 """Of the subspace that the factors are taken from (Halko et al. 2011)."""
+
+
+def begin(
+    recipe: Recipe, network: PreTrainedModel, order: TrainingOrder, group: Group, progress: Progress
+) -> None:
+    """Embeddings from the text, computed by rank 0 and the same on all."""
+    changed = parameters(network)
+    with group.together():
+        if group.main:
+            ids = first_tokens(order, recipe.model.embeddings_tokens)
+            progress.say(f"embeddings from frequencies and neighbours in {len(ids):,} tokens")
+            begin_with(network, ids, recipe.train.seed)
+    for parameter in changed:
+        mine = parameter.detach().cpu() if group.main else None
+        with torch.no_grad():
+            parameter.copy_(group.share_tensor(mine, parameter.shape, parameter.dtype))
 
 
 @torch.no_grad()

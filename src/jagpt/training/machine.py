@@ -12,6 +12,7 @@ import torch
 
 from jagpt import devices
 from jagpt.errors import UsageError
+from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.training.cpu import allocator
 from jagpt.training.ranks import Ranks
@@ -85,8 +86,13 @@ def facts(device: torch.device, group: Group) -> dict[str, Any]:
     }
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of a bitwise resume's conditions is no longer the same, for people."""
-    return [
+def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any], progress: Progress) -> None:
+    """Say what of a bitwise resume's conditions is no longer the same."""
+    changed = [
         f"{key} {before[key]} → {now[key]}" for key in now if before.get(key, now[key]) != now[key]
     ]
+    if changed:
+        progress.say(
+            f"warning: not as it was before ({'; '.join(changed)}): training goes on with the same "
+            "samples, but its bits may differ from those of an unbroken run"
+        )

@@ -20,14 +20,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jagpt import files
-from jagpt.training.checkpoints import BadStep
+from jagpt.training.state import BadStep
 from jagpt.training.trackers import Tracker
 
 METRICS = "metrics.jsonl"
@@ -41,26 +40,51 @@ _NAMES = {("train", "loss"): "loss/train", ("valid", "loss"): "loss/valid"}
 _NO_FIGURES = frozenset({"kind", "step"})
 
 
-def _nowhere(_: object) -> None:
-    """Where ranks but the first write."""
-
-
 class Metrics:
-    """Where the loop writes its rows; see `open_metrics`. By default, nowhere."""
+    """Logs of a run, in a `with` block: files below `logs`, and `trackers`; nowhere without `logs`.
+
+    `begin` says where they go on, before the first row and whenever a run goes back.
+    """
 
     def __init__(
-        self,
-        append: Callable[[Mapping[str, Any]], None] = _nowhere,
-        board: Any | None = None,
-        seconds: float = 0.0,
-        trackers: Sequence[Tracker] = (),
-        append_sample: Callable[[Mapping[str, Any]], None] = _nowhere,
-        bad_steps: Callable[[Sequence[BadStep]], None] = _nowhere,
+        self, logs: Path | None = None, tensorboard: bool = False, trackers: Sequence[Tracker] = ()
     ) -> None:
-        self._append, self._board, self._trackers = append, board, trackers
-        self._append_sample = append_sample
-        self.bad_steps = bad_steps
-        self.seconds = seconds
+        self._logs, self._tensorboard, self._trackers = logs, tensorboard, trackers
+        self._append: Callable[[Mapping[str, Any]], None] = _nowhere
+        self._append_sample: Callable[[Mapping[str, Any]], None] = _nowhere
+        self._board: Any | None = None
+        self._stack = ExitStack()
+        self.seconds = 0.0
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, step: int, bad_steps: Sequence[BadStep] = ()) -> None:
+        """Go on after `step`: rows beyond it, of a run cut off or sent back, are taken out."""
+        self._stack.close()
+        if self._logs is None:
+            return
+        self.bad_steps(bad_steps)
+        for log in (self._logs / METRICS, self._logs / SAMPLES):
+            files.truncate_log(log, lambda row: int(row.get("step", 0)) <= step)
+        rows = read_rows(self._logs / METRICS)
+        self.seconds = max((float(row.get("seconds", 0)) for row in rows), default=0.0)
+        self._append = self._stack.enter_context(files.appended(self._logs / METRICS))
+        self._append_sample = self._stack.enter_context(files.appended(self._logs / SAMPLES))
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._logs / "tensorboard"), purge_step=step + 1)
+            self._stack.callback(self._board.close)
+
+    def bad_steps(self, bad_steps: Sequence[BadStep]) -> None:
+        """Write the bad steps so far; the run's state is the truth, the log is there to be read."""
+        path = self._logs / BAD_STEPS if self._logs else None
+        if path is not None and (bad_steps or path.exists()):
+            files.write_text(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in bad_steps))
 
     def train(self, step: int, tokens: int, *, seconds: float, **values: Any) -> None:
         """Log a training step's figures; `seconds` are those since the last row."""
@@ -90,6 +114,10 @@ class Metrics:
             tracker.log(figures, row["step"])
 
 
+def _nowhere(_: object) -> None:
+    """Where ranks but the first write."""
+
+
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -105,39 +133,6 @@ def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{kind}/{key}/{name}", number
         else:
             yield _NAMES.get((kind, key), f"{kind}/{key}"), value
-
-
-@contextmanager
-def open_metrics(
-    logs: Path,
-    step: int,
-    tensorboard: bool,
-    trackers: Sequence[Tracker] = (),
-    bad_steps: Sequence[BadStep] = (),
-) -> Iterator[Metrics]:
-    """Logs that go on after `step`: rows beyond it, of a run that was cut off, are taken out."""
-    path = logs / METRICS
-    log_bad_steps(logs, bad_steps)
-    for log in (path, logs / SAMPLES):
-        files.truncate_log(log, lambda row: int(row.get("step", 0)) <= step)
-    seconds = max((float(row.get("seconds", 0)) for row in read_rows(path)), default=0.0)
-    with ExitStack() as stack:
-        append = stack.enter_context(files.appended(path))
-        append_sample = stack.enter_context(files.appended(logs / SAMPLES))
-        board = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            board = SummaryWriter(str(logs / "tensorboard"), purge_step=step + 1)
-            stack.callback(board.close)
-        yield Metrics(append, board, seconds, trackers, append_sample, partial(log_bad_steps, logs))
-
-
-def log_bad_steps(logs: Path, bad_steps: Sequence[BadStep]) -> None:
-    """Write the bad steps so far; the run's state is the truth, the log is there to be read."""
-    path = logs / BAD_STEPS
-    if bad_steps or path.exists():
-        files.write_text(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in bad_steps))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jagpt.errors import UsageError
+from jagpt.errors import DataError, UsageError
 from jagpt.models import build, pretrained
 from jagpt.recipe import Recipe
 from jagpt.training import cpu
@@ -70,3 +70,15 @@ def preflight(recipe: Recipe, vocab_size: int, tokenizer: Path, device: torch.de
 def _has_compiler() -> bool:
     named = os.environ.get("CXX")
     return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++"]))
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> build.SpecialIds:
+    """Begin, end and padding ids of a tokenizer; `DataError` where they do not fit."""
+    ids = build.SpecialIds(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    for name, value in vars(ids).items():
+        if value is not None and value >= vocab_size:
+            raise DataError(
+                f"{tokenizer.name_or_path}: the {name} token has id {value}, but the tokens were "
+                f"made with a vocabulary of {vocab_size:,}; run the tokens stage again"
+            )
+    return ids

@@ -7,10 +7,9 @@ import torch
 
 
 class Pace:
-    """Seconds of steps since the last row and in all, and the longest step and save."""
+    """Seconds of steps since the last row and in all, and of the longest step."""
 
     def __init__(self) -> None:
-        self.saving = 0.0
         self._slowest = 0.0
         self._steps, self._seconds = 0, 0.0
         self._all_steps, self._all_seconds = 0, 0.0
@@ -32,9 +31,12 @@ class Pace:
         """Seconds that so many further steps take at the pace of all laps."""
         return steps * self._all_seconds / max(self._all_steps, 1)
 
-    def reserve(self) -> float:
-        """Seconds that one more step and a checkpoint may take."""
-        return 1.5 * self._slowest + 2 * self.saving
+    def reserve(self, saving: float) -> float | None:
+        """Seconds that one more step may take, and a checkpoint that took `saving`.
+
+        None before the first step.
+        """
+        return 1.5 * self._slowest + 2 * saving if self._slowest else None
 
 
 def memory(device: torch.device) -> int:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from jagpt import devices, files, units
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
-from jagpt.models import build, load_tokenizer, size
-from jagpt.models.checkpoint_folder import step_name
+from jagpt.models import load_tokenizer, size
+from jagpt.models.build import SpecialIds
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import checkpoints, distributed, embeddings, machine, network, trackers
-from jagpt.training.bad_steps import Rewound
-from jagpt.training.checkpoints import Found, State, as_json, from_json
+from jagpt.tokens.dataset import TokenSplit
+from jagpt.training import distributed, embeddings, keeper, machine, network, trackers
+from jagpt.training.batches import Batches
+from jagpt.training.data import Data, prepare
 from jagpt.training.distributed import Group
-from jagpt.training.loop import Data, Training
+from jagpt.training.fit import fit
+from jagpt.training.keeper import Keeper
 from jagpt.training.loss import separates_documents
-from jagpt.training.metrics import Metrics, draw_curve, open_metrics
+from jagpt.training.metrics import Metrics, draw_curve
 from jagpt.training.parallel import Learner
-from jagpt.training.plan import Plan, make_plan
+from jagpt.training.plan import Plan
+from jagpt.training.reporter import Reporter
 from jagpt.training.samples import Sampler
 from jagpt.training.stopping import StopRequest
+from jagpt.training.trainer import Trainer
+from jagpt.training.validation import Validator
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
@@ -40,19 +43,19 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     for, `StoppedError` or `KeyboardInterrupt` after an interruption, once a checkpoint stands.
     """
     group = distributed.current()
-    device = _device(recipe, group)
+    device = machine.device_of(recipe, group.ranks)
     with (
-        StopRequest(recipe.execution.max_hours) as stop,
+        StopRequest(recipe.execution.max_hours, group) as stop,
         machine.settings(recipe, device),
         _explained(recipe.train, group),
         distributed.explained(group),
     ):
-        data, plan = _prepare(recipe, run.tokens, group)
+        data, plan = prepare(recipe, run.tokens, group.size)
         for split in ("train", "valid"):  # a changed shard is found now, not after a week
             TokenSplit.open(run.tokens, split).check()
         with group.training(device):
             _check_agreement(recipe, plan, group)
-            _train(recipe, run, data, plan, group, device, stop, progress)
+            _train(recipe, run, data, plan, device, stop, progress)
         if group.main:
             draw_curve(run.logs)
         if stop.signalled():  # it came too late to break training off, and no other stage starts
@@ -62,14 +65,10 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 def preflight(recipe: Recipe, run: RunDirectory) -> None:
     """Refuse what the machine or the tokens do not allow; raises as `run` does."""
     group = distributed.current()
-    device = _device(recipe, group)
+    device = machine.device_of(recipe, group.ranks)
     trackers.check(recipe.execution.trackers)
-    data, _ = _prepare(recipe, run.tokens, group)
+    data, _ = prepare(recipe, run.tokens, group.size)
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
-
-
-def _device(recipe: Recipe, group: Group) -> torch.device:
-    return machine.device_of(recipe, group.ranks)
 
 
 def _train(
@@ -77,74 +76,76 @@ def _train(
     run: RunDirectory,
     data: Data,
     plan: Plan,
-    group: Group,
     device: torch.device,
     stop: StopRequest,
     progress: Progress,
 ) -> None:
-    execution = recipe.execution
+    """Set up what takes part in training, and fit."""
+    group, execution = distributed.current(), recipe.execution
     tokenizer = load_tokenizer(run.tokenizer)
-    special = special_ids(run.tokenizer, data.valid.vocab_size, tokenizer)
-    shards = group.size > 1 and execution.distributed == "fsdp"
+    special = network.special_ids(tokenizer, data.valid.vocab_size)
+    trained = _network(recipe, run, data, special, group, device)
+    facts = machine.facts(device, group)
+    found = keeper.find(run, plan, group, progress)
+    if recipe.model.embeddings == "text" and found.state is None:
+        embeddings.begin(recipe, trained, data.order, group, progress)
+    if found.saved is not None:
+        machine.warn_of_changes(found.saved.machine, facts, progress)
+    _announce(trained, plan, device, group, execution.distributed, progress)
+    learner = Learner(trained, device, group, execution.distributed, _end_id(recipe, data))
+    prompts = execution.sample_prompts
+    prompts = recipe.release.prompts if prompts is None else prompts
+    sampler = Sampler(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
+    with (
+        _trackers(recipe, run.logs, group) as chosen,
+        Metrics(run.logs if group.main else None, execution.tensorboard, chosen) as metrics,
+        Batches(data.order, device) as batches,
+    ):
+        fit(
+            plan,
+            Trainer(plan, learner, batches),
+            Validator(plan, learner, data.valid, sampler),
+            Keeper(run.own("train"), plan, found, group, facts),
+            Reporter(plan, learner, metrics, progress, execution.log_every),
+            stop,
+        )
+
+
+def _network(
+    recipe: Recipe,
+    run: RunDirectory,
+    data: Data,
+    special: SpecialIds,
+    group: Group,
+    device: torch.device,
+) -> PreTrainedModel:
+    """The network before its first step; on its device, unless it is to be sharded there."""
+    moved = group.size == 1 or recipe.execution.distributed == "ddp"
     vocab_size = data.valid.vocab_size
-    trained = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=not shards)
-    end_id = data.valid.end_id if recipe.train.document_mask else None
-    if end_id is not None and not separates_documents(trained, end_id):
+    made = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=moved)
+    end_id = _end_id(recipe, data)
+    if end_id is not None and not separates_documents(made, end_id):
         raise UsageError(
             f"train.document_mask: transformers' {recipe.model.type} does not keep documents of a "
             "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
         )
-    found = _find(run, plan, group, progress)
-    if recipe.model.embeddings == "text" and found.state is None:
-        _set_embeddings(recipe, trained, data.order, group, progress)
-    facts = machine.facts(device, group)
-    if found.saved is not None:
-        _warn_of_changes(found.saved.machine, facts, progress)
-    _announce(trained, plan, device, group, execution.distributed, progress)
-    learner = Learner(trained, device, group, execution.distributed, end_id)
-    prompts = execution.sample_prompts
-    if prompts is None:
-        prompts = recipe.release.prompts
-    sampler = Sampler(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
-    with ExitStack() as stack:
-        chosen: list[trackers.Tracker] = []
-        with group.together():  # a tracker's server may take its time
-            if group.main:
-                chosen = stack.enter_context(trackers.opened(recipe, run.logs))
-        while True:
-            state = found.state or State()
-            with _metrics(recipe, run.logs, state, chosen, group) as metrics:
-                training = Training(
-                    plan,
-                    learner,
-                    data,
-                    directory=run.own("train"),
-                    metrics=metrics,
-                    stop=stop,
-                    progress=progress,
-                    found=found,
-                    log_every=execution.log_every,
-                    sampler=sampler,
-                    machine=facts,
-                )
-                try:
-                    training.run()
-                    return
-                except Rewound as back:
-                    found = Found(back.state, back.saved)
+    return made
+
+
+def _end_id(recipe: Recipe, data: Data) -> int | None:
+    """The token that keeps documents of a block apart, if the recipe wants that."""
+    return data.valid.end_id if recipe.train.document_mask else None
 
 
 @contextmanager
-def _metrics(
-    recipe: Recipe, logs: Path, state: State, chosen: Sequence[trackers.Tracker], group: Group
-) -> Iterator[Metrics]:
-    """The run's logs, which rank 0 alone writes."""
-    if not group.main:
-        yield Metrics()
-        return
-    board = recipe.execution.tensorboard
-    with open_metrics(logs, state.step, board, chosen, state.bad_steps) as metrics:
-        yield metrics
+def _trackers(recipe: Recipe, logs: Path, group: Group) -> Iterator[list[trackers.Tracker]]:
+    """The recipe's trackers, on rank 0; the others wait, as a server may take its time."""
+    with ExitStack() as stack:
+        chosen: list[trackers.Tracker] = []
+        with group.together():
+            if group.main:
+                chosen = stack.enter_context(trackers.opened(recipe, logs))
+        yield chosen
 
 
 def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
@@ -157,115 +158,6 @@ def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
             f"{group.ranks.name}another recipe or other tokens than those of rank 0 are read here; "
             "give every machine the same recipe file and run directory (a shared file system)"
         )
-
-
-def _warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any], progress: Progress) -> None:
-    if found := machine.changes(before, now):
-        progress.say(
-            f"warning: not as it was before ({'; '.join(found)}): training goes on with the same "
-            "samples, but its bits may differ from those of an unbroken run"
-        )
-
-
-def special_ids(
-    tokenizer: Path, vocab_size: int, loaded: PreTrainedTokenizerBase | None = None
-) -> build.SpecialIds:
-    """Begin, end and padding ids of a tokenizer folder; `DataError` where they do not fit."""
-    loaded = loaded or load_tokenizer(tokenizer)
-    ids = build.SpecialIds(loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
-    for name, value in vars(ids).items():
-        if value is not None and value >= vocab_size:
-            raise DataError(
-                f"{tokenizer}: the {name} token has id {value}, but the tokens were made with a "
-                f"vocabulary of {vocab_size:,}; run the tokens stage again"
-            )
-    return ids
-
-
-def _prepare(recipe: Recipe, tokens: Path, group: Group) -> tuple[Data, Plan]:
-    """The data and the plan, refused where they do not fit each other or the ranks."""
-    train = recipe.train
-    if train.grad_accum_steps % group.size:
-        raise UsageError(
-            f"train.grad_accum_steps: found {train.grad_accum_steps}, which {group.size} processes "
-            "cannot share evenly; take a number of processes that divides it, or raise it and "
-            "lower train.batch_size, which keeps the tokens a step"
-        )
-    split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
-    plan = make_plan(recipe.model, train, split.n_tokens)
-    order = TrainingOrder(
-        split,
-        block_size=plan.block_size,
-        order=train.order,
-        seed=train.seed,
-        shuffle_buffer=train.shuffle_buffer,
-    )
-    if plan.sequences_per_step > order.sequences_per_epoch:
-        raise DataError(
-            f"{tokens}: a step takes {plan.sequences_per_step:,} sequences (train.batch_size "
-            f"{train.batch_size} × train.grad_accum_steps {train.grad_accum_steps}), but the whole "
-            f"train split holds {order.sequences_per_epoch:,.1f} of {plan.block_size:,} tokens; "
-            "lower one of them or train.block_size, or add text"
-        )
-    if train.warmup_steps > plan.total_steps:
-        raise UsageError(
-            f"train.warmup_steps: found {train.warmup_steps:,}, but train.max_epochs = "
-            f"{train.max_epochs} makes {plan.total_steps:,} steps here; lower it"
-        )
-    last = int(split.slice(split.n_tokens - 1, split.n_tokens)[0])
-    if train.document_mask and last != split.end_id:
-        raise UsageError(
-            f"train.document_mask: the tokens in {tokens} have no end token between documents; "
-            "make them with tokens.end_token = true"
-        )
-    next(validation_windows(valid, plan.block_size, train.validate_tokens))
-    return Data(order, valid), plan
-
-
-def _find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Found:
-    """Where the run goes on; damaged checkpoints are set aside, and one before them is used.
-
-    Rank 0 looks, which may take long, and tells the others.
-    """
-    found = Found()
-    with group.together():
-        if group.main:
-            found = _look(run, plan, progress)
-    told = [as_json(state) if state else None for state in (found.state, found.saved)]
-    state, saved = (from_json(value) if value else None for value in group.share(told))
-    return Found(state, saved)
-
-
-def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:
-    directory = run.own("train")
-    files.make_directory(directory)
-    files.remove_leftovers(directory)
-    found = checkpoints.find(directory, plan)
-    for step, problem in found.damaged.items():
-        name = step_name(step)
-        kept = files.move_directory(directory / name, run.superseded / f"train-{name}-damaged")
-        progress.say(f"warning: {problem}; this checkpoint is set aside in {kept}")
-    if found.state is not None:
-        progress.say(f"going on from the checkpoint of step {found.state.step:,}")
-    elif found.damaged:
-        progress.say("no sound checkpoint is left: training starts again from step 0")
-    return found
-
-
-def _set_embeddings(
-    recipe: Recipe, trained: PreTrainedModel, order: TrainingOrder, group: Group, progress: Progress
-) -> None:
-    """Embeddings from the text, computed by rank 0 and the same on all."""
-    changed = embeddings.parameters(trained)
-    with group.together():
-        if group.main:
-            ids = embeddings.first_tokens(order, recipe.model.embeddings_tokens)
-            progress.say(f"embeddings from frequencies and neighbours in {len(ids):,} tokens")
-            embeddings.begin_with(trained, ids, recipe.train.seed)
-    for parameter in changed:
-        mine = parameter.detach().cpu() if group.main else None
-        with torch.no_grad():
-            parameter.copy_(group.share_tensor(mine, parameter.shape, parameter.dtype))
 
 
 def _announce(

@@ -5,22 +5,29 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jagpt.errors import StoppedError
 from jagpt.progress import Progress
+
+if TYPE_CHECKING:
+    from jagpt.training.distributed import Group
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Training is to leave; a step or a validation under way is dropped, and done again later."""
 
 
 class StopRequest:
     """Notes the first SIGTERM or Ctrl-C inside a `with` block; a second Ctrl-C leaves at once.
 
-    `max_hours` count from the block's start.
+    `max_hours` count from the block's start. Of several ranks, a signal to any is one to all.
     """
 
-    def __init__(self, max_hours: float | None = None) -> None:
+    def __init__(self, max_hours: float | None = None, group: Group | None = None) -> None:
         self.signal: int | None = None
+        self._group = group
         self._limit = None if max_hours is None else max_hours * 3600
         self._started = time.monotonic()
         self._before: dict[int, Any] = {}
@@ -46,20 +53,33 @@ class StopRequest:
         """Whether a signal asked to stop."""
         return self.signal is not None
 
-    def agree(self, highest: Callable[[int], int]) -> None:
-        """Make a signal to any rank one to all; `highest` gives the highest of their numbers."""
-        self.signal = highest(self.signal or 0) or None
+    def asked(self) -> bool:
+        """Whether a signal came to any rank; all must ask."""
+        self.signal = self._highest(self.signal or 0) or None
+        return self.signalled()
 
-    @property
-    def limited(self) -> bool:
-        """Whether there is a time limit at all."""
-        return self._limit is not None
+    def break_off(self) -> None:
+        """`Interrupted` when a signal came to any rank; all must ask."""
+        if self.asked():
+            raise Interrupted
+
+    def between_steps(self, reserve: float | None) -> None:
+        """`Interrupted` when a signal came, or where `reserve` seconds would pass the time limit.
+
+        None where no step is taken yet: each call of the program takes one at least.
+        """
+        late = reserve is not None and self.out_of_time(reserve)
+        if self.asked() or (self._limit is not None and self._highest(int(late))):
+            raise Interrupted
 
     def out_of_time(self, seconds_needed: float) -> bool:
         """Whether the next `seconds_needed` would pass the time limit."""
         if self._limit is None:
             return False
         return time.monotonic() - self._started + seconds_needed >= self._limit
+
+    def _highest(self, number: int) -> int:
+        return number if self._group is None else self._group.highest(number)
 
     def leave(self, where: str, progress: Progress) -> NoReturn:
         """Leave as the signal or the time limit wants it, saying `where` the work stands."""

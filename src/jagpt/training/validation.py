@@ -12,7 +12,12 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
+from jagpt.tokens.dataset import TokenSplit, validation_windows
+from jagpt.training.bad_steps import Unbearable
 from jagpt.training.parallel import Learner
+from jagpt.training.plan import Plan
+from jagpt.training.samples import Sampler
+from jagpt.training.stopping import Interrupted
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,6 +38,40 @@ class Nats:
     def perplexity(self) -> float:
         """exp of the loss; infinite where that does not fit a float."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures the valid split as the plan wants it, and lets the network continue prompts."""
+
+    plan: Plan
+    learner: Learner
+    split: TokenSplit
+    sampler: Sampler
+
+    def measure(self, step: int, stopped: Callable[[], bool]) -> Nats:
+        """Nats of the split after `step`.
+
+        `Interrupted` if `stopped` said so on the way, `Unbearable` if they are no number.
+        """
+        train = self.plan.train
+        windows = validation_windows(self.split, self.plan.block_size, train.validate_tokens)
+        found = measure(
+            self.learner,
+            windows,
+            batch_size=train.batch_size,
+            precision=train.precision,
+            stopped=stopped,
+        )
+        if found is None:
+            raise Interrupted
+        if not math.isfinite(found.loss):
+            raise Unbearable(step, f"the validation loss is {found.loss}")
+        return found
+
+    def samples(self) -> list[tuple[str, str]]:
+        """Each prompt and its continuation."""
+        return self.sampler.samples(self.learner, self.plan.train.precision)
 
 
 def measure(

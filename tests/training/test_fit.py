@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import Heard, contents, make_recipe
+from tiny_training import Heard, contents, make_recipe, signalled_at
 
 from jagpt import files
 from jagpt.errors import NewerVersionError, StoppedError, StorageError
-from jagpt.models import tensors
+from jagpt.models import checkpoint_folder, tensors
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import stage
-from jagpt.training.loop import Training
 from jagpt.training.metrics import METRICS, read_rows
+from jagpt.training.validation import Validator
 
 MakeRun = Callable[..., RunDirectory]
 HOST = ("mfu", "memory")
@@ -48,21 +48,6 @@ def result(run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:
 def unbroken(recipe: Recipe, run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:
     stage.run(recipe, run, QUIET)
     return result(run)
-
-
-@contextmanager
-def signalled_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> Iterator[None]:
-    """Send this process a signal when step `step` begins."""
-    take = Training._step
-
-    def step_and_signal(self: Training, current: int) -> Any:
-        if current == step:
-            os.kill(os.getpid(), number)
-        return take(self, current)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", step_and_signal)
-        yield
 
 
 @contextmanager
@@ -163,13 +148,13 @@ def test_sigkill_in_another_process_changes_nothing(make_run: MakeRun) -> None:
         from jagpt.progress import QUIET
         from jagpt.rundir import RunDirectory
         from jagpt.training import stage
-        from jagpt.training.loop import Training
-        take = Training._step
-        def step_then_die(self, step):
-            if step == 8:
+        from jagpt.training.trainer import Trainer
+        gradient = Trainer.gradient
+        def die_at_8(self, state, break_off):
+            if state.step == 7:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return take(self, step)
-        Training._step = step_then_die
+            return gradient(self, state, break_off)
+        Trainer.gradient = die_at_8
         root, tokens, tokenizer = map(Path, sys.argv[2:])
         run = RunDirectory(root, {"tokens": tokens, "tokenizer": tokenizer})
         stage.run(make_recipe(precision="bf16"), run, QUIET)
@@ -220,15 +205,15 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(checkpoint_every=4)
-    run, validate = make_run("broken"), Training._validate
+    run, measure = make_run("broken"), Validator.measure
 
-    def signal_and_validate(self: Training) -> None:
+    def signal_and_measure(self: Validator, step: int, stopped: Callable[[], bool]) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        validate(self)
+        return measure(self, step, stopped)
 
     for step in (4, 8, 12):
         with monkeypatch.context() as patch:
-            patch.setattr(Training, "_validate", signal_and_validate)
+            patch.setattr(Validator, "measure", signal_and_measure)
             with pytest.raises(StoppedError, match=f"after step {step}"):
                 stage.run(recipe, run, QUIET)
         if step < 12:  # the validation that was dropped, and what follows up to the next
@@ -375,3 +360,22 @@ def test_other_threads_are_told_on_resume(
         stage.run(make_recipe(), run, QUIET)
     stage.run(make_recipe(execution={"threads": 2}), run, heard)
     assert any("not as it was before" in line and "threads 1 → 2" in line for line in heard.lines)
+
+
+def test_a_run_without_progress_ends_early_and_is_done(make_run: MakeRun) -> None:
+    recipe = make_recipe(learning_rate=1e-30, patience=2, max_steps=40, checkpoint_every=5)
+    whole, broken = make_run("whole"), make_run("broken")
+    stage.run(recipe, whole, QUIET)
+    assert checkpoint_folder.standing(whole.own("train")) == [4, 10, 12]
+    index = files.read_json(whole.own("train") / "index.json")
+    assert (index["best"], index["last"]) == ("step-00000004", "step-00000012")
+    stage.run(recipe, whole, QUIET)  # nothing is left to do
+
+    def die(operation: str, path: object) -> None:
+        if operation == "rename" and str(path).endswith("step-00000010"):
+            raise RuntimeError("killed")
+
+    with files.observed(die), pytest.raises(RuntimeError, match="killed"):
+        stage.run(recipe, broken, QUIET)
+    stage.run(recipe, broken, QUIET)
+    assert contents(broken.own("train")) == contents(whole.own("train"))

@@ -22,9 +22,9 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import stage
-from jagpt.training.gradient import derived_seed
 from jagpt.training.loss import model_nats
 from jagpt.training.metrics import METRICS, read_rows
+from jagpt.training.trainer import derived_seed
 
 MakeRun = Callable[..., RunDirectory]
 SPECIAL = build.SpecialIds(2, 3, 0)
@@ -102,19 +102,6 @@ def test_each_micro_batch_of_each_step_has_its_own_randomness() -> None:
     assert len(seeds) == 5 * 50 * 20
     assert derived_seed(1, 23) != derived_seed(12, 3)
     assert derived_seed(1000, 1, 0) == derived_seed(1000, 1, 0)
-
-
-def test_every_step_is_logged_with_its_own_figures(make_run: MakeRun) -> None:
-    run = make_run()
-    stage.run(make_recipe(execution={"log_every": 5}), run, QUIET)
-    rows = read_rows(run.logs / METRICS)
-    train = [row for row in rows if row["kind"] == "train"]
-    assert [row["step"] for row in train] == [1, 5, 10, 12]
-    assert [row["tokens"] for row in train] == [64, 320, 640, 768]
-    assert train[0]["loss"] == pytest.approx(4.16, abs=0.1)  # ln 64: nothing is learnt yet
-    assert train[0]["learning_rate"] == 0.0
-    assert [row["step"] for row in rows if row["kind"] == "valid"] == [4, 8, 12]
-    assert rows[-1]["loss"] < 3.95
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(make_run: MakeRun) -> None:

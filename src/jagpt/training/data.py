@@ -1,0 +1,59 @@
+"""What a run learns from and is measured on, and how long it lasts on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jagpt.errors import DataError, UsageError
+from jagpt.recipe import Recipe
+from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
+from jagpt.training.plan import Plan, make_plan
+
+
+@dataclass(frozen=True)
+class Data:
+    """The order of the train split's sequences, and the valid split."""
+
+    order: TrainingOrder
+    valid: TokenSplit
+
+
+def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
+    """The data and the plan, refused where they do not fit each other or the ranks."""
+    train = recipe.train
+    if train.grad_accum_steps % ranks:
+        raise UsageError(
+            f"train.grad_accum_steps: found {train.grad_accum_steps}, which {ranks} processes "
+            "cannot share evenly; take a number of processes that divides it, or raise it and "
+            "lower train.batch_size, which keeps the tokens a step"
+        )
+    split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
+    plan = make_plan(recipe.model, train, split.n_tokens)
+    order = TrainingOrder(
+        split,
+        block_size=plan.block_size,
+        order=train.order,
+        seed=train.seed,
+        shuffle_buffer=train.shuffle_buffer,
+    )
+    if plan.sequences_per_step > order.sequences_per_epoch:
+        raise DataError(
+            f"{tokens}: a step takes {plan.sequences_per_step:,} sequences (train.batch_size "
+            f"{train.batch_size} × train.grad_accum_steps {train.grad_accum_steps}), but the whole "
+            f"train split holds {order.sequences_per_epoch:,.1f} of {plan.block_size:,} tokens; "
+            "lower one of them or train.block_size, or add text"
+        )
+    if train.warmup_steps > plan.total_steps:
+        raise UsageError(
+            f"train.warmup_steps: found {train.warmup_steps:,}, but train.max_epochs = "
+            f"{train.max_epochs} makes {plan.total_steps:,} steps here; lower it"
+        )
+    last = int(split.slice(split.n_tokens - 1, split.n_tokens)[0])
+    if train.document_mask and last != split.end_id:
+        raise UsageError(
+            f"train.document_mask: the tokens in {tokens} have no end token between documents; "
+            "make them with tokens.end_token = true"
+        )
+    next(validation_windows(valid, plan.block_size, train.validate_tokens))
+    return Data(order, valid), plan

@@ -1,0 +1,86 @@
+"""The story of training: from where a run stands to its last step."""
+
+from __future__ import annotations
+
+from jagpt.training import bad_steps
+from jagpt.training.bad_steps import Unbearable
+from jagpt.training.keeper import Keeper
+from jagpt.training.plan import Plan
+from jagpt.training.reporter import Reporter
+from jagpt.training.state import BadStep, State
+from jagpt.training.stopping import Interrupted, StopRequest
+from jagpt.training.trainer import Step, Trainer
+from jagpt.training.validation import Validator
+
+
+def fit(
+    plan: Plan,
+    trainer: Trainer,
+    validator: Validator,
+    keeper: Keeper,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> State:
+    """Train to the plan's last step, or until patience ends; the state that then stands.
+
+    The trainer's weights always belong to `state`. Leaves with `StoppedError` (SIGTERM, the time
+    limit) or `KeyboardInterrupt` once a checkpoint stands from which the same command goes on, and
+    with `JagptError` after a step that the run does not survive. Of several ranks each is here, in
+    the same state.
+    """
+    state = keeper.restore(trainer)
+    with reporter.following(state):
+        try:
+            while True:
+                due = plan.saves(state.step)
+                if plan.validates(state.step) and not state.validated():
+                    state = _validated(trainer, validator, reporter, stop, state)
+                    due = due or state.best_so_far()
+                if due:
+                    state = keeper.save(trainer, state)
+                if state.step == plan.total_steps or state.exhausted(plan.train.patience):
+                    break
+                stop.between_steps(reporter.pace.reserve(keeper.seconds))
+                step = trainer.gradient(state, stop.break_off)
+                state, bad = _judged(plan, keeper, state, step)
+                if bad is None:
+                    trainer.take(step)
+                else:
+                    reporter.bad_step(state, bad)
+                    if bad.resumed is not None:
+                        state = keeper.go_back(trainer, state, bad)
+                        reporter.went_back(state)
+                        continue
+                    trainer.leave_out(step)
+                state = state.stepped(plan)
+                reporter.step(trainer, state, step)
+            state = keeper.save(trainer, state)
+            reporter.end(state)
+        except Interrupted:
+            if state.step:
+                keeper.save(trainer, state)
+            done = f"{state.step:,} of {plan.total_steps:,}"
+            stop.leave(f"training stopped after step {done}", reporter.progress)
+        except Unbearable as error:
+            raise keeper.failure(error) from None
+    keeper.settle(state)
+    return state
+
+
+def _validated(
+    trainer: Trainer, validator: Validator, reporter: Reporter, stop: StopRequest, state: State
+) -> State:
+    """The state with the loss of the weights that count: the average, where there is one."""
+    trainer.check()
+    with trainer.average.in_place():
+        found = validator.measure(state.step, stop.asked)
+        texts = validator.samples()
+    reporter.validation(state, found, texts)
+    return state.with_validation(found.loss)
+
+
+def _judged(plan: Plan, keeper: Keeper, state: State, step: Step) -> tuple[State, BadStep | None]:
+    """The state with what was seen of `step`, and what is against it; a GPU is waited for."""
+    if not bad_steps.watched(plan.train):
+        return state, None
+    return bad_steps.judged(plan, state, keeper.saved, *step.numbers())

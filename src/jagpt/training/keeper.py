@@ -1,0 +1,111 @@
+"""The checkpoints of a run under way (no torch)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files
+from jagpt.errors import JagptError
+from jagpt.models.checkpoint_folder import step_name
+from jagpt.progress import Progress
+from jagpt.rundir import RunDirectory
+from jagpt.training import bad_steps, checkpoints
+from jagpt.training.bad_steps import Unbearable
+from jagpt.training.checkpoints import Found
+from jagpt.training.plan import Plan
+from jagpt.training.state import BadStep, State, as_json, from_json
+
+if TYPE_CHECKING:
+    from jagpt.training.distributed import Group
+    from jagpt.training.trainer import Trainer
+
+
+class Keeper:
+    """Saves a run, and brings it back to where it was saved; all ranks ask, rank 0 touches files.
+
+    `begun` is the state to go on from, None at the beginning; `saved` that of the last checkpoint;
+    `seconds` the time that the last one took. `facts` are what the arithmetic depends on here.
+    """
+
+    def __init__(
+        self, directory: Path, plan: Plan, found: Found, group: Group, facts: Mapping[str, Any]
+    ) -> None:
+        self.directory = directory
+        self.begun, self.saved, self.seconds = found.state, found.saved, 0.0
+        self._plan, self._group, self._facts = plan, group, dict(facts)
+
+    def restore(self, trainer: Trainer) -> State:
+        """The state to go on from, with the trainer as it was then; the very first at step 0."""
+        if self.begun is None:
+            return State()
+        trainer.read(self._folder(self.begun), self.begun)
+        return self.begun
+
+    def go_back(self, trainer: Trainer, state: State, bad: BadStep) -> State:
+        """The last checkpoint's state, with the trainer as it was then, and data after `bad`."""
+        if self.saved is None:
+            raise ValueError("there is no checkpoint")
+        trainer.read(self._folder(self.saved), self.saved)
+        return bad_steps.rewound(self.saved, state, bad)
+
+    def save(self, trainer: Trainer, state: State) -> State:
+        """Save what stands after `state`, unless it is saved; the state as it was written."""
+        if state == self.saved:
+            return state
+        started = time.monotonic()
+        state = replace(state, scaler=trainer.scaler_state(), machine=self._facts)
+        with self._group.together():
+            if self._group.main:
+                checkpoints.save(self.directory, state, trainer.write)
+            else:
+                trainer.write(None)
+            self.saved = state
+            self.settle(state)
+        self.seconds = time.monotonic() - started
+        return state
+
+    def settle(self, state: State) -> None:
+        """Write the index, and delete what the plan does not keep after `state`."""
+        if self._group.main:
+            checkpoints.settle(self.directory, state, self._plan)
+
+    def failure(self, bad: Unbearable) -> JagptError:
+        """Why the run ends, and what of it is sound."""
+        return bad_steps.failure(bad, self.saved, self.directory)
+
+    def _folder(self, state: State) -> Path:
+        return self.directory / step_name(state.step)
+
+
+def find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Found:
+    """Where the run goes on; damaged checkpoints are set aside, and one before them is used.
+
+    Rank 0 looks, which may take long, and tells the others.
+    """
+    found = Found()
+    with group.together():
+        if group.main:
+            found = _look(run, plan, progress)
+    told = [as_json(state) if state else None for state in (found.state, found.saved)]
+    state, saved = (from_json(value) if value else None for value in group.share(told))
+    return Found(state, saved)
+
+
+def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:
+    directory = run.own("train")
+    files.make_directory(directory)
+    files.remove_leftovers(directory)
+    found = checkpoints.find(directory, plan)
+    for step, problem in found.damaged.items():
+        name = step_name(step)
+        kept = files.move_directory(directory / name, run.superseded / f"train-{name}-damaged")
+        progress.say(f"warning: {problem}; this checkpoint is set aside in {kept}")
+    if found.state is not None:
+        progress.say(f"going on from the checkpoint of step {found.state.step:,}")
+    elif found.damaged:
+        progress.say("no sound checkpoint is left: training starts again from step 0")
+    return found
