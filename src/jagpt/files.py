@@ -23,7 +23,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,7 @@ except ImportError:  # Windows
 
 MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
+LOCK, OWNER = ".lock", ".owner.json"
 STAGING_PREFIX = ".staging-"
 REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
 REMOVED_PREFIX = STAGING_PREFIX + "removed-"
@@ -574,25 +575,57 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     shared: str | None = None
 
+    def begin(self, directory: Path) -> None:
+        """Mark the stage in `directory` as under way."""
+        write_json(directory / IN_PROGRESS, self._made_of())
+        remove(directory / MANIFEST)
+
+    def finish(self, directory: Path) -> Manifest:
+        """Declare the stage done, with all that stands in `directory`."""
+        done = replace(self, files=entries(directory))
+        done.write(directory)
+        remove(directory / IN_PROGRESS)
+        return done
+
     def write(self, directory: Path) -> None:
         """Declare the stage in `directory` done."""
-        value: dict[str, Any] = {
-            "stage": self.stage,
-            "version": self.version,
-            "fingerprint": self.fingerprint,
-            "section": self.section,
-            "inputs": self.inputs,
-        }
+        value = self._made_of()
         if self.shared is not None:
             value["shared"] = self.shared
         value["files"] = [vars(entry) for entry in self.files]
         write_json(directory / MANIFEST, value)
 
+    def problem(self, directory: Path) -> str | None:
+        """The first file that is missing or has another size than the manifest says."""
+        for entry in self.files:
+            path = directory / entry.name
+            if not path.is_file():
+                return f"{path}: missing, though its manifest lists it"
+            if (size := path.stat().st_size) != entry.size:
+                return f"{path}: {size:,} bytes, though its manifest lists {entry.size:,}"
+        return None
+
+    def _made_of(self) -> dict[str, Any]:
+        names = ("stage", "version", "fingerprint", "section", "inputs")
+        return {name: getattr(self, name) for name in names}
+
     @classmethod
     def read(cls, directory: Path) -> Manifest:
         """The manifest of `directory`; `DataError` where it is missing or does not make sense."""
         path = directory / MANIFEST
-        value = read_json(path, "manifest")
+        return cls._of(read_json(path, "manifest"), path)
+
+    @classmethod
+    def unfinished(cls, directory: Path) -> Manifest | None:
+        """What the stage under way in `directory` is made of; None where none is.
+
+        `DataError` where the note does not make sense.
+        """
+        path = directory / IN_PROGRESS
+        return cls._of({"files": (), **read_json(path)}, path) if path.exists() else None
+
+    @classmethod
+    def _of(cls, value: Mapping[str, Any], path: Path) -> Manifest:
         try:
             return cls(
                 stage=_text(value["stage"]),
@@ -613,7 +646,7 @@ class Manifest:
 def list_files(directory: Path) -> list[str]:
     """Relative names of the files that a manifest of `directory` lists, in order."""
     names = (path.relative_to(directory).as_posix() for path in _files_below(directory))
-    return [name for name in names if name not in (MANIFEST, IN_PROGRESS)]
+    return [name for name in names if name not in (MANIFEST, IN_PROGRESS, LOCK, OWNER)]
 
 
 def entries(directory: Path) -> tuple[FileEntry, ...]:
@@ -662,7 +695,7 @@ def locked(run_directory: Path) -> Iterator[None]:
     """
     made = [path for path in (run_directory, *run_directory.parents) if not path.exists()]
     make_directory(run_directory)
-    owner, place = run_directory / ".owner.json", run_directory / ".lock"
+    owner, place = run_directory / OWNER, run_directory / LOCK
     os.close(_handle_of(place, _ADDING))  # neither a link nor a pipe
     lock = FileLock(place)
     try:

@@ -83,7 +83,7 @@ def test_every_article_is_there_and_what_cannot_be_read_is_counted(
     assert stats["articles"] == stats["documents"] + 1 == 16
     assert stats["files"] == [{"size": dump.stat().st_size, "sha256": files.sha256(dump)}]
     assert stats == files.read_json(tmp_path / "out" / "stats.json")
-    assert set(files_in(tmp_path / "out")) == {"documents.jsonl", "stats.json"}
+    assert set(files_in(tmp_path / "out")) == {"documents.jsonl", "stats.json", "manifest.json"}
 
 
 def test_a_row_says_where_its_text_is_from(tmp_path: Path, dump: Path) -> None:
@@ -258,6 +258,28 @@ def test_another_extraction_is_replaced_by_force_only(
     make(dump, tmp_path / "out", form, **options, force=True)
     make(dump, tmp_path / "fresh", form, **options)
     assert files_in(tmp_path / "out") == files_in(tmp_path / "fresh")
+
+
+def test_what_is_replaced_stands_until_the_new_one_is_there(tmp_path: Path, dump: Path) -> None:
+    make(dump, tmp_path / "out")
+    before = files_in(tmp_path / "out")
+    dump.write_bytes(bz2.compress(export(PAGES[:5]))[:-20])
+    with pytest.raises(DataError, match="cut short"):
+        make(dump, tmp_path / "out", force=True)
+    after = files_in(tmp_path / "out")
+    assert {name: after[name] for name in ("documents.jsonl", "stats.json")} == {
+        name: before[name] for name in ("documents.jsonl", "stats.json")
+    }
+
+
+def test_a_finished_one_that_lost_a_file_is_not_taken_for_whole(tmp_path: Path, dump: Path) -> None:
+    make(dump, tmp_path / "out")
+    before = files_in(tmp_path / "out")
+    (tmp_path / "out" / "documents.jsonl").unlink()
+    with pytest.raises(DataError, match=r"documents\.jsonl: missing.*--force"):
+        make(dump, tmp_path / "out")
+    make(dump, tmp_path / "out", force=True)
+    assert files_in(tmp_path / "out") == before
 
 
 def test_an_unfinished_one_goes_on_with_its_own_options_only(tmp_path: Path, dump: Path) -> None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from jagpt import files
 from jagpt.corpus import parts
-from jagpt.corpus.documents import SPLITS, Article, Document
+from jagpt.corpus.documents import SPLITS, Article
 from jagpt.corpus.filters import NO_LINES, OVERLAPS, Filters, Reason, document_name
 from jagpt.corpus.near_duplicates import NearDuplicates
 from jagpt.corpus.overlap import HeldOut
@@ -74,14 +74,18 @@ class _Assignment:
     """Documents by source."""
 
 
-def assign(corpus: Corpus, parts_directory: Path, directory: Path, progress: Progress) -> None:
-    """Filter and split the articles; write shards, `dropped.jsonl` and, last of all, `stats.json`.
+def assign(
+    corpus: Corpus,
+    sources: Sequence[ExtractedSource],
+    parts_directory: Path,
+    directory: Path,
+    progress: Progress,
+) -> None:
+    """Filter and split the articles of what was extracted of the corpus's sources; write shards,
+    `dropped.jsonl` and, last of all, `stats.json`.
 
     Raises `DataError` where a split stays empty, naming what would fill it.
     """
-    sources = parts.read_index(parts_directory)
-    if sources is None or len(sources) != len(corpus.source):
-        raise DataError(f"{parts_directory}: the extraction is not finished; run the command again")
     articles = _Articles(corpus, sources, parts_directory, progress)
     near = _near_duplicates(articles)
     held_out = _held_out(articles, near)
@@ -142,9 +146,7 @@ def _assign_article(state: _Assignment, source: Source, article: Article) -> Non
         return
     state.kept[source.name] += 1
     for split, text in pieces:
-        state.writers[split].add(
-            Document(article.id, source.name, article.title, article.url, article.revision, text)
-        )
+        state.writers[split].add(article.document(source.name, text))
 
 
 def _reason_to_drop_pieces(state: _Assignment, pieces: Pieces) -> Reason | None:
@@ -239,7 +241,9 @@ def _share_above(value: float) -> float:
 # --- statistics -----------------------------------------------------------------------------------
 
 
-def _stats(state: _Assignment, sources: list[ExtractedSource], directory: Path) -> dict[str, Any]:
+def _stats(
+    state: _Assignment, sources: Sequence[ExtractedSource], directory: Path
+) -> dict[str, Any]:
     total = Counts()
     entries = []
     for number, (source, extracted) in enumerate(zip(state.corpus.source, sources, strict=True)):
@@ -269,9 +273,6 @@ def _source_stats(
         "wiki": source.wiki or extracted.wiki,
         "date": source.date,
         "files": [file.stats() for file in extracted.files],
-        "pages": counts.pages,
-        "redirects": counts.redirects,
-        "other_namespaces": counts.other_namespaces,
-        "articles": counts.articles,
+        **counts.of_pages(),
         "documents": kept,
     }

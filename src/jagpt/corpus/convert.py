@@ -53,8 +53,8 @@ def convert(
     progress: Progress,
     executor: Executor | None = None,
     ready: Ready | None = None,
-) -> None:
-    """Make the parts of all sources below `directory`, and the index that closes them.
+) -> list[ExtractedSource]:
+    """Make the parts of all sources below `directory`; what the index says that closes them.
 
     `executor` runs the jobs instead of `workers` processes (as many at a time). `ready` is told,
     while workers go on, of the first parts in their order, each once it is whole and all before it
@@ -62,8 +62,6 @@ def convert(
     `DataError` where a file is missing, damaged or of another kind, or a source has no articles.
     Parts that are finished stay, whatever happens.
     """
-    if parts.read_index(directory) is not None:
-        return
     places = [source_files(source) for source in corpus.source]
     total = sum(path.stat().st_size for paths in places for path in paths) // KILOBYTE
     with (
@@ -79,6 +77,7 @@ def convert(
     for number, (source, paths) in enumerate(zip(corpus.source, places, strict=True)):
         _check_articles(directory, number, source, paths, extracted[number])
     parts.write_index(directory, extracted)
+    return extracted
 
 
 @dataclass

@@ -60,6 +60,10 @@ class Article:
     categories: Sequence[str] = ()
     signature: bytes = b""
 
+    def document(self, source: str, text: str) -> Document:
+        """The document that `text`, all of the article's or a piece of it, becomes."""
+        return Document(self.id, source, self.title, self.url, self.revision, text)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -1,19 +1,19 @@
 """Documents alone: what `jagpt extract` makes of a dump or of pages of wikitext, without splits.
 
-The folder holds `documents.jsonl`, `documents.txt` or `documents-NNNNN.parquet`, and `stats.json`,
-which is written last. While the work is under way, `parts/` keeps what is converted already.
+The folder holds `documents.jsonl`, `documents.txt` or `documents-NNNNN.parquet`, `stats.json`, and
+a manifest, as a stage of a run does. While the work is under way, all of it grows in `parts/`,
+beside what is converted already.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Literal, Protocol, Self
+from typing import IO, Any, Literal, Protocol
 
 from jagpt import __version__, files
 from jagpt.corpus import parts
@@ -24,19 +24,21 @@ from jagpt.corpus.parts import Counts, ExtractedSource, PartName
 from jagpt.corpus.shards import SplitCounts, SplitWriter
 from jagpt.corpus.sources import source_files
 from jagpt.errors import DataError, UsageError
+from jagpt.files import Manifest
 from jagpt.progress import Progress
 from jagpt.recipe import SAMPLE, Corpus, Source
 
 Kind = Literal["dump", "wikitext"]
 Format = Literal["parquet", "jsonl", "txt"]
 
+STAGE, VERSION = "extract", 1
 STATS = "stats.json"
-PARTS = "parts"
+WORK = "parts"
 NAME = "documents"
 WRITE_BYTES = 1024 * 1024
 LISTED_PAGES = 1_000
 LISTED_TEMPLATES = 100
-_OURS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet")
+_DOCUMENTS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet")
 _OPTIONS = ("headings", "closing_sections", "tables", "captions", "math", "skip_damaged")
 _KEYS = tuple(name for name in COLUMNS if name != "source")
 """What a JSON line tells of a document."""
@@ -60,6 +62,13 @@ class Request:
     @property
     def source(self) -> Source:
         return self.corpus.source[0]
+
+    def manifest(self, inputs: Iterable[str] = ()) -> Manifest:
+        """What is to be made, of files with these SHA-256 sums."""
+        section = {"extraction": self.summary()}
+        digests = {f"file {number}": digest for number, digest in enumerate(inputs)}
+        fingerprint = files.fingerprint_of([STAGE, VERSION, section, digests])
+        return Manifest(STAGE, VERSION, fingerprint, section, digests)
 
     def summary(self) -> dict[str, Any]:
         """All that decides the result beside the input itself, as plain JSON values."""
@@ -91,21 +100,20 @@ def extract_documents(
     """Make the documents below `output`, or go on with them; what `stats.json` then says.
 
     A finished extraction of the same input and options is left as it is; another one is replaced
-    only with `force`. Raises `UsageError` where something else stands at `output`, `DataError`
-    where an input is missing, damaged or without articles.
+    only with `force`, and stands until the new one is there. Raises `UsageError` where something
+    else stands at `output`, `DataError` where an input is missing, damaged or without articles.
     """
     paths = _inputs(wanted.source)
     _refuse_foreign(output)
     with files.locked(output):
         files.remove_leftovers(output)
-        done = _finished(wanted, paths, output, force)
-        if done is None:
+        if force or not _is_done(wanted, paths, output):
             _begin(wanted, output, force)
-            done = _make(wanted, output, workers, progress)
-            files.write_json(output / STATS, done)
-        files.remove(output / PARTS)
-        files.remove(output / files.IN_PROGRESS)
-    return done
+            stats = _make(wanted, output / WORK, workers, progress)
+            _put_in_place(stats, output)
+            wanted.manifest([file["sha256"] for file in stats["files"]]).finish(output)
+        files.remove(output / files.IN_PROGRESS)  # the process that was done was killed
+    return files.read_json(output / STATS)
 
 
 def _inputs(source: Source) -> list[Path]:
@@ -126,57 +134,65 @@ def _refuse_foreign(output: Path) -> None:
     """Nothing is written into a folder that holds something else."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: a folder is wanted, and something else stands there")
-    files.check_tree(output)
-    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
-    ours = {files.IN_PROGRESS, STATS}
-    known = [name for name in ours & there if "extraction" in files.read_json(output / name)]
-    if there - {".lock", ".owner.json"} and not known:
+    notes = there & {files.MANIFEST, files.IN_PROGRESS}
+    ours = any(files.read_json(output / name).get("stage") == STAGE for name in notes)
+    if there - {files.LOCK, files.OWNER} and not ours:
         raise UsageError(
             f"--output {output}: this folder is not empty and holds no extraction; name another"
         )
 
 
-def _finished(
-    wanted: Request, paths: list[Path], output: Path, force: bool
-) -> dict[str, Any] | None:
-    """The statistics of what stands there, if it is what is wanted; None where it is to be made."""
-    if force or not (output / STATS).exists():
-        return None
-    done = files.read_json(output / STATS)
-    if done.get("extraction") == wanted.summary() and _are_those(paths, done.get("files", [])):
-        return done
-    raise UsageError(
-        f"--output {output}: holds an extraction of another input or with other options; name "
-        "another folder, or replace it with --force"
-    )
-
-
-def _are_those(paths: list[Path], known: list[dict[str, Any]]) -> bool:
-    """Whether the files have these sizes and hashes; nothing is hashed if a size differs."""
-    if [path.stat().st_size for path in paths] != [file["size"] for file in known]:
+def _is_done(wanted: Request, paths: list[Path], output: Path) -> bool:
+    """Whether what stands there is what is wanted, and whole; `UsageError` for another one."""
+    if not (output / files.MANIFEST).exists():
         return False
-    return [files.sha256(path) for path in paths] == [file["sha256"] for file in known]
+    made = Manifest.read(output)
+    same = made.section == wanted.manifest().section
+    if not same or made != replace(wanted.manifest(map(files.sha256, paths)), files=made.files):
+        raise UsageError(
+            f"--output {output}: holds an extraction of another input or with other options; name "
+            "another folder, or replace it with --force"
+        )
+    if (problem := made.problem(output)) is not None:
+        raise DataError(f"{problem}; put it back, or make all of it anew with --force")
+    return True
 
 
 def _begin(wanted: Request, output: Path, force: bool) -> None:
     """Mark the folder as ours, and keep the parts of an attempt that wanted the same."""
-    mark = output / files.IN_PROGRESS
-    before = files.read_json(mark).get("extraction") if mark.exists() else None
-    if before not in (None, wanted.summary()) and not force:
-        raise UsageError(
-            f"--output {output}: holds an unfinished extraction with other options; give the same "
-            "to go on, name another folder, or replace it with --force"
-        )
-    files.write_json(mark, {"extraction": wanted.summary()})
+    before, made = Manifest.unfinished(output), wanted.manifest()
+    if before not in (None, made):
+        if not force:
+            raise UsageError(
+                f"--output {output}: holds an unfinished extraction with other options; give the "
+                "same to go on, name another folder, or replace it with --force"
+            )
+        files.remove(output / WORK)
+    made.begin(output)
+    files.make_directory(output / WORK)
+    files.remove(output / WORK / parts.INDEX)  # the input is read again: it may have changed
+    _remove_documents(output / WORK)
+
+
+def _put_in_place(stats: dict[str, Any], output: Path) -> None:
+    """Bring the documents to where they belong, in the place of others."""
     files.remove(output / STATS)
-    for pattern in _OURS:
-        for path in output.glob(pattern):
-            files.remove(path)
-    if before != wanted.summary():
-        files.remove(output / PARTS)
-    files.make_directory(output / PARTS)
-    files.remove(output / PARTS / parts.INDEX)  # the input is read again: it may have changed
+    _remove_documents(output)
+    for path in _documents_in(output / WORK):
+        files.publish(path, output / path.name)
+    files.write_json(output / STATS, stats)
+    files.remove(output / WORK)
+
+
+def _documents_in(directory: Path) -> list[Path]:
+    return [path for pattern in _DOCUMENTS for path in sorted(directory.glob(pattern))]
+
+
+def _remove_documents(directory: Path) -> None:
+    for path in _documents_in(directory):
+        files.remove(path)
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -187,42 +203,18 @@ class Writer(Protocol):
 
     counts: SplitCounts
 
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
     def add(self, document: Document) -> None: ...
 
 
 class LineWriter:
-    """One text file, which appears under its name when the block ends well."""
+    """Writes each document in the same form into an open file."""
 
-    def __init__(self, path: Path, form: Callable[[Document], str]) -> None:
+    def __init__(self, file: IO[bytes], form: Callable[[Document], str]) -> None:
         self.counts = SplitCounts()
-        self._form = form
-        self._staging: AbstractContextManager[Path] = files.staged_file(path)
-        self._file: IO[bytes]
-
-    def __enter__(self) -> Self:
-        self._file = self._staging.__enter__().open("wb", WRITE_BYTES)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        self._staging.__exit__(kind, error, traceback)
+        self._file, self._form = file, form
 
     def add(self, document: Document) -> None:
-        self.counts.documents += 1
-        self.counts.characters += len(document.text)
-        self.counts.bytes += len(document.text.encode("utf-8"))
+        self.counts.add(document)
         self._file.write(self._form(document).encode("utf-8"))
 
 
@@ -238,11 +230,18 @@ def text_block(document: Document) -> str:
     return "\n".join([document.title, *lines]) + "\n\n"
 
 
-def _writer(form: Format, output: Path) -> Writer:
+@contextmanager
+def _writer(form: Format, directory: Path) -> Iterator[Writer]:
     if form == "parquet":
-        return SplitWriter(output, NAME)
+        with SplitWriter(directory, NAME) as writer:
+            yield writer
+        return
     line = json_line if form == "jsonl" else text_block
-    return LineWriter(output / f"{NAME}.{form}", line)
+    with (
+        files.staged_file(directory / f"{NAME}.{form}") as staged,
+        staged.open("wb", WRITE_BYTES) as file,
+    ):
+        yield LineWriter(file, line)
 
 
 @dataclass
@@ -258,13 +257,11 @@ class _LeftOut:
             self.pages.append({"id": article.id, "title": article.title, "reason": reason})
 
 
-def _make(wanted: Request, output: Path, workers: int, progress: Progress) -> dict[str, Any]:
+def _make(wanted: Request, directory: Path, workers: int, progress: Progress) -> dict[str, Any]:
     """Extract, and write the documents of each part as soon as its turn has come."""
-    directory = output / PARTS
-    with _writer(wanted.format, output) as writer:
+    with _writer(wanted.format, directory) as writer:
         state = _Writing(wanted, directory, writer)
-        convert(wanted.corpus, directory, workers, progress, ready=state.take)
-        (extracted,) = parts.read_index(directory) or [ExtractedSource(None, ())]
+        (extracted,) = convert(wanted.corpus, directory, workers, progress, ready=state.take)
         state.take_rest(list(parts.part_names(0, extracted)), progress)
     return state.stats(extracted)
 
@@ -291,7 +288,7 @@ class _Writing:
         for article in parts.read_articles(self.directory, name):
             reason = self._judge(article)
             if reason is None:
-                self.writer.add(_document(self.wanted.source.name, article))
+                self.writer.add(article.document(self.wanted.source.name, article.text))
             else:
                 self.left_out.add(article, reason)
 
@@ -311,10 +308,7 @@ class _Writing:
             "extraction": self.wanted.summary(),
             "files": [file.stats() for file in extracted.files],
             "wiki": extracted.wiki,
-            "pages": self.counts.pages,
-            "redirects": self.counts.redirects,
-            "other_namespaces": self.counts.other_namespaces,
-            "articles": self.counts.articles,
+            **self.counts.of_pages(),
             **asdict(self.writer.counts),
             "left_out": dict(sorted(self.left_out.reasons.items())),
             "left_out_pages": self.left_out.pages,
@@ -333,7 +327,3 @@ def _judge(wanted: Request) -> Callable[[Article], str | None]:
         return None if found is None else str(found)
 
     return reason
-
-
-def _document(source: str, article: Article) -> Document:
-    return Document(article.id, source, article.title, article.url, article.revision, article.text)

@@ -39,6 +39,11 @@ class Counts:
     articles: int = 0
     unknown_templates: dict[str, tuple[int, int]] = field(default_factory=dict)
 
+    def of_pages(self) -> dict[str, int]:
+        """For `stats.json`: pages by what they are."""
+        names = ("pages", "redirects", "other_namespaces", "articles")
+        return {name: getattr(self, name) for name in names}
+
     def add(self, other: Counts) -> None:
         self.pages += other.pages
         self.redirects += other.redirects
@@ -243,17 +248,20 @@ def write_index(directory: Path, sources: Sequence[ExtractedSource]) -> None:
     files.write_json(directory / INDEX, {"sources": [asdict(source) for source in sources]})
 
 
-def read_index(directory: Path) -> list[ExtractedSource] | None:
-    """What was extracted; None where extraction is not finished."""
+def read_index(directory: Path, sources: int) -> list[ExtractedSource] | None:
+    """What was extracted of so many sources; None where extraction is not finished."""
     path = directory / INDEX
     if not path.is_file():
         return None
     try:
-        return [
+        found = [
             ExtractedSource(entry["wiki"], tuple(map(ExtractedFile.from_json, entry["files"])))
             for entry in files.read_json(path, "index")["sources"]
         ]
-    except (KeyError, TypeError) as error:
+        if len(found) != sources:
+            raise ValueError(f"{len(found)} sources of {sources}")
+        return found
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: this index is damaged ({error!r})") from None
 
 

@@ -36,6 +36,14 @@ class SplitCounts:
     characters: int = 0
     bytes: int = 0
 
+    def add(self, document: Document) -> int:
+        """Count a document; its bytes."""
+        size = len(document.text.encode("utf-8"))
+        self.documents += 1
+        self.characters += len(document.text)
+        self.bytes += size
+        return size
+
 
 class SplitWriter:
     """Takes a split's documents in order; a shard that stands there already is not written again.
@@ -72,10 +80,7 @@ class SplitWriter:
 
     def add(self, document: Document) -> None:
         """Take a document."""
-        size = len(document.text.encode("utf-8"))
-        self.counts.documents += 1
-        self.counts.characters += len(document.text)
-        self.counts.bytes += size
+        size = self.counts.add(document)
         self.lengths[bisect_right(LENGTH_EDGES, len(document.text)) - 1] += 1
         self._group.append(document)
         self._group_bytes += size

@@ -8,7 +8,7 @@ from jagpt import files
 from jagpt.corpus.assign import STATS, assign
 from jagpt.corpus.convert import convert
 from jagpt.corpus.near_duplicates import check_library
-from jagpt.corpus.parts import read_index
+from jagpt.corpus.parts import ExtractedSource, read_index
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -31,12 +31,13 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         if recipe.corpus.drop_near_duplicates > 0:
             check_library()
         files.make_directory(parts)
-        _extract(recipe, parts, progress)
-        assign(recipe.corpus, parts, directory, progress)
+        sources = _convert(recipe, parts, progress)
+        assign(recipe.corpus, sources, parts, directory, progress)
     files.remove(parts)
 
 
-def _extract(recipe: Recipe, directory: Path, progress: Progress) -> None:
-    if read_index(directory) is None:  # else no cluster is needed for what is there
-        workers, executor = executor_of(recipe.execution)
-        convert(recipe.corpus, directory, workers, progress, executor)
+def _convert(recipe: Recipe, directory: Path, progress: Progress) -> list[ExtractedSource]:
+    if (done := read_index(directory, len(recipe.corpus.source))) is not None:
+        return done  # no cluster is needed for what is there
+    workers, executor = executor_of(recipe.execution)
+    return convert(recipe.corpus, directory, workers, progress, executor)
