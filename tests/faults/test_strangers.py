@@ -24,7 +24,6 @@ from jagpt.errors import DataError, JagptError
 from jagpt.files import FileEntry, Manifest
 from jagpt.models import build, checkpoint_folder
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.states import read_progress
 from jagpt.recipe import Model
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.shards import Index
@@ -223,7 +222,7 @@ CHECKPOINTS: dict[str, Any] = {
 
 JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "manifest": (files.MANIFEST, MANIFEST, Manifest.read),
-    "progress": (files.IN_PROGRESS, MANIFEST, read_progress),
+    "progress": (files.IN_PROGRESS, MANIFEST, files.Manifest.unfinished),
     "state": ("state.json", STATE, checkpoints.read),
     "token index": ("index.json", INDEX, Index.read),
     "checkpoint index": ("index.json", CHECKPOINTS, lambda d: checkpoint_folder.resolve(d, "best")),

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from jagpt import files, stages
 from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger, timed
-from jagpt.pipeline.states import StageState, examine, read_progress, settled
+from jagpt.pipeline.states import StageState, examine, last_made, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -208,26 +207,12 @@ def _run_stage(
         _clear_the_way(run, name, REPLACED if forced else "")
     manifest = Manifest(name, stage.version, state.fingerprint, state.section, state.inputs)
     with _replacing(run, name):
-        files.write_json(directory / IN_PROGRESS, _progress_value(manifest))
-        files.remove(directory / MANIFEST)
+        manifest.begin(directory)
         with timed(ledger, name):
             stage.run(recipe, run, progress)
-            _finish(directory, manifest, run, ledger)
-
-
-def _progress_value(manifest: Manifest) -> dict[str, Any]:
-    names = ("stage", "version", "fingerprint", "section", "inputs")
-    return {name: getattr(manifest, name) for name in names}
-
-
-def _finish(directory: Path, manifest: Manifest, run: RunDirectory, ledger: Ledger) -> None:
-    """Declare the stage done, last of all."""
-    listed = files.entries(directory)
-    for entry in listed:
-        path = directory / entry.name
-        ledger.times[path.relative_to(run.root).as_posix()] = path.stat().st_mtime_ns
-    Manifest(**{**vars(manifest), "files": listed}).write(directory)
-    files.remove(directory / IN_PROGRESS)
+            for entry in manifest.finish(directory).files:
+                path = directory / entry.name
+                ledger.times[path.relative_to(run.root).as_posix()] = path.stat().st_mtime_ns
 
 
 def _kept(recipe: Recipe, run: RunDirectory, state: StageState) -> str | None:
@@ -235,11 +220,8 @@ def _kept(recipe: Recipe, run: RunDirectory, state: StageState) -> str | None:
     if state.status != "stale":
         return None
     directory = run.own(state.stage.name)
-    try:
-        old = Manifest.read(directory)
-    except DataError:
-        old = read_progress(directory) or Manifest("", 0, "", {}, {})
-    if old.version != state.stage.version or old.inputs != state.inputs:
+    old = last_made(directory)
+    if old is None or (old.version, old.inputs) != (state.stage.version, state.inputs):
         return None
     return state.stage.keeps(recipe, run, old)
 
@@ -255,8 +237,6 @@ def _clear_the_way(run: RunDirectory, name: str, mark: str = "") -> None:
 
 
 def _supersede(run: RunDirectory, directory: Path, name: str, mark: str) -> None:
-    try:
-        fingerprint = Manifest.read(directory).fingerprint
-    except DataError:
-        fingerprint = (read_progress(directory) or Manifest("", 0, "unknown", {}, {})).fingerprint
-    files.move_directory(directory, run.superseded / f"{name}-{fingerprint[:8]}{mark}")
+    made = last_made(directory)
+    fingerprint = made.fingerprint[:8] if made else "unknown"
+    files.move_directory(directory, run.superseded / f"{name}-{fingerprint}{mark}")

@@ -8,6 +8,7 @@ differs.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,6 @@ from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
 from jagpt.text import shortened
 
-UNREADABLE = "unreadable"
 Status = Literal["done", "shared", "stale", "unfinished", "missing"]
 
 
@@ -139,11 +139,8 @@ def settled(
 
 def _began(directory: Path) -> dict[str, Any] | None:
     """The section under which a stage was begun or made; None where nothing tells."""
-    try:
-        return Manifest.read(directory).section
-    except DataError:
-        progress = read_progress(directory)
-        return progress.section if progress else None
+    made = last_made(directory)
+    return made.section if made else None
 
 
 def _check_shared(stage: Stage, place: Path, states: Mapping[str, StageState]) -> None:
@@ -188,7 +185,7 @@ def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageSta
     directory = run.shared[stage.name]
     theirs = Manifest.read(directory)
     _check_version(directory / MANIFEST, theirs, stage, ledger)
-    if (problem := _missing_or_resized(directory, theirs)) is not None:
+    if (problem := theirs.problem(directory)) is not None:
         raise DataError(f"{problem} (the {stage.name} stage is shared from there)")
     inputs = {"shared": theirs.fingerprint}
     return StageState(stage, "shared", theirs.fingerprint, theirs.section, inputs, shared=directory)
@@ -197,13 +194,14 @@ def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageSta
 def _unfinished(found: StageState, run: RunDirectory, ledger: Ledger) -> StageState:
     """The state of a stage without a manifest."""
     directory = run.own(found.stage.name)
-    progress = read_progress(directory)
+    try:
+        progress = Manifest.unfinished(directory)
+    except DataError:
+        reasons: tuple[str, ...] = (f"unfinished; {directory / IN_PROGRESS} is damaged",)
+        return replace(found, status="stale", reasons=reasons)
     if progress is None:
         return replace(found, status="missing")
     _check_version(directory / IN_PROGRESS, progress, found.stage, ledger)
-    if progress.fingerprint == UNREADABLE:
-        reasons: tuple[str, ...] = (f"unfinished; {directory / IN_PROGRESS} is damaged",)
-        return replace(found, status="stale", reasons=reasons)
     if progress.fingerprint != found.fingerprint:
         reasons = ("unfinished", *_differences(found, progress))
         return replace(found, status="stale", reasons=reasons)
@@ -228,22 +226,12 @@ def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest |
     return manifest
 
 
-def read_progress(directory: Path) -> Manifest | None:
-    """What an unfinished stage was being made of; None where nothing (readable) stands there."""
-    path = directory / IN_PROGRESS
-    if not path.exists():
-        return None
-    try:
-        value = files.read_json(path)
-        return Manifest(
-            str(value["stage"]),
-            int(value["version"]),
-            str(value["fingerprint"]),
-            dict(value["section"]),
-            dict(value["inputs"]),
-        )
-    except (DataError, KeyError, TypeError, ValueError):
-        return Manifest("", 0, UNREADABLE, {}, {})
+def last_made(directory: Path) -> Manifest | None:
+    """What stands there is, or was being, made of; None where nothing tells."""
+    for read in (Manifest.read, Manifest.unfinished):
+        with suppress(DataError):
+            return read(directory)
+    return None
 
 
 def _differences(state: StageState, old: Manifest) -> tuple[str, ...]:
@@ -281,7 +269,7 @@ def _plain(value: Any) -> str:
 def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Ledger) -> None:
     """Names, sizes and times of a finished stage; content only where the time differs."""
     directory = run.own(stage.name)
-    if (problem := _missing_or_resized(directory, manifest)) is not None:
+    if (problem := manifest.problem(directory)) is not None:
         raise DataError(f"{problem}; {_remedy(stage)}")
     for entry in manifest.files:
         path = directory / entry.name
@@ -293,16 +281,6 @@ def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Le
             raise DataError(f"{path}: altered since it was made; {_remedy(stage)}")
         ledger.times[key] = modified
         ledger.changed = True
-
-
-def _missing_or_resized(directory: Path, manifest: Manifest) -> str | None:
-    for entry in manifest.files:
-        path = directory / entry.name
-        if not path.is_file():
-            return f"{path}: missing, though its manifest lists it"
-        if (size := path.stat().st_size) != entry.size:
-            return f"{path}: {size:,} bytes, though its manifest lists {entry.size:,}"
-    return None
 
 
 def _remedy(stage: Stage) -> str:
