@@ -19,6 +19,7 @@ from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder
 from jagpt.models.quiet import quiet
+from jagpt.tokens.shards import dtype_for
 
 LAYOUTS = ("file", "line")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -113,7 +114,7 @@ def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:
     `DataError` where a token is none of the model's.
     """
     closing = [subject.end_id] if end_token and subject.end_id is not None else []
-    kind = np.uint16 if subject.vocab_size <= 1 << 16 else np.uint32
+    kind = dtype_for(subject.vocab_size)
     parts, lengths = [], []
     with quiet():
         for start in range(0, len(text.documents), ENCODED_AT_ONCE):

@@ -25,7 +25,7 @@ CORPUS_FACTORS = (1, 10, 100)
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTime:
     """One optimizer step on `gpus` GPUs: seconds of computing and of summing gradients, and of both
     together as they overlap."""
 
@@ -51,7 +51,7 @@ class Grown:
     binds: bool
 
 
-def step_on(recipe: Recipe, gpu: Gpu, gpus: int, network: float) -> Step:
+def step_on(recipe: Recipe, gpu: Gpu, gpus: int, network: float) -> StepTime:
     """A step of the recipe's batch; `network` is bytes a second and direction for each GPU.
 
     A sequence is never parted: GPUs beyond the sequences of a step have nothing to do.
@@ -65,7 +65,7 @@ def step_on(recipe: Recipe, gpu: Gpu, gpus: int, network: float) -> Step:
     communicating = 2 * (gpus - 1) / gpus * gradients / bandwidth
     hidden = computing * BACKWARD_SHARE
     seconds = computing + max(0.0, communicating - hidden)
-    return Step(gpus, computing, communicating, seconds)
+    return StepTime(gpus, computing, communicating, seconds)
 
 
 def grow(recipe: Recipe, gpu: Gpu, steps: int, network: float) -> list[Grown]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from jagpt import units
 from jagpt.models.size import flops_per_token, parameters_of
 from jagpt.plan.size import Size, size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
+from jagpt.tokens.shards import dtype_for
+from jagpt.training.plan import make_plan
 
 EFFICIENCY = 0.6
 """Share of the measured matrix product that training reaches."""
@@ -66,7 +69,7 @@ def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
     return {
         "dumps": size.dump,
         "corpus": round(size.tokens * 6),
-        "tokens": size.tokens * (2 if recipe.tokenizer.vocab_size <= 1 << 16 else 4),
+        "tokens": size.tokens * np.dtype(dtype_for(recipe.tokenizer.vocab_size)).itemsize,
         "checkpoints": (recipe.train.keep_checkpoints + 2) * 3 * weights,
         "model and release": 2 * weights,
     }
@@ -74,13 +77,7 @@ def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
 
 def steps_of(recipe: Recipe, train_tokens: int) -> int:
     """Optimizer steps of the whole run."""
-    limits = []
-    if recipe.train.max_steps is not None:
-        limits.append(recipe.train.max_steps)
-    if recipe.train.max_epochs is not None:
-        steps = recipe.train.max_epochs * train_tokens / recipe.tokens_per_step
-        limits.append(max(1, math.floor(steps)))
-    return min(limits)
+    return make_plan(recipe.model, recipe.train, train_tokens).total_steps
 
 
 def _measured_speed(recipe: Recipe) -> float:
