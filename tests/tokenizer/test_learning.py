@@ -9,7 +9,7 @@ import pytest
 from jagpt.errors import DataError
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.learning import learn, train
-from jagpt.tokenizer.sample import draw_sentences, split_sentences
+from jagpt.tokenizer.sample import MAX_SENTENCE_BYTES, draw_sentences, split_sentences
 
 from .japanese import documents, original, small, write_corpus, write_shard
 
@@ -20,6 +20,24 @@ def test_lines_are_broken_after_a_full_stop_that_no_bracket_closes() -> None:
     assert list(split_sentences("題\n\n一つ。「二つ。」と。三つ\n ")) == [
         "題", "一つ。", "「二つ。」と。", "三つ",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("filler", ["京", "a", "🗻", "ア😀b"])
+def test_a_line_longer_than_sentencepiece_takes_is_cut_and_nothing_of_it_is_lost(
+    filler: str,
+) -> None:
+    line = (filler * 20_000)[:20_000]
+    parts = list(split_sentences(f"題\n{line}\n末"))
+    assert "".join(parts[1:-1]) == line
+    assert max(len(part.encode()) for part in parts) <= MAX_SENTENCE_BYTES
+    assert min(len(part.encode()) for part in parts[1:-2]) > MAX_SENTENCE_BYTES - 4
+
+
+def test_a_corpus_of_one_long_line_gives_a_tokenizer() -> None:
+    line = "".join(SENTENCES).replace("。", "、")
+    assert len(line.encode()) > 5 * MAX_SENTENCE_BYTES
+    model = pieces.parse(train(list(split_sentences(line)), small()), "trained")
+    assert len(model.pieces) == small().vocab_size
 
 
 def test_a_draw_is_the_same_whatever_the_shards_and_another_with_another_seed(

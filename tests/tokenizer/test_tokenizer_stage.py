@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -84,6 +85,28 @@ def test_a_foreign_model_with_other_special_ids_is_refused(
     (tmp_path / "t5.model").write_bytes(writer.getvalue())
     with pytest.raises(DataError, match=r"ids 0 to 3 are <unk>, <s>, </s>, .* are needed"):
         stage.run(recipe(Tokenizer(from_=str(tmp_path / "t5.model"))), run, QUIET)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"add_dummy_prefix": True, "remove_extra_whitespaces": False},
+        {"add_dummy_prefix": False, "remove_extra_whitespaces": True},
+        {"normalization_rule_name": "nmt_nfkc", "add_dummy_prefix": False},
+        {"add_dummy_prefix": False, "remove_extra_whitespaces": False},  # scores as trained
+    ],
+)
+def test_a_model_whose_byte_pieces_transformers_would_not_decode_is_refused(
+    run: RunDirectory, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    writer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(documents(50)), model_writer=writer, vocab_size=500, minloglevel=2,
+        byte_fallback=True, pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="<pad>", **options,
+    )  # fmt: skip
+    (tmp_path / "bytes.model").write_bytes(writer.getvalue())
+    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
+        stage.run(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))), run, QUIET)
 
 
 def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(

@@ -20,7 +20,6 @@ from typing import Any
 from jagpt import files
 from jagpt.tokenizer.model import (
     BOS,
-    BYTE,
     CLS,
     CONTROL,
     EOS,
@@ -31,6 +30,7 @@ from jagpt.tokenizer.model import (
     UNIGRAM,
     UNK,
     UNKNOWN,
+    has_bytes,
     is_exact,
 )
 
@@ -98,7 +98,7 @@ def _unigram(model: Any) -> dict[str, Any]:
         "vocab": [
             [piece.piece, piece.score if piece.type == NORMAL else NEVER] for piece in model.pieces
         ],
-        "byte_fallback": _has_bytes(model),
+        "byte_fallback": has_bytes(model),
     }
 
 
@@ -110,7 +110,7 @@ def _bpe(model: Any) -> dict[str, Any]:
         "continuing_subword_prefix": None,
         "end_of_word_suffix": None,
         "fuse_unk": True,
-        "byte_fallback": _has_bytes(model),
+        "byte_fallback": has_bytes(model),
         "ignore_merges": False,
         "vocab": {piece.piece: number for number, piece in enumerate(model.pieces)},
         "merges": _merges(model),
@@ -123,10 +123,6 @@ def _merges(model: Any) -> list[list[str]]:
     best_first = sorted(scores, key=lambda piece: -scores[piece])
     pairs = ([piece[:cut], piece[cut:]] for piece in best_first for cut in range(1, len(piece)))
     return [[left, right] for left, right in pairs if left in scores and right in scores]
-
-
-def _has_bytes(model: Any) -> bool:
-    return any(piece.type == BYTE for piece in model.pieces)
 
 
 def _normalizer(model: Any) -> dict[str, Any]:

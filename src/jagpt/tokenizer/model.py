@@ -73,6 +73,18 @@ def check(model: Any, origin: Path | str) -> None:
         if piece.piece in seen:
             raise DataError(f"{origin}: piece {number}, {piece.piece!r}, stands there twice")
         seen.add(piece.piece)
+    if has_bytes(model) and not is_exact(model):
+        raise DataError(
+            f"{origin}: this model spells characters in bytes, which transformers can decode only "
+            "where the model keeps text as it is (no add_dummy_prefix, remove_extra_whitespaces, "
+            "nmt_nfkc or user-defined pieces) and its scores are multiples of 1/128, as jagpt "
+            "trains it; choose another tokenizer, or train one"
+        )
+
+
+def has_bytes(model: Any) -> bool:
+    """Whether characters without a piece of their own are spelled in bytes."""
+    return any(piece.type == BYTE for piece in model.pieces)
 
 
 def make_exact(model: Any) -> None:

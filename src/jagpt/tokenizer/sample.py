@@ -10,7 +10,7 @@ from pathlib import Path
 from jagpt.corpus.shards import read_rows, split_shards
 
 MAX_SENTENCE_BYTES = 4192
-"""SentencePiece leaves longer sentences out (its own default)."""
+"""SentencePiece leaves longer sentences out (its own default): they are cut before it sees them."""
 
 _SENTENCE_END = re.compile(r"(?<=。)(?![」』）)])")
 
@@ -41,11 +41,25 @@ def draw_sentences(
 
 
 def split_sentences(text: str) -> Iterator[str]:
-    """The lines of `text`, broken again after each 「。」 that no bracket closes; none is empty."""
+    """The lines of `text`, broken again after each 「。」 that no bracket closes; none is empty.
+
+    What is still longer than `MAX_SENTENCE_BYTES` of UTF-8 is cut into pieces of that size.
+    """
     for line in text.splitlines():
         for sentence in _SENTENCE_END.split(line):
-            if sentence.strip():
-                yield sentence
+            yield from (part for part in _cut(sentence) if part.strip())
+
+
+def _cut(sentence: str) -> Iterator[str]:
+    encoded = sentence.encode("utf-8")
+    start = 0
+    while len(encoded) - start > MAX_SENTENCE_BYTES:
+        end = start + MAX_SENTENCE_BYTES
+        while encoded[end] & 0xC0 == 0x80:  # the middle of a character
+            end -= 1
+        yield encoded[start:end].decode("utf-8")
+        start = end
+    yield encoded[start:].decode("utf-8")
 
 
 def _sentences(corpus: Path, report: Callable[[int], None]) -> Iterator[str]:
@@ -53,9 +67,7 @@ def _sentences(corpus: Path, report: Callable[[int], None]) -> Iterator[str]:
     for shard in split_shards(corpus, "train"):
         for row in read_rows(shard, ("text",)):
             documents += 1
-            for sentence in split_sentences(row["text"]):
-                if len(sentence.encode("utf-8")) <= MAX_SENTENCE_BYTES:
-                    yield sentence
+            yield from split_sentences(row["text"])
             if documents % 1000 == 0:
                 report(documents)
     report(documents)
