@@ -283,6 +283,21 @@ def test_japanese_is_printed_whatever_the_locale(tmp_path: Path) -> None:
     assert done.stdout.decode("utf-8") == "物理学 \\udc80\n"
 
 
+@pytest.mark.parametrize("encoding", ["cp932", "ascii", "latin-1", "utf-8"])
+def test_json_is_valid_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    value = ["物理学é–😀\u2028"]
+    program = tmp_path / "say.py"
+    program.write_text(
+        "from jagpt import cli\nfrom jagpt.cli.common import print_json\n"
+        f"cli.app.command('say')(lambda: print_json({value!a}))\ncli.main(['say'])",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, program], capture_output=True, env=environment)
+    written = "utf-8" if encoding == "ascii" else encoding  # ASCII is taken as UTF-8
+    assert json.loads(done.stdout.decode(written)) == value
+
+
 def test_a_run_directory_that_is_not_utf8_is_refused(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

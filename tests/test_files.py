@@ -201,6 +201,15 @@ def test_a_logs_torn_tail_is_cut_off(tmp_path: Path) -> None:
     assert log.read_text() == '{"step": 1}\n'
 
 
+def test_a_row_that_holds_a_line_separator_is_one_row(tmp_path: Path) -> None:
+    log = tmp_path / "samples.jsonl"
+    row = {"step": 1, "text": "前\u2028中\x85後"}
+    with files.appended(log) as append:
+        append(row)
+    files.truncate_log(log, lambda row: True)
+    assert [json.loads(line) for line in log.read_text("utf-8").split("\n") if line] == [row]
+
+
 # --- manifests ------------------------------------------------------------------------------------
 
 

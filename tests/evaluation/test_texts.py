@@ -15,7 +15,7 @@ from jagpt import models
 from jagpt.errors import DataError, UsageError
 from jagpt.evaluation import texts
 
-RAW = "  日本語\r\n\n 統計的推定 \nﾊﾝｶｸ"
+RAW = "  日本語\n\n 統計的推定 \n\rﾊﾝｶｸ"
 
 
 def written(tmp_path: Path, content: bytes, name: str = "text.txt") -> Path:
@@ -34,7 +34,21 @@ def test_a_plain_file_is_one_document_as_it_stands(tmp_path: Path) -> None:
 
 def test_lines_are_documents_where_asked(tmp_path: Path) -> None:
     found = texts.read(written(tmp_path, RAW.encode()), layout="line")
-    assert found.documents == ["  日本語\r", " 統計的推定 ", "ﾊﾝｶｸ"]
+    assert found.documents == ["  日本語", " 統計的推定 ", "\rﾊﾝｶｸ"]
+
+
+@pytest.mark.parametrize("layout", ["file", "line"])
+def test_lines_that_end_with_cr_lf_are_read_as_with_lf(tmp_path: Path, layout: str) -> None:
+    plain = texts.read(written(tmp_path, f"{RAW}\n".encode()), layout)
+    windows = texts.read(written(tmp_path, f"{RAW}\n".replace("\n", "\r\n").encode()), layout)
+    assert windows.documents == plain.documents
+    assert (plain.had_crlf, windows.had_crlf) == (False, True)
+
+
+def test_cr_lf_within_a_row_is_read_as_lf(tmp_path: Path) -> None:
+    row = json.dumps({"text": "一\r\n二\r\n"})
+    found = texts.read(written(tmp_path, row.encode(), "rows.jsonl"))
+    assert (found.documents, found.had_crlf) == (["一\n二\n"], True)
 
 
 def test_compressed_text_is_read(tmp_path: Path) -> None:

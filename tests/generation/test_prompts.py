@@ -16,6 +16,13 @@ def test_one_prompt_a_line_and_blank_lines_are_passed_over(tmp_path: Path) -> No
     assert read_prompts(str(path)) == ["京都は", " 日本の"]
 
 
+def test_only_line_ends_part_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    odd = "前\u2028中\x85後\x0c末\x1c\x0b"
+    path.write_bytes(f"{odd}\r東京は\r\n京都は\n".encode())
+    assert read_prompts(str(path)) == [odd, "東京は", "京都は"]
+
+
 def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("京都は\n東京は".encode())))
     assert read_prompts("-") == ["京都は", "東京は"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,4 +129,6 @@ def make_progress(as_json: bool) -> Progress:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print JSON that is valid in any encoding of standard output."""
+    unicode = codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf-")
+    click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))

@@ -52,6 +52,8 @@ def compare(
         from jagpt.evaluation import harness
 
         harness.require()
+    if text is not None and text.had_crlf:
+        progress.say(f"{text.path}: lines end with CR LF; they are measured with LF alone")
     return [_measured(name, settings, progress, text, sentences, tasks) for name in models]
 
 

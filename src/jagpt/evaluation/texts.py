@@ -29,11 +29,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Text:
-    """The documents of a file, nothing taken off but their lines' ends; `sha256` is the file's."""
+    """The documents of a file as they stand there, with LF at the end of lines.
+
+    `sha256` is the file's; `had_crlf` tells that lines ended with CR LF in it.
+    """
 
     path: Path
     sha256: str
     documents: list[str]
+    had_crlf: bool = False
 
     @cached_property
     def sizes(self) -> tuple[Ints, Ints]:
@@ -61,10 +65,17 @@ def read(path: Path, layout: str = "file", column: str = "text") -> Text:
         reader = Reader(path)
         rows = _json_texts(reader, column) if kind.lower() in JSON_LINES else _plain(reader, layout)
         documents, digest = list(rows), reader.sha256
-    documents = [document for document in documents if document]
+    read_as = [_with_lf(document) for document in documents]
+    had_crlf = read_as != documents
+    documents = [document for document in read_as if document]
     if not documents:
         raise DataError(f"{path}: there is no text in it")
-    return Text(path, digest, documents)
+    return Text(path, digest, documents, had_crlf)
+
+
+def _with_lf(document: str) -> str:
+    """A CR is no character of a line: models are trained on LF alone."""
+    return document.replace("\r\n", "\n").removesuffix("\r")
 
 
 def _json_texts(reader: Reader, column: str) -> Iterator[str]:

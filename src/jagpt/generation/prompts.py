@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def read_prompts(place: str) -> list[str]:
             raise UsageError(f"--prompts {place}: no such file; `-` reads standard input")
         content = path.read_bytes()
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))  # U+2028 and its kin are text
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}: line {line} is not UTF-8; prompts are text, one a line") from None

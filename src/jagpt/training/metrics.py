@@ -139,7 +139,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics log; none if there is no such file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
 def draw_curve(logs: Path) -> None:
