@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from transformers import GPT2LMHeadModel
 from transformers.activations import NewGELUActivation
 
 from jagpt import models, recipe
-from jagpt.errors import DataError
+from jagpt.errors import DataError, UsageError
 from jagpt.models import build, size
 
 SPECIAL = build.SpecialIds(bos=2, eos=3, pad=0)
@@ -99,3 +100,31 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     save_file({"linear.weight": torch.zeros(9000)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="no GPT2LMHeadModel weights"):
         _ = models.open(tmp_path).network
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"n_inner": -1}, "no shape for gpt2"),
+        ({"n_inner": 0.5}, "no GPT2Config"),
+        ({"activation_function": "x"}, "no shape for gpt2"),
+        ({"layer_norm_epsilon": "x"}, "layer_norm_epsilon"),
+        ({"dtype": "float16"}, "model.config.dtype: .* no such key"),
+        ({"dtype": "save"}, "model.config.dtype: .* no such key"),
+        ({"torch_dtype": "float16"}, "model.config.torch_dtype: .* no such key"),
+        ({"return_dict": False}, "model.config.return_dict: .* no such key"),
+        ({"output_hidden_states": True}, "model.config.output_hidden_states: .* no such key"),
+        ({"id2label": "x"}, "model.config.id2label: .* no such key"),
+        ({"architectures": ["x"]}, "model.config.architectures: .* no such key"),
+        ({"_attn_implementation": "org/kernel"}, "no such key"),
+        ({"attn_implementation": "org/kernel"}, "no such key"),
+        ({"auto_map": {"AutoConfig": "evil.Evil"}}, "no such key"),
+    ],
+    ids=str,
+)
+def test_keys_that_make_no_network_are_refused_before_anything_runs(
+    values: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        build.check_class(SHAPE.model_copy(update={"config": values}), 40)
+    assert "\n" not in str(caught.value)

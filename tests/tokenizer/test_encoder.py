@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,3 +53,14 @@ def test_a_missing_or_damaged_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(b"")
     with pytest.raises(DataError, match="has no pieces"):
         Encoder.open(tmp_path)
+    (tmp_path / "spiece.model").unlink()
+    os.mkfifo(tmp_path / "spiece.model")
+    with pytest.raises(DataError, match="expected a regular tokenizer model, found a named pipe"):
+        Encoder.open(tmp_path)
+
+
+def test_a_model_whose_pieces_are_no_text_is_refused(folders: Callable[[str], Path]) -> None:
+    raw = (folders("default") / "spiece.model").read_bytes()
+    at = raw.index("。".encode())
+    with pytest.raises(DataError, match=r"spiece: piece [0-9]+ of this .* is not UTF-8"):
+        Encoder(raw[:at] + b"\xff\xfe\xfd" + raw[at + 3 :], "spiece")

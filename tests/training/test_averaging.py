@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,9 @@ from tiny_training import make_recipe, train_section
 
 from jagpt import models
 from jagpt.errors import DataError
+from jagpt.evaluation.comparing import Settings, compare
+from jagpt.evaluation.texts import read
+from jagpt.export import huggingface
 from jagpt.models import build, checkpoint_folder
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -73,6 +78,26 @@ def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: Ma
     assert found is not None
     last = checkpoints.read(folder).validation[-1]
     assert found.loss == pytest.approx(last.loss, rel=1e-6)
+
+
+def test_a_checkpoint_measures_as_its_export_does(make_run: MakeRun, tmp_path: Path) -> None:
+    recipe, run = make_recipe(average="tail", average_share=0.5), make_run()
+    stage.run(recipe, run, QUIET)
+    huggingface.run(recipe, run, QUIET)
+    checkpoint = checkpoint_folder.resolve(run.own("train"), recipe.export_checkpoint)
+    last = Path(shutil.copytree(checkpoint, tmp_path / "without average"))
+    (last / "average.safetensors").unlink()
+    (tmp_path / "text").write_text("<s></s><cls><sep>" * 9)
+    losses = [
+        found["text"]["loss"]
+        for found in compare(
+            [str(folder) for folder in (checkpoint, run.model, last)],
+            settings=Settings(tokenizer=str(run.tokenizer)),
+            progress=QUIET,
+            text=read(tmp_path / "text"),
+        )
+    ]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_an_average_of_another_model_is_refused(make_run: MakeRun) -> None:

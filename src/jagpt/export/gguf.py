@@ -82,7 +82,7 @@ def _add_tokenizer(writer: Any, source: Source) -> None:
     path = source.directory / MODEL_FILE
     if not path.is_file():
         raise DataError(f"{path}: missing; gguf carries a SentencePiece tokenizer, and needs it")
-    model = sentencepiece_model.parse(path.read_bytes(), path)
+    model = sentencepiece_model.parse(sentencepiece_model.read(path), path)
     spare = range(len(model.pieces), source.vocab_size)
     unigram = model.trainer_spec.model_type == sentencepiece_model.UNIGRAM
     writer.add_tokenizer_model("t5" if unigram else "llama")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -32,7 +30,11 @@ _DROPOUTS = (
 
 
 class _NoShapeError(UsageError):
-    """transformers cannot make or run a network of this shape."""
+    """transformers cannot make a network of this shape."""
+
+
+class _NotRunError(_NoShapeError):
+    """transformers makes a network of this shape that does not compute."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,9 @@ def network(
 
 def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> PreTrainedConfig:
     """The transformers configuration of a recipe's shape; `UsageError` where it has none."""
-    factory = _config_class(shape.type)
+    factory = config_class(shape.type)
     known = factory().to_dict()
-    for name in shape.config:
-        if name not in known:
-            raise UsageError(
-                f"model.config.{name}: transformers' {factory.__name__} has no such key"
-                f"{did_you_mean(name, known)}"
-            )
+    check_keys(shape, factory)
     values = {
         "vocab_size": vocab_size,
         "bos_token_id": special.bos,
@@ -79,10 +76,27 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
     }
     try:
         made: PreTrainedConfig = factory(**values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise _NoShapeError(f"[model] gives no {factory.__name__}: {reason}") from None
+    except Exception as error:  # a class raises anything over a value that makes no sense
+        raise _NoShapeError(f"[model] gives no {factory.__name__}: {_reason(error)}") from None
     return made
+
+
+def check_keys(shape: recipe.Model, factory: Any) -> None:
+    """`UsageError` for a key of `[model.config]` that the class does not have as part of its shape.
+
+    What all classes have (types, labels, what a call returns) is no shape.
+    """
+    known = {*factory().to_dict()} - {*PreTrainedConfig().to_dict()}
+    for name in shape.config:
+        if name not in known:
+            raise UsageError(
+                f"model.config.{name}: transformers' {factory.__name__} has no such key of a "
+                f"network's shape{did_you_mean(name, known)}"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:300]
 
 
 def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +128,7 @@ def dropout_values(shape: recipe.Model, known: dict[str, Any]) -> dict[str, floa
     return {name: shape.dropout for name in _DROPOUTS if name in known}
 
 
-def _config_class(kind: str) -> Any:
+def config_class(kind: str) -> Any:
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UsageError(
             f"model.type: transformers has no causal language model {kind!r}"
@@ -133,8 +147,10 @@ def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
     factory: Any = AutoModelForCausalLM
     try:
         made: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise _NoShapeError(f"[model] is no shape for {config.model_type}: {error}") from None
+    except Exception as error:
+        raise _NoShapeError(
+            f"[model] is no shape for {config.model_type}: {_reason(error)}"
+        ) from None
     return made
 
 
@@ -150,14 +166,23 @@ def prepared(
 
 
 def check_class(shape: recipe.Model, vocab_size: int) -> None:
-    """`UsageError` for a class or configuration that `network` would refuse, found in one layer.
+    """`UsageError` for a class or configuration that `network` would refuse.
 
-    Some classes do not exist with a single layer: of those only `network` can tell.
+    It is found in a network of one layer, or of two where one is too few for the class; where that
+    is so too, the whole network is made, but without memory, and does not compute.
     """
     special = SpecialIds(None, None, None)
     configuration(shape, vocab_size, special)
-    with suppress(_NoShapeError):
-        network(shape.model_copy(update={"n_layer": 1}), vocab_size, special, seed=0)
+    for n_layer in range(1, min(2, shape.n_layer) + 1):
+        try:
+            network(shape.model_copy(update={"n_layer": n_layer}), vocab_size, special, seed=0)
+            return
+        except _NotRunError:
+            if n_layer == min(2, shape.n_layer):
+                raise
+        except _NoShapeError:
+            continue
+    on_meta(shape, vocab_size)
 
 
 def checked(model: PreTrainedModel) -> PreTrainedModel:
@@ -178,8 +203,10 @@ def checked(model: PreTrainedModel) -> PreTrainedModel:
             product = hidden @ model.get_output_embeddings().weight.T
             scale = 1000 / product.abs().max().item()  # large enough to meet a cap
             logits = _scaled_logits(model, ids, scale) / scale
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise _NoShapeError(f"[model] is no shape for {model.config.model_type}: {error}") from None
+    except Exception as error:
+        raise _NotRunError(
+            f"[model] is no shape for {model.config.model_type}: {_reason(error)}"
+        ) from None
     model.train(was_training)
     if not torch.allclose(logits, product, rtol=1e-3, atol=1e-4):
         raise UsageError(

@@ -15,14 +15,16 @@ FROM = "[model] from"
 
 
 def start(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> PreTrainedModel:
-    """The network that `[model] from` means, with the recipe's dropout.
+    """The network that `[model] from` means, with the recipe's dropout and `[model.config]`.
 
     `DataError` where its shape or vocabulary is not the run's, where it has no safetensors, or
     where its own tokenizer gives other ids; `StorageError` where the hub does not answer.
     """
     found = preflight(shape, vocab_size, tokenizer_folder)
-    known = type(found.configuration)().to_dict()
-    found = replace(found, changes=build.dropout_values(shape, known))
+    factory = type(found.configuration)
+    build.check_keys(shape, factory)
+    dropouts = build.dropout_values(shape, factory().to_dict())
+    found = replace(found, changes={**dropouts, **shape.config})
     return build.checked(build.prepared(found.network)).train()
 
 

@@ -10,6 +10,7 @@ from jagpt.compressed import Reader
 from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError
 from jagpt.recipe import Tokenizer
+from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import model_file
 from jagpt.tokenizer.stats import TokenizerStats, measure
@@ -29,7 +30,7 @@ def compare(
     """
     models = {origin: model_file(Tokenizer(from_=origin), WHERE) for origin in origins}
     encoders = {
-        origin: Encoder(path.read_bytes(), path, foreign=True) for origin, path in models.items()
+        origin: Encoder(pieces.read(path), path, foreign=True) for origin, path in models.items()
     }
     found = {origin: measure(encoder, texts(), what) for origin, encoder in encoders.items()}
     if not all(stats.characters for stats in found.values()):

@@ -43,11 +43,7 @@ class Encoder:
     def open(cls, directory: Path) -> Encoder:
         """The tokenizer in `directory`; `DataError` where it is missing, damaged or unfit."""
         path = directory / MODEL_FILE
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{path}: this tokenizer model is missing") from None
-        return cls(raw, path)
+        return cls(sentencepiece_model.read(path), path)
 
     @cached_property
     def _thread(self) -> Any:

@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jagpt import files
 from jagpt.errors import DataError
 
 PAD, UNK, BOS, EOS, CLS, SEP = "<pad>", "<unk>", "<s>", "</s>", "<cls>", "<sep>"
@@ -40,6 +41,8 @@ UNIGRAM, BPE = 1, 2
 """Types of models."""
 
 SCORE_STEP = 128
+MAX_BYTES = 64 * 1024**2
+"""Largest model that is read; one of a million pieces takes a quarter of it."""
 
 
 def parse(raw: bytes, origin: Path | str) -> Any:
@@ -51,7 +54,15 @@ def parse(raw: bytes, origin: Path | str) -> Any:
         raise DataError(f"{origin}: this is no SentencePiece model") from None
     if not model.pieces:
         raise DataError(f"{origin}: this SentencePiece model has no pieces")
+    for number, piece in enumerate(model.pieces):
+        if not isinstance(piece.piece, str):  # protobuf gives bytes that are no text as they are
+            raise DataError(f"{origin}: piece {number} of this SentencePiece model is not UTF-8")
     return model
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a model's file; `DataError` where it is missing, no file, or too large."""
+    return files.read_bytes(path, "tokenizer model", MAX_BYTES)
 
 
 def check(model: Any, origin: Path | str) -> None:

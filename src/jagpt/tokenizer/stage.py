@@ -45,4 +45,4 @@ def _learned(recipe: Recipe, run: RunDirectory, progress: Progress) -> bytes:
 def _imported(settings: recipes.Tokenizer, progress: Progress) -> tuple[bytes, str]:
     path = imported.model_file(settings)
     progress.say(f"tokenizer: taken from {settings.from_}")
-    return path.read_bytes(), str(path)
+    return pieces.read(path), str(path)
