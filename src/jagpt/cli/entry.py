@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from jagpt import telemetry
 from jagpt.cli.common import app
 from jagpt.errors import (
     INTERRUPTED,
@@ -28,6 +29,7 @@ from jagpt.errors import (
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; leave with the design's exit codes and without tracebacks."""
     signal.signal(signal.SIGTERM, _stop)
+    telemetry.off()
     # Arrow's own allocator keeps more of a long extraction than it gives back; workers inherit this
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _print_any_character()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jagpt import telemetry
 from jagpt.errors import JagptError
 from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import page
@@ -16,9 +16,9 @@ from jagpt.playground.job import Job, PromptTooLongError
 from jagpt.playground.limits import Limits
 from jagpt.playground.texts import LANGUAGES, Texts, preferred, texts
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported, and later
+telemetry.off()
 
-import gradio as gr
+import gradio as gr  # noqa: E402 - when its telemetry is off
 
 EXAMPLE = "統計的推定を使うことで、"
 TITLE = "jagpt playground"

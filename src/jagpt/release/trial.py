@@ -17,6 +17,7 @@ def main() -> None:
     """Answer on what was standard output; what libraries write there themselves goes to errors."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # see jagpt.telemetry
     for text in json.load(sys.stdin.buffer):
         problem = problem_of(text)
         print(json.dumps(problem), file=answers, flush=True)

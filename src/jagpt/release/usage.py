@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
-from jagpt import safepath
+from jagpt import safepath, telemetry
 from jagpt.errors import JagptError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -346,12 +346,12 @@ def environment(home: str) -> dict[str, str]:
     return {
         **kept,
         **safepath.variables(),
+        **telemetry.VARIABLES,
         "HOME": home,
         "USERPROFILE": home,
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONUTF8": "1",
         "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 
 

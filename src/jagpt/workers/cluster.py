@@ -82,6 +82,8 @@ class RayExecutor(Executor):
         options["job_config"] = self._ray.job_config.JobConfig(_client_job=True)
         if address is None:
             options |= {"address": "local", "num_cpus": workers, "include_dashboard": False}
+            # what is left of the dashboard asks cloud providers where it runs, telemetry or none
+            self._ray._private.services.start_api_server = lambda *_, **__: (None, None)
         try:
             with safepath.inherited():
                 self._ray.init(**options, log_to_driver=False, logging_level="ERROR")
