@@ -41,18 +41,8 @@ ALLOWED = {
     ("training/ranks.py", "subprocess.Popen"): "jagpt itself, with a safe path",
     ("training/ranks.py", "ctypes.CDLL"): "None: the C library that runs already",
     ("training/cpu/allocator.py", "ctypes.CDLL"): "the same",
-    (
-        "training/trackers.py",
-        "importlib.import_module(…)",
-    ): "wandb or trackio",
-    (
-        "export/formats.py",
-        "importlib.import_module(…)",
-    ): "jagpt's own, of FORMATS",
-    (
-        "pipeline/running.py",
-        "importlib.import_module(…)",
-    ): "jagpt's own, of STAGES",
+    ("training/trackers.py", "importlib.import_module(…)"): "wandb or trackio",
+    ("export/formats.py", "importlib.import_module(…)"): "jagpt's own, of FORMATS",
     ("workers/pool.py", "concurrent.futures.ProcessPoolExecutor"): "workers, with a safe path",
     ("workers/pool.py", "ProcessPoolExecutor"): "the same",
     ("workers/pool.py", "multiprocessing.get_context"): "the same",
