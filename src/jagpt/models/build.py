@@ -90,8 +90,8 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
     for name in shape.config:
         if name not in known:
             raise UsageError(
-                f"model.config.{name}: transformers' {factory.__name__} has no such key of a "
-                f"network's shape{did_you_mean(name, known)}"
+                f"model.config.{name}: transformers' {factory.__name__} has no such key"
+                f"{did_you_mean(name, known)}, or it is no part of a network's shape"
             )
 
 
