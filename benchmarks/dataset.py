@@ -37,7 +37,7 @@ from common import (
 )
 
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.tokens.shards import CHUNK, FORMAT_VERSION, Index, ShardSize, dtype_for
+from jagpt.tokens.shards import CHUNK, FORMAT_VERSION, ShardSize, TokenIndex, dtype_for
 
 BLOCK_SIZE = 1024
 SEQUENCES = 32
@@ -130,7 +130,7 @@ def write_split(directory: Path, n_tokens: int) -> None:
         cuts = np.unique(random.integers(1, size, size // MEAN_DOCUMENT))
         starts = np.concatenate([[0], cuts, [size]])
         sizes.append(_write_shard(directory, f"train-{number:05d}", starts))
-    index = Index(dtype_for(VOCAB_SIZE), VOCAB_SIZE, 3, "synthetic", {"train": sizes})
+    index = TokenIndex(dtype_for(VOCAB_SIZE), VOCAB_SIZE, 3, "synthetic", {"train": sizes})
     index.write(directory)
 
 

@@ -128,14 +128,14 @@ def _row(
 
 def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str]]:
     """Each side's engine, with the perplexity that its export was found to have."""
-    from jagpt import files
+    from jagpt.export.bounds import Parity
 
     told = {PLAIN: ("generate", "")}
     for side in (*WISHES, *(EVERY if options.all else ())):
         export = _chosen(folder, side)
-        parity = files.read_json(export.folder / "parity.json")
-        told[side] = (export.format.title, f"{parity['perplexity']:.2f}")
-        told[PLAIN] = ("generate", f"{parity['perplexity_pytorch']:.2f}")
+        parity = Parity.read(export.folder)
+        told[side] = (export.format.title, f"{parity.perplexity:.2f}")
+        told[PLAIN] = ("generate", f"{parity.perplexity_pytorch:.2f}")
     return told
 
 

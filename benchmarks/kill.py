@@ -27,7 +27,7 @@ from jagpt import files
 from jagpt.models.checkpoint_folder import standing
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
+from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
 
 VOCAB_SIZE = 512
 RECIPE = """
@@ -163,7 +163,7 @@ def _inputs(folder: Path) -> dict[str, Path]:
     )  # fmt: skip
     tokenizer.save_pretrained(str(folder / "tokenizer"))
     splits = {name: [_shard(folder / "tokens", name)] for name in ("train", "valid", "test")}
-    Index(dtype_for(VOCAB_SIZE), VOCAB_SIZE, 2, "kill", splits).write(folder / "tokens")
+    TokenIndex(dtype_for(VOCAB_SIZE), VOCAB_SIZE, 2, "kill", splits).write(folder / "tokens")
     return {"tokens": folder / "tokens", "tokenizer": folder / "tokenizer"}
 
 

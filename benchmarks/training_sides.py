@@ -223,7 +223,7 @@ def _write_shards(directory: Path, shape: Shape) -> None:
     """Random tokens for more steps than are taken, and as many to validate on as must be there."""
     import numpy as np
 
-    from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
+    from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
 
     directory.mkdir()
     random = np.random.default_rng(SEED)
@@ -239,7 +239,9 @@ def _write_shards(directory: Path, shape: Shape) -> None:
             writer.finish(directory / f"{name}.idx")
         tokens = count * DOCUMENT_TOKENS
         splits[split] = [ShardSize(name, count, tokens, tokens, 3 * tokens)]
-    Index(dtype_for(shape.vocab_size), shape.vocab_size, 3, "benchmark", splits).write(directory)
+    TokenIndex(dtype_for(shape.vocab_size), shape.vocab_size, 3, "benchmark", splits).write(
+        directory
+    )
 
 
 # --- others ---------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ from typing import Any
 from common import tell
 
 from jagpt import evaluation, files, pipeline
+from jagpt.evaluation.result import Evaluation
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.rundir import RunDirectory
 from jagpt.training import stage
-from jagpt.training.metrics import METRICS, read_rows
+from jagpt.training.metrics import read_metrics
 
 HELD_OUT = 20
 """One document in so many is for validation, and the one after it for the test."""
@@ -170,13 +171,13 @@ class Study:
             if "not finite" not in str(error) and "validation loss is" not in str(error):
                 raise
             unstable = True
-        rows = read_rows(run.logs / METRICS)
-        curve = tuple((row["tokens"], row["loss"]) for row in rows if row["kind"] == "valid")
-        seconds = max((row["seconds"] for row in rows if row["kind"] == "train"), default=0.0)
+        train, valid = read_metrics(run.logs)
+        curve = tuple((row.tokens, row.loss) for row in valid if row.loss is not None)
+        seconds = max((row.seconds or 0.0 for row in train), default=0.0)
         test = None
         if trial.test and not unstable:
             evaluation.run(recipe, run, QUIET)
-            test = files.read_json(run.evaluation / evaluation.RESULT)["loss"]
+            test = Evaluation.read(run.evaluation).loss
         files.remove(run.own("train"))
         return Result(curve, seconds, test, unstable)
 

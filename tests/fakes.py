@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,12 +16,29 @@ from safetensors.torch import save_file
 from jagpt import files
 from jagpt.corpus.documents import SPLITS, Document
 from jagpt.corpus.shards import SplitWriter
+from jagpt.corpus.stats import (
+    CorpusStats,
+    InputFile,
+    LengthCounts,
+    SourceStats,
+    SplitCounts,
+    UnknownTemplate,
+)
+from jagpt.evaluation.result import Evaluation, Interval, Memorization
+from jagpt.export.bounds import Parity
 from jagpt.files import Manifest
+from jagpt.machines import Host
 from jagpt.models import build
+from jagpt.models.checkpoint_folder import CheckpointIndex, KeptCheckpoint
 from jagpt.recipe import Recipe, parse
+from jagpt.release.exports import ReleasedFormat
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
-from jagpt.tokens.shards import Index, ShardWriter, dtype_for
+from jagpt.timing import StageTime, Timing
+from jagpt.tokenizer.stats import TokenizerStats
+from jagpt.tokens.shards import ShardWriter, TokenIndex, dtype_for
 from jagpt.training import checkpoints
+from jagpt.training.environment import Environment
+from jagpt.training.metrics import Metrics
 from jagpt.training.state import State, Validation
 
 CHARACTERS = "あいうえおかきくけこさしすせそたちつてと、。統計的推定を使うことで日本語京都東"
@@ -54,23 +71,62 @@ title = "Tiny GPT-2"
 licence = "cc-by-sa-3.0"
 """
 
-STATS: dict[str, Any] = {
-    "sources": [
-        {
-            "name": "jawiki", "kind": "dump", "licence": "cc-by-sa-3.0", "wiki": "jawiki",
-            "date": "20210820", "pages": 9, "redirects": 3, "other_namespaces": 2, "documents": 4,
-            "files": [{"size": 1234, "sha256": "ab" * 32}],
-        }
-    ],
-    "splits": {
-        "train": {"documents": 2, "characters": 40, "bytes": 120},
-        "valid": {"documents": 1, "characters": 20, "bytes": 60},
-        "test": {"documents": 1, "characters": 20, "bytes": 60},
+CORPUS = CorpusStats(
+    sources=(
+        SourceStats(
+            name="jawiki", kind="dump", licence="cc-by-sa-3.0", wiki="jawiki", date="20210820",
+            files=(InputFile(1234, "ab" * 32),), pages=9, redirects=3, other_namespaces=2,
+            articles=9, documents=4,
+        ),
+    ),
+    splits={
+        "train": SplitCounts(2, 40, 120), "valid": SplitCounts(1, 20, 60),
+        "test": SplitCounts(1, 20, 60),
     },
-    "dropped": {"too short": 4, "duplicate": 1},
-    "unknown_templates": [{"name": "謎の<b>テンプレート</b>", "characters": 77}],
-    "lengths": {"edges": [0, 100, 1000], "documents": [1, 2, 1]},
-}  # fmt: skip
+    dropped={"too short": 4, "duplicate": 1},
+    exclude_unmatched={},
+    unknown_templates=(UnknownTemplate("謎の<b>テンプレート</b>", 3, 77),),
+    lengths=LengthCounts((0, 100, 1000), (1, 2, 1)),
+)  # fmt: skip
+
+EVALUATION = Evaluation(
+    split="test", checkpoint="step-00000010", step=10, documents=2, tokens=39, characters=38,
+    bytes=112, nats=144.0, loss=3.5, perplexity=33.12345, bits_per_character=5.5, bits_per_byte=1.9,
+    interval=Interval(
+        level=0.95, resamples=1000, loss=(3.4, 3.6), perplexity=(29.96, 36.6),
+        bits_per_character=(5.4, 5.6), bits_per_byte=(1.8, 2.0),
+    ),
+    windows="blocks", block_size=16, stride=16, precision="fp32",
+    memorization=Memorization(span_characters=50, samples=4, spans=800, found=2, share=0.0025),
+)  # fmt: skip
+
+TOKENIZER = TokenizerStats(
+    vocab_size=VOCAB_SIZE, split="valid", documents=1, characters=20, bytes=60, tokens=20,
+    characters_per_token=1.0, bytes_per_token=3.0, unknown_share=0.0, byte_share=0.05,
+    vocabulary_use=0.5, longest_pieces=("とうきょう",),
+)  # fmt: skip
+
+TIMING = Timing(
+    machine=Host("Linux", "A processor", 2, {"torch": "2.13.0"}),
+    stages={
+        "corpus": StageTime(None, "2026-01-01T00:00:00+00:00", 1.5),
+        "train": StageTime(None, None, 63.0),
+    },
+    times={},
+    inputs={},
+)
+
+
+PARITY = Parity(
+    format="onnx", weights="model.onnx", source="0" * 64, precision="fp32", compared="logits",
+    logit_difference=2.5e-6, prompts=20, greedy_tokens=40, greedy_equal=19, greedy_ties=1,
+    perplexity=12.34567, perplexity_pytorch=12.34566, texts=9, texts_equal=9, byte_texts=0,
+)  # fmt: skip
+
+ENVIRONMENT = Environment(
+    world_size=1, device="Some GPU", processor="A processor", cores=8, threads=2, python="3.11",
+    torch="2.13.0", transformers="5.0",
+)  # fmt: skip
 
 
 def recipe(text: str = RECIPE, *overrides: str) -> Recipe:
@@ -82,7 +138,7 @@ def run_directory(root: Path) -> RunDirectory:
     """A run whose corpus, tokenizer, tokens and training are done; nothing after them."""
     run = RunDirectory(root)
     files.write_text(run.recipe, recipe().to_toml())
-    files.write_json(run.own("corpus") / "stats.json", STATS)
+    CORPUS.write(run.own("corpus"))
     write_corpus(run.own("corpus"))
     write_tokenizer(run.own("tokenizer"))
     write_tokens(run.own("tokens"))
@@ -91,6 +147,11 @@ def run_directory(root: Path) -> RunDirectory:
     for stage in ("corpus", "tokenizer", "tokens", "train"):
         finish(run, stage)
     return run
+
+
+def released(name: str) -> ReleasedFormat:
+    """A format of a release, without its files."""
+    return ReleasedFormat(name, {}, replace(PARITY, format=name))
 
 
 def finish(run: RunDirectory, stage: str) -> None:
@@ -127,10 +188,7 @@ def write_tokenizer(directory: Path, characters: str = CHARACTERS) -> None:
     config["model_input_names"] = ["input_ids", "attention_mask"]
     files.write_json(directory / "tokenizer.json", tokenizer)
     files.write_json(directory / "tokenizer_config.json", config)
-    files.write_json(
-        directory / "stats.json",
-        {"vocab_size": len(pieces), "type": "unigram", "longest_pieces": ["とうきょう"]},
-    )
+    TOKENIZER.write(directory)
 
 
 def encode(text: str) -> list[int]:
@@ -154,7 +212,7 @@ def write_tokens(directory: Path, texts: tuple[str, ...] = TEXTS) -> None:
         from jagpt.tokens.shards import Shard
 
         splits[split] = [Shard(directory, name, dtype).size()]
-    Index(dtype_for(VOCAB_SIZE), VOCAB_SIZE, END, "t" * 64, splits).write(directory)
+    TokenIndex(dtype_for(VOCAB_SIZE), VOCAB_SIZE, END, "t" * 64, splits).write(directory)
 
 
 def write_checkpoints(directory: Path, vocab_size: int = VOCAB_SIZE) -> None:
@@ -165,13 +223,8 @@ def write_checkpoints(directory: Path, vocab_size: int = VOCAB_SIZE) -> None:
         checkpoints.save(
             directory, state, lambda folder, seed=seed: _write(folder, seed, vocab_size)
         )
-    files.write_json(
-        directory / "index.json",
-        {
-            "best": "step-00000010", "best_loss": 3.25, "last": "step-00000020",
-            "checkpoints": [{"name": f"step-000000{s}", "step": s, "loss": None} for s in (10, 20)],
-        },
-    )  # fmt: skip
+    kept = tuple(KeptCheckpoint(f"step-000000{step}", step, None) for step in (10, 20))
+    CheckpointIndex("step-00000010", 3.25, "step-00000020", kept).write(directory)
 
 
 def _write(folder: Path, seed: int, vocab_size: int) -> None:
@@ -199,24 +252,14 @@ def model_folder(folder: Path, step: str = "step-00000010") -> Path:
 
 def write_logs(directory: Path) -> None:
     """Metrics of 20 steps, and the pipeline's timing."""
-    train = [
-        {"kind": "train", "step": step, "tokens": step * 512, "loss": 4 - step / 20,
-         "learning_rate": step * 1e-5, "gradient_norm": 1.5, "tokens_per_second": 1000.0,
-         "seconds": step * 0.5}
-        for step in range(1, 21)
-    ]  # fmt: skip
-    valid = [
-        {"kind": "valid", "step": step, "tokens": step * 512, "loss": loss, "perplexity": 26.0}
-        for step, loss in ((10, 3.25), (20, 3.5))
-    ]
-    rows: list[dict[str, Any]] = [*train, *valid]
-    files.write_text(directory / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-    stages = {"corpus": (1.5, "2026-01-01T00:00:00+00:00"), "train": (63.0, None)}
-    timing = {
-        "stages": {
-            name: {"seconds": seconds, "started": None, "finished": finished}
-            for name, (seconds, finished) in stages.items()
-        },
-        "machine": {"platform": "Linux", "cores": 2, "versions": {"torch": "2.13.0"}},
-    }
-    files.write_json(directory / "timing.json", timing)
+    with Metrics(directory) as metrics:
+        metrics.begin(0)
+        for step in range(1, 21):
+            metrics.train(
+                step, step * 512, loss=4 - step / 20, learning_rate=step * 1e-5, gradient_norm=1.5,
+                tokens_per_second=1000.0, seconds=0.5,
+            )  # fmt: skip
+            if step % 10 == 0:
+                loss = 3.25 if step == 10 else 3.5
+                metrics.valid(step, step * 512, loss=loss, perplexity=26.0)
+    TIMING.write(directory)

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import fakes
 import pytest
 
 from jagpt import comparing
 from jagpt import recipe as recipes
+from jagpt.cli.common import open_run
+from jagpt.files import Manifest
 
 
 def test_tells_the_shipped_recipe_and_what_was_set() -> None:
     changes = ["train.max_steps=60", "train.learning_rate=2e-3", "release.title=私の モデル"]
     recipe = recipes.load("quickstart", changes)
-    found = comparing.command(recipe, "mine")
+    found = str(comparing.command(recipe, Path("mine")))
     words = shlex.split(found)
     assert words[:3] == ["jagpt", "run", "quickstart"]
     assert words[-2:] == ["--run-dir", "mine"]
@@ -22,12 +27,12 @@ def test_tells_the_shipped_recipe_and_what_was_set() -> None:
 
 @pytest.mark.parametrize("name", list(recipes.shipped_recipes()))
 def test_a_shipped_recipe_needs_nothing_set(name: str) -> None:
-    assert comparing.command(recipes.load(name), name) == f"jagpt run {name}"
+    assert comparing.command(recipes.load(name), Path("runs", name)) == f"jagpt run {name}"
 
 
 def test_what_decides_nothing_is_left_out() -> None:
     recipe = recipes.load("quickstart", ["execution.workers=7"])
-    assert comparing.command(recipe, "quickstart") == "jagpt run quickstart"
+    assert comparing.command(recipe, Path("runs/quickstart")) == "jagpt run quickstart"
 
 
 @pytest.mark.parametrize(
@@ -36,12 +41,54 @@ def test_what_decides_nothing_is_left_out() -> None:
 )
 def test_what_set_can_say_is_said(change: str) -> None:
     recipe = recipes.load("quickstart", [change])
-    assert change.split("=")[0] in comparing.command(recipe, "x")
+    assert change.split("=")[0] in str(comparing.command(recipe, Path("x")))
 
 
-def test_other_recipes_are_named_by_their_run() -> None:
-    assert comparing.command(fakes.recipe(), "runs a") == "jagpt run 'runs a'"
-    assert comparing.command(None, "x") == "jagpt run x"
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("runs/tiny", ["runs/tiny/recipe.toml", "--run-dir", "runs/tiny-again"]),
+        ("my runs/'a'", ["my runs/'a'/recipe.toml", "--run-dir", "my runs/'a'-again"]),
+        ("-x", ["./-x/recipe.toml", "--run-dir", "./-x-again"]),
+        ("/data/tiny", ["/data/tiny/recipe.toml", "--run-dir", "/data/tiny-again"]),
+        ("../tiny/", ["{up}/tiny/recipe.toml", "--run-dir", "{up}/tiny-again"]),
+        (".", ["recipe.toml", "--run-dir", "{here}-again"]),
+    ],
+)
+def test_a_recipe_of_ones_own_is_the_file_in_its_run(root: str, words: list[str]) -> None:
+    here = Path.cwd()
+    expected = [word.format(here=here, up=here.parent) for word in words]
+    found = str(comparing.command(fakes.recipe(), Path(root)))
+    assert shlex.split(found) == ["jagpt", "run", *expected]
+
+
+def test_a_recipe_that_is_not_known_has_no_command() -> None:
+    assert comparing.command(None, Path("x")) is None
+
+
+@pytest.mark.parametrize("name", ["mine", "it's; mine $HOME"])
+def test_what_is_printed_makes_such_a_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "本文です。\n" * 20
+    (tmp_path / "own").mkdir()
+    for number in range(30):
+        (tmp_path / "own" / f"{number}.txt").write_text(f"文書{number}。\n{text}", "utf-8")
+    (tmp_path / "own.toml").write_text(
+        'name = "own"\n[corpus]\nvalid_share = 0.2\ntest_share = 0.2\n'
+        '[[corpus.source]]\nname = "notes"\nkind = "text"\nlayout = "file"\n'
+        'path = "own/*.txt"\n[train]\nmax_steps = 5\n'
+    )
+    until = ["--until", "corpus", "--yes"]
+    jagpt = [sys.executable, "-m", "jagpt"]
+    subprocess.run([*jagpt, "run", "own.toml", "--run-dir", f"runs/{name}", *until], check=True)
+    (tmp_path / "own.toml").unlink()
+    printed = comparing.command(open_run(Path("runs", name))[0], Path("runs", name))
+    line = f"{shlex.join(jagpt)} {str(printed).removeprefix('jagpt ')} {shlex.join(until)}"
+    subprocess.run(["bash", "-c", line], check=True)
+    first, again = (Manifest.read(Path("runs", x, "corpus")) for x in (name, f"{name}-again"))
+    assert again == first
 
 
 def test_differences_are_the_keys_that_are_not_alike() -> None:

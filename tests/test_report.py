@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import fakes
 import pytest
 from payloads import PAYLOADS
 
-from jagpt import files, report
+from jagpt import comparing, files, report
+from jagpt.corpus.stats import CorpusStats, UnknownTemplate
 from jagpt.errors import DataError, UsageError
+from jagpt.machines import Host
+from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
+from jagpt.timing import StageTime
+from jagpt.training.environment import Environment
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=y>"
 
@@ -73,7 +79,7 @@ def test_shows_corpus_curves_tokenizer_training_and_files(run: RunDirectory) -> 
     assert html.startswith("<!doctype html>")
     for expected in (
         "Tiny GPT-2", "Training curves", "jawiki", "20210820", "too short", "謎の",
-        "Characters per", "unigram", "とうきょう",
+        "Characters per", "5%", "とうきょう",
         "1 min 3 s", "not finished", "2026-01-01 00:00:00 UTC",
         "torch 2.13.0", "10,240 tokens seen", "best checkpoint is step 10", "n_embd = 16",
         "ab" * 32,
@@ -135,18 +141,10 @@ def test_any_part_may_be_missing(run: RunDirectory, part: str) -> None:
 
 def test_evaluation_and_samples_are_shown_once_there(run: RunDirectory) -> None:
     assert "Perplexity" not in written(run)
-    value = {
-        "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
-        "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1154,
-        "bits_per_character": 5.5, "bits_per_byte": 1.9,
-        "interval": {"level": 0.95, "loss": [3.4, 3.6], "perplexity": [29.96, 36.6]},
-        "memorization": {"span_characters": 50, "samples": 4, "spans": 800, "found": 2},
-    }  # fmt: skip
-    files.write_json(run.own("evaluate") / "test.json", value)
-    samples = [{"prompt": "京都", "continuations": ["は古い都。", EVIL]}]
-    files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
+    fakes.EVALUATION.write(run.own("evaluate"))
+    Samples(1, (Sample("京都", ("は古い都。", EVIL)),)).write(run.own("release"))
     text = Page(written(run)).text
-    memorized = "2 of 800 spans of 50 characters (0.25 %) in 4 generated texts"
+    memorized = "2 of 800 spans of 50 characters (0.25%) in 4 generated texts"
     shown = ("33.12", "5.5000", "144.0 nats", "3.4000 to 3.6000", "29.96 to 36.60", memorized)
     for expected in (*shown, "京都は古い都。", EVIL):
         assert expected in text
@@ -164,14 +162,23 @@ def test_several_runs_are_compared(run: RunDirectory, tmp_path: Path) -> None:
     assert len(charts) == 6 + 2
 
 
+def corpus_with(text: str, **source: str) -> CorpusStats:
+    """A corpus that has a text wherever one may stand, its source as `source` says."""
+    return replace(
+        fakes.CORPUS,
+        sources=(replace(fakes.CORPUS.sources[0], name=text, **source),),
+        dropped={text: 3},
+        unknown_templates=(UnknownTemplate(text, 1, 2),),
+    )
+
+
 def test_nothing_from_a_run_becomes_markup(run: RunDirectory, tmp_path: Path) -> None:
-    stats = {**fakes.STATS, "dropped": {EVIL: 3}}
-    stats["sources"] = [{**fakes.STATS["sources"][0], "name": EVIL, "licence": EVIL, "wiki": EVIL}]
-    stats["unknown_templates"] = [{"name": EVIL, "characters": 2}]
-    files.write_json(run.corpus / "stats.json", stats)
-    files.write_json(run.tokenizer / "stats.json", {EVIL: EVIL, "type": EVIL})
-    files.write_json(run.logs / "timing.json", {"stages": {EVIL: {"seconds": 1, "finished": EVIL}},
-                                                "machine": {EVIL: {EVIL: EVIL}}})  # fmt: skip
+    corpus_with(EVIL, licence=EVIL, wiki=EVIL, date=EVIL).write(run.corpus)
+    replace(fakes.TOKENIZER, split=EVIL, longest_pieces=(EVIL,)).write(run.tokenizer)
+    times, host = {EVIL: StageTime(EVIL, EVIL, 1.0)}, Host(EVIL, EVIL, 2, {EVIL: EVIL})
+    replace(fakes.TIMING, stages=times, machine=host).write(run.logs)
+    words = {"device": EVIL, "processor": EVIL, "python": EVIL, "torch": EVIL, "transformers": EVIL}
+    Environment(world_size=1, cores=2, threads=2, **words).write(run.logs)
     title = EVIL.replace('"', '\\"')
     text = fakes.RECIPE.replace("Tiny GPT-2", title).replace("A tiny run.", title)
     files.write_text(run.recipe, text)
@@ -186,12 +193,8 @@ def test_nothing_from_a_run_becomes_markup(run: RunDirectory, tmp_path: Path) ->
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_what_strangers_write_appears_as_text(run: RunDirectory, payload: str) -> None:
-    stats = {**fakes.STATS, "dropped": {payload: 3}}
-    stats["sources"] = [{**fakes.STATS["sources"][0], "name": payload}]
-    stats["unknown_templates"] = [{"name": payload, "characters": 2}]
-    files.write_json(run.corpus / "stats.json", stats)
-    samples = [{"prompt": payload, "continuations": [payload]}]
-    files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
+    corpus_with(payload).write(run.corpus)
+    Samples(1, (Sample(payload, (payload,)),)).write(run.own("release"))
     title = json.dumps(payload)
     files.write_text(run.recipe, fakes.RECIPE.replace('"Tiny GPT-2"', title))
     page, harmless = Page(written(run)), Page(written(unharmed(run)))
@@ -202,11 +205,8 @@ def test_what_strangers_write_appears_as_text(run: RunDirectory, payload: str) -
 
 def unharmed(run: RunDirectory) -> RunDirectory:
     """The same run with a word where the payload stood."""
-    stats = {**fakes.STATS, "dropped": {"x": 3}}
-    stats["unknown_templates"] = [{"name": "x", "characters": 2}]
-    files.write_json(run.corpus / "stats.json", stats)
-    samples = [{"prompt": "x", "continuations": ["x"]}]
-    files.write_json(run.own("release") / "samples.json", {"seed": 1, "samples": samples})
+    corpus_with("x").write(run.corpus)
+    Samples(1, (Sample("x", ("x",)),)).write(run.own("release"))
     files.write_text(run.recipe, fakes.RECIPE)
     return run
 
@@ -242,20 +242,14 @@ def test_loss_is_drawn_against_tokens_and_time(run: RunDirectory) -> None:
 
 def test_cases_are_compared_with_command_and_losses(run: RunDirectory, tmp_path: Path) -> None:
     second = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "second")))
-    value = {
-        "split": "test", "checkpoint": "step-00000010", "step": 10, "documents": 2, "tokens": 39,
-        "characters": 38, "bytes": 112, "nats": 144.0, "loss": 3.5, "perplexity": 33.1154,
-        "bits_per_character": 5.5, "bits_per_byte": 1.9,
-        "interval": {"level": 0.95, "loss": [3.4, 3.6], "perplexity": [29.96, 36.6]},
-        "memorization": {"span_characters": 50, "samples": 4, "spans": 800, "found": 2},
-    }  # fmt: skip
-    files.write_json(second.own("evaluate") / "test.json", value)
+    fakes.EVALUATION.write(second.own("evaluate"))
     cases = written(run, second).split("All figures")[0].split('class="cases"')[1]
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in cases.split("<tr>")[2:]]
     assert cells == [
-        ["<code>jagpt run first</code>", "3.2500", "–", "–"],
-        ["<code>jagpt run second</code>", "3.2500", "3.5000", "33.12"],
-    ]
+        [f"<code>{comparing.command(fakes.recipe(), run.root)}</code>", "3.2500", "–", "–"],
+        [f"<code>{comparing.command(fakes.recipe(), second.root)}</code>",
+         "3.2500", "3.5000", "33.12"],
+    ]  # fmt: skip
 
 
 def test_a_damaged_run_is_named(run: RunDirectory) -> None:

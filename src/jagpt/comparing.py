@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from jagpt.errors import RecipeError
@@ -26,21 +28,30 @@ def differences(recipes: Sequence[Recipe | None]) -> list[tuple[str, list[str]]]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
-def command(recipe: Recipe | None, directory: str) -> str:
-    """What to type to make such a run: a shipped recipe and what was set, else the run's own file.
+def command(recipe: Recipe | None, root: Path) -> str | None:
+    """What to type, in the current folder, to make a run such as the one at `root`.
 
-    `directory` is the name of the run's directory, as seen from the folder where it stands.
+    A shipped recipe and what was set where that says it all; else the recipe that the run holds, in
+    a directory beside the run's. None where this jagpt does not know the run's recipe.
     """
-    words = ["jagpt", "run"]
-    found = None if recipe is None else _overrides(recipe)
-    if recipe is None or found is None:
-        return shlex.join([*words, directory])
-    words.append(recipe.name)
-    for override in found:
-        words += ["--set", override]
-    if directory != recipe.name:
-        words += ["--run-dir", directory]
-    return shlex.join(words)
+    if recipe is None:
+        return None
+    overrides = _overrides(recipe)
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - a link keeps its name
+    if overrides is None:
+        again = root.with_name(f"{root.name}-again")
+        words = [_typed(root / "recipe.toml"), "--run-dir", _typed(again)]
+    else:
+        words = [recipe.name, *(word for override in overrides for word in ("--set", override))]
+        if root != Path("runs", recipe.name).absolute():
+            words += ["--run-dir", _typed(root)]
+    return shlex.join(["jagpt", "run", *words])
+
+
+def _typed(path: Path) -> str:
+    """A path as one types it here: relative where it lies below, never like an option."""
+    text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def _overrides(recipe: Recipe) -> list[str] | None:

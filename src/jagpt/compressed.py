@@ -21,9 +21,9 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import zstandard
 
@@ -109,15 +109,6 @@ class Losses:
             self.xml_bytes += loss.bytes
         if len(self.places) < LISTED_LOSSES:
             self.places.append(loss)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Losses:
-        """Raises `TypeError` or `KeyError` where `value` is something else."""
-        places = [Loss(**place) for place in value["places"]]
-        return cls(**{**value, "places": places})
 
 
 class StreamError(DataError):

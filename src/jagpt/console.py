@@ -13,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jagpt import units
+from jagpt.evaluation.measures import perplexity
 from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
+from jagpt.records import plain
 from jagpt.rundir import RunDirectory
 from jagpt.stages import STAGE_NAMES
 from jagpt.summary import Summary, collect
@@ -35,7 +37,7 @@ DEMONSTRATION = (
 def results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> dict[str, Any]:
     """The outcome of `jagpt run` as plain JSON values."""
     found = collect(run)
-    evaluation = found.evaluation
+    evaluation, best = found.evaluation, found.training.best if found.training else None
     return {
         "name": recipe.name,
         "run_dir": str(run.root),
@@ -45,13 +47,13 @@ def results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> dict[str, 
         "documents": {k: v.documents for k, v in found.corpus.splits.items()}
         if found.corpus
         else None,
-        "tokens": found.tokens.splits if found.tokens else None,
+        "tokens": found.tokens.counts if found.tokens else None,
         "parameters": found.parameters,
-        "valid_loss": found.training.valid_loss if found.training else None,
+        "valid_loss": best.loss if best else None,
         "test_loss": evaluation.loss if evaluation else None,
         "test_perplexity": evaluation.perplexity if evaluation else None,
         "test_bits_per_character": evaluation.bits_per_character if evaluation else None,
-        "samples": [vars(sample) for sample in found.samples],
+        "samples": plain(found.samples),
         "model": str(run.model),
         "report": str(run.report),
     }
@@ -119,17 +121,15 @@ def _corpus_outcome(found: Summary) -> Iterator[str]:
 
 
 def _tokenizer_outcome(found: Summary) -> Iterator[str]:
-    figures = found.tokenizer or {}
-    if "vocab_size" in figures:
-        yield f"{figures['vocab_size']:,} pieces"
-    if "characters_per_token" in figures:
-        yield f"{figures['characters_per_token']:.2f} characters a token"
+    if found.tokenizer:
+        yield f"{found.tokenizer.vocab_size:,} pieces"
+        yield f"{found.tokenizer.characters_per_token:.2f} characters a token"
 
 
 def _tokens_outcome(found: Summary) -> Iterator[str]:
     if found.tokens:
-        yield f"{sum(found.tokens.splits.values()):,} tokens"
-        yield _by_split(found.tokens.splits)
+        yield f"{sum(found.tokens.counts.values()):,} tokens"
+        yield _by_split(found.tokens.counts)
 
 
 def _by_split(counts: Mapping[str, int]) -> str:
@@ -137,9 +137,9 @@ def _by_split(counts: Mapping[str, int]) -> str:
 
 
 def _train_outcome(found: Summary) -> Iterator[str]:
-    if found.training and found.training.valid_loss is not None:
-        yield f"valid loss {found.training.valid_loss:.4f}"
-        yield f"perplexity {found.training.valid_perplexity:,.2f}"
+    if found.training and found.training.best:
+        yield f"valid loss {found.training.best.loss:.4f}"
+        yield f"perplexity {perplexity(found.training.best.loss):,.2f}"
     if found.training and found.training.tokens:
         yield f"{found.training.tokens:,} tokens seen"
     if found.parameters:
@@ -224,19 +224,17 @@ def show_tokenizers(found: Mapping[str, TokenizerStats], what: str) -> None:
     table.add_column(escape(what), no_wrap=True)
     for name in found:
         table.add_column(escape(name), justify="right", overflow="fold")
-    every = list(found.values())
-    rows = {
-        "pieces": [f"{stats.vocab_size:,}" for stats in every],
-        "tokens": [f"{stats.tokens:,}" for stats in every],
-        "characters a token": [f"{stats.characters_per_token:.3f}" for stats in every],
-        "bytes a token": [f"{stats.bytes_per_token:.3f}" for stats in every],
-        "unknown tokens": [units.percent(stats.unknown_share) for stats in every],
-        "byte pieces": [units.percent(stats.byte_share) for stats in every],
-        "pieces in use": [units.percent(stats.vocabulary_use) for stats in every],
-        "longest pieces": [escape("\n".join(stats.longest_pieces[:5])) for stats in every],
-    }
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
+    rows = [
+        {
+            "pieces": f"{stats.vocab_size:,}",
+            "tokens": f"{stats.tokens:,}",
+            **stats.shown(),
+            "longest pieces": escape("\n".join(stats.longest_pieces[:5])),
+        }
+        for stats in found.values()
+    ]
+    for name in rows[0]:
+        table.add_row(name, *(row[name] for row in rows))
     _console().print(table, highlight=False)
 
 

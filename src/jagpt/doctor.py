@@ -11,17 +11,15 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
-from jagpt.machines import available_cores, cpu_bf16
+from jagpt.machines import available_cores, cpu_bf16, host
 
 
 def examine_machine() -> dict[str, Any]:
     """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes)."""
     import torch
 
-    from jagpt.pipeline import machine
-
     return {
-        **machine(),
+        **vars(host()),
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
         "disk_free": shutil.disk_usage(Path.cwd()).free,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from jagpt import __version__
 from jagpt.errors import UsageError
+from jagpt.records import Count
 
 Precision = Literal["fp32", "bf16", "fp16"]
 GIB = 1 << 30
@@ -95,6 +100,36 @@ def no_bf16(where: str) -> UsageError:
         f'train.precision: found "bf16", which {where} lacks; use "auto" or "fp16" '
         "(--set train.precision=auto)"
     )
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this machine is: its system, processor, cores, and versions of what computes."""
+
+    platform: str
+    processor: str
+    cores: Count | None
+    versions: Mapping[str, str]
+
+
+def host() -> Host:
+    """This machine."""
+    versions = {"jagpt": __version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "sentencepiece", "pyarrow", "numpy"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return Host(platform.platform(), processor(), os.cpu_count(), versions)
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def cpu_bf16() -> bool:

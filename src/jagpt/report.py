@@ -19,16 +19,17 @@ from markupsafe import Markup
 
 from jagpt import __version__, charts, comparing, files, units
 from jagpt.charts import Point, Series
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import UsageError
+from jagpt.files import FileEntry
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
-from jagpt.summary import Row, Summary, collect
+from jagpt.summary import Summary, collect
 from jagpt.text import printable
+from jagpt.training.metrics import TrainRow, ValidRow
 
 MAX_FILES = 200
 """Files that the page lists of one stage."""
 MAX_TEMPLATES = 15
-SIZE_KEYS = frozenset({"vocab_size", "split", "documents", "characters", "bytes", "tokens"})
-"""Keys of the tokenizer's figures that tell what was measured, not what came out."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class RunPage:
     alone: bool
     colour: int
     figures: dict[str, str]
-    command: str
+    command: str | None
     recipe_text: str | None
     lengths: Markup | None
+    inputs: tuple[FileEntry, ...]
     times: Markup | None
 
     @property
@@ -82,7 +84,6 @@ def render(runs: Sequence[RunDirectory]) -> str:
         differences=comparing.differences([page.summary.recipe for page in pages]),
         jagpt_version=__version__,
         max_files=MAX_FILES,
-        size_keys=SIZE_KEYS,
         max_templates=MAX_TEMPLATES,
     )
 
@@ -97,10 +98,10 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(
         number=number,
+        percent=units.percent,
         duration=units.duration,
         size=units.size,
         clock=clock,
-        plain=plain,
         clean=printable,
     )
     environment.globals.update(bar=charts.bar)
@@ -120,11 +121,10 @@ def _run_page(run: RunDirectory, number: int, alone: bool) -> RunPage:
         alone=alone,
         colour=number % charts.COLOURS + 1,
         figures=dict(_figures(summary)),
-        command=comparing.command(summary.recipe, run.root.name or summary.name),
+        command=comparing.command(summary.recipe, run.root),
         recipe_text=run.recipe.read_text("utf-8") if run.recipe.is_file() else None,
-        lengths=charts.histogram(corpus.lengths, x_label="characters", y_label="documents")
-        if corpus
-        else None,
+        lengths=_lengths(corpus) if corpus else None,
+        inputs=tuple(_inputs(corpus)) if corpus else (),
         times=charts.stacked(
             [
                 (f"{stage}: {units.duration(time.seconds)}", time.seconds)
@@ -132,6 +132,18 @@ def _run_page(run: RunDirectory, number: int, alone: bool) -> RunPage:
             ]
         ),
     )
+
+
+def _lengths(corpus: CorpusStats) -> Markup | None:
+    classes = list(corpus.lengths.labelled())
+    return charts.histogram(classes, x_label="characters", y_label="documents")
+
+
+def _inputs(corpus: CorpusStats) -> Iterator[FileEntry]:
+    """The files of all sources, by number: their names are not told."""
+    for source in corpus.sources:
+        for number, file in enumerate(source.files, 1):
+            yield FileEntry(f"{source.name} {number}", file.size, file.sha256)
 
 
 def _title(pages: Sequence[RunPage]) -> str:
@@ -149,12 +161,12 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
     corpus, training, test = summary.corpus, summary.training, summary.evaluation
     if corpus:
         yield "Documents", number(corpus.documents)
-    if summary.tokens and "train" in summary.tokens.splits:
-        yield "Training tokens", units.amount(summary.tokens.splits["train"])
+    if summary.tokens and "train" in summary.tokens.counts:
+        yield "Training tokens", units.amount(summary.tokens.counts["train"])
     if summary.parameters:
         yield "Parameters", units.amount(summary.parameters)
-    if training and training.valid_loss is not None:
-        yield "Best valid loss", f"{training.valid_loss:.4f}"
+    if training and training.best:
+        yield "Best valid loss", f"{training.best.loss:.4f}"
     if test:
         yield f"{test.split.capitalize()} loss", f"{test.loss:.4f}"
         yield f"{test.split.capitalize()} perplexity", f"{test.perplexity:,.2f}"
@@ -236,7 +248,7 @@ def _late_loss_series(page: RunPage) -> list[Series]:
 def _unit_of_time(pages: Sequence[RunPage]) -> tuple[str, float]:
     """Hours and their seconds, or minutes where all runs were shorter than an hour."""
     rows = (row for page in pages for row in page.summary.train_rows[-1:])
-    longest = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+    longest = max((row.seconds or 0.0 for row in rows), default=0.0)
     return ("hours", 3600.0) if longest >= 3600 else ("minutes", 60.0)
 
 
@@ -247,7 +259,7 @@ def _time_series(unit: float) -> Callable[[RunPage], list[Series]]:
         logged = _points(page.summary.train_rows, "step", "seconds")
         steps = [step for step, _ in logged]
 
-        def timed(rows: Sequence[Row]) -> tuple[Point, ...]:
+        def timed(rows: Sequence[TrainRow] | Sequence[ValidRow]) -> tuple[Point, ...]:
             places = (
                 (bisect.bisect_right(steps, step) - 1, loss)
                 for step, loss in _points(rows, "step", "loss")
@@ -271,8 +283,9 @@ def _single_series(key: str) -> Callable[[RunPage], list[Series]]:
     return series
 
 
-def _points(rows: Sequence[Row], x: str, y: str) -> tuple[Point, ...]:
-    return tuple((row[x], row[y]) for row in rows if x in row and y in row)
+def _points(rows: Sequence[TrainRow] | Sequence[ValidRow], x: str, y: str) -> tuple[Point, ...]:
+    found = ((getattr(row, x), getattr(row, y)) for row in rows)
+    return tuple((at, value) for at, value in found if at is not None and value is not None)
 
 
 # --- how values look ------------------------------------------------------------------------------
@@ -286,12 +299,3 @@ def number(value: float) -> str:
 def clock(moment: str | None) -> str:
     """An ISO time for people."""
     return "not finished" if moment is None else moment.replace("T", " ").replace("+00:00", " UTC")
-
-
-def plain(value: Any) -> str:
-    """A figure of the tokenizer's, whatever its type."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else printable(str(value))

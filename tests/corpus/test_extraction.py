@@ -53,7 +53,7 @@ def make(path: Path, output: Path, form: extraction.Format = "jsonl", **given: A
     """Extract `path` to `output`; the statistics."""
     workers, force = given.pop("workers", 1), given.pop("force", False)
     wanted = extraction.request(str(path), given.pop("kind", "dump"), form, **given)
-    return extract_documents(wanted, output, workers, QUIET, force=force)
+    return extract_documents(wanted, output, workers, QUIET, force=force).as_json()
 
 
 def rows(output: Path) -> list[dict[str, Any]]:

@@ -59,7 +59,16 @@ def test_a_run_goes_to_the_hub_and_its_corpus_too(
     done = release(run, "--to", "hub:org/tiny", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert hub.repositories["models/org/tiny"].tags == {told["revision"]: told["commit"]}
+    model = hub.repositories["models/org/tiny"]
+    assert model.tags == {told["revision"]: told["commit"]}
+    card = model.commits[model.head]["README.md"].decode()
+    for row in (
+        "Hardware / 計算機 | CPU (",
+        "Time / 学習時間 | ",
+        "Versions / バージョン | python ",
+    ):
+        assert f"\n| {row}" in card
+    assert "Hardware" not in (run / "release" / "README.md").read_text("utf-8")
     assert "published already" in release(run, "--to", "hub:org/tiny").stdout
     corpus = release(run, "--to", "hub-dataset:org/texts", "--public")
     assert corpus.returncode == 0, corpus.stderr

@@ -4,15 +4,15 @@ import itertools
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import fakes
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from jagpt import evaluation, files
+from jagpt import evaluation
 from jagpt.errors import DataError, UsageError
+from jagpt.evaluation.result import Evaluation
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 
@@ -22,10 +22,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return fakes.run_directory(tmp_path_factory.mktemp("run"))
 
 
-def measured(run: RunDirectory, *overrides: str) -> dict[str, Any]:
+def measured(run: RunDirectory, *overrides: str) -> Evaluation:
     quick = ("evaluate.memorization_samples=0", *overrides)
     evaluation.run(fakes.recipe(fakes.RECIPE, *quick), run, QUIET)
-    return files.read_json(run.evaluation / "test.json")
+    return Evaluation.read(run.evaluation)
 
 
 def reference_nats(folder: Path, block_size: int) -> tuple[float, int]:
@@ -60,10 +60,10 @@ def document_nats(folder: Path, block_size: int) -> float:
 def test_sums_the_nats_of_all_tokens_in_windows_without_overlap(run: RunDirectory) -> None:
     found = measured(run)
     nats, tokens = reference_nats(run.checkpoints / "step-00000010", 16)
-    assert found["tokens"] == tokens == len("".join(fakes.TEXTS)) + 2 - 1
-    assert found["nats"] == pytest.approx(nats, rel=1e-5)
-    assert found["loss"] == found["nats"] / tokens
-    assert found["perplexity"] == math.exp(found["loss"])
+    assert found.tokens == tokens == len("".join(fakes.TEXTS)) + 2 - 1
+    assert found.nats == pytest.approx(nats, rel=1e-5)
+    assert found.loss == found.nats / tokens
+    assert found.perplexity == math.exp(found.loss)
 
 
 def test_bits_are_per_character_and_byte_of_the_text_with_the_first_token_paid(
@@ -71,11 +71,11 @@ def test_bits_are_per_character_and_byte_of_the_text_with_the_first_token_paid(
 ) -> None:
     found = measured(run)
     text = "".join(fakes.TEXTS)
-    bits = (found["nats"] + math.log(fakes.VOCAB_SIZE)) / math.log(2)
-    assert found["characters"] == len(text)
-    assert found["bytes"] == len(text.encode())
-    assert found["bits_per_character"] == pytest.approx(bits / len(text), rel=1e-12)
-    assert found["bits_per_byte"] == pytest.approx(bits / len(text.encode()), rel=1e-12)
+    bits = (found.nats + math.log(fakes.VOCAB_SIZE)) / math.log(2)
+    assert found.characters == len(text)
+    assert found.bytes == len(text.encode())
+    assert found.bits_per_character == pytest.approx(bits / len(text), rel=1e-12)
+    assert found.bits_per_byte == pytest.approx(bits / len(text.encode()), rel=1e-12)
 
 
 def test_precision_of_training_changes_nothing(run: RunDirectory) -> None:
@@ -85,8 +85,8 @@ def test_precision_of_training_changes_nothing(run: RunDirectory) -> None:
 def test_a_masked_training_is_measured_document_by_document(run: RunDirectory) -> None:
     found = measured(run, "train.document_mask=true")
     nats = document_nats(run.checkpoints / "step-00000010", 16)
-    assert found["nats"] == pytest.approx(nats, rel=1e-5)
-    assert found["nats"] != pytest.approx(measured(run)["nats"], rel=1e-5)
+    assert found.nats == pytest.approx(nats, rel=1e-5)
+    assert found.nats != pytest.approx(measured(run).nats, rel=1e-5)
 
 
 @pytest.mark.parametrize(("wanted", "step"), [("best", 10), ("last", 20), ("20", 20)])
@@ -94,12 +94,12 @@ def test_measures_the_checkpoint_that_the_recipe_names(
     run: RunDirectory, wanted: str, step: int
 ) -> None:
     found = measured(run, f'evaluate.checkpoint="{wanted}"')
-    assert (found["checkpoint"], found["step"]) == (f"step-000000{step}", step)
+    assert (found.checkpoint, found.step) == (f"step-000000{step}", step)
 
 
 def test_names_the_split_and_its_documents(run: RunDirectory) -> None:
     found = measured(run, 'evaluate.split="valid"')
-    assert (found["split"], found["documents"]) == ("valid", 2)
+    assert (found.split, found.documents) == ("valid", 2)
 
 
 def test_lists_the_kept_checkpoints_where_the_wanted_one_is_gone(run: RunDirectory) -> None:
@@ -125,15 +125,15 @@ def test_refuses_tokens_of_another_vocabulary(tmp_path: Path) -> None:
 def test_an_interval_over_documents_stands_beside(run: RunDirectory) -> None:
     found = measured(run)
     for key in ("loss", "perplexity", "bits_per_character", "bits_per_byte"):
-        low, high = found["interval"][key]
-        assert low <= found[key] <= high
+        low, high = getattr(found.interval, key)
+        assert low <= getattr(found, key) <= high
 
 
 def test_sliding_windows_give_each_token_more_context(run: RunDirectory) -> None:
     blocks, sliding = measured(run), measured(run, "evaluate.windows=sliding", "evaluate.stride=4")
-    assert (blocks["windows"], sliding["windows"]) == ("blocks", "sliding")
-    assert sliding["tokens"] == blocks["tokens"]
-    assert sliding["nats"] != blocks["nats"]
+    assert (blocks.windows, sliding.windows) == ("blocks", "sliding")
+    assert sliding.tokens == blocks.tokens
+    assert sliding.nats != blocks.nats
 
 
 def test_another_checkpoint_is_measured_without_a_trace(run: RunDirectory) -> None:
@@ -141,7 +141,7 @@ def test_another_checkpoint_is_measured_without_a_trace(run: RunDirectory) -> No
     recipe = fakes.recipe(fakes.RECIPE, "evaluate.memorization_samples=0")
     folder = run.checkpoints / "step-00000020"
     found = evaluation.measure_checkpoint(recipe, run, QUIET, folder)
-    assert found["nats"] == measured(run, "evaluate.checkpoint=20")["nats"] != before["nats"]
+    assert found.nats == measured(run, "evaluate.checkpoint=20").nats != before.nats
 
 
 def test_the_export_takes_the_evaluated_checkpoint_unless_told(run: RunDirectory) -> None:
@@ -152,11 +152,11 @@ def test_the_export_takes_the_evaluated_checkpoint_unless_told(run: RunDirectory
 
 def test_what_it_wrote_is_looked_up_in_the_training_text(tmp_path: Path) -> None:
     run = fakes.run_directory(tmp_path)
-    found = measured(run, "evaluate.memorization_samples=3")["memorization"]
-    assert (found["samples"], found["span_characters"], found["found"]) == (3, 50, 0)
+    found = measured(run, "evaluate.memorization_samples=3").memorization
+    assert (found.samples, found.span_characters, found.found) == (3, 50, 0)
 
 
 def test_documents_are_kept_apart_where_training_kept_them_apart(run: RunDirectory) -> None:
     masked = measured(run, "train.document_mask=true")
-    assert masked["tokens"] == measured(run)["tokens"]
-    assert masked["nats"] != measured(run)["nats"]
+    assert masked.tokens == measured(run).tokens
+    assert masked.nats != measured(run).nats

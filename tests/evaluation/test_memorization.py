@@ -51,7 +51,7 @@ def test_the_share_is_that_of_spans_in_the_train_split(
     said = {"training": trained[50:180], "else": trained[::-1][:130]}[texts]
     monkeypatch.setattr(memorization, "_generated", lambda *_: [said])
     found = memorization.measure(None, None, run, 1, QUIET)  # type: ignore[arg-type]
-    assert (found["spans"], found["share"]) == (81, share)
+    assert (found.spans, found.share) == (81, share)
 
 
 def test_the_sample_is_the_same_each_time(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fakes
 import folders
 import pytest
 
@@ -19,7 +20,6 @@ from jagpt.export.source import Source
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.release import usage
-from jagpt.release.exports import Export
 from jagpt.runtimes import llamacpp
 
 QUICK = ("flax", "onnx", "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-q8_0", "openvino")
@@ -108,7 +108,7 @@ def test_the_program_that_a_card_shows_for_gguf_runs(
     shutil.copy(folder / "export" / "gguf-q8_0" / "model-q8_0.gguf", folder)
     files.write_json(folder / "generation_config.json", {"do_sample": True, "max_new_tokens": 8})
     recipe = parse('name = "card"\n[model]\nn_positions = 64\n[[corpus.source]]\n' + SOURCE)
-    usage.check(recipe, [Export("gguf-q8_0", {}, {})], PROMPT, folder, QUIET)
+    usage.check(recipe, [fakes.released("gguf-q8_0")], PROMPT, folder, QUIET)
     assert "was not run" not in capsys.readouterr().err
 
 

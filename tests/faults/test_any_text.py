@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jagpt import files
 from jagpt.recipe import Recipe, load
 from jagpt.release import card, changelog
+from jagpt.release.facts import Facts, facts_of
+from jagpt.release.samples import Sample, Samples
 from jagpt.report import render
 from jagpt.rundir import RunDirectory
-from jagpt.summary import Sample, Summary, collect
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.wikitext import JA_DEFAULT, WikitextConverter, WikitextLimitError, WikitextOptions
 
@@ -61,19 +60,19 @@ def test_any_text_becomes_tokens(finished: Path, source: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def facts(finished: Path) -> tuple[Recipe, Summary]:
-    return load(str(finished), ()), collect(RunDirectory(finished))
+def facts(finished: Path) -> tuple[Recipe, Facts]:
+    return load(str(finished), ()), facts_of(RunDirectory(finished))
 
 
 @fewest
 @given(text.filter(str.strip), text, text)
 def test_any_text_stands_in_the_card(
-    facts: tuple[Recipe, Summary], title: str, prompt: str, continuation: str
+    facts: tuple[Recipe, Facts], title: str, prompt: str, continuation: str
 ) -> None:
-    recipe, summary = facts
+    recipe, known = facts
     release = recipe.release.model_copy(update={"title": title, "notes": prompt})
     named = recipe.model_copy(update={"release": release})
-    drawn = replace(summary, samples=(Sample(prompt, (continuation,)),))
+    drawn = replace(known, samples=(Sample(prompt, (continuation,)),))
     page = card.render(named, drawn, [changelog.entry(named, drawn)])
     assert page.startswith("---\n")
     assert "<script" not in page.lower()
@@ -86,8 +85,7 @@ def test_any_text_stands_in_the_report(
 ) -> None:
     run = tmp_path_factory.mktemp("any") / "run"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.safetensors", "*.parquet"))
-    samples = [{"prompt": prompt, "continuations": [continuation]}]
-    files.write_json(run / "release" / "samples.json", {"seed": 1, "samples": samples})
+    Samples(1, (Sample(prompt, (continuation,)),)).write(run / "release")
     page = render([RunDirectory(run)])
     assert "<script" not in page.lower()
     shutil.rmtree(run.parent)
@@ -97,11 +95,8 @@ def test_the_report_shows_a_payload_as_text(finished: Path, tmp_path: Path) -> N
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     payload = '<img src=x onerror="alert(1)">'
-    names = [p for p in (run / "release").glob("*.json") if "samples" in json.loads(p.read_text())]
-    assert names, "the release holds no samples"
-    value = json.loads(names[0].read_text())
-    value["samples"] = [{"prompt": payload, "continuations": [payload]}]
-    names[0].write_text(json.dumps(value))
+    assert Samples.read(run / "release").samples
+    Samples(1, (Sample(payload, (payload,)),)).write(run / "release")
     page = render([RunDirectory(run)])
     assert payload not in page
     assert (

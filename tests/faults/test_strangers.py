@@ -15,19 +15,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 import torch
 
 import jagpt
-from jagpt import files, generation, models
+from jagpt import files, generation, models, report
+from jagpt.corpus import parts
+from jagpt.corpus.parts import PartName
+from jagpt.corpus.stats import CorpusStats, ExtractionStats
 from jagpt.errors import DataError, JagptError
+from jagpt.evaluation.result import Evaluation
+from jagpt.export.bounds import Parity
 from jagpt.files import FileEntry, Manifest
 from jagpt.models import build, checkpoint_folder
 from jagpt.pipeline.ledger import Ledger
 from jagpt.recipe import Model
+from jagpt.release.samples import Samples
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import Index
+from jagpt.timing import Timing
+from jagpt.tokenizer.stats import TokenizerStats
+from jagpt.tokens.shards import TokenIndex
 from jagpt.training import checkpoints, weights
+from jagpt.training.environment import Environment
 from jagpt.training.state import State, Validation
 
 SOURCE = Path(jagpt.__file__).parent
@@ -199,6 +209,9 @@ MANIFEST: dict[str, Any] = {
     "files": [{"name": "train-00000.bin", "size": 12, "sha256": "ef" * 32},
               {"name": "b/c", "size": 0, "sha256": "00" * 32}],
 }  # fmt: skip
+SAMPLES: dict[str, Any] = {
+    "seed": 1000, "samples": [{"prompt": "京都", "continuations": ["は", "の"]}],
+}  # fmt: skip
 STATE: dict[str, Any] = {
     "version": 1, "step": 4, "sequences": 8, "tokens": 256,
     "validation": [{"step": n, "tokens": 64 * n, "loss": 5.0 - n / 8} for n in (2, 4)],
@@ -210,23 +223,47 @@ INDEX: dict[str, Any] = {
     "splits": {"train": [{"name": "train-00000", "documents": 1, "tokens": 2, "characters": 3,
                           "bytes": 9}]},
 }  # fmt: skip
-TIMING: dict[str, Any] = {
-    "machine": {"platform": "x"},
-    "stages": {"corpus": {"started": None, "finished": "2026-01-01", "seconds": 1.5}},
-    "times": {"corpus/a": 12}, "inputs": {"/x": [1, 2, "ab"]},
-}  # fmt: skip
 CHECKPOINTS: dict[str, Any] = {
     "best": "step-00000004", "best_loss": 4.5, "last": "step-00000004",
     "checkpoints": [{"name": "step-00000004", "step": 4, "loss": 4.5}],
+}  # fmt: skip
+ENVIRONMENT: dict[str, Any] = {
+    "world_size": 1, "device": "cpu", "processor": "x", "cores": 2, "threads": 2, "python": "3.11",
+    "torch": "2.13", "transformers": "5.0",
+}  # fmt: skip
+PARITY: dict[str, Any] = {
+    "format": "onnx", "weights": "model.onnx", "source": "ab" * 32, "precision": "fp32",
+    "text": "test", "compared": "logits", "logit_difference": 1e-6, "prompts": 20,
+    "perplexity": 12.5, "bounds": {"precision": "fp32", "logits": 1e-4},
+}  # fmt: skip
+EXTRACTION: dict[str, Any] = {
+    "extraction": {"jagpt": "0.1", "from": "dump"}, "files": [{"size": 1, "sha256": "ab" * 32}],
+    "wiki": None, "pages": 1, "redirects": 0, "other_namespaces": 0, "articles": 1, "documents": 1,
+    "characters": 1, "bytes": 3, "left_out": {"short": 1},
+    "left_out_pages": [{"id": "1", "title": "x", "reason": "short"}], "unknown_templates": [],
+}  # fmt: skip
+PART: dict[str, Any] = {
+    "digest": "ab", "range": {"pages": 1, "streams": 1, "xml_bytes": 9, "against_index": None},
+    "counts": {"pages": 1, "redirects": 0, "other_namespaces": 0, "articles": 1,
+               "unknown_templates": {"x": [12, 1]}},
 }  # fmt: skip
 
 JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "manifest": (files.MANIFEST, MANIFEST, Manifest.read),
     "progress": (files.IN_PROGRESS, MANIFEST, files.Manifest.unfinished),
     "state": ("state.json", STATE, checkpoints.read),
-    "token index": ("index.json", INDEX, Index.read),
+    "token index": ("index.json", INDEX, TokenIndex.read),
     "checkpoint index": ("index.json", CHECKPOINTS, lambda d: checkpoint_folder.resolve(d, "best")),
-    "timing": ("logs/timing.json", TIMING, lambda d: Ledger.read(RunDirectory(d))),
+    "timing": ("timing.json", fakes.TIMING.as_json(), Timing.read),
+    "ledger": ("logs/timing.json", fakes.TIMING.as_json(), lambda d: Ledger.read(RunDirectory(d))),
+    "corpus": ("stats.json", fakes.CORPUS.as_json(), CorpusStats.read),
+    "tokenizer": ("stats.json", fakes.TOKENIZER.as_json(), TokenizerStats.read),
+    "evaluation": ("test.json", fakes.EVALUATION.as_json(), Evaluation.read),
+    "environment": ("environment.json", ENVIRONMENT, Environment.read),
+    "parity": ("parity.json", PARITY, Parity.read),
+    "samples": ("samples.json", SAMPLES, Samples.read),
+    "extraction": ("stats.json", EXTRACTION, ExtractionStats.read),
+    "part": ("000-00000-000000.json", PART, lambda d: parts.read_facts(d, PartName(0, 0, 0))),
 }
 
 
@@ -247,7 +284,49 @@ def test_a_mutated_json_file_is_read_or_refused_with_its_name(tmp_path: Path, ki
         except BaseException as error:
             pytest.fail(f"{type(error).__name__}: {error}\n{content[:2000]!r}")
     assert named == refused
-    assert refused or kind == "timing"
+    assert refused or kind == "ledger"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run with every record that a report shows."""
+    run = fakes.run_directory(tmp_path_factory.mktemp("whole") / "run")
+    fakes.EVALUATION.write(run.own("evaluate"))
+    files.write_json(run.own("release") / Samples.FILE, SAMPLES)
+    files.write_json(run.logs / Environment.FILE, ENVIRONMENT)
+    return run
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "corpus/stats.json", "corpus/manifest.json", "tokenizer/stats.json", "tokens/index.json",
+        "checkpoints/index.json", "checkpoints/step-00000020/state.json", "evaluation/test.json",
+        "release/samples.json", "logs/timing.json", "logs/environment.json", "logs/metrics.jsonl",
+    ],
+)  # fmt: skip
+def test_a_report_on_a_strangers_records_is_a_page_or_one_line(
+    whole: RunDirectory, name: str
+) -> None:
+    path = whole.root / name
+    raw = path.read_bytes()
+    lines = raw.decode().splitlines() if path.suffix == ".jsonl" else []
+    value = [json.loads(line) for line in lines] if lines else json.loads(raw)
+    told: list[str] = []
+    try:
+        for content in mutations(value, name, MUTATIONS // 10):
+            if lines:
+                content = content.replace(b"}, {", b"}\n{").strip(b"[]")
+            path.write_bytes(content)
+            try:
+                report.render([whole])
+            except DataError as error:
+                told.append(str(error))
+            except BaseException as error:
+                pytest.fail(f"{type(error).__name__}: {error}\n{content[:2000]!r}")
+    finally:
+        path.write_bytes(raw)
+    assert all(str(path) in text and "\n" not in text for text in told)
 
 
 def test_what_a_manifest_says_after_a_mutation_stays_in_its_folder(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import fakes
 import pytest
 
-from jagpt import files, plan
+from jagpt import plan
 from jagpt import recipe as recipes
+from jagpt.corpus.stats import SplitCounts
 from jagpt.files import Manifest
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -55,9 +58,8 @@ def test_epochs_become_steps_by_the_size_of_the_text(tmp_path: Path) -> None:
 def test_a_finished_corpus_is_counted_instead(tmp_path: Path) -> None:
     made = recipe(tmp_path, max_steps=10**6, max_epochs=1.0)
     run = RunDirectory(tmp_path / "run")
-    size = {"documents": 1, "characters": 2_867_200, "bytes": 1}
-    stats = {"sources": [], "splits": {"train": size}, "dropped": {}}
-    files.write_json(run.corpus / "stats.json", stats)
+    splits = {"train": SplitCounts(1, 2_867_200, 1)}
+    replace(fakes.CORPUS, splits=splits).write(run.corpus)
     Manifest("corpus", 1, "f", {}, {}).write(run.corpus)
     assert plan.estimate(made, run).steps == 1000
 

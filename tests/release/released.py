@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
 
-from jagpt import evaluation, files
+from jagpt import evaluation
 from jagpt.export import huggingface
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
@@ -15,7 +16,6 @@ from jagpt.release import folder
 from jagpt.rundir import RunDirectory
 
 FIRST, SECOND = "20210820.1.0", "20260101.1.0"
-ENVIRONMENT = {"device": "Some GPU", "torch": "2.13.0", "threads": 2}
 
 Run = tuple[Recipe, RunDirectory]
 
@@ -23,7 +23,7 @@ Run = tuple[Recipe, RunDirectory]
 def finished(root: Path) -> Run:
     """A run whose release folder is finished."""
     recipe, run = fakes.recipe(), fakes.run_directory(root)
-    files.write_json(run.logs / "environment.json", ENVIRONMENT)
+    fakes.ENVIRONMENT.write(run.logs)
     for stage, module in (
         ("evaluate", evaluation), ("export", huggingface), ("release", folder),
     ):  # fmt: skip
@@ -42,9 +42,8 @@ def another(run: Run, root: Path, *overrides: str) -> Run:
 def later(run: Run, root: Path) -> Run:
     """The same recipe on a dump of 2026, with other weights."""
     recipe, copied = another(run, root)
-    stats = files.read_json(copied.corpus / "stats.json")
-    stats["sources"][0]["date"] = SECOND[:8]
-    files.write_json(copied.corpus / "stats.json", stats)
+    sources = (replace(fakes.CORPUS.sources[0], date=SECOND[:8]),)
+    replace(fakes.CORPUS, sources=sources).write(copied.corpus)
     weights = copied.release / "model.safetensors"
     content = weights.read_bytes()
     weights.unlink()  # a link to the exported model

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import fakes
@@ -11,16 +10,20 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
+from jagpt.evaluation.result import Memorization
+from jagpt.export.bounds import TENSORS, Parity
 from jagpt.recipe import Recipe
 from jagpt.release import card, metadata
-from jagpt.release.card import Cost, Extras, Published
+from jagpt.release.card import Extras, Published
 from jagpt.release.changelog import Entry
-from jagpt.release.documented import MODEL_KEYS, undocumented
-from jagpt.release.exports import Export
+from jagpt.release.exports import ReleasedFormat
+from jagpt.release.facts import Facts, facts_of
+from jagpt.release.hub_schema import MODEL_KEYS, undocumented
 from jagpt.release.markdown import escape
+from jagpt.release.samples import Sample
 from jagpt.rundir import RunDirectory
-from jagpt.summary import Evaluation, Sample, Summary, collect
 from jagpt.text import printable
+from jagpt.tokens.shards import ShardSize
 
 EVIL = (
     "x: y # \"z\" 'w' {a} [b]",
@@ -59,17 +62,16 @@ EVIL = (
 )
 """33 payloads: YAML separators and types, HTML, links that run, fences, templates."""
 
-COST = Cost(26.3 * 3600, "One GPU", ("torch 2.13.0",))
 VERSIONS = (Entry("20210820.1.0", ("first",)),)
-EVALUATION = Evaluation("test", "step-00000010", 10, 2, 39, 38, 112, 144.0, 3.5, 33.12345, 5.5, 1.9)
+EVALUATION = replace(fakes.EVALUATION, memorization=None)
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     run = fakes.run_directory(tmp_path_factory.mktemp("run"))
     samples = (Sample("京都", ("は、", "。", "```")),)
     return replace(
-        collect(RunDirectory(run.root)), evaluation=EVALUATION, samples=samples, parameters=8000
+        facts_of(RunDirectory(run.root)), evaluation=EVALUATION, samples=samples, parameters=8000
     )
 
 
@@ -78,8 +80,8 @@ def with_release(**values: Any) -> Recipe:
     return recipe.model_copy(update={"release": recipe.release.model_copy(update=values)})
 
 
-def test_the_hub_reads_the_metadata(summary: Summary) -> None:
-    data: Any = ModelCard(card.render(fakes.recipe(), summary, VERSIONS)).data
+def test_the_hub_reads_the_metadata(facts: Facts) -> None:
+    data: Any = ModelCard(card.render(fakes.recipe(), facts, VERSIONS)).data
     assert data.language == "ja"
     assert data.license == "cc-by-sa-3.0"
     assert data.library_name == "transformers"
@@ -94,9 +96,9 @@ def test_the_hub_reads_the_metadata(summary: Summary) -> None:
 
 
 def test_the_body_tells_data_model_training_and_results_in_two_languages(
-    summary: Summary,
+    facts: Facts,
 ) -> None:
-    text = card.render(fakes.recipe(), summary, VERSIONS)
+    text = card.render(fakes.recipe(), facts, VERSIONS)
     for expected in (
         "20210820", "ab" * 32, "cc-by-sa-3.0", "8,000",
         "3.5000", "33.12", "5.5000", "20210820.1.0", "without any warranty", "無保証", "使い方",
@@ -111,35 +113,36 @@ def test_the_body_tells_data_model_training_and_results_in_two_languages(
         assert len(set(rows)) == 1
 
 
-def evil_summary(summary: Summary, evil: str) -> Summary:
+def evil_facts(facts: Facts, evil: str) -> Facts:
     """A run whose every text is the payload."""
-    assert summary.corpus is not None
-    sources = tuple(replace(s, name=evil, licence=evil) for s in summary.corpus.sources)
+    assert facts.corpus is not None
+    sources = tuple(replace(s, name=evil, licence=evil) for s in facts.corpus.sources)
     return replace(
-        summary,
-        corpus=replace(summary.corpus, sources=sources, dropped={evil: 1}),
+        facts,
+        corpus=replace(facts.corpus, sources=sources, dropped={evil: 1}),
         samples=(Sample(evil, (evil,)),),
     )
 
 
 @pytest.fixture(scope="module")
-def plain_page(summary: Summary) -> str:
+def plain_page(facts: Facts) -> str:
     """The same card with harmless texts."""
-    published = Published("org/model", {}, COST)
-    extras = Extras((Export("onnx", {}, {}),), published=published)
-    return card.render(fakes.recipe(), summary, VERSIONS, extras)
+    published = Published("org/model", {}, fakes.ENVIRONMENT, 26.3 * 3600)
+    extras = Extras((ReleasedFormat("onnx", {}, fakes.PARITY),), published=published)
+    return card.render(fakes.recipe(), facts, VERSIONS, extras)
 
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_no_text_of_a_users_breaks_yaml_or_markdown(
-    summary: Summary, plain_page: str, evil: str
+    facts: Facts, plain_page: str, evil: str
 ) -> None:
     recipe = with_release(title=evil, licence=evil, prompts=(evil,), notes=evil)
-    exports = (Export("onnx", {}, {"precision": evil, "compared": evil}),)
-    published = Published("org/model", {}, Cost(60.0, evil, (evil,)))
+    exports = (ReleasedFormat("onnx", {}, replace(fakes.PARITY, precision=evil, compared=evil)),)
+    trained_on = replace(fakes.ENVIRONMENT, device=evil, python=evil, torch=evil, transformers=evil)
+    published = Published("org/model", {}, trained_on, 60.0)
     versions = (Entry("20210820.1.0", (escape(evil),)),)
     text = card.render(
-        recipe, evil_summary(summary, evil), versions, Extras(exports, published=published)
+        recipe, evil_facts(facts, evil), versions, Extras(exports, published=published)
     )
     data: Any = ModelCard(text).data
     assert data.license == "other"
@@ -157,16 +160,16 @@ def test_no_text_of_a_users_breaks_yaml_or_markdown(
     assert "".join(child.content for child in heading.children or []) == shown
 
 
-def test_every_key_and_value_is_documented(summary: Summary) -> None:
-    data: Any = metadata.of_model(fakes.recipe(), summary)
+def test_every_key_and_value_is_documented(facts: Facts) -> None:
+    data: Any = metadata.of_model(fakes.recipe(), facts)
     assert list(undocumented(data.to_dict(), MODEL_KEYS)) == []
     assert list(undocumented({"sparkle": 1, "pipeline_tag": "magic"}, MODEL_KEYS)) == [
         "the key sparkle", "pipeline_tag: magic",
     ]  # fmt: skip
 
 
-def test_results_are_those_that_the_hub_reads_as_evaluations(summary: Summary) -> None:
-    data: Any = ModelCard(card.render(fakes.recipe(), summary, VERSIONS)).data
+def test_results_are_those_that_the_hub_reads_as_evaluations(facts: Facts) -> None:
+    data: Any = ModelCard(card.render(fakes.recipe(), facts, VERSIONS)).data
     for result in data.eval_results:
         assert isinstance(result, EvalResult)
         assert result.task_type == "text-generation"
@@ -175,111 +178,114 @@ def test_results_are_those_that_the_hub_reads_as_evaluations(summary: Summary) -
         assert result.metric_value == getattr(EVALUATION, result.metric_type)
 
 
-def test_formats_are_told_with_their_proofs(summary: Summary) -> None:
-    onnx = Export(
-        "onnx", {},
-        {"precision": "fp32", "compared": "logits", "logit_difference": 2.5e-6, "prompts": 20,
-         "greedy_equal": 19, "greedy_ties": 1, "perplexity": 12.34567,
-         "perplexity_pytorch": 12.34566, "texts": 9, "texts_equal": 9},
+def test_formats_are_told_with_their_proofs(facts: Facts) -> None:
+    onnx = ReleasedFormat("onnx", {}, fakes.PARITY)
+    tensors = Parity(
+        format="flax", weights="flax_model.msgpack", source="0" * 64, precision="fp32",
+        compared=TENSORS, equal=True,
     )  # fmt: skip
-    bare = Export("flax", {}, {"precision": "fp32", "compared": "tensors", "equal": True})
-    text = card.render(fakes.recipe(), summary, VERSIONS, Extras((onnx, bare)))
+    bare = ReleasedFormat("flax", {}, tensors)
+    text = card.render(fakes.recipe(), facts, VERSIONS, Extras((onnx, bare)))
     assert "| onnx | fp32 | 2.5e-06 | 19 of 20, 1 tied | 9 of 9 | 12.3457 (12.3457) |" in text
     assert "| flax | fp32 | every tensor equal | – | – | – |" in text
     assert "import onnxruntime" in text
     assert "FlaxGPT2LMHeadModel" in text
 
 
-def test_what_it_learnt_by_heart_is_told_where_it_was_measured(summary: Summary) -> None:
-    found = {"span_characters": 50, "samples": 32, "spans": 4000, "found": 120, "share": 0.03}
-    extras = Extras(evaluation={"memorization": found})
-    text = card.render(fakes.recipe(), summary, VERSIONS, extras)
+def test_what_it_learnt_by_heart_is_told_where_it_was_measured(facts: Facts) -> None:
+    found = Memorization(span_characters=50, samples=32, spans=4000, found=120, share=0.03)
+    told = replace(facts, evaluation=replace(EVALUATION, memorization=found))
+    text = card.render(fakes.recipe(), told, VERSIONS)
     assert "120 (3.0 %) stand word for word" in text
     assert "120 個（3.0 %）" in text
-    for nothing in ({}, {"memorization": {"share": "x"}}, {"memorization": {**found, "spans": 0}}):
-        text = card.render(fakes.recipe(), summary, VERSIONS, Extras(evaluation=nothing))
-        assert "Memorization" not in text
+    for nothing in (None, replace(found, spans=0)):
+        told = replace(facts, evaluation=replace(EVALUATION, memorization=nothing))
+        assert "Memorization" not in card.render(fakes.recipe(), told, VERSIONS)
 
 
-def test_sliding_windows_are_told(summary: Summary) -> None:
+def test_sliding_windows_are_told(facts: Facts) -> None:
     how = {"windows": "sliding", "block_size": 1024, "stride": 512, "precision": "bf16"}
-    text = card.render(fakes.recipe(), summary, VERSIONS, Extras(evaluation=how))
+    told = replace(facts, evaluation=replace(EVALUATION, **how))
+    text = card.render(fakes.recipe(), told, VERSIONS)
     assert "in bf16, in windows of 1,024 tokens that move on by 512" in text
 
 
-def test_a_published_card_tells_hardware_time_and_commits(summary: Summary) -> None:
+def test_a_published_card_tells_hardware_time_and_commits(facts: Facts) -> None:
     versions = (*VERSIONS, Entry("20210301.1.0", ("older",)))
-    published = Published("org/model", {"20210301.1.0": "c0ffee" * 6}, COST)
-    text = card.render(fakes.recipe(), summary, versions, Extras(published=published))
-    assert "| Hardware / 計算機 | One GPU |" in text
+    commits = {"20210301.1.0": "c0ffee" * 6}
+    published = Published("org/model", commits, fakes.ENVIRONMENT, 26.3 * 3600)
+    text = card.render(fakes.recipe(), facts, versions, Extras(published=published))
+    assert "| Hardware / 計算機 | Some GPU |" in text
+    assert "| Versions / バージョン | python 3.11, torch 2.13.0, transformers 5.0 |" in text
     assert "| Time / 学習時間 | 26.3 hours |" in text
     assert "| 20210301.1.0 | c0ffeec0ffee | older |" in text
     assert 'from_pretrained(folder, revision="20210820.1.0")' in text
 
 
-def test_weights_that_it_started_from_are_named(summary: Summary) -> None:
-    assert "trained from scratch" in card.render(fakes.recipe(), summary, VERSIONS)
+def test_weights_that_it_started_from_are_named(facts: Facts) -> None:
+    assert "trained from scratch" in card.render(fakes.recipe(), facts, VERSIONS)
     recipe = fakes.recipe(fakes.RECIPE, 'model.from="org/base"', 'model.revision="v1"')
-    text = card.render(recipe, summary, VERSIONS)
+    text = card.render(recipe, facts, VERSIONS)
     data: Any = ModelCard(text).data
     assert data.base_model == "org/base"
     assert "trained further from `org/base` at revision `v1`" in text
     assert "一から学習" not in text
     elsewhere = fakes.recipe(fakes.RECIPE, 'model.from="/mnt/secret/base"')
-    text = card.render(elsewhere, summary, VERSIONS)
+    text = card.render(elsewhere, facts, VERSIONS)
     assert "trained further from other weights" in text
     assert "secret" not in text
 
 
-def test_the_optimizer_is_told_with_what_belongs_to_it(summary: Summary) -> None:
+def test_the_optimizer_is_told_with_what_belongs_to_it(facts: Facts) -> None:
     recipe = fakes.recipe(fakes.RECIPE, "train.optimizer=muon", "train.average=ema")
-    text = card.render(recipe, summary, VERSIONS)
+    text = card.render(recipe, facts, VERSIONS)
     assert "| Muon | learning rate 0.02, momentum 0.95, weight decay 0.1 |" in text
     assert "| Averaged weights / 重みの平均 | ema, last 20 % of the steps |" in text
 
 
-def test_articles_that_were_asked_out_are_not_named(summary: Summary) -> None:
+def test_articles_that_were_asked_out_are_not_named(facts: Facts) -> None:
     recipe = fakes.recipe(fakes.RECIPE, 'corpus.exclude.titles=["山田太郎", "山田花子"]')
-    text = card.render(recipe, summary, VERSIONS)
+    text = card.render(recipe, facts, VERSIONS)
     assert "山田" not in text
     assert "[corpus.exclude]: 2 entries, not shown" in text
 
 
-def test_says_nothing_of_paths_execution_or_the_clock(summary: Summary) -> None:
-    text = card.render(fakes.recipe(), summary, VERSIONS)
-    assert str(summary.root) not in text
+def test_says_nothing_of_paths_execution_or_the_clock(facts: Facts) -> None:
+    text = card.render(fakes.recipe(), facts, VERSIONS)
     for word in ("execution", "workers", "max_hours", "/tmp", "Linux", "2026"):  # noqa: S108
         assert word not in text
-    moved = replace(summary, root=Path("/elsewhere"), times={}, machine={}, train_rows=())
     other = fakes.recipe(fakes.RECIPE.replace('path = "', 'path = "/mnt/'), "execution.workers=3")
-    assert card.render(other, moved, VERSIONS) == text
+    assert card.render(other, facts, VERSIONS) == text
 
 
-def test_a_text_source_is_no_wikipedia(summary: Summary) -> None:
-    assert summary.corpus is not None
-    source = replace(summary.corpus.sources[0], kind="text", wiki=None)
-    mine = replace(summary, corpus=replace(summary.corpus, sources=(source,)))
+def test_a_text_source_is_no_wikipedia(facts: Facts) -> None:
+    assert facts.corpus is not None
+    source = replace(facts.corpus.sources[0], kind="text", wiki=None)
+    mine = replace(facts, corpus=replace(facts.corpus, sources=(source,)))
     data: Any = ModelCard(card.render(fakes.recipe(), mine, VERSIONS)).data
     assert data.datasets is None
     assert {result.dataset_type for result in data.eval_results} == {"text"}
 
 
 def test_works_where_parts_are_missing() -> None:
-    text = card.render(fakes.recipe(), Summary("tiny", Path("x")), VERSIONS)
+    text = card.render(fakes.recipe(), Facts(), VERSIONS)
     assert "## Results" not in text
     assert "## Training data" not in text
 
 
-def test_large_corpora_are_no_demonstration(summary: Summary) -> None:
-    assert "A demonstration" in card.render(fakes.recipe(), summary, VERSIONS)
-    assert summary.tokens is not None
-    large = replace(summary, tokens=replace(summary.tokens, splits={"train": 10**9}))
+def test_large_corpora_are_no_demonstration(facts: Facts) -> None:
+    assert "A demonstration" in card.render(fakes.recipe(), facts, VERSIONS)
+    assert facts.tokens is not None
+    large = replace(
+        facts,
+        tokens=replace(facts.tokens, splits={"train": [ShardSize("train-00000", 1, 10**9, 1, 1)]}),
+    )
     assert "A demonstration" not in card.render(fakes.recipe(), large, VERSIONS)
 
 
-def test_the_prompt_in_the_usage_is_a_python_string(summary: Summary) -> None:
+def test_the_prompt_in_the_usage_is_a_python_string(facts: Facts) -> None:
     prompt = 'a"\n\\b'
-    drawn = replace(summary, samples=(Sample(prompt, ()),))
+    drawn = replace(facts, samples=(Sample(prompt, ()),))
     text = card.render(with_release(prompts=(prompt,)), drawn, VERSIONS)
     line = next(line for line in text.splitlines() if line.startswith("prompt = "))
     assert json.loads(line.removeprefix("prompt = ")) == prompt

@@ -5,15 +5,16 @@ from dataclasses import replace
 import fakes
 import pytest
 
+from jagpt.corpus.stats import CorpusStats, SourceStats
 from jagpt.errors import DataError
 from jagpt.release.changelog import Entry, entry, parse, revision_of, with_entry
-from jagpt.summary import Corpus, Source, Summary
+from jagpt.release.facts import Facts
 
-SOURCE = Source("a", "dump", "cc0-1.0", None, None, (), 1, 0, 0, 1)
+SOURCE = replace(fakes.CORPUS.sources[0], date=None)
 
 
-def corpus(*sources: Source) -> Corpus:
-    return Corpus(sources, {}, {}, (), ())
+def corpus(*sources: SourceStats) -> CorpusStats:
+    return replace(fakes.CORPUS, sources=sources)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def corpus(*sources: Source) -> Corpus:
     ],
 )
 def test_the_revision_is_of_the_first_date_that_is_known(
-    sources: tuple[Source, ...], expected: str
+    sources: tuple[SourceStats, ...], expected: str
 ) -> None:
     assert revision_of(fakes.recipe(), corpus(*sources)) == expected
 
@@ -38,7 +39,7 @@ def test_the_recipes_revision_wins() -> None:
 
 def test_notes_become_list_items_whatever_they_hold() -> None:
     recipe = fakes.recipe(fakes.RECIPE + 'notes = "- better\\n\\n## 1\\n<b>"\n')
-    made = entry(recipe, Summary("tiny", fakes.Path()))
+    made = entry(recipe, Facts())
     assert made.lines == ("better", r"\#\# 1", "&lt;b&gt;")
     assert parse(with_entry(None, made)) == [made]
 

@@ -11,14 +11,14 @@ from markdown_it import MarkdownIt
 
 from jagpt.corpus.documents import Document
 from jagpt.corpus.shards import SplitWriter
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError
 from jagpt.files import FileEntry, list_files
 from jagpt.release import assemble, dataset_card
 from jagpt.release.changelog import Entry
-from jagpt.release.documented import DATASET_KEYS, size_category, undocumented
+from jagpt.release.hub_schema import DATASET_KEYS, size_category, undocumented
 from jagpt.release.publication import History
 from jagpt.rundir import RunDirectory
-from jagpt.summary import Corpus, collect
 
 SHARDS = (FileEntry("data/train-00000.parquet", 1000, "ab" * 32),)
 VERSIONS = (Entry("20210820.1.0", ("first",)),)
@@ -37,14 +37,12 @@ def run(tmp_path: Path) -> RunDirectory:
     return found
 
 
-def corpus_of(run: RunDirectory) -> Corpus:
-    found = collect(run).corpus
-    assert found is not None
-    return found
+def corpus_of(run: RunDirectory) -> CorpusStats:
+    return CorpusStats.read(run.corpus)
 
 
-def render(corpus: Corpus) -> str:
-    return dataset_card.render(fakes.recipe(), corpus, SECTION, SHARDS, VERSIONS, "org/corpus")
+def render(corpus: CorpusStats) -> str:
+    return dataset_card.render(fakes.recipe(), corpus, {}, SECTION, SHARDS, VERSIONS, "org/corpus")
 
 
 def test_the_hub_reads_the_metadata(run: RunDirectory) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -10,6 +11,7 @@ from released import Run
 
 from jagpt import files
 from jagpt.errors import DataError
+from jagpt.export.bounds import TENSORS, Parity
 from jagpt.progress import QUIET
 from jagpt.release import exports, folder, usage
 from jagpt.rundir import RunDirectory
@@ -26,9 +28,8 @@ def run(first: Run, tmp_path: Path) -> RunDirectory:
         place.mkdir(parents=True)
         (place / weights).write_bytes(name.encode())
         (place / "config.json").write_text("{}")
-        files.write_json(
-            place / "parity.json", {"source": model, "precision": "fp32", "compared": "tensors"}
-        )
+        proof = {"weights": weights, "source": model, "precision": "fp32", "compared": TENSORS}
+        Parity(format=name, **proof, equal=True).write(place)
     return copied
 
 
@@ -64,13 +65,14 @@ def test_a_folder_that_is_no_format_is_refused_by_name(run: RunDirectory, name: 
 
 
 def test_a_proof_of_what_is_no_format_is_refused_by_name(run: RunDirectory) -> None:
-    files.write_json(run.own("release") / "parity.json", {'x"': {}})
+    files.write_json(run.own("release") / "parity.json", {'x"': fakes.PARITY.as_json()})
     with pytest.raises(DataError, match=r"release: 'x\"' is no format"):
         exports.released(run.release)
 
 
 def test_an_export_of_another_model_is_refused(run: RunDirectory) -> None:
-    files.write_json(run.root / "export" / "onnx" / "parity.json", {"source": "0" * 64})
+    place = run.root / "export" / "onnx"
+    replace(Parity.read(place), source="0" * 64).write(place)
     with pytest.raises(DataError, match="made from another model"):
         exports.found(run)
 

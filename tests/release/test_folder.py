@@ -159,9 +159,8 @@ def test_a_prompt_too_long_for_the_context_is_cut_to_what_fits(
 def test_a_licence_that_is_not_the_dumps_is_said(
     copy: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stats = files.read_json(copy.corpus / "stats.json")
-    stats["sources"][0]["licence"] = "cc-by-sa-4.0"
-    files.write_json(copy.corpus / "stats.json", stats)
+    sources = (replace(fakes.CORPUS.sources[0], licence="cc-by-sa-4.0"),)
+    replace(fakes.CORPUS, sources=sources).write(copy.corpus)
     folder.run(fakes.recipe(), copy, Progress())
     assert "Wikipedia's text of 20210820 is under cc-by-sa-3.0" in capsys.readouterr().err
 

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import fakes
 import pytest
 
+from jagpt.corpus.stats import CorpusStats, SourceStats
 from jagpt.release import licences
-from jagpt.summary import Corpus, Source
 
-DUMP = Source("jawiki", "dump", "unknown", "jawiki", "20210820", (), 1, 0, 0, 1)
+DUMP = replace(fakes.CORPUS.sources[0], licence="unknown")
 
 
-def corpus(*sources: Source) -> Corpus:
-    return Corpus(sources, {}, {}, (), ())
+def corpus(*sources: SourceStats) -> CorpusStats:
+    return replace(fakes.CORPUS, sources=sources)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def corpus(*sources: Source) -> Corpus:
         (replace(DUMP, kind="hf", wiki=None), None),
     ],
 )
-def test_a_wikipedia_is_known_by_kind_and_name(source: Source, language: str | None) -> None:
+def test_a_wikipedia_is_known_by_kind_and_name(source: SourceStats, language: str | None) -> None:
     assert licences.wikipedia(source) == language
 
 

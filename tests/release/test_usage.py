@@ -13,13 +13,12 @@ from rich.console import Console
 from jagpt.errors import JagptError
 from jagpt.progress import QUIET, Progress
 from jagpt.release import usage
-from jagpt.release.exports import Export
 
 PROMPT = "統計的推定を使うことで、"
 
 
 def test_a_program_for_the_hub_fetches_the_revision_first() -> None:
-    exports = [Export("onnx", {}, {}), Export("gguf-q8_0", {}, {}), Export("gguf-f16", {}, {})]
+    exports = [fakes.released("onnx"), fakes.released("gguf-q8_0"), fakes.released("gguf-f16")]
     found = usage.snippets(
         fakes.recipe(), exports, PROMPT, place="org/name", revision="20210820.1.0"
     )
@@ -54,7 +53,7 @@ HOSTILE = (
     "\u3000全角😀",
 )
 FORMATS = ("onnx", "openvino", "ctranslate2", "gguf-q8_0", "tensorflow", "flax")
-EVERY = [Export(name, {}, {}) for name in FORMATS]
+EVERY = [fakes.released(name) for name in FORMATS]
 
 
 def code_of(snippet: usage.Snippet) -> str:
@@ -113,7 +112,7 @@ def test_a_folder_is_only_a_folder(
 
 def test_what_is_not_installed_is_said(first: Run, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(console=Console(stderr=True))
-    exports = [Export("onnx", {}, {})]
+    exports = [fakes.released("onnx")]
     there = usage.Usage("x", "print(1)", (), "pip install x")
     missing = replace(there, modules=("no_such_module",))
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +149,7 @@ def test_the_second_program_is_named_where_it_is_the_one_that_fails(
     for name, source in (("transformers", "print('ok')"), ("onnx", "import os; os._exit(3)")):
         monkeypatch.setitem(usage.USAGES, name, usage.Usage("x", source, (), "pip"))
     with pytest.raises(JagptError, match=r"usage of onnx .* ends its process \(code 3\)"):
-        usage.check(first[0], [Export("onnx", {}, {})], PROMPT, first[1].release, QUIET)
+        usage.check(first[0], [fakes.released("onnx")], PROMPT, first[1].release, QUIET)
 
 
 PROBE = """
@@ -199,4 +198,4 @@ def test_programs_run_on_real_exports(first: Run, tmp_path: Path, name: str, mod
     for path in first[1].model.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     one.write(model, folder / name)
-    usage.check(first[0], [Export(name, {}, {})], PROMPT, folder, QUIET)
+    usage.check(first[0], [fakes.released(name)], PROMPT, folder, QUIET)

@@ -88,7 +88,7 @@ def test_the_command_line_compares_on_a_file(folders: Folders, text: Path) -> No
     assert [row["tokenizer"] for row in found] == [str(place) for place in places]
     assert [row["vocab_size"] for row in found] == [500, 285]
     table = call("--compare", *places, "--text", text).output
-    for row in ("characters a token", "unknown tokens", "byte pieces", "longest pieces"):
+    for row in ("characters per token", "unknown tokens", "byte pieces", "longest pieces"):
         assert row in table
     assert f"{found[0]['characters_per_token']:.3f}" in table
 

@@ -10,7 +10,7 @@ import pytest
 
 from jagpt import files
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.tokens.shards import Index, Shard, ShardWriter
+from jagpt.tokens.shards import Shard, ShardWriter, TokenIndex
 
 VOCAB_SIZE, END_ID = 1000, 3
 Documents = list[list[int]]
@@ -30,7 +30,7 @@ def write_tokens(directory: Path, shards: list[Documents], dtype: str = "<u2") -
                 writer.add(f"source:{number}-{place}", "字" * len(tokens), tokens)
         writer.finish(directory / f"{name}.idx")
         sizes.append(Shard(directory, name, dtype).size())
-    Index(dtype, VOCAB_SIZE, END_ID, "fingerprint", {"train": sizes}).write(directory)
+    TokenIndex(dtype, VOCAB_SIZE, END_ID, "fingerprint", {"train": sizes}).write(directory)
 
 
 def random_shards(n_shards: int, n_documents: int, longest: int = 60) -> list[Documents]:

@@ -11,7 +11,7 @@ import pytest
 
 from jagpt.errors import DataError
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.tokens.shards import CHUNK, Index, Shard, dtype_for
+from jagpt.tokens.shards import CHUNK, Shard, TokenIndex, dtype_for
 
 from .conftest import random_shards, write_tokens
 
@@ -42,7 +42,7 @@ def test_a_shard_knows_its_documents(tmp_path: Path) -> None:
     assert shard.bytes.tolist() == [9, 0, 6]
     assert [shard.document_id(i) for i in range(3)] == ["source:0-0", "source:0-1", "source:0-2"]
     assert shard.tokens.tolist() == [1, 2, 3, 70_000, 5]
-    assert Index.read(tmp_path).splits["train"] == [shard.size()]
+    assert TokenIndex.read(tmp_path).splits["train"] == [shard.size()]
 
 
 def test_an_empty_shard_can_be_read(tmp_path: Path) -> None:

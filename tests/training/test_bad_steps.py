@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import contents, make_recipe, train_section
+from tiny_training import contents, logged_rows, make_recipe, train_section
 
 from jagpt import files
 from jagpt.errors import JagptError
@@ -21,7 +21,7 @@ from jagpt.tokens.dataset import TokenSplit, TrainingOrder
 from jagpt.training import bad_steps, stage
 from jagpt.training.bad_steps import Unbearable
 from jagpt.training.checkpoints import read
-from jagpt.training.metrics import BAD_STEPS, METRICS, read_rows
+from jagpt.training.metrics import BAD_STEPS
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
 from jagpt.training.state import State
@@ -112,7 +112,7 @@ def test_a_bad_step_is_left_out_and_logged(
     assert (bad.step, bad.sequence, bad.sequences, bad.loss, bad.resumed) == (5, 16, 4, None, None)
     (row,) = [json.loads(line) for line in (run.logs / BAD_STEPS).read_text().splitlines()]
     assert row["reason"] == "its loss is not finite"
-    logged = {r["step"]: r["loss"] for r in read_rows(run.logs / METRICS) if r["kind"] == "train"}
+    logged = {r["step"]: r["loss"] for r in logged_rows(run) if r["kind"] == "train"}
     assert logged.pop(5) is None
     assert len(logged) == 11
     assert all(math.isfinite(loss) for loss in logged.values())
@@ -163,7 +163,7 @@ def test_a_run_goes_back_and_on_with_the_data_after_the_bad_step(
     state = last_state(run)
     assert [(bad.step, bad.resumed) for bad in state.bad_steps] == [(8, 6)]
     assert (state.step, state.sequences) == (12, (12 + 2) * 4)
-    steps = [row["step"] for row in read_rows(run.logs / METRICS) if row["kind"] == "train"]
+    steps = [row["step"] for row in logged_rows(run) if row["kind"] == "train"]
     assert steps == list(range(1, 13))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from several_ranks import Fate, shared_recipe, train
-from tiny_training import signalled_at
+from tiny_training import logged_rows, signalled_at
 
 from jagpt import files
 from jagpt.errors import UsageError
@@ -19,7 +19,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import distributed, stage
 from jagpt.training.distributed import Group
-from jagpt.training.metrics import METRICS, SAMPLES, read_rows
+from jagpt.training.metrics import SAMPLES
 from jagpt.training.ranks import Ranks
 
 MakeRun = Callable[..., RunDirectory]
@@ -27,7 +27,7 @@ MakeRun = Callable[..., RunDirectory]
 
 def losses(run: RunDirectory) -> dict[tuple[str, int], float]:
     """The loss of every logged step and validation."""
-    return {(row["kind"], row["step"]): row["loss"] for row in read_rows(run.logs / METRICS)}
+    return {(row["kind"], row["step"]): row["loss"] for row in logged_rows(run)}
 
 
 def tensors(run: RunDirectory, step: int, name: str) -> dict[str, torch.Tensor]:

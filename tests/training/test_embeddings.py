@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_training import Heard, make_recipe
+from tiny_training import Heard, logged_rows, make_recipe
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
@@ -18,7 +18,6 @@ from jagpt.tokens.dataset import TokenSplit, TrainingOrder
 from jagpt.training import embeddings, stage
 from jagpt.training.embeddings import WINDOW
 from jagpt.training.loss import model_nats
-from jagpt.training.metrics import METRICS, read_rows
 
 MakeRun = Callable[..., RunDirectory]
 VOCAB, WIDTH = 40, 16
@@ -122,7 +121,7 @@ def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: Make
         run, heard = make_run(kind), Heard()
         made = make_recipe(max_steps=4, model={"embeddings": kind, "embeddings_tokens": 640})
         stage.run(made, run, heard)
-        losses[kind] = read_rows(run.logs / METRICS)[0]["loss"]
+        losses[kind] = logged_rows(run)[0]["loss"]
         said = [text for text in heard.lines if "640 tokens" in text]
         assert len(said) == (kind == "text")
     assert losses["text"] < losses["random"] - 0.05

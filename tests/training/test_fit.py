@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import Heard, contents, make_recipe, signalled_at
+from tiny_training import Heard, contents, logged_rows, make_recipe, signalled_at
 
 from jagpt import files
 from jagpt.errors import NewerVersionError, StoppedError, StorageError
@@ -25,7 +25,6 @@ from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import stage
-from jagpt.training.metrics import METRICS, read_rows
 from jagpt.training.validation import Validator
 
 MakeRun = Callable[..., RunDirectory]
@@ -40,7 +39,7 @@ def result(run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """What a run leaves: its checkpoints' bytes and its metrics, without times."""
     rows = [
         {key: value for key, value in row.items() if "second" not in key and key not in HOST}
-        for row in read_rows(run.logs / METRICS)
+        for row in logged_rows(run)
     ]
     return contents(run.own("train")), rows
 
@@ -123,7 +122,7 @@ def test_a_run_may_be_resumed_in_the_middle_of_an_epoch_and_across_one(make_run:
         ("rename", files.REMOVED_PREFIX + "step-00000003", 1),
         ("remove", files.REMOVED_PREFIX + "step-00000003", 1),
         ("rename", "step-00000012", 1),
-        ("rename", "val_loss_curve.png", 1),
+        ("rename", "loss_curve.png", 1),
     ],
 )
 def test_a_run_killed_while_it_saves_ends_the_same(

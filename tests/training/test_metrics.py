@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from jagpt.training.metrics import CURVE, METRICS, Metrics, draw_curve, read_rows
+from jagpt.training.metrics import (
+    CURVE,
+    METRICS,
+    Metrics,
+    TrainRow,
+    ValidRow,
+    draw_curve,
+    read_metrics,
+)
 
 
 def log(logs: Path, after: int, steps: range, tensorboard: bool = False) -> None:
@@ -20,16 +28,19 @@ def log(logs: Path, after: int, steps: range, tensorboard: bool = False) -> None
             metrics.valid(step, step * 10, loss=2.0, perplexity=math.exp(2.0))
 
 
+def lines(logs: Path) -> list[str]:
+    return (logs / METRICS).read_text("utf-8").splitlines()
+
+
 def test_rows_hold_what_the_module_says(tmp_path: Path) -> None:
     log(tmp_path, 0, range(1, 2))
-    train, valid = read_rows(tmp_path / METRICS)
-    assert train == {
-        "kind": "train", "step": 1, "tokens": 10, "loss": 3.0, "learning_rate": 0.1,
-        "gradient_norm": 1.0, "tokens_per_second": 123.5, "seconds": 2.0,
-    }  # fmt: skip
-    assert valid == {
-        "kind": "valid", "step": 1, "tokens": 10, "loss": 2.0, "perplexity": pytest.approx(7.389056)
-    }  # fmt: skip
+    (train,), (valid,) = read_metrics(tmp_path)
+    assert train == TrainRow(
+        step=1, tokens=10, loss=3.0, learning_rate=0.1, gradient_norm=1.0, tokens_per_second=123.5,
+        seconds=2.0,
+    )  # fmt: skip
+    assert valid == ValidRow(step=1, tokens=10, loss=2.0, perplexity=math.exp(2.0))
+    assert [json.loads(line)["kind"] for line in lines(tmp_path)] == ["train", "valid"]
 
 
 def test_rows_beyond_the_checkpoint_are_cut_off_and_seconds_go_on(tmp_path: Path) -> None:
@@ -37,10 +48,31 @@ def test_rows_beyond_the_checkpoint_are_cut_off_and_seconds_go_on(tmp_path: Path
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"kind": "train", "st')
     log(tmp_path, 3, range(4, 5))
-    rows = read_rows(tmp_path / METRICS)
-    assert [row["step"] for row in rows if row["kind"] == "train"] == [1, 2, 3, 4]
-    assert [row["step"] for row in rows if row["kind"] == "valid"] == [1, 2, 3, 4]
-    assert [row["seconds"] for row in rows if "seconds" in row] == [2.0, 4.0, 6.0, 8.0]
+    assert len(lines(tmp_path)) == 8
+    train, valid = read_metrics(tmp_path)
+    assert [row.step for row in train] == [1, 2, 3, 4]
+    assert [row.step for row in valid] == [1, 2, 3, 4]
+    assert [row.seconds for row in train] == [2.0, 4.0, 6.0, 8.0]
+
+
+def test_rows_survive_a_torn_end_a_resume_and_what_is_no_row(tmp_path: Path) -> None:
+    rows = [
+        '{"kind": "train", "step": 2, "tokens": 2, "loss": 5.0}',
+        '{"kind": "train", "step": 1, "tokens": 1, "loss": 6.0, "gradient_norm": null}',
+        '{"kind": "train", "step": 2, "tokens": 2, "loss": 4.5, "later": [1]}',
+        '{"kind": "valid", "step": 2, "tokens": 2, "loss": NaN, "perplexity": 3}',
+        '{"kind": "valid", "step": 4, "tokens": 1' + "0" * 40 + "}",
+        '{"kind": ["odd"], "step": 2}',
+        "[1]",
+        "x" * (3 << 20),
+        '{"kind": "valid", "step": 2, "tokens": 2, "loss": 1.0, "perplexity": 3}',
+        '{"kind": "train", "st',
+    ]
+    (tmp_path / METRICS).write_text("\n".join(rows))
+    train, valid = read_metrics(tmp_path)
+    assert train == (TrainRow(step=1, tokens=1, loss=6.0), TrainRow(step=2, tokens=2, loss=4.5))
+    assert valid == (ValidRow(step=2, tokens=2, loss=1.0, perplexity=3.0),)
+    assert read_metrics(tmp_path / "nowhere") == ((), ())
 
 
 def test_an_overflown_gradient_is_null_and_the_row_is_json(tmp_path: Path) -> None:

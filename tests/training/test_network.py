@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import VOCAB, make_recipe, write_tokenizer
+from tiny_training import VOCAB, logged_rows, make_recipe, write_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from jagpt import models
@@ -19,7 +19,6 @@ from jagpt.recipe import Model
 from jagpt.rundir import RunDirectory
 from jagpt.training import network, stage
 from jagpt.training.loss import model_nats
-from jagpt.training.metrics import METRICS, read_rows
 
 MakeRun = Callable[..., RunDirectory]
 SPECIAL = build.SpecialIds(2, 3, 0)
@@ -28,7 +27,7 @@ SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16}
 
 
 def losses(run: RunDirectory) -> list[float]:
-    return [row["loss"] for row in read_rows(run.logs / METRICS)]
+    return [row["loss"] for row in logged_rows(run)]
 
 
 @pytest.mark.parametrize(

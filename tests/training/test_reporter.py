@@ -3,12 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tiny_training import make_recipe
+from tiny_training import logged_rows, make_recipe
 
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.training import stage
-from jagpt.training.metrics import METRICS, read_rows
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -16,7 +15,7 @@ MakeRun = Callable[..., RunDirectory]
 def test_every_step_is_logged_with_its_own_figures(make_run: MakeRun) -> None:
     run = make_run()
     stage.run(make_recipe(execution={"log_every": 5}), run, QUIET)
-    rows = read_rows(run.logs / METRICS)
+    rows = logged_rows(run)
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in train] == [1, 5, 10, 12]
     assert [row["tokens"] for row in train] == [64, 320, 640, 768]
@@ -29,7 +28,7 @@ def test_every_step_is_logged_with_its_own_figures(make_run: MakeRun) -> None:
 def test_every_row_tells_what_a_watcher_wants(make_run: Callable[..., RunDirectory]) -> None:
     run = make_run()
     stage.run(make_recipe(), run, QUIET)
-    rows = [row for row in read_rows(run.logs / METRICS) if row["kind"] == "train"]
+    rows = [row for row in logged_rows(run) if row["kind"] == "train"]
     for row in rows:
         assert 0 < row["mfu"] < 1
         assert row["memory"] > 1e7

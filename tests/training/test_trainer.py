@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
-from tiny_training import VOCAB, make_recipe
+from tiny_training import VOCAB, logged_rows, make_recipe
 from transformers import GPT2LMHeadModel
 
 from jagpt import devices, files, models
@@ -23,7 +23,6 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.training import stage
 from jagpt.training.loss import model_nats
-from jagpt.training.metrics import METRICS, read_rows
 from jagpt.training.trainer import derived_seed
 
 MakeRun = Callable[..., RunDirectory]
@@ -156,5 +155,5 @@ def test_with_a_document_mask_no_document_sees_another(make_run: MakeRun) -> Non
         model_nats(network, torch.from_numpy(window)[None], end_id=3).item()
         for window in validation_windows(valid, 16)
     )
-    logged = [row for row in read_rows(run.logs / METRICS) if row["kind"] == "valid"][-1]
+    logged = [row for row in logged_rows(run) if row["kind"] == "valid"][-1]
     assert logged["loss"] == pytest.approx(total / (valid.n_tokens - 1), rel=1e-5)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from tiny_training import make_recipe, write_tokens
 
-from jagpt import files
+from jagpt import files, machines
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.training import parallel, stage
+from jagpt.training.environment import Environment
 from jagpt.training.metrics import CURVE
 
 MakeRun = Callable[..., RunDirectory]
@@ -119,6 +120,9 @@ def test_only_finished_content_is_left(make_run: MakeRun) -> None:
         files.IN_PROGRESS, "index.json", "step-00000009", "step-00000012",
     ]  # fmt: skip
     assert (run.logs / CURVE).is_file()
+    found = Environment.read(run.logs)
+    assert (found.world_size, found.device, found.torch) == (1, "cpu", torch.__version__)
+    assert found.hardware == f"CPU ({machines.processor()}, {torch.get_num_threads()} threads)"
     assert list((run.logs / "tensorboard").iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from transformers import PreTrainedTokenizerFast
 from jagpt import files
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
-from jagpt.tokens.shards import Index, ShardSize, ShardWriter, dtype_for
+from jagpt.rundir import RunDirectory
+from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
+from jagpt.training.metrics import METRICS
 from jagpt.training.trainer import Trainer
 
 VOCAB = 64
@@ -51,7 +54,7 @@ def write_tokens(directory: Path, documents: dict[str, int], vocab_size: int = V
                 tokens, characters = tokens + len(ids), characters + len(ids)
         writer.finish(directory / f"{name}.idx")
         splits[split] = [ShardSize(name, count, tokens, characters, 3 * characters)]
-    Index(dtype_for(vocab_size), vocab_size, 3, "tiny", splits).write(directory)
+    TokenIndex(dtype_for(vocab_size), vocab_size, 3, "tiny", splits).write(directory)
 
 
 def write_tokenizer(directory: Path) -> None:
@@ -112,3 +115,8 @@ def signalled_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> Ite
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "gradient", signal_and_gradient)
         yield
+
+
+def logged_rows(run: RunDirectory) -> list[dict[str, Any]]:
+    """The rows of the metrics' log, as they stand there."""
+    return [json.loads(line) for line in (run.logs / METRICS).read_text("utf-8").splitlines()]

@@ -157,7 +157,7 @@ def _measure_checkpoint(
     loaded, place = open_recipe(recipe, overrides, run_dir)
     found = evaluation.measure_checkpoint(loaded, place, make_progress(as_json), folder)
     if as_json:
-        print_json(found)
+        print_json(found.as_json())
     else:
         from jagpt.evaluation.shown import show_split
 
@@ -166,6 +166,7 @@ def _measure_checkpoint(
 
 def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from jagpt.evaluation import comparing, texts
+    from jagpt.records import plain
 
     text, sentences, tasks = (options.pop(name) for name in ("text", "pairs", "tasks"))
     layout, column = options.pop("layout"), options.pop("column")
@@ -181,7 +182,7 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         tasks=[name for name in (tasks or "").split(",") if name],
     )
     if as_json:
-        print_json(found)
+        print_json(plain(found))
     else:
         from jagpt.evaluation.shown import show_models
 

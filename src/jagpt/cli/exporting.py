@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -89,8 +88,8 @@ def _export_folder(
 
     if not formats:
         raise UsageError("--model: which --format?")
-    found: list[dict[str, Any]] = stage.export_folder(
+    found = stage.export_folder(
         model_dir, formats, output or model_dir / "export", make_progress(as_json), text
     )
     if as_json:
-        print_json(found)
+        print_json([parity.as_json() for parity in found])

@@ -82,8 +82,8 @@ def extract(
         wanted, output, workers or available_cores(), make_progress(as_json), force=force
     )
     if as_json:
-        print_json(stats)
+        print_json(stats.as_json())
         return
-    click.echo(f"{output}: {stats['documents']:,} documents, {stats['characters']:,} characters")
-    for reason, count in stats["left_out"].items():
+    click.echo(f"{output}: {stats.documents:,} documents, {stats.characters:,} characters")
+    for reason, count in stats.left_out.items():
         click.echo(f"left out: {count:,} ({reason})")

@@ -81,7 +81,7 @@ def _compare(
     found = compare(list(origins.values()), texts, what)
     rows = {name: found[origin] for name, origin in origins.items()}
     if as_json:
-        print_json([{"tokenizer": name, **stats.as_dict()} for name, stats in rows.items()])
+        print_json([{"tokenizer": name, **stats.as_json()} for name, stats in rows.items()])
     else:
         console.show_tokenizers(rows, what)
 

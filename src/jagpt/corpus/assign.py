@@ -11,10 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from jagpt import files
 from jagpt.corpus import parts
@@ -25,12 +25,12 @@ from jagpt.corpus.overlap import HeldOut
 from jagpt.corpus.parts import Counts, ExtractedSource
 from jagpt.corpus.shards import LENGTH_EDGES, SplitWriter
 from jagpt.corpus.splits import Splitter
+from jagpt.corpus.stats import CorpusStats, LengthCounts, SourceStats
 from jagpt.errors import DataError
 from jagpt.progress import Progress
 from jagpt.recipe import Corpus, Source
 
 DROPPED = "dropped.jsonl"
-STATS = "stats.json"
 LISTED_TEMPLATES = 100
 TRAIN = "train"
 
@@ -98,7 +98,7 @@ def assign(
         state = _Assignment(corpus, filters, Splitter(corpus), held_out, writers, log)
         articles.each("assign", partial(_assign_article, state))
     _check_splits(state)
-    files.write_json(directory / STATS, _stats(state, sources, parts_directory))
+    _stats(state, sources, parts_directory).write(directory)
     _tell_unmatched(filters.exclusions.unmatched(), progress)
 
 
@@ -241,9 +241,7 @@ def _share_above(value: float) -> float:
 # --- statistics -----------------------------------------------------------------------------------
 
 
-def _stats(
-    state: _Assignment, sources: Sequence[ExtractedSource], directory: Path
-) -> dict[str, Any]:
+def _stats(state: _Assignment, sources: Sequence[ExtractedSource], directory: Path) -> CorpusStats:
     total = Counts()
     entries = []
     for number, (source, extracted) in enumerate(zip(state.corpus.source, sources, strict=True)):
@@ -253,26 +251,27 @@ def _stats(
         total.add(counts)
         entries.append(_source_stats(source, extracted, counts, state.kept[source.name]))
     lengths = zip(*(writer.lengths for writer in state.writers.values()), strict=True)
-    return {
-        "sources": entries,
-        "splits": {split: asdict(writer.counts) for split, writer in state.writers.items()},
-        "dropped": dict(sorted(state.reasons.items())),
-        "exclude_unmatched": state.filters.exclusions.unmatched(),
-        "unknown_templates": parts.largest_losses(total, LISTED_TEMPLATES),
-        "lengths": {"edges": list(LENGTH_EDGES), "documents": [sum(column) for column in lengths]},
-    }
+    unmatched = state.filters.exclusions.unmatched()
+    return CorpusStats(
+        sources=tuple(entries),
+        splits={split: writer.counts for split, writer in state.writers.items()},
+        dropped=dict(sorted(state.reasons.items())),
+        exclude_unmatched={key: tuple(names) for key, names in unmatched.items()},
+        unknown_templates=parts.largest_losses(total, LISTED_TEMPLATES),
+        lengths=LengthCounts(LENGTH_EDGES, tuple(sum(column) for column in lengths)),
+    )
 
 
 def _source_stats(
     source: Source, extracted: ExtractedSource, counts: Counts, kept: int
-) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "kind": source.kind,
-        "licence": source.licence,
-        "wiki": source.wiki or extracted.wiki,
-        "date": source.date,
-        "files": [file.stats() for file in extracted.files],
+) -> SourceStats:
+    return SourceStats(
+        name=source.name,
+        kind=source.kind,
+        licence=source.licence,
+        wiki=source.wiki or extracted.wiki,
+        date=source.date,
+        files=tuple(file.stats() for file in extracted.files),
         **counts.of_pages(),
-        "documents": kept,
-    }
+        documents=kept,
+    )

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -21,8 +21,9 @@ from jagpt.corpus.convert import convert
 from jagpt.corpus.documents import COLUMNS, Article, Document
 from jagpt.corpus.filters import Filters
 from jagpt.corpus.parts import Counts, ExtractedSource, PartName
-from jagpt.corpus.shards import SplitCounts, SplitWriter
+from jagpt.corpus.shards import SplitWriter
 from jagpt.corpus.sources import source_files
+from jagpt.corpus.stats import ExtractionStats, LeftOutPage, SplitCounts
 from jagpt.errors import DataError, UsageError
 from jagpt.files import Manifest
 from jagpt.progress import Progress
@@ -32,7 +33,6 @@ Kind = Literal["dump", "wikitext"]
 Format = Literal["parquet", "jsonl", "txt"]
 
 STAGE, VERSION = "extract", 1
-STATS = "stats.json"
 WORK = "parts"
 NAME = "documents"
 WRITE_BYTES = 1024 * 1024
@@ -96,7 +96,7 @@ def request(
 
 def extract_documents(
     wanted: Request, output: Path, workers: int, progress: Progress, *, force: bool = False
-) -> dict[str, Any]:
+) -> ExtractionStats:
     """Make the documents below `output`, or go on with them; what `stats.json` then says.
 
     A finished extraction of the same input and options is left as it is; another one is replaced
@@ -111,9 +111,9 @@ def extract_documents(
             _begin(wanted, output, force)
             stats = _make(wanted, output / WORK, workers, progress)
             _put_in_place(stats, output)
-            wanted.manifest([file["sha256"] for file in stats["files"]]).finish(output)
+            wanted.manifest([file.sha256 for file in stats.files]).finish(output)
         files.remove(output / files.IN_PROGRESS)  # the process that was done was killed
-    return files.read_json(output / STATS)
+    return ExtractionStats.read(output)
 
 
 def _inputs(source: Source) -> list[Path]:
@@ -176,13 +176,13 @@ def _begin(wanted: Request, output: Path, force: bool) -> None:
     _remove_documents(output / WORK)
 
 
-def _put_in_place(stats: dict[str, Any], output: Path) -> None:
+def _put_in_place(stats: ExtractionStats, output: Path) -> None:
     """Bring the documents to where they belong, in the place of others."""
-    files.remove(output / STATS)
+    files.remove(output / ExtractionStats.FILE)
     _remove_documents(output)
     for path in _documents_in(output / WORK):
         files.publish(path, output / path.name)
-    files.write_json(output / STATS, stats)
+    stats.write(output)
     files.remove(output / WORK)
 
 
@@ -249,15 +249,15 @@ class _LeftOut:
     """Articles without a document: how many by reason, and the first of them."""
 
     reasons: Counter[str] = field(default_factory=Counter)
-    pages: list[dict[str, str]] = field(default_factory=list)
+    pages: list[LeftOutPage] = field(default_factory=list)
 
     def add(self, article: Article, reason: str) -> None:
         self.reasons[reason] += 1
         if len(self.pages) < LISTED_PAGES:
-            self.pages.append({"id": article.id, "title": article.title, "reason": reason})
+            self.pages.append(LeftOutPage(article.id, article.title, reason))
 
 
-def _make(wanted: Request, directory: Path, workers: int, progress: Progress) -> dict[str, Any]:
+def _make(wanted: Request, directory: Path, workers: int, progress: Progress) -> ExtractionStats:
     """Extract, and write the documents of each part as soon as its turn has come."""
     with _writer(wanted.format, directory) as writer:
         state = _Writing(wanted, directory, writer)
@@ -302,18 +302,18 @@ class _Writing:
                 self.take(name)
                 bar.advance()
 
-    def stats(self, extracted: ExtractedSource) -> dict[str, Any]:
+    def stats(self, extracted: ExtractedSource) -> ExtractionStats:
         """What `stats.json` says when all is written."""
-        return {
-            "extraction": self.wanted.summary(),
-            "files": [file.stats() for file in extracted.files],
-            "wiki": extracted.wiki,
+        return ExtractionStats(
+            extraction=self.wanted.summary(),
+            files=tuple(file.stats() for file in extracted.files),
+            wiki=extracted.wiki,
             **self.counts.of_pages(),
-            **asdict(self.writer.counts),
-            "left_out": dict(sorted(self.left_out.reasons.items())),
-            "left_out_pages": self.left_out.pages,
-            "unknown_templates": parts.largest_losses(self.counts, LISTED_TEMPLATES),
-        }
+            **vars(self.writer.counts),
+            left_out=dict(sorted(self.left_out.reasons.items())),
+            left_out_pages=tuple(self.left_out.pages),
+            unknown_templates=parts.largest_losses(self.counts, LISTED_TEMPLATES),
+        )
 
 
 def _judge(wanted: Request) -> Callable[[Article], str | None]:

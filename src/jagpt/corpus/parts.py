@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from jagpt import files
 from jagpt.compressed import Losses
 from jagpt.corpus.documents import Article
 from jagpt.corpus.shards import read_rows
+from jagpt.corpus.stats import InputFile, UnknownTemplate
 from jagpt.errors import DataError
+from jagpt.records import Count, Record, Sha256, remake
 
 INDEX = "index.json"
 GROUP_ARTICLES = 256
@@ -33,11 +35,11 @@ _FIELDS = tuple(field.name for field in fields(Article))
 class Counts:
     """What a part or a source had beside its articles; template → (characters lost, articles)."""
 
-    pages: int = 0
-    redirects: int = 0
-    other_namespaces: int = 0
-    articles: int = 0
-    unknown_templates: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pages: Count = 0
+    redirects: Count = 0
+    other_namespaces: Count = 0
+    articles: Count = 0
+    unknown_templates: dict[str, tuple[Count, Count]] = field(default_factory=dict)
 
     def of_pages(self) -> dict[str, int]:
         """For `stats.json`: pages by what they are."""
@@ -93,20 +95,14 @@ class ExtractedFile:
     was left out as damaged."""
 
     name: str
-    size: int
-    sha256: str
-    parts: int
+    size: Count
+    sha256: Sha256
+    parts: Count
     lost: Losses | None = None
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> InputFile:
         """For `stats.json`; without the name, which is not in the fingerprint."""
-        lost = {"lost": self.lost.as_json()} if self.lost else {}
-        return {"size": self.size, "sha256": self.sha256, **lost}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> ExtractedFile:
-        lost = value.get("lost")
-        return cls(**{**value, "lost": Losses.from_json(lost) if lost else None})
+        return InputFile(self.size, self.sha256, self.lost or None)
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,29 @@ class ExtractedSource:
 
     wiki: str | None
     files: tuple[ExtractedFile, ...]
+
+
+@dataclass(frozen=True)
+class ExtractedSources(Record):
+    """`index.json`, which closes the extraction."""
+
+    FILE = INDEX
+    KIND = "index of parts"
+    REMEDY = remake("corpus")
+
+    sources: tuple[ExtractedSource, ...]
+
+
+@dataclass(frozen=True)
+class Part(Record):
+    """The JSON beside a part: the batch that it was made of, and what that held."""
+
+    KIND = "record of a part"
+    REMEDY = remake("corpus")
+
+    digest: str
+    range: RangeFacts | None
+    counts: Counts
 
 
 def digest_of(pieces: Sequence[bytes]) -> str:
@@ -153,8 +172,7 @@ def write_part(
         for group in _groups(articles):
             writer.write_table(_table(group, schema))
     _release_memory()
-    value = {"digest": digest, "range": asdict(facts) if facts else None, **asdict(counts)}
-    files.write_json(name.json(directory), value)
+    files.write_json(name.json(directory), Part(digest, facts, counts).as_json())
 
 
 def _groups(articles: Iterable[Article]) -> Iterator[list[Article]]:
@@ -187,8 +205,10 @@ def _table(articles: Sequence[Article], schema: Any) -> Any:
 
 def is_whole(directory: Path, name: PartName, digest: str) -> bool:
     """Whether the part stands there already, made of the batch with that digest."""
-    path = name.json(directory)
-    return path.is_file() and files.read_json(path, "part").get("digest") == digest
+    try:
+        return name.json(directory).exists() and _read(directory, name).digest == digest
+    except DataError:
+        return False  # it is made again
 
 
 def read_articles(directory: Path, name: PartName) -> Iterator[Article]:
@@ -200,23 +220,19 @@ def read_articles(directory: Path, name: PartName) -> Iterator[Article]:
 
 def read_facts(directory: Path, name: PartName) -> RangeFacts:
     """What was read of the range that the part was made of."""
-    path = name.json(directory)
-    try:
-        return RangeFacts(**files.read_json(path, "part")["range"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: this part is damaged ({error!r})") from None
+    facts = _read(directory, name).range
+    if facts is None:
+        raise DataError(f"{name.json(directory)}: this part tells of no range; {Part.REMEDY}")
+    return facts
 
 
 def read_counts(directory: Path, name: PartName) -> Counts:
     """The counts of a part."""
-    value = files.read_json(name.json(directory), "part")
-    value.pop("digest", None)
-    value.pop("range", None)
-    try:
-        lost = {k: (int(c), int(n)) for k, (c, n) in value.pop("unknown_templates").items()}
-        return Counts(**value, unknown_templates=lost)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{name.json(directory)}: this part is damaged ({error!r})") from None
+    return _read(directory, name).counts
+
+
+def _read(directory: Path, name: PartName) -> Part:
+    return Part.read_file(name.json(directory))
 
 
 def _schema() -> Any:
@@ -245,24 +261,18 @@ def _schema() -> Any:
 
 def write_index(directory: Path, sources: Sequence[ExtractedSource]) -> None:
     """Close the extraction."""
-    files.write_json(directory / INDEX, {"sources": [asdict(source) for source in sources]})
+    ExtractedSources(tuple(sources)).write(directory)
 
 
 def read_index(directory: Path, sources: int) -> list[ExtractedSource] | None:
     """What was extracted of so many sources; None where extraction is not finished."""
-    path = directory / INDEX
-    if not path.is_file():
-        return None
-    try:
-        found = [
-            ExtractedSource(entry["wiki"], tuple(map(ExtractedFile.from_json, entry["files"])))
-            for entry in files.read_json(path, "index")["sources"]
-        ]
-        if len(found) != sources:
-            raise ValueError(f"{len(found)} sources of {sources}")
-        return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: this index is damaged ({error!r})") from None
+    index = ExtractedSources.find(directory)
+    if index is not None and len(index.sources) != sources:
+        raise DataError(
+            f"{directory / INDEX}: tells of {len(index.sources)} sources, and the recipe has "
+            f"{sources}; {index.REMEDY}"
+        )
+    return None if index is None else list(index.sources)
 
 
 def part_names(source: int, extracted: ExtractedSource) -> Iterator[PartName]:
@@ -272,10 +282,10 @@ def part_names(source: int, extracted: ExtractedSource) -> Iterator[PartName]:
             yield PartName(source, number, part)
 
 
-def largest_losses(counts: Counts, limit: int) -> list[dict[str, Any]]:
+def largest_losses(counts: Counts, limit: int) -> tuple[UnknownTemplate, ...]:
     """The templates to which most characters were lost, most first."""
     ranked = sorted(counts.unknown_templates.items(), key=lambda item: (-item[1][0], item[0]))
-    return [
-        {"name": name, "articles": articles, "characters": characters}
+    return tuple(
+        UnknownTemplate(name, articles, characters)
         for name, (characters, articles) in ranked[:limit]
-    ]
+    )

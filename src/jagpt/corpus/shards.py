@@ -8,13 +8,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from jagpt import files
 from jagpt.corpus.documents import COLUMNS, Document
+from jagpt.corpus.stats import SplitCounts
 from jagpt.errors import DataError
 
 SHARD_BYTES = 64 * 1024 * 1024
@@ -26,23 +26,6 @@ READ_ROWS = 64
 """Rows decoded at a time; what bounds a reader's memory is this and the shard's row groups."""
 LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 """Lower bounds, in characters, of the classes of documents' lengths; the last one is open."""
-
-
-@dataclass
-class SplitCounts:
-    """What a split holds: documents, characters (code points), bytes of UTF-8."""
-
-    documents: int = 0
-    characters: int = 0
-    bytes: int = 0
-
-    def add(self, document: Document) -> int:
-        """Count a document; its bytes."""
-        size = len(document.text.encode("utf-8"))
-        self.documents += 1
-        self.characters += len(document.text)
-        self.bytes += size
-        return size
 
 
 class SplitWriter:

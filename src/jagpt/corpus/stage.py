@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from jagpt import files
-from jagpt.corpus.assign import STATS, assign
+from jagpt.corpus.assign import assign
 from jagpt.corpus.convert import convert
 from jagpt.corpus.near_duplicates import check_library
 from jagpt.corpus.parts import ExtractedSource, read_index
+from jagpt.corpus.stats import CorpusStats
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -27,7 +28,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     files.make_directory(directory)
     parts = directory / PARTS
     files.remove_leftovers(directory)  # they must not be taken for a result
-    if not (directory / STATS).exists():  # it is written last
+    if not (directory / CorpusStats.FILE).exists():  # it is written last
         if recipe.corpus.drop_near_duplicates > 0:
             check_library()
         files.make_directory(parts)

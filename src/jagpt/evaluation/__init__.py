@@ -3,7 +3,8 @@
 measures      nats by document → loss, perplexity, bits a character and byte, with intervals
 windows       what the model sees of a stream of tokens, and which labels count
 scoring       a causal model's nats for each label
-stage         the recipe's stage: `evaluation/test.json`
+result        what a measurement gives; `evaluation/test.json`
+stage         the recipe's stage
 loading       any model of a folder or the hub
 texts         any text, its documents as they stand, and their tokens
 comparing     several models on one text
@@ -12,6 +13,6 @@ memorization  generated spans that stand verbatim in the training corpus
 harness       lm-evaluation-harness, an extra
 """
 
-from jagpt.evaluation.stage import RESULT, measure_checkpoint, run
+from jagpt.evaluation.stage import measure_checkpoint, run
 
-__all__ = ["RESULT", "measure_checkpoint", "run"]
+__all__ = ["measure_checkpoint", "run"]

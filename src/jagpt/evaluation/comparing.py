@@ -12,10 +12,12 @@ from jagpt import models
 from jagpt.errors import UsageError
 from jagpt.evaluation import pairs, texts
 from jagpt.evaluation.pairs import Pair
+from jagpt.evaluation.result import TextFigures
 from jagpt.evaluation.texts import Text
 from jagpt.evaluation.windows import Kind, Windows
 from jagpt.models import ModelFolder
 from jagpt.progress import Progress
+from jagpt.records import optional
 
 DEFAULT_WINDOW = 1024
 """Tokens of a window where a model tells of no context."""
@@ -34,6 +36,19 @@ class Settings:
     tokenizer: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelMeasured:
+    """What was found of a model; None for what was not asked for."""
+
+    model: str
+    fingerprint: str
+    text: TextFigures | None = optional()
+    pairs: dict[str, Any] | None = optional()
+    tasks: dict[str, Any] | None = optional()
+    precision: str
+    device: str
+
+
 def compare(
     models: Sequence[str],
     *,
@@ -42,8 +57,8 @@ def compare(
     text: Text | None = None,
     sentences: Sequence[Pair] = (),
     tasks: Sequence[str] = (),
-) -> list[dict[str, Any]]:
-    """For each model what was asked for, as plain JSON values; one model is in memory at a time.
+) -> list[ModelMeasured]:
+    """For each model what was asked for; one model is in memory at a time.
 
     `text` gives loss, perplexity and bits, `sentences` the accuracy on minimal pairs, `tasks` what
     lm-evaluation-harness finds.
@@ -64,7 +79,7 @@ def _measured(
     text: Text | None,
     sentences: Sequence[Pair],
     tasks: Sequence[str],
-) -> dict[str, Any]:
+) -> ModelMeasured:
     from jagpt import devices
     from jagpt.evaluation.scoring import Scorer, choose
 
@@ -72,22 +87,28 @@ def _measured(
     if warning := devices.emulation_warning(device, precision, "--precision"):
         progress.say(warning)
     subject = models.open(name, tokenizer=settings.tokenizer, where="--model").read()
-    result: dict[str, Any] = {"model": name, "fingerprint": subject.fingerprint()}
     scorer = Scorer(subject.network, device, precision)
-    if text is not None:
-        result["text"] = measure_text(subject, scorer, text, settings, progress)
-    if sentences:
-        result["pairs"] = pairs.measure(subject, scorer, sentences, progress)
+    figures = measure_text(subject, scorer, text, settings, progress) if text else None
+    accuracies = pairs.measure(subject, scorer, sentences, progress) if sentences else None
+    results = None
     if tasks:
         from jagpt.evaluation import harness
 
-        result["tasks"] = harness.measure(subject, tasks)
-    return {**result, "precision": precision, "device": device.type}
+        results = harness.measure(subject, tasks)
+    return ModelMeasured(
+        model=name,
+        fingerprint=subject.fingerprint(),
+        text=figures,
+        pairs=accuracies,
+        tasks=results,
+        precision=precision,
+        device=device.type,
+    )
 
 
 def measure_text(
     subject: ModelFolder, scorer: Any, text: Text, settings: Settings, progress: Progress
-) -> dict[str, Any]:
+) -> TextFigures:
     """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
     from jagpt.evaluation.scoring import document_nats
 
@@ -99,15 +120,15 @@ def measure_text(
     with progress.bar(what, encoded.n_tokens - 1, "tokens") as bar:
         found = document_nats(scorer, encoded, windows, text.sizes, bar.advance)
     seconds = time.perf_counter() - started
-    return {
-        "file": str(text.path),
-        "sha256": text.sha256,
-        **found.figures(),
-        "windows": windows.kind,
-        "block_size": windows.block_size,
-        "stride": windows.stride,
-        "tokens_per_second": round((encoded.n_tokens - 1) / seconds, 1),
-    }
+    return TextFigures(
+        file=str(text.path),
+        sha256=text.sha256,
+        **vars(found.figures()),
+        windows=windows.kind,
+        block_size=windows.block_size,
+        stride=windows.stride,
+        tokens_per_second=round((encoded.n_tokens - 1) / seconds, 1),
+    )
 
 
 def _within(block_size: int, subject: ModelFolder) -> int:

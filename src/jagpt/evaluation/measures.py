@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from jagpt.evaluation.result import Bounds, Figures, Interval
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,25 +44,25 @@ class DocumentNats:
         """Mean nats a token over all documents."""
         return float(self.nats.sum() / self.tokens.sum())
 
-    def figures(self) -> dict[str, Any]:
-        """Counts, loss, perplexity and bits with their intervals, as plain JSON values."""
+    def figures(self) -> Figures:
+        """Counts, loss, perplexity and bits with their intervals."""
         nats, tokens = float(self.nats.sum()), int(self.tokens.sum())
         characters, size = int(self.characters.sum()), int(self.bytes.sum())
         bits = (nats + self.blind) / math.log(2)
-        return {
-            "documents": len(self.nats),
-            "tokens": tokens,
-            "characters": characters,
-            "bytes": size,
-            "nats": nats,
-            "loss": nats / tokens,
-            "perplexity": perplexity(nats / tokens),
-            "bits_per_character": bits / characters,
-            "bits_per_byte": bits / size,
-            "interval": self.interval(),
-        }
+        return Figures(
+            documents=len(self.nats),
+            tokens=tokens,
+            characters=characters,
+            bytes=size,
+            nats=nats,
+            loss=nats / tokens,
+            perplexity=perplexity(nats / tokens),
+            bits_per_character=bits / characters,
+            bits_per_byte=bits / size,
+            interval=self.interval(),
+        )
 
-    def interval(self) -> dict[str, Any] | None:
+    def interval(self) -> Interval | None:
         """Bootstrap intervals over documents (percentiles); None where there is one document.
 
         Documents are drawn with replacement, from a fixed seed: what another sample of as many
@@ -73,10 +74,15 @@ class DocumentNats:
         with np.errstate(divide="ignore", invalid="ignore"):
             loss = sums[:, 0] / sums[:, 2]
             by_character, by_byte = sums[:, 1] / sums[:, 3], sums[:, 1] / sums[:, 4]
-        found = {"loss": _bounds(loss), "perplexity": [perplexity(b) for b in _bounds(loss)]}
-        found["bits_per_character"] = _bounds(by_character / math.log(2))
-        found["bits_per_byte"] = _bounds(by_byte / math.log(2))
-        return {"level": LEVEL, "resamples": RESAMPLES, **found}
+        low, high = _bounds(loss)
+        return Interval(
+            level=LEVEL,
+            resamples=RESAMPLES,
+            loss=(low, high),
+            perplexity=(perplexity(low), perplexity(high)),
+            bits_per_character=_bounds(by_character / math.log(2)),
+            bits_per_byte=_bounds(by_byte / math.log(2)),
+        )
 
     def _resampled(self) -> Floats:
         """Sums of nats, paid nats, tokens, characters and bytes over each draw of D documents."""
@@ -98,11 +104,11 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _bounds(values: Floats) -> list[float]:
+def _bounds(values: Floats) -> Bounds:
     """The middle `LEVEL` of the finite values."""
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(values[np.isfinite(values)], [tail, 100 - tail])
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
 def wilson(right: int, count: int) -> list[float]:

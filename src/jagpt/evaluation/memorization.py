@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt.corpus.shards import read_rows, split_shards
+from jagpt.evaluation.result import Memorization
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
 
@@ -46,8 +47,8 @@ def measure(
     run: RunDirectory,
     samples: int,
     progress: Progress,
-) -> dict[str, Any]:
-    """Share of the generated spans that the train split holds, as plain JSON values.
+) -> Memorization:
+    """Share of the generated spans that the train split holds.
 
     Each of `samples` continuations begins with the first tokens of a document of `split`, which do
     not count; sampled with top-k 50 and top-p 0.95 from a fixed seed.
@@ -61,13 +62,13 @@ def measure(
             finder.search(row["text"] for row in read_rows(shard, ("text",)))
             bar.advance()
     found = sum(span in finder.found for span in spans)
-    return {
-        "span_characters": SPAN,
-        "samples": len(texts),
-        "spans": len(spans),
-        "found": found,
-        "share": found / len(spans) if spans else 0.0,
-    }
+    return Memorization(
+        span_characters=SPAN,
+        samples=len(texts),
+        spans=len(spans),
+        found=found,
+        share=found / len(spans) if spans else 0.0,
+    )
 
 
 def fold(text: str) -> str:

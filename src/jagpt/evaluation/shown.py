@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from jagpt.evaluation.result import Evaluation, TextFigures
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.comparing import ModelMeasured
 
 LOG_WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -21,45 +26,44 @@ _FIGURES = (
 )
 
 
-def show_split(result: Mapping[str, Any]) -> None:
+def show_split(result: Evaluation) -> None:
     """One checkpoint on one split."""
-    _print(_figures_table([(str(result["checkpoint"]), result)]))
+    _print(_figures_table([(result.checkpoint, result)]))
 
 
-def show_models(results: Sequence[Mapping[str, Any]]) -> None:
+def show_models(results: Sequence[ModelMeasured]) -> None:
     """One table for each kind of measurement, a model a line."""
-    if "text" in results[0]:
-        _print(_figures_table([(found["model"], found["text"]) for found in results]))
-    if "pairs" in results[0]:
-        _print(_pairs_table(results))
-    if "tasks" in results[0]:
-        _print(_tasks_table(results))
+    if texts := [(found.model, found.text) for found in results if found.text]:
+        _print(_figures_table(texts))
+    if pairs := {found.model: found.pairs for found in results if found.pairs}:
+        _print(_pairs_table(pairs))
+    if tasks := {found.model: found.tasks for found in results if found.tasks}:
+        _print(_tasks_table(tasks))
 
 
-def _figures_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+def _figures_table(rows: Sequence[tuple[str, Evaluation | TextFigures]]) -> Table:
     """Figures with their intervals below."""
     table = _table("model", *(name for name, _, _ in _FIGURES), "window", "tokens", "tokens/s")
     for name, found in rows:
-        speed = found.get("tokens_per_second")
-        cells = [format(found[key], form) for _, key, form in _FIGURES]
-        window = f"{found['block_size']}/{found['stride']}"
-        shown = f"{speed:,.0f}" if speed else ""
-        table.add_row(escape(name), *cells, window, f"{found['tokens']:,}", shown)
-        if interval := found["interval"]:
-            spans = [_span(interval[key], form) for _, key, form in _FIGURES]
-            table.add_row(f"  {interval['level']:.0%} interval", *spans, "", "", "", style="dim")
-    characters, size = rows[0][1]["characters"], rows[0][1]["bytes"]
+        speed = f"{found.tokens_per_second:,.0f}" if isinstance(found, TextFigures) else ""
+        cells = [format(getattr(found, key), form) for _, key, form in _FIGURES]
+        window = f"{found.block_size}/{found.stride}"
+        table.add_row(escape(name), *cells, window, f"{found.tokens:,}", speed)
+        if interval := found.interval:
+            spans = [_span(getattr(interval, key), form) for _, key, form in _FIGURES]
+            table.add_row(f"  {interval.level:.0%} interval", *spans, "", "", "", style="dim")
+    first = rows[0][1]
     table.caption = (
-        f"{rows[0][1]['documents']:,} document(s), {characters:,} characters, {size:,} bytes. "
+        f"{first.documents:,} document(s), {first.characters:,} characters, {first.bytes:,} bytes. "
         "Perplexities of different tokenizers cannot be compared; bits per character can."
     )
     return table
 
 
-def _pairs_table(results: Sequence[Mapping[str, Any]]) -> Table:
+def _pairs_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     """Accuracy by phenomenon, a column a model."""
-    table = _table("phenomenon", "pairs", *(found["model"] for found in results))
-    found = [result["pairs"] for result in results]
+    table = _table("phenomenon", "pairs", *models)
+    found = list(models.values())
     for name, some in found[0]["phenomena"].items():
         table.add_row(name, str(some["pairs"]), *(_accuracy(f["phenomena"][name]) for f in found))
     table.add_section()
@@ -72,11 +76,12 @@ def _accuracy(share: Mapping[str, Any]) -> str:
     return f"{share['accuracy']:.1%} ({low:.0%}–{high:.0%})"
 
 
-def _tasks_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("task", "metric", *(found["model"] for found in results))
-    for task, metrics in results[0]["tasks"].items():
+def _tasks_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("task", "metric", *models)
+    found = list(models.values())
+    for task, metrics in found[0].items():
         for metric in metrics:
-            values = (found["tasks"].get(task, {}).get(metric) for found in results)
+            values = (tasks.get(task, {}).get(metric) for tasks in found)
             shown = ["" if value is None else f"{value:.4f}" for value in values]
             table.add_row(task, metric, *shown)
     return table

@@ -7,13 +7,14 @@ that of its arithmetic.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jagpt import files, units
+from jagpt import units
 from jagpt.errors import DataError
 from jagpt.evaluation.measures import DocumentNats
+from jagpt.evaluation.result import Evaluation
 from jagpt.evaluation.windows import Windows
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jagpt.evaluation.scoring import Scorer
     from jagpt.tokens.dataset import TokenSplit
 
-RESULT = "test.json"
 KEYS = ("execution.device", "evaluate.precision")
 
 
@@ -44,14 +44,14 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     split has no two tokens or is not of the model's vocabulary.
     """
     result = measure_checkpoint(recipe, run, progress)
-    files.write_json(run.own("evaluate") / RESULT, result)
+    result.write(run.own("evaluate"))
     progress.say(_sentence(result))
 
 
 def measure_checkpoint(
     recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
-) -> dict[str, Any]:
-    """What `test.json` holds, of the recipe's checkpoint or of the model in `folder`."""
+) -> Evaluation:
+    """The figures of the recipe's checkpoint, or of the model in `folder`."""
     from jagpt import devices, models
     from jagpt.evaluation.scoring import Scorer, choose
     from jagpt.models import checkpoint_folder
@@ -60,12 +60,10 @@ def measure_checkpoint(
     from jagpt.training import checkpoints
 
     wanted = recipe.evaluate
-    named: dict[str, Any] = {"split": wanted.split}
+    name, step = str(folder), None
     if folder is None:
         folder = checkpoint_folder.resolve(run.checkpoints, wanted.checkpoint)
-        named |= {"checkpoint": folder.name, "step": checkpoints.read(folder).step}
-    else:
-        named["checkpoint"] = str(folder)
+        name, step = folder.name, checkpoints.read(folder).step
     split = TokenSplit.open(run.tokens, wanted.split)
     split.check()
     network = prepared(models.open(folder).network)
@@ -82,14 +80,24 @@ def measure_checkpoint(
         end_id = split.end_id if recipe.train.document_mask else None
         scorer = Scorer(network, device, wanted.precision, end_id)
         found = measure_split(scorer, split, windows, progress)
-        figures = found.figures() | _how(windows, wanted.precision)
+        memorized = None
         if wanted.memorization_samples:
             from jagpt.evaluation import memorization
 
-            figures["memorization"] = memorization.measure(
+            memorized = memorization.measure(
                 network.float(), split, run, wanted.memorization_samples, progress
             )
-    return {**named, **figures}
+    return Evaluation(
+        split=wanted.split,
+        checkpoint=name,
+        step=step,
+        **vars(found.figures()),
+        windows=windows.kind,
+        block_size=windows.block_size,
+        stride=windows.stride,
+        precision=wanted.precision,
+        memorization=memorized,
+    )
 
 
 def measure_split(
@@ -113,21 +121,11 @@ def measure_split(
         return document_nats(scorer, split, windows, sizes, bar.advance)
 
 
-def _how(windows: Windows, precision: str) -> dict[str, Any]:
-    """How it was measured."""
-    return {
-        "windows": windows.kind,
-        "block_size": windows.block_size,
-        "stride": windows.stride,
-        "precision": precision,
-    }
-
-
-def _sentence(result: dict[str, Any]) -> str:
+def _sentence(result: Evaluation) -> str:
     said = (
-        f"{result['split']}: loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}, "
-        f"{result['bits_per_character']:.4f} bits per character"
+        f"{result.split}: loss {result.loss:.4f}, perplexity {result.perplexity:,.2f}, "
+        f"{result.bits_per_character:.4f} bits per character"
     )
-    if (repeated := result.get("memorization")) and repeated["spans"]:
-        said += f"; {units.percent(repeated['share'])} of what it wrote stands in the training text"
+    if (repeated := result.memorization) and repeated.spans:
+        said += f"; {units.percent(repeated.share)} of what it wrote stands in the training text"
     return said

@@ -1,11 +1,10 @@
-"""How far an export may be from the model that it was made from."""
+"""How far an export may be from its model, and the record of how far it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-PARITY = "parity.json"
-"""In each format's folder: what was measured, and of which model."""
+from jagpt.records import Count, Record, optional
 
 
 @dataclass(frozen=True)
@@ -31,3 +30,40 @@ FP32 = Bounds("fp32", logits=1e-4, perplexity=1e-4, greedy=True)
 FP16 = Bounds("fp16", logits=1e-2, perplexity=1e-3)
 """Also GGUF's f32: llama.cpp takes GELU from a table in f16 (`GGML_GELU_FP16`, ggml's vec.h)."""
 BY_PERPLEXITY = Bounds("8 bit", perplexity=1e-2)
+
+TENSORS = "tensors"
+"""What was compared where a format has no runtime: each tensor, read back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity(Record):
+    """In each format's folder: what was compared with which model, whose SHA-256 is `source`.
+
+    Tensors that were read back leave all figures None; perplexities are None where the text is too
+    short. `byte_texts` are lines with characters that have no piece: a tokenizer without byte
+    fallback encodes them otherwise, and they count neither as equal nor as different.
+    """
+
+    FILE = "parity.json"
+    KIND = "record of parity"
+    REMEDY = "export this format again with --force"
+
+    format: str
+    weights: str
+    source: str
+    precision: str
+    text: str | None = optional()
+    compared: str
+    equal: bool | None = optional()
+    logit_difference: float | None = optional()
+    prompts: Count | None = optional()
+    greedy_tokens: Count | None = optional()
+    greedy_equal: Count | None = optional()
+    greedy_ties: Count | None = optional()
+    perplexity: float | None = optional()
+    perplexity_pytorch: float | None = optional()
+    texts: Count | None = optional()
+    texts_equal: Count | None = optional()
+    byte_texts: Count | None = optional()
+    byte_texts_equal: Count | None = optional()
+    bounds: Bounds | None = optional()

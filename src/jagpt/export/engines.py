@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jagpt import files
 from jagpt.errors import DataError, UsageError
-from jagpt.export.bounds import PARITY
+from jagpt.export.bounds import Parity
 from jagpt.export.formats import FORMATS, Format
 from jagpt.export.source import WEIGHTS, Source
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
@@ -65,8 +65,8 @@ def find(model_dir: Path) -> list[Export]:
     place = _place(model_dir)
     found = []
     for name in BY_SPEED:
-        path = place / name / PARITY
-        if path.is_file() and _of_this_model(path, model_dir):
+        parity = Parity.find(place / name)
+        if parity is not None and parity.source == _weights_sha256(model_dir):
             one = FORMATS[name]
             if one.installed():
                 found.append(Export(one, place / name))
@@ -146,10 +146,6 @@ def _place(model_dir: Path) -> Path:
     """Where a model folder's exports lie."""
     run = model_dir.resolve().parent
     return run / "export" if is_run(run) else model_dir / "export"
-
-
-def _of_this_model(parity: Path, model_dir: Path) -> bool:
-    return files.read_json(parity, "parity file").get("source") == _weights_sha256(model_dir)
 
 
 def _weights_sha256(model_dir: Path) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jagpt import files
 from jagpt.export import onnx
-from jagpt.export.bounds import PARITY
+from jagpt.export.bounds import Parity
 from jagpt.export.source import Source
 
 WEIGHTS = "openvino_model.xml"
@@ -30,8 +29,8 @@ def write(source: Source, folder: Path) -> None:
 @contextmanager
 def _graph(source: Source, sibling: Path) -> Iterator[Path]:
     """The ONNX graph of the same model: the one that was exported beside, or one for the moment."""
-    parity = sibling / PARITY
-    if parity.is_file() and files.read_json(parity).get("source") == source.sha256:
+    parity = Parity.find(sibling)
+    if parity is not None and parity.source == source.sha256:
         yield sibling / onnx.WEIGHTS
         return
     with tempfile.TemporaryDirectory(prefix="jagpt-onnx-") as place:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import JagptError
@@ -32,8 +32,7 @@ COSTLY_ROWS = 16
 class Measured:
     """What one runtime did beside PyTorch; perplexities are None where the text is too short.
 
-    `byte_texts` are lines with characters that have no piece: a tokenizer without byte fallback
-    encodes them otherwise, and they count neither as equal nor as different.
+    The fields are those of `Parity`.
     """
 
     logit_difference: float
@@ -52,16 +51,6 @@ class Measured:
     def perplexity_difference(self) -> float:
         """Relative to PyTorch's."""
         return abs(self.perplexity / self.perplexity_pytorch - 1)
-
-    def as_json(self, bounds: Bounds, origin: str, normalized: bool) -> dict[str, Any]:
-        """The content of `parity.json`."""
-        return {
-            "precision": bounds.precision,
-            "text": origin,
-            "compared": "log-probabilities" if normalized else "logits",
-            **asdict(self),
-            "bounds": asdict(bounds),
-        }
 
 
 def measure(runtime: Runtime, reference: Runtime, material: Material, tokenizer: Any) -> Measured:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt import files
 from jagpt.errors import DataError
 from jagpt.export import material, parity
-from jagpt.export.bounds import PARITY
+from jagpt.export.bounds import TENSORS, Parity
 from jagpt.export.formats import FORMATS, Format, chosen
 from jagpt.export.material import Material
 from jagpt.export.source import WEIGHTS, Source
@@ -36,7 +37,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     directory = run.own("formats")
     files.make_directory(directory)
     _put_aside(run, directory, [one.name for one in wanted])
-    missing = [one for one in wanted if not (directory / one.name / PARITY).is_file()]
+    missing = [one for one in wanted if not (directory / one.name / Parity.FILE).is_file()]
     if not missing:
         return
     if not (run.model / WEIGHTS).is_file():
@@ -55,7 +56,7 @@ def export_folder(
     output: Path,
     progress: Progress,
     text_file: Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Parity]:
     """Export any GPT-2 folder: a folder a format below `output`; what parity found of each.
 
     The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
@@ -79,7 +80,7 @@ def make(
     text: Callable[[Any], Material],
     progress: Progress,
     threads: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Parity]:
     """Each format into its folder below `output`; what stood there is replaced.
 
     `text` gives what to compare on, for the source's tokenizer.
@@ -100,7 +101,7 @@ def make(
         with files.staged_directory(output / one.name) as folder:
             one.write(source, folder)
             told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)
-            files.write_json(folder / PARITY, told)
+            told.write(folder)
         progress.say(f"{one.name}: {sentence(told)}")
         found.append(told)
     return found
@@ -114,12 +115,18 @@ def _proof(
     tokenizer: Any,
     reference: Runtime,
     threads: int | None,
-) -> dict[str, Any]:
-    """The content of `parity.json`; `JagptError` where the export is not the model."""
-    head = {"format": one.name, "weights": one.weights, "source": source.sha256}
+) -> Parity:
+    """What was compared; `JagptError` where the export is not the model."""
+    compared = partial(
+        Parity,
+        format=one.name,
+        weights=one.weights,
+        source=source.sha256,
+        precision=one.bounds.precision,
+    )
     if one.check is not None:
         one.check(source, folder)
-        return {**head, "precision": one.bounds.precision, "compared": "tensors", "equal": True}
+        return compared(compared=TENSORS, equal=True)
     if one.runtime is None:
         raise AssertionError(f"{one.name} has neither a runtime nor a check")
     runtime = one.runtime(source, folder, threads)
@@ -129,25 +136,28 @@ def _proof(
     finally:
         runtime.close()
     parity.require(one.name, measured, one.bounds)
-    return {**head, **measured.as_json(one.bounds, text.origin, normalized)}
+    return compared(
+        text=text.origin,
+        compared="log-probabilities" if normalized else "logits",
+        **vars(measured),
+        bounds=one.bounds,
+    )
 
 
-def sentence(told: dict[str, Any]) -> str:
-    """What `parity.json` says, in a line."""
-    if told["compared"] == "tensors":
+def sentence(told: Parity) -> str:
+    """What was compared, in a line."""
+    if told.compared == TENSORS:
         return "every tensor read back is the model's"
     parts = [
-        f"{told['compared']} within {told['logit_difference']:.1e}",
-        f"greedy {told['greedy_equal']} of {told['prompts']} prompts equal"
-        + (f" and {told['greedy_ties']} tied" if told["greedy_ties"] else ""),
-        f"perplexity {told['perplexity']:.4f} (PyTorch {told['perplexity_pytorch']:.4f})",
+        f"{told.compared} within {told.logit_difference:.1e}",
+        f"greedy {told.greedy_equal} of {told.prompts} prompts equal"
+        + (f" and {told.greedy_ties} tied" if told.greedy_ties else ""),
+        f"perplexity {told.perplexity:.4f} (PyTorch {told.perplexity_pytorch:.4f})",
     ]
-    if told["texts"]:
-        parts.append(f"token ids {told['texts_equal']} of {told['texts']} lines equal")
-    if told["byte_texts"]:
-        parts.append(
-            f"with byte pieces {told['byte_texts_equal']} of {told['byte_texts']} lines equal"
-        )
+    if told.texts:
+        parts.append(f"token ids {told.texts_equal} of {told.texts} lines equal")
+    if told.byte_texts:
+        parts.append(f"with byte pieces {told.byte_texts_equal} of {told.byte_texts} lines equal")
     return ", ".join(parts)
 
 

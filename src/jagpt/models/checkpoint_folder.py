@@ -13,16 +13,46 @@ Above 5 GB, weights and state are several files with an index. This module needs
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from jagpt import files
-from jagpt.errors import DataError, UsageError
+from pydantic import Field
+
+from jagpt.errors import UsageError
+from jagpt.records import Count, Record
 
 INDEX = "index.json"
 STATE = "state.json"
 MODEL = "model.safetensors"
 AVERAGE = "average.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+
+
+CheckpointName = Annotated[str, Field(pattern="^step-[0-9]{8,18}$")]
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint's folder, and the validation loss after its step where it was measured."""
+
+    name: CheckpointName
+    step: Count
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class CheckpointIndex(Record):
+    """Every checkpoint that is kept; `best` is the one with the lowest validation loss."""
+
+    FILE = INDEX
+    KIND = "index of checkpoints"
+    REMEDY = "the next checkpoint that `jagpt train RECIPE` makes writes it again"
+
+    best: CheckpointName | None
+    best_loss: float | None
+    last: CheckpointName
+    checkpoints: tuple[KeptCheckpoint, ...]
 
 
 def step_name(step: int) -> str:
@@ -44,17 +74,14 @@ def resolve(directory: Path, reference: str) -> Path:
 
     `DataError` where there is no sound index, `UsageError` where no such checkpoint is kept.
     """
-    path = directory / INDEX
-    index = files.read_json(path, "index of checkpoints")
-    try:
-        kept = [str(entry["name"]) for entry in index.get("checkpoints", [])]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: this index of checkpoints is damaged ({error!r})") from None
+    index = CheckpointIndex.read(directory)
+    kept = [checkpoint.name for checkpoint in index.checkpoints]
+    named = {"best": index.best, "last": index.last}
     step = re.fullmatch(r"[0-9]{1,18}", reference)
-    name = step_name(int(reference)) if step else index.get(reference)
+    name = step_name(int(reference)) if step else named.get(reference)
     if name in kept:
         return directory / str(name)
     raise UsageError(
-        f"{path}: there is no checkpoint {reference!r}; kept are {', '.join(kept) or 'none'} "
-        "(and the names \"best\" and \"last\")"
+        f"{directory / INDEX}: there is no checkpoint {reference!r}; kept are "
+        f"{', '.join(kept) or 'none'} (and the names \"best\" and \"last\")"
     )  # fmt: skip

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jagpt.errors import DataError
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
     from jagpt.recipe import Recipe
+
+
+MAX_HEADER = 100 << 20
+"""Bytes: the limit that safetensors itself sets to a file's header."""
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -41,3 +51,24 @@ def flops_of(network: PreTrainedModel, block_size: int) -> int:
     config = network.config
     layers, width = int(config.num_hidden_layers), int(config.hidden_size)
     return flops_per_token(parameter_count(network), layers, width, block_size)
+
+
+def count_parameters(path: Path) -> int:
+    """Numbers in a safetensors file, read from its header; a tied output matrix counts once."""
+    try:
+        with path.open("rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > MAX_HEADER:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(handle.read(length))
+        shapes = {
+            name: [int(size) for size in entry["shape"]]
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: this safetensors file is damaged ({error})") from None
+    output, embedding = shapes.get("lm_head.weight"), shapes.get("transformer.wte.weight")
+    if output is not None and output == embedding:
+        del shapes["lm_head.weight"]
+    return sum(math.prod(shape) for shape in shapes.values())

@@ -6,7 +6,7 @@ upkeep   verify and clean
 ledger   logs/timing.json, the only place for the clock and facts of the machine
 """
 
-from jagpt.pipeline.ledger import Ledger, machine
+from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.running import chosen, fetch, run_stages
 from jagpt.pipeline.states import StageState, examine, open_run, settled
 from jagpt.pipeline.upkeep import Verified, clean, verify
@@ -19,7 +19,6 @@ __all__ = [
     "clean",
     "examine",
     "fetch",
-    "machine",
     "open_run",
     "run_stages",
     "settled",

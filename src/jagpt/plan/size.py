@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jagpt.compressed import FORMATS
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, StorageError
 from jagpt.files import MANIFEST
 from jagpt.recipe import Recipe, Source
 from jagpt.rundir import RunDirectory
-from jagpt.summary import collect
 
 TOKENS_PER_DUMP_BYTE = 0.165
 """Tokens a byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2 GB."""
@@ -87,7 +87,7 @@ def _counted(run: RunDirectory) -> int | None:
         from jagpt.tokens.dataset import TokenSplit
 
         return TokenSplit.open(run.tokens, "train").n_tokens
-    if (run.corpus / MANIFEST).is_file() and (corpus := collect(run).corpus) is not None:
+    if (run.corpus / MANIFEST).is_file() and (corpus := CorpusStats.find(run.corpus)) is not None:
         return max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
     return None
 

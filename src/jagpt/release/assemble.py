@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jagpt import files
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, UsageError
 from jagpt.files import FileEntry, Manifest
 from jagpt.recipe import Recipe
-from jagpt.release import card, changelog, curve, dataset_card, exports
+from jagpt.release import card, changelog, dataset_card, exports
+from jagpt.release.facts import Facts, facts_of, hub_datasets
 from jagpt.release.publication import (
     CARD,
     CHANGELOG,
@@ -26,7 +28,8 @@ from jagpt.release.publication import (
     measured,
 )
 from jagpt.rundir import RunDirectory
-from jagpt.summary import Summary, collect
+from jagpt.timing import Timing
+from jagpt.training.environment import Environment
 
 
 def model(
@@ -38,19 +41,23 @@ def model(
     repository has, and the card says on what and how long the model was trained. Raises `DataError`
     where a file of the release is missing or the repository's changelog is not jagpt's.
     """
-    summary = collect(run)
+    facts, timing = facts_of(run), Timing.find(run.logs)
     kept = {
         entry.name: PublishedFile(run.release / entry.name, entry)
         for entry in _finished(run.release).files
         if entry.name not in MADE_ANEW
     }
-    new = changelog.entry(recipe, summary)
+    new = changelog.entry(recipe, facts)
     text, versions = _changelog(history, new)
-    published = card.Published(place, _others(history, new.revision), card.cost_of(summary, run))
-    extras = card.Extras(
-        exports.released(run.release), card.evaluation_of(run), curve.CURVE in kept, published
+    time = timing.stages.get("train") if timing else None
+    published = card.Published(
+        place,
+        _others(history, new.revision),
+        Environment.find(run.logs),
+        time.seconds if time else None,
     )
-    page = card.render(recipe, summary, versions, extras)
+    extras = card.Extras(exports.released(run.release), card.CURVE in kept, published)
+    page = card.render(recipe, facts, versions, extras)
     title = recipe.release.title
     return _publication(title, new.revision, kept, {CARD: page, CHANGELOG: text}, folder)
 
@@ -60,19 +67,19 @@ def dataset(
 ) -> Publication:
     """The finished corpus of a run as a new revision after `history`."""
     manifest = _finished(run.corpus)
-    summary = collect(run)
-    if summary.corpus is None:
-        raise DataError(f"{run.corpus}: its stats.json is missing; make the corpus anew")
+    corpus = CorpusStats.read(run.corpus)
     kept = {
         name: PublishedFile(run.corpus / entry.name, replace(entry, name=name))
         for entry in manifest.files
         if (name := dataset_card.path_in_repository(entry.name)) is not None
     }
-    new = changelog.entry(recipe, Summary(summary.name, summary.root, corpus=summary.corpus))
+    new = changelog.entry(recipe, Facts(corpus=corpus))
     text, versions = _changelog(history, new)
     section: Any = manifest.section.get("corpus", {})
     shards = [file.entry for file in kept.values()]
-    page = dataset_card.render(recipe, summary.corpus, section, shards, versions, place)
+    page = dataset_card.render(
+        recipe, corpus, hub_datasets(run.corpus), section, shards, versions, place
+    )
     texts = {CARD: page, CHANGELOG: text, LFS_ATTRIBUTES: lfs_attributes()}
     return _publication(f"{recipe.name}: corpus", new.revision, kept, texts, folder)
 

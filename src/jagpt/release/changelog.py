@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError
 from jagpt.recipe import Recipe
+from jagpt.release.facts import Facts
 from jagpt.release.markdown import escape
-from jagpt.summary import Corpus, Summary
 
 UNDATED = "00000000"
 """Stands for the dump's date where no source has one; it sorts before every date."""
@@ -35,27 +36,27 @@ class Entry:
         return f"## {self.revision}\n\n{items}"
 
 
-def revision_of(recipe: Recipe, corpus: Corpus | None) -> str:
+def revision_of(recipe: Recipe, corpus: CorpusStats | None) -> str:
     """The recipe's revision, or `DATE.1.0` with the first date that the sources tell."""
     if recipe.release.revision is not None:
         return recipe.release.revision
     return f"{_dump_date(corpus) or UNDATED}.1.0"
 
 
-def entry(recipe: Recipe, summary: Summary) -> Entry:
+def entry(recipe: Recipe, facts: Facts) -> Entry:
     """What this revision is: the recipe's notes, then the text and the figures."""
     lines = [
         escape(line) for line in map(_without_bullet, recipe.release.notes.splitlines()) if line
     ]
-    if summary.corpus is not None:
-        names = ", ".join(escape(source.name) for source in summary.corpus.sources)
-        lines.append(f"Training text: {names} ({summary.corpus.documents:,} documents)")
-    if (test := summary.evaluation) is not None:
+    if facts.corpus is not None:
+        names = ", ".join(escape(source.name) for source in facts.corpus.sources)
+        lines.append(f"Training text: {names} ({facts.corpus.documents:,} documents)")
+    if (test := facts.evaluation) is not None:
         lines.append(
             f"{test.split.capitalize()} loss {test.loss:.4f}, perplexity {test.perplexity:.2f}, "
             f"bits per character {test.bits_per_character:.4f}"
         )
-    return Entry(revision_of(recipe, summary.corpus), tuple(lines))
+    return Entry(revision_of(recipe, facts.corpus), tuple(lines))
 
 
 def with_entry(text: str | None, new: Entry) -> str:
@@ -87,7 +88,7 @@ def _without_bullet(line: str) -> str:
     return line.strip().lstrip("-*・").strip()
 
 
-def _dump_date(corpus: Corpus | None) -> str | None:
+def _dump_date(corpus: CorpusStats | None) -> str | None:
     for source in corpus.sources if corpus else ():
         if source.date is not None and re.fullmatch("[0-9]{8}", source.date):
             return source.date

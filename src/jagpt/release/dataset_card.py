@@ -9,15 +9,15 @@ from typing import Any
 
 from jagpt import __version__
 from jagpt.corpus.documents import COLUMNS
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, JagptError
 from jagpt.files import FileEntry
 from jagpt.recipe import Recipe
 from jagpt.release import licences, metadata
 from jagpt.release.changelog import Entry
-from jagpt.release.documented import DATASET_KEYS, size_category, undocumented
+from jagpt.release.hub_schema import DATASET_KEYS, size_category, undocumented
 from jagpt.release.markdown import Markdown, code, environment, fenced
 from jagpt.release.recipe_text import sections_text
-from jagpt.summary import Corpus
 from jagpt.text import one_line
 
 SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
@@ -38,7 +38,8 @@ def path_in_repository(name: str) -> str | None:
 
 def render(
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: CorpusStats,
+    datasets: Mapping[str, str],
     section: Mapping[str, Any],
     shards: Sequence[FileEntry],
     versions: Sequence[Entry],
@@ -46,16 +47,17 @@ def render(
 ) -> str:
     """The whole `README.md` of the data set `place`.
 
-    `section` is the recipe's `[corpus]` that made it, `shards` are the Parquet files, `versions`
-    has this revision first.
+    `datasets` maps a source to its own data set on the hub, `section` is the recipe's `[corpus]`
+    that made it, `shards` are the Parquet files, `versions` has this revision first.
     """
     if not shards:
         raise DataError("the corpus has no Parquet file; `jagpt corpus RECIPE --force` makes it")
-    head = _metadata(recipe, corpus, shards)
+    head = _metadata(recipe, corpus, datasets, shards)
     template = environment("jagpt.release", code=code, fenced=fenced).get_template("dataset.md.j2")
     body = template.render(
         recipe=recipe,
         corpus=corpus,
+        datasets=datasets,
         columns=COLUMNS,
         licence_of=licences.of_source,
         wikipedia_of=licences.wikipedia,
@@ -70,7 +72,9 @@ def render(
     return card
 
 
-def _metadata(recipe: Recipe, corpus: Corpus, shards: Sequence[FileEntry]) -> Any:
+def _metadata(
+    recipe: Recipe, corpus: CorpusStats, datasets: Mapping[str, str], shards: Sequence[FileEntry]
+) -> Any:
     from huggingface_hub import DatasetCardData
 
     make: type[Any] = DatasetCardData
@@ -81,7 +85,7 @@ def _metadata(recipe: Recipe, corpus: Corpus, shards: Sequence[FileEntry]) -> An
         annotations_creators="no-annotation",
         language_creators="found",
         size_categories=size_category(corpus.documents),
-        source_datasets=metadata.datasets(corpus) or None,
+        source_datasets=metadata.datasets(corpus, datasets) or None,
         task_categories=["text-generation"],
         task_ids=["language-modeling"],
         configs=[{"config_name": "default", "data_files": _data_files(corpus)}],
@@ -93,13 +97,13 @@ def _metadata(recipe: Recipe, corpus: Corpus, shards: Sequence[FileEntry]) -> An
     return found
 
 
-def _data_files(corpus: Corpus) -> list[dict[str, str]]:
+def _data_files(corpus: CorpusStats) -> list[dict[str, str]]:
     return [
         {"split": SPLIT_NAMES[name], "path": f"data/{name}-*.parquet"} for name in corpus.splits
     ]
 
 
-def _info(corpus: Corpus, shards: Sequence[FileEntry]) -> dict[str, Any]:
+def _info(corpus: CorpusStats, shards: Sequence[FileEntry]) -> dict[str, Any]:
     """Columns and sizes, so that the hub need not read the files to tell them."""
     return {
         "features": [{"name": name, "dtype": _TYPES.get(name, "string")} for name in COLUMNS],

@@ -6,26 +6,26 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jagpt import files
 from jagpt.errors import DataError
+from jagpt.export.bounds import TENSORS, Parity
 from jagpt.export.formats import FORMATS
+from jagpt.records import read_json, remake
 from jagpt.rundir import RunDirectory
 
-PARITY = "parity.json"
 WEIGHTS = "model.safetensors"
 BESIDE_THE_MODEL = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "*.gguf")
 """Files whose readers look for them in the model's own folder, with its configuration."""
 
 
 @dataclass(frozen=True)
-class Export:
+class ReleasedFormat:
     """One format: its files under their names in the release, and its parity."""
 
     name: str
     files: Mapping[str, Path]
-    parity: Mapping[str, Any]
+    parity: Parity
 
     @property
     def family(self) -> str:
@@ -34,47 +34,35 @@ class Export:
 
     def facts(self) -> list[str]:
         """What was compared, in columns: precision, difference, greedy tokens, ids, perplexity."""
-        if self.parity.get("compared") == "tensors":
-            return [self._text("precision"), "every tensor equal", "–", "–", "–"]
+        found = self.parity
+        if found.compared == TENSORS:
+            return [found.precision, "every tensor equal", "–", "–", "–"]
+        greedy = _share(found.greedy_equal, found.prompts)
         return [
-            self._text("precision"),
-            self._number("logit_difference", "%.1e"),
-            self._greedy(),
-            self._share("texts_equal", "texts"),
-            f"{self._number('perplexity', '%.4f')} ({self._number('perplexity_pytorch', '%.4f')})",
+            found.precision,
+            _number(found.logit_difference, ".1e"),
+            f"{greedy}, {found.greedy_ties} tied" if found.greedy_ties else greedy,
+            _share(found.texts_equal, found.texts),
+            f"{_number(found.perplexity, '.4f')} ({_number(found.perplexity_pytorch, '.4f')})",
         ]
 
     @property
     def byte_texts(self) -> str | None:
         """How many lines with byte pieces get the same ids; None where there were none."""
-        return self._share("byte_texts_equal", "byte_texts") if self._value("byte_texts") else None
-
-    def _greedy(self) -> str:
-        ties = self._value("greedy_ties")
-        share = self._share("greedy_equal", "prompts")
-        return f"{share}, {ties:.0f} tied" if ties else share
-
-    def _share(self, part: str, whole: str) -> str:
-        """`19 of 20`; a dash where nothing was asked."""
-        found, of = self._value(part), self._value(whole)
-        return f"{found:.0f} of {of:.0f}" if of and found is not None else "–"
-
-    def _number(self, key: str, form: str) -> str:
-        value = self._value(key)
-        return "–" if value is None else form % value
-
-    def _value(self, key: str) -> float | None:
-        value = self.parity.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        return None
-
-    def _text(self, key: str) -> str:
-        value = self.parity.get(key)
-        return value if isinstance(value, str) else "–"
+        found = self.parity
+        return _share(found.byte_texts_equal, found.byte_texts) if found.byte_texts else None
 
 
-def found(run: RunDirectory) -> tuple[Export, ...]:
+def _share(found: int | None, of: int | None) -> str:
+    """`19 of 20`; a dash where nothing was asked."""
+    return f"{found} of {of}" if of and found is not None else "–"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def found(run: RunDirectory) -> tuple[ReleasedFormat, ...]:
     """The finished exports of a run, by name.
 
     Raises `DataError` for a folder that is none of `FORMATS`, for one without `parity.json` (it was
@@ -86,12 +74,13 @@ def found(run: RunDirectory) -> tuple[Export, ...]:
     return tuple(_read(folder, model) for folder in folders)
 
 
-def released(folder: Path) -> tuple[Export, ...]:
+def released(folder: Path) -> tuple[ReleasedFormat, ...]:
     """The formats in a release folder, by the proofs that it keeps."""
-    if not (folder / PARITY).is_file():
+    path = folder / Parity.FILE
+    if not path.exists():
         return ()
-    proofs = files.read_json(folder / PARITY, "record of parity")
-    return tuple(Export(_known(name, folder), {}, proof) for name, proof in proofs.items())
+    proofs = read_json(dict[str, Parity], path, Parity.KIND, remake("release"))
+    return tuple(ReleasedFormat(_known(name, folder), {}, proof) for name, proof in proofs.items())
 
 
 def _known(name: str, folder: Path) -> str:
@@ -104,20 +93,20 @@ def _known(name: str, folder: Path) -> str:
     )
 
 
-def _read(folder: Path, model: str) -> Export:
+def _read(folder: Path, model: str) -> ReleasedFormat:
     _known(folder.name, folder.parent)
     again = f"`jagpt export RECIPE --format {folder.name}` makes it anew"
-    if not (folder / PARITY).is_file():
-        raise DataError(f"{folder}: this export has no {PARITY}: it was not finished; {again}")
-    parity = files.read_json(folder / PARITY, "record of parity")
-    if parity.get("source", model) != model:
+    parity = Parity.find(folder)
+    if parity is None:
+        raise DataError(f"{folder}: this export has no {Parity.FILE}: it was not finished; {again}")
+    if parity.source != model:
         raise DataError(f"{folder}: made from another model than the run's {WEIGHTS}; {again}")
-    return Export(folder.name, dict(_placed(folder)), parity)
+    return ReleasedFormat(folder.name, dict(_placed(folder)), parity)
 
 
 def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name in the release → file. What stands beside the model brings no second configuration."""
-    names = [name for name in files.list_files(folder) if name != PARITY]
+    names = [name for name in files.list_files(folder) if name != Parity.FILE]
     beside = [name for name in names if _beside(name)]
     for name in beside or names:
         yield (name if beside else f"{folder.name}/{name}"), folder / name

@@ -10,13 +10,14 @@ import shutil
 from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jagpt import files, generation
 from jagpt.errors import DataError
+from jagpt.export.bounds import Parity
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
-from jagpt.release import card, changelog, curve, exports, licences, usage
+from jagpt.release import card, changelog, exports, licences, usage
+from jagpt.release.facts import facts_of
 from jagpt.release.git import link
 from jagpt.release.publication import (
     CARD,
@@ -26,8 +27,10 @@ from jagpt.release.publication import (
     checksum_lines,
     lfs_attributes,
 )
+from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import RunDirectory
-from jagpt.summary import SAMPLES, Sample, collect
+from jagpt.training import curve
+from jagpt.training.state import State
 
 SAMPLE_SEED = 1000
 SAMPLES_A_PROMPT = 3
@@ -58,8 +61,8 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     progress.say(f"release: {run.own('release')}")
 
 
-def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
-    """The exported model's continuations of the recipe's prompts: {"prompt", "continuations"} each.
+def samples(run: RunDirectory, recipe: Recipe) -> Samples:
+    """The exported model's continuations of the recipe's prompts.
 
     The seed is fixed, and one thread computes, so that the number of cores changes nothing.
     """
@@ -70,7 +73,11 @@ def samples(run: RunDirectory, recipe: Recipe) -> list[dict[str, Any]]:
         loaded = generation.load(run.model)
         prompts = [_fitting(prompt, loaded) for prompt in recipe.release.prompts]
         found = list(generation.scored(loaded, prompts, settings))
-    return generation.as_records(prompts, found)
+    drawn = (
+        Sample(prompt, tuple(each.text for each in row))
+        for prompt, row in zip(prompts, found, strict=True)
+    )
+    return Samples(SAMPLE_SEED, tuple(drawn))
 
 
 def _fitting(prompt: str, loaded: generation.TextGenerator) -> str:
@@ -89,41 +96,32 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
     progress.say(f"release: {SAMPLES_A_PROMPT} continuations of each prompt")
     drawn = samples(run, recipe)
     for number, prompt in enumerate(recipe.release.prompts):
-        if (kept := drawn[number]["prompt"]) != prompt:
+        if (kept := drawn.samples[number].prompt) != prompt:
             progress.say(
                 f"release: prompt {number + 1} is cut to its first {len(kept):,} characters of "
                 f"{len(prompt):,}: the model's context has no room for more"
             )
-    files.write_json(folder / SAMPLES, {"seed": SAMPLE_SEED, "samples": drawn})
-    summary = replace(
-        collect(run),
-        samples=tuple(Sample(row["prompt"], tuple(row["continuations"])) for row in drawn),
-    )
-    for doubt in licences.doubts(summary.corpus) if summary.corpus else ():
+    drawn.write(folder)
+    facts = replace(facts_of(run), samples=drawn.samples)
+    for doubt in licences.doubts(facts.corpus) if facts.corpus else ():
         progress.say(f"warning: {doubt}")
     found = exports.found(run)
-    usage.check(recipe, found, drawn[0]["prompt"], folder, progress)
-    new = changelog.entry(recipe, summary)
+    usage.check(recipe, found, drawn.samples[0].prompt, folder, progress)
+    new = changelog.entry(recipe, facts)
     text = changelog.with_entry(None, new)
     files.write_text(folder / CHANGELOG, text)
-    extras = card.Extras(found, card.evaluation_of(run), _add_curve(run, folder))
-    page = card.render(recipe, summary, changelog.parse(text), extras)
+    extras = card.Extras(found, _add_curve(facts.training, folder))
+    page = card.render(recipe, facts, changelog.parse(text), extras)
     files.write_text(folder / CARD, page)
 
 
-def _add_curve(run: RunDirectory, folder: Path) -> bool:
+def _add_curve(training: State | None, folder: Path) -> bool:
     """The picture of the validation losses; whether there are any."""
-    from jagpt.models.checkpoint_folder import standing, step_name
-    from jagpt.training import checkpoints
-
-    steps = standing(run.checkpoints)
-    if not steps:
+    if training is None or not training.validation:
         return False
-    state = checkpoints.read(run.checkpoints / step_name(steps[-1]))
-    points = [(validation.tokens, validation.loss) for validation in state.validation]
-    if points:
-        curve.draw(points, folder / curve.CURVE)
-    return bool(points)
+    points = [(validation.tokens, validation.loss) for validation in training.validation]
+    curve.draw(folder / card.CURVE, points)
+    return True
 
 
 def _add_exports(run: RunDirectory, folder: Path) -> None:
@@ -134,7 +132,7 @@ def _add_exports(run: RunDirectory, folder: Path) -> None:
             files.make_directory((folder / name).parent)
             link(path, folder / name)
     if found:
-        files.write_json(folder / exports.PARITY, {e.name: dict(e.parity) for e in found})
+        files.write_json(folder / Parity.FILE, {e.name: e.parity.as_json() for e in found})
 
 
 def _add_model(model: Path, names: list[str], folder: Path) -> None:

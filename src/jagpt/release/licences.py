@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from jagpt.summary import Corpus, Source
+from jagpt.corpus.stats import CorpusStats, SourceStats
 from jagpt.text import one_line
 
 # fmt: off
@@ -41,7 +41,7 @@ _EXTRACTED = ("cirrus", "wikiextractor")
 """Kinds made from a wiki's dump whose files do not say which: the source's name does."""
 
 
-def wikipedia(source: Source) -> str | None:
+def wikipedia(source: SourceStats) -> str | None:
     """The language (`ja`) of the Wikipedia that a source is taken from; None where it is none."""
     name = source.wiki if source.kind == "dump" else None
     if source.kind in _EXTRACTED:
@@ -55,14 +55,14 @@ def of_wikipedia(date: str) -> str:
     return "cc-by-sa-4.0" if date >= WIKIPEDIA_CHANGED else "cc-by-sa-3.0"
 
 
-def of_source(source: Source) -> str:
+def of_source(source: SourceStats) -> str:
     """A source's licence as the recipe says it; else Wikipedia's at the dump's date, or unknown."""
     if source.licence != UNKNOWN or wikipedia(source) is None or source.date is None:
         return source.licence
     return of_wikipedia(source.date)
 
 
-def doubts(corpus: Corpus) -> Iterator[str]:
+def doubts(corpus: CorpusStats) -> Iterator[str]:
     """What does not agree: sources whose licence is not Wikipedia's at their dump's date."""
     for source in corpus.sources:
         if wikipedia(source) is None or source.date is None:
@@ -75,7 +75,7 @@ def doubts(corpus: Corpus) -> Iterator[str]:
             )
 
 
-def of_model(wanted: str | None, corpus: Corpus | None) -> str:
+def of_model(wanted: str | None, corpus: CorpusStats | None) -> str:
     """The recipe's licence of the model; else the one that its sources agree on.
 
     Public domain asks nothing, and CC BY-SA 3.0 may go on under 4.0. Where sources still differ,

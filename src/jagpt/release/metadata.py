@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import JagptError
+from jagpt.evaluation.result import Evaluation
 from jagpt.recipe import Recipe
 from jagpt.release import licences
-from jagpt.release.documented import MODEL_KEYS, undocumented
-from jagpt.summary import Corpus, Evaluation, Summary
+from jagpt.release.facts import Facts
+from jagpt.release.hub_schema import MODEL_KEYS, undocumented
 from jagpt.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -30,14 +32,14 @@ _METRICS = {
 """Fields of an evaluation → the name that people read."""
 
 
-def of_model(recipe: Recipe, summary: Summary) -> Any:
+def of_model(recipe: Recipe, facts: Facts) -> Any:
     """The model card's metadata, a `ModelCardData`.
 
     Raises `JagptError` for a key or value that the hub's documentation does not have.
     """
     from huggingface_hub import ModelCardData
 
-    results = list(_results(summary))
+    results = list(_results(facts))
     make: type[Any] = ModelCardData
     found = make(
         language="ja",
@@ -45,12 +47,12 @@ def of_model(recipe: Recipe, summary: Summary) -> Any:
         pipeline_tag="text-generation",
         tags=[recipe.model.type, "text-generation", "japanese", "jagpt"],
         base_model=base_model(recipe),
-        datasets=datasets(summary.corpus) or None,
+        datasets=datasets(facts.corpus, facts.datasets) or None,
         metrics=["perplexity"] if results else None,
         widget=[{"text": printable(prompt)} for prompt in recipe.release.prompts],
         eval_results=results or None,
         model_name=one_line(recipe.release.title) if results else None,
-        **licences.metadata(licences.of_model(recipe.release.licence, summary.corpus)),
+        **licences.metadata(licences.of_model(recipe.release.licence, facts.corpus)),
     )
     if odd := list(undocumented(found.to_dict(), MODEL_KEYS)):
         raise JagptError(f"README.md: the hub does not document {', '.join(odd)}")
@@ -77,21 +79,24 @@ def check(card: str, head: dict[str, Any], *, dataset: bool = False) -> None:
         raise JagptError("README.md: the hub's parser writes another text than it read")
 
 
-def datasets(corpus: Corpus | None) -> list[str]:
-    """Ids of the hub's data sets that the model was trained on, or that hold the same text."""
+def datasets(corpus: CorpusStats | None, named: Mapping[str, str]) -> list[str]:
+    """Ids of the hub's data sets that the model was trained on, or that hold the same text.
+
+    `named` maps a source to its data set, by an id or a path.
+    """
     found = []
     for source in corpus.sources if corpus else ():
         if licences.wikipedia(source):
             found.append(WIKIPEDIA)
-        elif source.dataset and not source.dataset.startswith(("/", ".")):
-            found.append(printable(source.dataset))
+        elif (origin := named.get(source.name)) and not origin.startswith(("/", ".")):
+            found.append(printable(origin))
     return list(dict.fromkeys(found))
 
 
-def _results(summary: Summary) -> Iterator[EvalResult]:
+def _results(facts: Facts) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
-    test = summary.evaluation
+    test = facts.evaluation
     if test is None:
         return
     for kind, name in _METRICS.items():
@@ -101,16 +106,16 @@ def _results(summary: Summary) -> Iterator[EvalResult]:
             metric_type=kind,
             metric_name=name,
             metric_value=getattr(test, kind),
-            **_dataset(summary.corpus, test),
+            **_dataset(facts, test),
         )
 
 
-def _dataset(corpus: Corpus | None, test: Evaluation) -> dict[str, Any]:
+def _dataset(facts: Facts, test: Evaluation) -> dict[str, Any]:
     """What was measured on: a Wikipedia with language and date, a hub data set, or texts."""
-    sources = corpus.sources if corpus else ()
+    sources = facts.corpus.sources if facts.corpus else ()
     names = ", ".join(printable(source.name) for source in sources)
     found: dict[str, Any] = {"dataset_name": f"{names or 'corpus'}, {test.split} split"}
-    ids = datasets(corpus)
+    ids = datasets(facts.corpus, facts.datasets)
     if len(ids) != 1 or len(sources) != 1:
         return {**found, "dataset_type": "text"}
     found["dataset_type"] = ids[0]

@@ -22,7 +22,7 @@ from jagpt.errors import JagptError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.release import trial
-from jagpt.release.exports import Export
+from jagpt.release.exports import ReleasedFormat
 from jagpt.release.markdown import Markdown, fenced
 from jagpt.text import printable
 
@@ -227,7 +227,7 @@ USAGES = {
 
 def snippets(
     recipe: Recipe,
-    exports: Sequence[Export],
+    exports: Sequence[ReleasedFormat],
     prompt: str,
     *,
     place: str | None = None,
@@ -253,7 +253,7 @@ def snippets(
 
 
 def check(
-    recipe: Recipe, exports: Sequence[Export], prompt: str, folder: Path, progress: Progress
+    recipe: Recipe, exports: Sequence[ReleasedFormat], prompt: str, folder: Path, progress: Progress
 ) -> None:
     """Run the program of every format whose runtime is installed, all in a process of their own,
     which has nothing of the caller's environment but `INHERITED`.
@@ -278,7 +278,7 @@ def literal(text: str) -> str:
     )
 
 
-def _usages(exports: Sequence[Export]) -> Iterator[tuple[str, Usage]]:
+def _usages(exports: Sequence[ReleasedFormat]) -> Iterator[tuple[str, Usage]]:
     yield "transformers", USAGES["transformers"]
     for export in exports:
         if export.family in USAGES:

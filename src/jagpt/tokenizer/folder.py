@@ -37,7 +37,6 @@ from jagpt.tokenizer.model import (
 MODEL_FILE = "spiece.model"
 CONFIG_FILE = "tokenizer_config.json"
 FAST_FILE = "tokenizer.json"
-STATS_FILE = "stats.json"
 
 NEVER = -1000.0
 """Score of control and byte pieces: spelling one out in characters is always cheaper."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from jagpt import files, units
 from jagpt import recipe as recipes
+from jagpt import units
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer import imported
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.encoder import Encoder
-from jagpt.tokenizer.folder import STATS_FILE, write_folder
+from jagpt.tokenizer.folder import write_folder
 from jagpt.tokenizer.learning import learn
 from jagpt.tokenizer.stats import first_texts, measure
 
@@ -27,7 +27,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     imported.check_size(recipe.tokenizer, len(model.pieces), origin)
     write_folder(model, directory)
     stats = measure(Encoder.open(directory), first_texts(run.corpus, "valid"), "valid")
-    files.write_json(directory / STATS_FILE, stats.as_dict())
+    stats.write(directory)
     progress.say(
         f"tokenizer: {stats.vocab_size:,} pieces, {stats.characters_per_token:.3f} characters a "
         f"token, {units.percent(stats.unknown_share)} unknown, "

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jagpt import units
 from jagpt.corpus.shards import read_rows, split_shards
-from jagpt.tokenizer.encoder import Encoder
+from jagpt.records import Count, Record, remake
+
+if TYPE_CHECKING:
+    from jagpt.tokenizer.encoder import Encoder
 
 MEASURED_CHARACTERS = 5_000_000
 """Only so much of the split is measured."""
@@ -19,28 +23,38 @@ LONGEST = 20
 
 
 @dataclass(frozen=True)
-class TokenizerStats:
+class TokenizerStats(Record):
     """Figures over some documents of a split; shares are of all tokens.
 
     `vocabulary_use` is the share of the vocabulary that occurs.
     """
 
-    vocab_size: int
+    FILE = "stats.json"
+    KIND = "record of the tokenizer"
+    REMEDY = remake("tokenizer")
+
+    vocab_size: Count
     split: str
-    documents: int
-    characters: int
-    bytes: int
-    tokens: int
+    documents: Count
+    characters: Count
+    bytes: Count
+    tokens: Count
     characters_per_token: float
     bytes_per_token: float
     unknown_share: float
     byte_share: float
     vocabulary_use: float
-    longest_pieces: list[str]
+    longest_pieces: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """What `stats.json` holds."""
-        return asdict(self)
+    def shown(self) -> dict[str, str]:
+        """The figures for people, without what they were measured on."""
+        return {
+            "characters per token": f"{self.characters_per_token:.3f}",
+            "bytes per token": f"{self.bytes_per_token:.3f}",
+            "unknown tokens": units.percent(self.unknown_share),
+            "byte pieces": units.percent(self.byte_share),
+            "pieces in use": units.percent(self.vocabulary_use),
+        }
 
 
 def measure(encoder: Encoder, texts: Iterable[str], split: str) -> TokenizerStats:
@@ -70,14 +84,14 @@ def measure(encoder: Encoder, texts: Iterable[str], split: str) -> TokenizerStat
     )
 
 
-def longest_pieces(encoder: Encoder) -> list[str]:
+def longest_pieces(encoder: Encoder) -> tuple[str, ...]:
     """The pieces with the most characters, special and byte pieces left out."""
     pieces = [
         encoder.piece(number)
         for number in range(encoder.vocab_size)
         if not encoder.is_byte(number) and not encoder.is_special(number)
     ]
-    return sorted(pieces, key=lambda piece: (-len(piece), piece))[:LONGEST]
+    return tuple(sorted(pieces, key=lambda piece: (-len(piece), piece))[:LONGEST])
 
 
 def first_texts(corpus: Path, split: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt.errors import DataError
-from jagpt.tokens.shards import Index, Ints, Shard
+from jagpt.tokens.shards import Ints, Shard, TokenIndex
 
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")
@@ -35,7 +35,7 @@ class TokenSplit:
     `document_starts` (D + 1,) int64: where documents start in the split; the last is N.
     """
 
-    def __init__(self, split: str, directory: Path, index: Index) -> None:
+    def __init__(self, split: str, directory: Path, index: TokenIndex) -> None:
         self.split, self.directory = split, directory
         self.vocab_size, self.end_id, self.tokenizer = (
             index.vocab_size,
@@ -56,7 +56,7 @@ class TokenSplit:
     @classmethod
     def open(cls, directory: Path, split: str) -> TokenSplit:
         """The split's shards; `DataError` where one is missing, cut or of another size."""
-        index = Index.read(directory)
+        index = TokenIndex.read(directory)
         if split not in index.splits:
             names = ", ".join(index.splits) or "none"
             raise DataError(f"{directory}: there is no split {split!r} here (found: {names})")

@@ -32,19 +32,20 @@ import mmap
 import struct
 import zlib
 from array import array
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from jagpt import files
 from jagpt.errors import DataError, NewerVersionError
+from jagpt.records import Count, FileName, Versioned
 
 Ints = npt.NDArray[np.int64]
-INDEX = "index.json"
 FORMAT_VERSION = 1
 CHUNK = 1 << 20
 REMEDY = "run the tokens stage again (jagpt tokens … --force)"
@@ -57,53 +58,37 @@ _HEADER = struct.Struct("<8sIIQQQQ")
 class ShardSize:
     """What `index.json` tells of one shard; characters and bytes are those of the raw texts."""
 
-    name: str
-    documents: int
-    tokens: int
-    characters: int
-    bytes: int
+    name: FileName
+    documents: Count
+    tokens: Count
+    characters: Count
+    bytes: Count
 
 
 @dataclass(frozen=True)
-class Index:
-    """`index.json`: what is needed to read the shards, and which tokenizer made them."""
+class TokenIndex(Versioned):
+    """What is needed to read the shards, and which tokenizer made them."""
 
-    dtype: str
-    vocab_size: int
-    end_id: int
+    FILE = "index.json"
+    KIND = "token index"
+    REMEDY = REMEDY
+    VERSION = FORMAT_VERSION
+
+    dtype: Literal["<u2", "<u4"]
+    vocab_size: Count
+    end_id: Annotated[int, Field(ge=-1, lt=1 << 31)]
     tokenizer: str
-    splits: dict[str, list[ShardSize]]
+    splits: Mapping[str, Sequence[ShardSize]]
 
-    def write(self, directory: Path) -> None:
-        """Put the index into `directory`."""
-        files.write_json(directory / INDEX, {"version": FORMAT_VERSION, **asdict(self)})
-
-    @classmethod
-    def read(cls, directory: Path) -> Index:
-        """The index of `directory`; `DataError` where it is missing or makes no sense."""
-        path = directory / INDEX
-        value = files.read_json(path, "token index")
-        files.check_version(path, value.get("version"), FORMAT_VERSION)
-        try:
-            splits = {
-                str(split): [_shard_size(shard) for shard in shards]
-                for split, shards in value["splits"].items()
-            }
-            index = cls(
-                dtype={"<u2": "<u2", "<u4": "<u4"}[value["dtype"]],
-                vocab_size=int(value["vocab_size"]),
-                end_id=int(value["end_id"]),
-                tokenizer=str(value["tokenizer"]),
-                splits=splits,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: this index is damaged ({error!r}): {REMEDY}") from None
-        return index
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tokens of each split."""
+        return {name: sum(one.tokens for one in shards) for name, shards in self.splits.items()}
 
 
 def check_versions(directory: Path) -> None:
     """`NewerVersionError` where a newer jagpt wrote something here; nothing else is read."""
-    for path in [directory / INDEX, *sorted(directory.glob("*.idx"))]:
+    for path in [directory / TokenIndex.FILE, *sorted(directory.glob("*.idx"))]:
         try:
             _check_version(path)
         except NewerVersionError:
@@ -113,8 +98,8 @@ def check_versions(directory: Path) -> None:
 
 
 def _check_version(path: Path) -> None:
-    if path.name == INDEX:
-        files.check_version(path, files.read_json(path).get("version"), FORMAT_VERSION)
+    if path.name == TokenIndex.FILE:
+        TokenIndex.check_version(path)
         return
     with path.open("rb") as file:
         head = file.read(_HEADER.size)
@@ -122,7 +107,7 @@ def _check_version(path: Path) -> None:
         files.check_version(path, _HEADER.unpack(head)[1], FORMAT_VERSION)
 
 
-def dtype_for(vocab_size: int) -> str:
+def dtype_for(vocab_size: int) -> Literal["<u2", "<u4"]:
     """The smallest token type that holds every id of a vocabulary."""
     return "<u2" if vocab_size <= 1 << 16 else "<u4"
 
@@ -225,8 +210,9 @@ class Shard:
         found = (len(self.starts) - 1, len(self.tokens))
         if found != (size.documents, size.tokens):
             raise DataError(
-                f"{self.path}: {found[0]:,} documents and {found[1]:,} tokens, where {INDEX} lists "
-                f"{size.documents:,} and {size.tokens:,}: the shard is another one; {REMEDY}"
+                f"{self.path}: {found[0]:,} documents and {found[1]:,} tokens, where "
+                f"{TokenIndex.FILE} lists {size.documents:,} and {size.tokens:,}: the shard is "
+                f"another one; {REMEDY}"
             )
 
     def document_id(self, document: int) -> str:
@@ -328,12 +314,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         raise DataError(f"{path}: this token file is missing; {REMEDY}") from None
-
-
-def _shard_size(value: Any) -> ShardSize:
-    name = str(value["name"])
-    if Path(name).name != name:
-        raise ValueError(f"unsafe shard name {name!r}")
-    return ShardSize(
-        name, *(int(value[key]) for key in ("documents", "tokens", "characters", "bytes"))
-    )

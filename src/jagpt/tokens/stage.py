@@ -20,7 +20,7 @@ from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
-from jagpt.tokens.shards import Index, Shard, ShardWriter, dtype_for
+from jagpt.tokens.shards import Shard, ShardWriter, TokenIndex, dtype_for
 from jagpt.workers import Workers, executor_of
 
 Batch = list[tuple[str, str]]
@@ -54,7 +54,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     jobs = [make_job(shard, recipe, run, encoder) for shards in splits.values() for shard in shards]
     _encode([job for job in jobs if not _is_finished(job)], recipe.execution, progress)
     directory, dtype = run.own("tokens"), dtype_for(encoder.vocab_size)
-    index = Index(
+    index = TokenIndex(
         dtype=dtype,
         vocab_size=encoder.vocab_size,
         end_id=encoder.end_id,

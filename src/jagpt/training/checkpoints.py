@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from jagpt import files
 from jagpt.errors import DataError, NewerVersionError
-from jagpt.models.checkpoint_folder import INDEX, MODEL, OPTIMIZER, STATE, standing, step_name
+from jagpt.models.checkpoint_folder import (
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    CheckpointIndex,
+    KeptCheckpoint,
+    standing,
+    step_name,
+)
 from jagpt.training.plan import Plan
-from jagpt.training.state import State, as_json, from_json
-
-FORMAT_VERSION = 1
+from jagpt.training.state import SavedState, State
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,7 @@ def save(directory: Path, state: State, write_tensors: Callable[[Path], None]) -
     with files.staged_directory(directory / step_name(state.step)) as folder:
         write_tensors(folder)
         sums = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
-        value = {"version": FORMAT_VERSION, **as_json(state), "files": sums}
-        files.write_json(folder / STATE, value)
+        SavedState(**vars(state), files=sums).write(folder)
 
 
 def settle(directory: Path, state: State, plan: Plan) -> None:
@@ -58,22 +62,23 @@ def settle(directory: Path, state: State, plan: Plan) -> None:
     keep = due | ({state.best.step} if state.best else set())
     on_time = state.step in keep
     there = [step for step in standing(directory) if step in keep or step == state.step]
-    files.write_json(directory / INDEX, _index_json(state, there))
+    _index(state, there).write(directory)
     for step in standing(directory) if on_time else []:
         if step not in keep:
             files.remove(directory / step_name(step))
 
 
-def _index_json(state: State, steps: list[int]) -> dict[str, Any]:
+def _index(state: State, steps: list[int]) -> CheckpointIndex:
     losses = {entry.step: entry.loss for entry in state.validation}
-    return {
-        "best": step_name(state.best.step) if state.best and state.best.step in steps else None,
-        "best_loss": state.best.loss if state.best else None,
-        "last": step_name(state.step),
-        "checkpoints": [
-            {"name": step_name(step), "step": step, "loss": losses.get(step)} for step in steps
-        ],
-    }
+    best = state.best
+    return CheckpointIndex(
+        best=step_name(best.step) if best and best.step in steps else None,
+        best_loss=best.loss if best else None,
+        last=step_name(state.step),
+        checkpoints=tuple(
+            KeptCheckpoint(step_name(step), step, losses.get(step)) for step in steps
+        ),
+    )
 
 
 # --- resuming -------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ def check_versions(directory: Path) -> None:
     for step in standing(directory):
         path = directory / step_name(step) / STATE
         try:
-            files.check_version(path, files.read_json(path).get("version"), FORMAT_VERSION)
+            SavedState.check_version(path)
         except NewerVersionError:
             raise
         except DataError:
@@ -118,21 +123,14 @@ def check_versions(directory: Path) -> None:
 
 def read(folder: Path) -> State:
     """The state of a checkpoint whose files all match their checksums; else `DataError`."""
-    path = folder / STATE
-    value = files.read_json(path, "state of a checkpoint")
-    files.check_version(path, value.get("version"), FORMAT_VERSION)
-    try:
-        state = from_json(value)
-        sums = {str(name): str(digest) for name, digest in value["files"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: this state of a checkpoint is damaged ({error!r})") from None
-    if step_name(state.step) != folder.name or not all(
-        {name, f"{name}.index.json"} & set(sums) for name in (MODEL, OPTIMIZER)
+    saved = SavedState.read(folder)
+    if step_name(saved.step) != folder.name or not all(
+        {name, f"{name}.index.json"} & set(saved.files) for name in (MODEL, OPTIMIZER)
     ):
-        raise DataError(f"{path}: this state of a checkpoint does not belong to its folder")
-    for name, digest in sums.items():
+        raise DataError(f"{folder / STATE}: this state of a checkpoint belongs to another folder")
+    for name, digest in saved.files.items():
         _check_sum(folder / name, digest)
-    return state
+    return saved.state()
 
 
 def _check_sum(path: Path, digest: str) -> None:

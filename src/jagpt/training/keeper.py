@@ -12,12 +12,13 @@ from jagpt import files
 from jagpt.errors import JagptError
 from jagpt.models.checkpoint_folder import step_name
 from jagpt.progress import Progress
+from jagpt.records import plain, restored
 from jagpt.rundir import RunDirectory
 from jagpt.training import bad_steps, checkpoints
 from jagpt.training.bad_steps import Unbearable
 from jagpt.training.checkpoints import Found
 from jagpt.training.plan import Plan
-from jagpt.training.state import BadStep, State, as_json, from_json
+from jagpt.training.state import BadStep, State
 
 if TYPE_CHECKING:
     from jagpt.training.distributed import Group
@@ -90,8 +91,8 @@ def find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Fou
     with group.together():
         if group.main:
             found = _look(run, plan, progress)
-    told = [as_json(state) if state else None for state in (found.state, found.saved)]
-    state, saved = (from_json(value) if value else None for value in group.share(told))
+    told = group.share(plain([found.state, found.saved]))
+    state, saved = restored(tuple[State | None, State | None], told)
     return Found(state, saved)
 
 

@@ -1,18 +1,6 @@
 """What a run logs: JSON lines, TensorBoard, trackers, samples and the loss curve.
 
-`metrics.jsonl` holds two kinds of rows:
-
-    {"kind": "train", "step", "tokens", "loss", "learning_rate", "gradient_norm",
-     "tokens_per_second", "mfu", "memory", "seconds", "seconds_left"}
-    {"kind": "valid", "step", "tokens", "loss", "perplexity"}
-
-`loss` is nats a token: of a train row, the mean over that step's tokens (with dropout); of a valid
-row, over the valid split. `tokens` is the number trained on so far. `gradient_norm` is the one
-before clipping; what is no number (fp16's overflow, a step left out) is null. Where weights learn
-at several rates, `learning_rates` has them by group. `tokens_per_second` covers the steps since the
-last row, `seconds` all steps so far, `seconds_left` the rest at this run's pace; none holds the
-time of validations and checkpoints. `mfu` is the share of the fastest matrix products of all ranks'
-machines, `memory` is in bytes: the most that PyTorch held on a GPU, else what the process holds.
+`metrics.jsonl` has a `TrainRow` for each step that is logged and a `ValidRow` for each validation.
 """
 
 from __future__ import annotations
@@ -21,23 +9,65 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from jagpt import files
+from jagpt.records import Count, optional, plain, read_lines
+from jagpt.training import curve
 from jagpt.training.state import BadStep
 from jagpt.training.trackers import Tracker
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 BAD_STEPS = "bad-steps.jsonl"
-CURVE = "val_loss_curve.png"
+CURVE = "loss_curve.png"
+
+T = TypeVar("T")
 
 _NAMES = {("train", "loss"): "loss/train", ("valid", "loss"): "loss/valid"}
 """Names in TensorBoard and trackers that are not `KIND/FIGURE`."""
 
 _NO_FIGURES = frozenset({"kind", "step"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRow:
+    """What is logged of a step; a figure that is NaN or infinite is None.
+
+    `loss` is the mean in nats over the step's tokens (with dropout), `tokens` the number trained on
+    so far, `gradient_norm` the one before clipping. Where weights learn at several rates,
+    `learning_rates` has them by group. `tokens_per_second` covers the steps since the last row,
+    `seconds` all steps so far, `seconds_left` the rest at this run's pace; none holds the time of
+    validations and checkpoints. `mfu` is the share of the fastest matrix products of all ranks'
+    machines, `memory` is in bytes: the most that PyTorch held on a GPU, else what the process
+    holds.
+    """
+
+    kind: Literal["train"] = "train"
+    step: Count
+    tokens: Count
+    loss: float | None = None
+    learning_rate: float | None = None
+    learning_rates: dict[str, float] = optional(dict)
+    gradient_norm: float | None = None
+    tokens_per_second: float | None = None
+    mfu: float | None = None
+    memory: Count | None = None
+    seconds: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidRow:
+    """What is logged of a validation: `loss` in nats over the valid split, after `tokens`."""
+
+    kind: Literal["valid"] = "valid"
+    step: Count
+    tokens: Count
+    loss: float | None = None
+    perplexity: float | None = None
 
 
 class Metrics:
@@ -70,8 +100,8 @@ class Metrics:
         self.bad_steps(bad_steps)
         for log in (self._logs / METRICS, self._logs / SAMPLES):
             files.truncate_log(log, lambda row: int(row.get("step", 0)) <= step)
-        rows = read_rows(self._logs / METRICS)
-        self.seconds = max((float(row.get("seconds", 0)) for row in rows), default=0.0)
+        train, _ = read_metrics(self._logs)
+        self.seconds = max((row.seconds or 0.0 for row in train), default=0.0)
         self._append = self._stack.enter_context(files.appended(self._logs / METRICS))
         self._append_sample = self._stack.enter_context(files.appended(self._logs / SAMPLES))
         if self._tensorboard:
@@ -84,18 +114,19 @@ class Metrics:
         """Write the bad steps so far; the run's state is the truth, the log is there to be read."""
         path = self._logs / BAD_STEPS if self._logs else None
         if path is not None and (bad_steps or path.exists()):
-            files.write_text(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in bad_steps))
+            files.write_text(path, "".join(json.dumps(plain(bad)) + "\n" for bad in bad_steps))
 
     def train(self, step: int, tokens: int, *, seconds: float, **values: Any) -> None:
         """Log a training step's figures; `seconds` are those since the last row."""
         self.seconds += seconds
-        row = {"kind": "train", "step": step, "tokens": tokens, **values}
-        self._write({**row, "seconds": round(self.seconds, 3)})
+        known = {key: _finite(value) for key, value in values.items()}
+        seconds = round(self.seconds, 3)
+        self._write(TrainRow(step=step, tokens=tokens, **known, seconds=seconds))
 
     def valid(self, step: int, tokens: int, *, loss: float, perplexity: float) -> None:
         """Log a validation."""
-        row = {"kind": "valid", "step": step, "tokens": tokens}
-        self._write({**row, "loss": loss, "perplexity": perplexity})
+        known = {"loss": _finite(loss), "perplexity": _finite(perplexity)}
+        self._write(ValidRow(step=step, tokens=tokens, **known))
 
     def sample(self, step: int, prompt: str, continuation: str) -> None:
         """Log what the model makes of a prompt after `step`."""
@@ -103,15 +134,14 @@ class Metrics:
         if self._board is not None:
             self._board.add_text(f"sample/{prompt[:40]}", f"**{prompt}**{continuation}", step)
 
-    def _write(self, row: Mapping[str, Any]) -> None:
-        row = {key: _finite(value) for key, value in row.items()}
-        self._append(row)
+    def _write(self, row: TrainRow | ValidRow) -> None:
+        self._append(plain(row))
         figures = dict(_figures(row))
         if self._board is not None:
             for name, value in figures.items():
-                self._board.add_scalar(name, value, row["step"])
+                self._board.add_scalar(name, value, row.step)
         for tracker in self._trackers:
-            tracker.log(figures, row["step"])
+            tracker.log(figures, row.step)
 
 
 def _nowhere(_: object) -> None:
@@ -122,43 +152,42 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _figures(row: TrainRow | ValidRow) -> Iterator[tuple[str, float]]:
     """A row's numbers by the names that TensorBoard and trackers show."""
-    kind = row["kind"]
-    for key, value in row.items():
+    for key, value in vars(row).items():
         if key in _NO_FIGURES or value is None:
             continue
         if isinstance(value, Mapping):
             for name, number in value.items():
-                yield f"{kind}/{key}/{name}", number
+                yield f"{row.kind}/{key}/{name}", number
         else:
-            yield _NAMES.get((kind, key), f"{kind}/{key}"), value
+            yield _NAMES.get((row.kind, key), f"{row.kind}/{key}"), value
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics log; none if there is no such file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+def read_metrics(logs: Path) -> tuple[tuple[TrainRow, ...], tuple[ValidRow, ...]]:
+    """Training and validation rows, in the order of steps.
+
+    Where a resumed run wrote a step again, its last row holds.
+    """
+    train: dict[int, TrainRow] = {}
+    valid: dict[int, ValidRow] = {}
+    for row in read_lines(TrainRow | ValidRow, logs / METRICS):
+        if isinstance(row, TrainRow):
+            train[row.step] = row
+        else:
+            valid[row.step] = row
+    return _in_order(train), _in_order(valid)
+
+
+def _in_order(rows: Mapping[int, T]) -> tuple[T, ...]:
+    return tuple(row for _, row in sorted(rows.items()))
 
 
 def draw_curve(logs: Path) -> None:
-    """Draw train and valid loss against tokens into `val_loss_curve.png`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    rows = read_rows(logs / METRICS)
-    for kind, style in (("train", {"linewidth": 0.8, "alpha": 0.6}), ("valid", {"marker": "o"})):
-        points = [(row["tokens"], row["loss"]) for row in rows if row["kind"] == kind]
-        axes.plot(
-            [tokens for tokens, _ in points], [loss for _, loss in points], label=kind, **style
-        )
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("loss (nats a token)")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    """Draw train and valid loss against tokens into `loss_curve.png`."""
+    train, valid = (
+        [(row.tokens, row.loss) for row in rows if row.loss is not None]
+        for rows in read_metrics(logs)
+    )
     with files.staged_file(logs / CURVE) as staged:
-        figure.savefig(staged, dpi=120, format="png")
+        curve.draw(staged, valid, train)

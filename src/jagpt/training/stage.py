@@ -21,6 +21,7 @@ from jagpt.training import distributed, embeddings, keeper, machine, network, tr
 from jagpt.training.batches import Batches
 from jagpt.training.data import Data, prepare
 from jagpt.training.distributed import Group
+from jagpt.training.environment import Environment
 from jagpt.training.fit import fit
 from jagpt.training.keeper import Keeper
 from jagpt.training.loss import separates_documents
@@ -86,6 +87,8 @@ def _train(
     special = network.special_ids(tokenizer, data.valid.vocab_size)
     trained = _network(recipe, run, data, special, group, device)
     facts = machine.facts(device, group)
+    if group.main:
+        Environment.of(facts).write(run.logs)
     found = keeper.find(run, plan, group, progress)
     if recipe.model.embeddings == "text" and found.state is None:
         embeddings.begin(recipe, trained, data.order, group, progress)

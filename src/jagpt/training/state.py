@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from jagpt.models.checkpoint_folder import STATE
+from jagpt.records import Count, FileName, Sha256, Versioned, optional
 from jagpt.training.plan import Plan
 
 
@@ -13,8 +15,8 @@ from jagpt.training.plan import Plan
 class Validation:
     """The valid split's loss (nats a token) after `step`, when `tokens` had been trained on."""
 
-    step: int
-    tokens: int
+    step: Count
+    tokens: Count
     loss: float
 
 
@@ -26,13 +28,13 @@ class BadStep:
     went back to, None where the step's update was left out. A figure that is no number is None.
     """
 
-    step: int
-    sequence: int
-    sequences: int
+    step: Count
+    sequence: Count
+    sequences: Count
     reason: str
     loss: float | None
     gradient_norm: float | None
-    resumed: int | None = None
+    resumed: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ class State:
     arithmetic of the saving process depended on.
     """
 
-    step: int = 0
-    sequences: int = 0
-    tokens: int = 0
+    step: Count = 0
+    sequences: Count = 0
+    tokens: Count = 0
     validation: tuple[Validation, ...] = ()
     best: Validation | None = None
-    bad_steps: tuple[BadStep, ...] = ()
-    losses: tuple[float, ...] = ()
-    scaler: dict[str, Any] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
+    bad_steps: tuple[BadStep, ...] = optional(tuple)
+    losses: tuple[float, ...] = optional(tuple)
+    scaler: dict[str, Any] = optional(dict)
+    machine: dict[str, Any] = optional(dict)
 
     def stepped(self, plan: Plan) -> State:
         """The state after one more step of the plan."""
@@ -86,29 +88,17 @@ class State:
         return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
-def as_json(state: State) -> dict[str, Any]:
-    """A state as plain JSON values; `from_json` reads it."""
-    value = asdict(state)
-    for name in ("bad_steps", "losses", "scaler", "machine"):
-        if not value[name]:
-            del value[name]
-    return value
+@dataclass(frozen=True, kw_only=True)
+class SavedState(State, Versioned):
+    """A state as `state.json` holds it, with the SHA-256 of the files beside."""
 
+    FILE = STATE
+    KIND = "state of a checkpoint"
+    REMEDY = "training goes on from the checkpoint before it"
+    VERSION = 1
 
-def from_json(value: Mapping[str, Any]) -> State:
-    """The state that `as_json` wrote; KeyError, TypeError or ValueError where it is none."""
-    return State(
-        step=int(value["step"]),
-        sequences=int(value["sequences"]),
-        tokens=int(value["tokens"]),
-        validation=tuple(_validation(entry) for entry in value["validation"]),
-        best=None if value["best"] is None else _validation(value["best"]),
-        bad_steps=tuple(BadStep(**entry) for entry in value.get("bad_steps", ())),
-        losses=tuple(float(loss) for loss in value.get("losses", ())),
-        scaler=dict(value.get("scaler", {})),
-        machine=dict(value.get("machine", {})),
-    )
+    files: Mapping[FileName, Sha256]
 
-
-def _validation(value: dict[str, Any]) -> Validation:
-    return Validation(int(value["step"]), int(value["tokens"]), float(value["loss"]))
+    def state(self) -> State:
+        """The state alone."""
+        return State(**{one.name: getattr(self, one.name) for one in fields(State)})

@@ -1,0 +1,141 @@
+"""What stands in `stats.json`, of a run's corpus and of documents alone (`jagpt extract`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from jagpt.compressed import Losses
+from jagpt.corpus.documents import Document
+from jagpt.records import Count, Record, Sha256, optional, remake
+
+
+@dataclass
+class SplitCounts:
+    """What a split holds: documents, characters (code points), bytes of UTF-8."""
+
+    documents: Count = 0
+    characters: Count = 0
+    bytes: Count = 0
+
+    def add(self, document: Document) -> int:
+        """Count a document; its bytes."""
+        size = len(document.text.encode("utf-8"))
+        self.documents += 1
+        self.characters += len(document.text)
+        self.bytes += size
+        return size
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that documents were read from, and what of it was left out as damaged."""
+
+    size: Count
+    sha256: Sha256
+    lost: Losses | None = optional()
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """One source and what was found in it; `wiki` is the database name that its dump states.
+
+    `articles` are pages with text of their own, `documents` those of them that were kept.
+    """
+
+    name: str
+    kind: str
+    licence: str
+    wiki: str | None
+    date: str | None
+    files: tuple[InputFile, ...]
+    pages: Count
+    redirects: Count
+    other_namespaces: Count
+    articles: Count
+    documents: Count
+
+
+@dataclass(frozen=True)
+class UnknownTemplate:
+    """A template that the extractor did not know, and the characters that were lost to it."""
+
+    name: str
+    articles: Count
+    characters: Count
+
+
+@dataclass(frozen=True)
+class LengthCounts:
+    """A histogram: documents by length in characters; the last class has no upper bound."""
+
+    edges: tuple[Count, ...]
+    documents: tuple[Count, ...]
+
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        """Each class as `100–200`, and its documents."""
+        names = [f"{low:,}–{high:,}" for low, high in pairwise(self.edges)]
+        names += [f"{self.edges[-1]:,}+"] if self.edges else []
+        yield from zip(names, self.documents, strict=False)
+
+
+@dataclass(frozen=True)
+class CorpusStats(Record):
+    """`dropped` counts articles by the reason why they were left out; `exclude_unmatched` has the
+    entries of `[corpus.exclude]` that no article matched."""
+
+    FILE = "stats.json"
+    KIND = "record of the corpus"
+    REMEDY = remake("corpus")
+
+    sources: tuple[SourceStats, ...]
+    splits: Mapping[str, SplitCounts]
+    dropped: Mapping[str, Count]
+    exclude_unmatched: Mapping[str, tuple[str, ...]]
+    unknown_templates: tuple[UnknownTemplate, ...]
+    lengths: LengthCounts
+
+    @property
+    def documents(self) -> int:
+        return sum(split.documents for split in self.splits.values())
+
+    @property
+    def characters(self) -> int:
+        return sum(split.characters for split in self.splits.values())
+
+
+@dataclass(frozen=True)
+class LeftOutPage:
+    """A page without a document, and why."""
+
+    id: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExtractionStats(Record):
+    """What documents were made of without a run, with the first of the pages that were left out.
+
+    `extraction` holds the options that decide the result.
+    """
+
+    FILE = "stats.json"
+    KIND = "record of an extraction"
+    REMEDY = "make it again with --force"
+
+    extraction: Mapping[str, Any]
+    files: tuple[InputFile, ...]
+    wiki: str | None
+    pages: Count
+    redirects: Count
+    other_namespaces: Count
+    articles: Count
+    documents: Count
+    characters: Count
+    bytes: Count
+    left_out: Mapping[str, Count]
+    left_out_pages: tuple[LeftOutPage, ...]
+    unknown_templates: tuple[UnknownTemplate, ...]

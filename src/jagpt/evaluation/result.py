@@ -1,0 +1,94 @@
+"""What a measurement gives: figures of any text, and `evaluation/test.json` of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jagpt.records import Count, Record, optional, remake
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Bootstrap intervals over documents, each from its lower to its upper bound."""
+
+    level: float
+    resamples: Count
+    loss: Bounds
+    perplexity: Bounds
+    bits_per_character: Bounds
+    bits_per_byte: Bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorization:
+    """Of `spans` spans of `span_characters` characters in `samples` generated texts, `found` stand
+    verbatim in the train split."""
+
+    span_characters: Count
+    samples: Count
+    spans: Count
+    found: Count
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Of some documents: `loss` in natural logarithms (nats) a token, bits a character and byte.
+
+    `interval` is None where there is one document.
+    """
+
+    documents: Count
+    tokens: Count
+    characters: Count
+    bytes: Count
+    nats: float
+    loss: float
+    perplexity: float
+    bits_per_character: float
+    bits_per_byte: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A split, and the checkpoint of the run (or, without a step, any other model's folder)."""
+
+    split: str
+    checkpoint: str
+    step: Count | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Figures, _Measured, Record):
+    """The figures of a checkpoint on a split, and how they were measured."""
+
+    FILE = "test.json"
+    KIND = "record of the evaluation"
+    REMEDY = remake("evaluate")
+
+    windows: str
+    block_size: Count
+    stride: Count
+    precision: str
+    memorization: Memorization | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeasuredText:
+    """A file of text."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFigures(Figures, _MeasuredText):
+    """The figures of a model on a text, how they were measured, and how fast."""
+
+    windows: str
+    block_size: Count
+    stride: Count
+    tokens_per_second: float

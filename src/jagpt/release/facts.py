@@ -1,0 +1,64 @@
+"""What a release tells of its run: the records that the stages before it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from jagpt import files
+from jagpt.corpus.stats import CorpusStats
+from jagpt.evaluation.result import Evaluation
+from jagpt.files import Manifest
+from jagpt.models import size
+from jagpt.models.checkpoint_folder import CheckpointIndex
+from jagpt.release.samples import Sample, Samples
+from jagpt.rundir import RunDirectory
+from jagpt.tokens.shards import TokenIndex
+from jagpt.training.state import SavedState, State
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Each part is None (or empty) where its stage has not come that far.
+
+    `datasets` maps a source to its data set on the hub, `training` is the last checkpoint's state,
+    `parameters` are those of the exported model.
+    """
+
+    corpus: CorpusStats | None = None
+    datasets: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tokens: TokenIndex | None = None
+    training: State | None = None
+    evaluation: Evaluation | None = None
+    parameters: int | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+def facts_of(run: RunDirectory) -> Facts:
+    """What the stages of `run` left, however far they came; `DataError` where a file is damaged."""
+    index, samples = CheckpointIndex.find(run.checkpoints), Samples.find(run.release)
+    saved = SavedState.find(run.checkpoints / index.last) if index else None
+    weights = run.model / WEIGHTS
+    return Facts(
+        corpus=CorpusStats.find(run.corpus),
+        datasets=hub_datasets(run.corpus),
+        tokens=TokenIndex.find(run.tokens),
+        training=saved.state() if saved else None,
+        evaluation=Evaluation.find(run.evaluation),
+        parameters=size.count_parameters(weights) if weights.is_file() else None,
+        samples=samples.samples if samples else (),
+    )
+
+
+def hub_datasets(corpus: Path) -> Mapping[str, str]:
+    """Source → data set of the hub, as the manifest of a corpus alone tells."""
+    if not (corpus / files.MANIFEST).is_file():
+        return {}
+    section = Manifest.read(corpus).section.get("corpus")
+    rows = section.get("source") if isinstance(section, dict) else None
+    named = (row for row in rows or () if isinstance(row, dict) and row.get("kind") == "hf")
+    return {str(row.get("name")): str(row.get("dataset")) for row in named}
