@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
-from contextlib import nullcontext
+import shutil
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +63,14 @@ class Workshop:
             def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
                 pass
 
+            def worth(self, directory: Path) -> str | None:
+                return "10 steps" if original.worth is not Stage.worth else None
+
             def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
                 workshop.calls.append(self.name)
+                for log in self.logs[:1]:
+                    with files.appended(run.logs / log) as append:
+                        append({"rate": recipe.train.learning_rate})
                 files.write_text(run.own(self.name) / "half.txt", self.name)
                 if self.name in workshop.broken:
                     raise StoppedError("stopped")
@@ -296,6 +304,111 @@ def test_force_makes_anew_without_keeping(tmp_path: Path, workshop: Workshop) ->
     assert not (tmp_path / "run" / "superseded").exists()
 
 
+RATE = "train.learning_rate=0.1"
+
+
+def logged(tmp_path: Path) -> list[float]:
+    text = (tmp_path / "run" / "logs" / "metrics.jsonl").read_text()
+    return [json.loads(line)["rate"] for line in text.splitlines()]
+
+
+def without_times(root: Path) -> dict[str, bytes]:
+    return {name: content for name, content in tree(root).items() if "timing" not in name}
+
+
+def test_what_was_set_aside_is_taken_back_with_its_logs(tmp_path: Path, workshop: Workshop) -> None:
+    run(tmp_path)
+    ledger, whole = tmp_path / "run" / "logs" / "timing.json", without_times(tmp_path / "run")
+    row = json.loads(ledger.read_text())["stages"]["train"]
+    assert run(tmp_path, RATE) == list(STAGE_NAMES[3:])
+    assert logged(tmp_path) == [0.1]
+    other = without_times(tmp_path / "run")
+    assert run(tmp_path) == []
+    assert logged(tmp_path) == [0.0006]
+    found = without_times(tmp_path / "run")
+    assert {name: found[name] for name in whole} == whole
+    assert json.loads(ledger.read_text())["stages"]["train"] == row
+    assert run(tmp_path, RATE) == []
+    assert without_times(tmp_path / "run") == other
+
+
+def test_what_was_left_unfinished_is_taken_back_and_goes_on(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    workshop.broken = {"train"}
+    with pytest.raises(StoppedError):
+        run(tmp_path)
+    with pytest.raises(StoppedError):
+        run(tmp_path, RATE)
+    workshop.broken = set()
+    assert run(tmp_path)[0] == "train"
+    assert logged(tmp_path) == [0.0006, 0.0006]
+    assert [path.name[:6] for path in RunDirectory(tmp_path / "run").superseded.iterdir()] == [
+        "train-"
+    ]
+
+
+def test_what_was_altered_since_is_not_taken_back(tmp_path: Path, workshop: Workshop) -> None:
+    run(tmp_path)
+    run(tmp_path, RATE)
+    (old,) = (tmp_path / "run" / "superseded").glob("train-*")
+    (old / "checkpoints" / "whole.txt").write_text("x" * 5)
+    assert run(tmp_path)[0] == "train"
+    assert (old / "checkpoints" / "whole.txt").read_text() == "xxxxx"
+
+
+def test_what_took_long_is_not_set_aside_unasked(tmp_path: Path, workshop: Workshop) -> None:
+    def refuse(costs: str) -> None:
+        raise UsageError(costs)
+
+    run(tmp_path, agree=refuse)
+    before = tree(tmp_path / "run")
+    with pytest.raises(
+        UsageError, match=r"train: 10 steps that took .* would be set aside \(\[train"
+    ):
+        run(tmp_path, RATE, agree=refuse)
+    assert tree(tmp_path / "run") == before
+    run(tmp_path, RATE)
+    run(tmp_path, agree=refuse)  # what is taken back costs nothing
+    run(tmp_path, "evaluate.split=valid", agree=refuse)
+    run(tmp_path, only="train", force=True, agree=refuse)
+
+
+class Killed(BaseException):
+    """Stands for a death without warning."""
+
+
+@pytest.mark.parametrize("then", [(), (RATE,)], ids=["back", "on"])
+def test_a_move_that_is_cut_off_anywhere_loses_nothing(
+    tmp_path: Path, workshop: Workshop, then: tuple[str, ...]
+) -> None:
+    """Killed before each operation of another training, then that one again, or the first."""
+    run(tmp_path, until="train")
+    run(tmp_path, RATE, until="train", name="other")
+    (tmp_path / "run").rename(tmp_path / "start")
+    wanted = without_times(tmp_path / ("other" if then else "start"))
+    for number in itertools.count(1):
+        shutil.copytree(tmp_path / "start", tmp_path / "run")
+        count = 0
+
+        def die(_operation: str, _path: Path, number: int = number) -> None:
+            nonlocal count
+            count += 1
+            if count >= number:
+                raise Killed
+
+        with files.observed(die), suppress(Killed):
+            run(tmp_path, RATE, until="train")
+            break
+        run(tmp_path, *then, until="train")
+        found = without_times(tmp_path / "run")
+        kept = {name: content for name, content in found.items() if name in wanted}
+        assert kept | {"logs/metrics.jsonl": b""} == wanted | {"logs/metrics.jsonl": b""}, number
+        assert set(logged(tmp_path)) == {0.1 if then else 0.0006}
+        shutil.rmtree(tmp_path / "run")
+    assert number > 10
+
+
 def test_a_changed_source_is_told_by_its_key(tmp_path: Path, workshop: Workshop) -> None:
     run(tmp_path)
     found = states(tmp_path, "corpus.source.notes.licence=cc0-1.0")
@@ -343,7 +456,7 @@ def test_a_forced_run_that_stops_leaves_what_it_was_to_replace(
         f"{broken}: what stood there before --force is kept in {kept}"
     ]
     directory = STAGE_DIRECTORIES[broken]
-    assert tree(kept) == {
+    assert tree(kept / directory) == {
         name.removeprefix(f"{directory}/"): content
         for name, content in before.items()
         if name.startswith(f"{directory}/")
@@ -401,6 +514,18 @@ def test_what_a_newer_jagpt_left_in_an_unfinished_stage_is_refused_before_the_fi
     with pytest.raises(NewerVersionError, match="a newer jagpt wrote"):
         run(tmp_path)
     assert (workshop.calls, tree(tmp_path / "run")) == ([], before)
+
+
+def test_a_run_that_shares_no_more_makes_the_stage_itself(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path, until="corpus", name="one")
+    run(tmp_path, "corpus.source=[]", f"corpus.from={tmp_path / 'one'}", until="corpus")
+    workshop.calls.clear()
+    for _ in range(2):
+        run(tmp_path, until="corpus")
+    assert workshop.calls == ["corpus"]
+    assert (tmp_path / "run" / "corpus" / "whole.txt").exists()
 
 
 def test_a_shared_stage_of_a_newer_jagpt_is_refused(tmp_path: Path, workshop: Workshop) -> None:

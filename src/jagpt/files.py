@@ -220,21 +220,44 @@ def make_directory(path: Path) -> None:
     _sync_directory(path.parent)
 
 
-def move_directory(source: Path, target: Path) -> Path:
-    """Move a folder within one file system, durably, and tell where it stands then.
-
-    That is `target`, with a number where something is there already.
-    """
+def move(source: Path, target: Path) -> None:
+    """Move a file or folder within one file system, durably, to where nothing stands."""
     make_directory(target.parent)
+    if target.exists():
+        raise DataError(f"{target}: something stands here already")
+    gate("rename", target)
+    source.rename(target)
+    _sync_directory(target.parent)
+    _sync_directory(source.parent)
+
+
+def move_directory(source: Path, target: Path) -> Path:
+    """`move`, with a number where something stands at `target` already; where it stands then."""
     free, number = target, 1
     while free.exists():
         number += 1
         free = target.with_name(f"{target.name}-{number}")
-    gate("rename", free)
-    source.rename(free)
-    _sync_directory(free.parent)
-    _sync_directory(source.parent)
+    move(source, free)
     return free
+
+
+def copy(source: Path, target: Path, *, linked: bool = False) -> None:
+    """Copy a file or folder to where nothing stands; `linked` where the disk allows, as both stay.
+
+    For a folder that is being staged: nothing is synced here.
+    """
+    if not source.is_dir():
+        shutil.copy2(source, target, follow_symlinks=False)
+        return
+
+    def take(source: str, target: str) -> None:
+        if linked:
+            with suppress(OSError):  # another file system, or one without links
+                os.link(source, target)
+                return
+        shutil.copy2(source, target, follow_symlinks=False)
+
+    shutil.copytree(source, target, copy_function=take, symlinks=True)
 
 
 def remove(path: Path) -> None:

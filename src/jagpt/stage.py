@@ -9,6 +9,7 @@ its own. Nothing heavy comes with a stage: its methods import what does the work
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from jagpt.rundir import RunDirectory
 
 Hash = Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of an earlier result is of use under another recipe.
+
+    `worth` compares several; `names` are the entries of the directory, all of them if None.
+    """
+
+    why: str
+    worth: int
+    names: frozenset[str] | None = None
 
 
 class Stage:
@@ -37,6 +50,8 @@ class Stage:
     """The stages whose results it reads."""
     shared_with: ClassVar[tuple[str, ...]] = ()
     """Of these, those that a result shared from another run must have been made with."""
+    logs: ClassVar[tuple[str, ...]] = ()
+    """What it writes below `logs/`."""
 
     @property
     def verb_help(self) -> str:
@@ -83,11 +98,17 @@ class Stage:
     def check_kept(self, run: RunDirectory) -> None:
         """`NewerVersionError` where a newer jagpt left something that it would go on from."""
 
-    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
-        """Why what it made is of use though the recipe changed; None where it is to be made anew.
+    def keeps(
+        self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
+    ) -> Kept | None:
+        """What of the result in `directory` is of use though the recipe changed.
 
         Version and inputs are those of the `old` result.
         """
+        return None
+
+    def worth(self, directory: Path) -> str | None:
+        """What stands there that is not set aside unasked; None where it took no time."""
         return None
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:

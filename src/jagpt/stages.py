@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.stage import Hash, Stage, named_place
+from jagpt.stage import Hash, Kept, Stage, named_place
 
 if TYPE_CHECKING:
     from jagpt.files import Manifest
@@ -119,6 +120,13 @@ class TrainStage(Stage):
     version = 2
     sections = ("model", "train")
     needs = ("tokenizer", "tokens")
+    logs = (
+        "metrics.jsonl",
+        "samples.jsonl",
+        "bad-steps.jsonl",
+        "val_loss_curve.png",
+        "tensorboard",
+    )
 
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
         if recipe.model.from_ is None:
@@ -148,19 +156,40 @@ class TrainStage(Stage):
 
         checkpoints.check_versions(run.own("train"))
 
-    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
-        """Checkpoints that were made under another length, if the steps done would be the same."""
-        from jagpt.models.checkpoint_folder import standing
+    def keeps(
+        self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
+    ) -> Kept | None:
+        """Checkpoints up to the last one whose steps would have been the same."""
+        from jagpt.models.checkpoint_folder import standing, step_name
         from jagpt.tokens.dataset import TokenSplit
+        from jagpt.training import checkpoints
         from jagpt.training.plan import continues
 
-        steps = standing(run.own("train"))
+        steps = standing(directory)
         if not steps:
             return None
         train_tokens = TokenSplit.open(run.tokens, "train").n_tokens
-        if not continues(old.section, self.semantic(recipe), steps[-1], train_tokens):
+        sections = old.section, self.semantic(recipe)
+        for last in reversed(steps):
+            bad = checkpoints.had_bad_steps(directory / step_name(last))
+            if continues(*sections, last, train_tokens, bad_steps=bad):
+                break
+        else:
             return None
-        return "the steps already done stay the same"
+        why = "the steps already done stay the same"
+        names = None
+        if last < steps[-1]:
+            why = f"the first {last:,} of {steps[-1]:,} steps stay the same"
+            names = frozenset(step_name(step) for step in steps if step <= last)
+        if sections[0]["train"]["validate_tokens"] != recipe.train.validate_tokens:
+            why += ", but their validation losses are of other tokens"
+        return Kept(why, last, names)
+
+    def worth(self, directory: Path) -> str | None:
+        from jagpt.models.checkpoint_folder import standing
+
+        steps = standing(directory)
+        return f"{steps[-1]:,} steps" if steps else None
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
         from jagpt.training import stage
@@ -234,8 +263,16 @@ class FormatsStage(Stage):
             one.require()
             one.check_type(recipe.model.type, "[model]")
 
-    def keeps(self, recipe: Recipe, run: RunDirectory, old: Manifest) -> str | None:
-        return "the formats already made stay as they are"
+    def keeps(
+        self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
+    ) -> Kept | None:
+        """The formats that are still wanted: one does not depend on those beside it."""
+        there = {path.name for path in directory.iterdir() if path.is_dir()}
+        wanted = there & set(recipe.export.formats)
+        if not wanted:
+            return None
+        names = None if wanted == there else frozenset(wanted)
+        return Kept("the formats already made stay as they are", len(wanted), names)
 
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         from jagpt.export import stage

@@ -76,14 +76,22 @@ def test_a_longer_run_at_a_constant_rate_goes_on(copied: Callable[..., Path]) ->
     assert not (run / "superseded").exists()
 
 
-def test_a_longer_run_at_another_rate_starts_again_and_says_so(
+def test_another_rate_starts_again_if_that_is_agreed_and_a_longer_run_goes_on_from_the_plateau(
     copied: Callable[..., Path],
 ) -> None:
     run = copied("evaluation", "model", "release", "report.html")
+    other = ("train", "quickstart", "--run-dir", run, *settings(train__learning_rate="1e-4"))
+    asked = jagpt(*other)
+    assert (asked.returncode, (run / "superseded").exists()) == (2, False), asked.stderr
+    assert "train: 30 steps that took" in asked.stderr
     longer = jagpt("train", "quickstart", "--run-dir", run, *settings(train__max_steps="32"))
     assert longer.returncode == 0, longer.stderr
-    assert "[train] max_steps: 30 → 32" in longer.stderr
+    assert "the first 20 of 30 steps stay the same" in longer.stderr
     assert len(list((run / "superseded").iterdir())) == 1
+    agreed = jagpt(*other, "--yes")
+    assert agreed.returncode == 0, agreed.stderr
+    assert "[train] learning_rate: " in agreed.stderr
+    assert len(list((run / "superseded").iterdir())) == 2
 
 
 def test_a_time_limit_stops_with_75_and_later_stages_do_not_start(

@@ -11,10 +11,13 @@ import pytest
 from jagpt import files
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import flax, huggingface, stage
+from jagpt.files import Manifest
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
+from jagpt.stage import Kept
 from jagpt.stages import EXPORT, FORMATS
 
+KEPT = "the formats already made stay as they are"
 TWO = 'export.formats=["flax", "tensorflow"]'
 
 
@@ -43,14 +46,20 @@ def test_each_format_has_its_folder_with_the_proof(run: RunDirectory) -> None:
         assert (run.formats / "flax" / name).read_bytes() == (run.model / name).read_bytes()
 
 
-def test_what_is_made_stays_and_what_is_not_named_moves_away(run: RunDirectory) -> None:
+def test_what_is_made_stays_and_what_is_not_named_is_not_kept(run: RunDirectory) -> None:
     stage.run(fakes.recipe(fakes.RECIPE, 'export.formats=["flax"]'), run, QUIET)
     before = (run.formats / "flax" / "flax_model.msgpack").stat()
     stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
     assert (run.formats / "flax" / "flax_model.msgpack").stat() == before
-    stage.run(fakes.recipe(fakes.RECIPE, 'export.formats=["tensorflow"]'), run, QUIET)
-    assert [path.name for path in run.formats.iterdir()] == ["tensorflow"]
-    assert (run.root / "superseded" / "formats-flax" / "parity.json").is_file()
+    old = Manifest("formats", 1, "", {}, {})
+
+    def kept(*names: str) -> Kept | None:
+        recipe = fakes.recipe(fakes.RECIPE, f"export.formats={json.dumps(names)}")
+        return FORMATS.keeps(recipe, run, old, run.formats)
+
+    assert kept("flax", "tensorflow", "pytorch") == Kept(KEPT, 2)
+    assert kept("pytorch", "tensorflow") == Kept(KEPT, 1, frozenset({"tensorflow"}))
+    assert kept("pytorch") is None
 
 
 def test_a_format_that_fails_leaves_the_finished_ones(

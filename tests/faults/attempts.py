@@ -357,23 +357,13 @@ def _killed_some_time(whole: Unbroken, number: int, tree: Path, log: Path) -> st
 def _lost(command: Command, tree: Path) -> str | None:
     """What a failed command took away of the work that was finished before."""
     there = tree_of(tree)
-    moved = {
-        f"run/{_stage_of_superseded(name)}": value
-        for name, value in there.items()
-        if name.startswith("run/superseded/")
-    }
+    aside = (name.split("/", 3) for name in there if name.startswith("run/superseded/"))
+    moved = {f"run/{name[3]}": there["/".join(name)] for name in aside if len(name) > 3}
     for name, value in tree_of(command.start).items():
         finished = name.count("/") > 1 and not name.startswith(command.may_replace)
         if finished and value not in (there.get(name), moved.get(name)):
             return f"{name} was finished, and is no longer there"
     return None
-
-
-def _stage_of_superseded(name: str) -> str:
-    from jagpt.rundir import STAGE_DIRECTORIES
-
-    folder, _, rest = name.removeprefix("run/superseded/").partition("/")
-    return f"{STAGE_DIRECTORIES.get(folder.rpartition('-')[0], folder)}/{rest}"
 
 
 def _run_again(whole: Unbroken, tree: Path) -> str | None:

@@ -162,4 +162,7 @@ def test_a_validation_at_the_end_of_a_shorter_run_is_forgotten(tmp_path: Path) -
     found = checkpoints.find(tmp_path, plan(max_steps=20))
     assert found.state is not None
     assert [entry.step for entry in found.state.validation] == [3, 6]
+    rarer = checkpoints.find(tmp_path, plan(max_steps=20, validate_every=6))
+    assert rarer.state is not None
+    assert [entry.step for entry in rarer.state.validation] == [3, 6]
     assert found.state.best == Validation(6, 60, 1.9)

@@ -104,9 +104,31 @@ LONG, SHORT = {"max_steps": 100}, {"max_steps": 50}
                      46, False, id="averaged from another step on"),
         pytest.param({"schedule": "constant", "seed": 1} | SHORT,
                      {"schedule": "constant", "seed": 2} | LONG, 10, False, id="another seed"),
-        pytest.param({"schedule": "constant", "keep_checkpoints": 1} | SHORT,
-                     {"schedule": "constant", "keep_checkpoints": 2} | LONG, 10, False,
-                     id="another rotation"),
+        pytest.param(SHORT, SHORT | {"keep_checkpoints": 3, "validate_every": 7, "patience": 2,
+                                     "validate_tokens": 99, "checkpoint_every": 5}, 50, True,
+                     id="when to look, save and end"),
+        pytest.param({"schedule": "wsd", "decay_share": 0.2} | LONG,
+                     {"schedule": "wsd", "decay_share": 0.4} | LONG, 60, True,
+                     id="a decay of another length that has not begun"),
+        pytest.param({"schedule": "wsd", "decay_share": 0.2} | LONG,
+                     {"schedule": "wsd", "decay_share": 0.4} | LONG, 62, False,
+                     id="a decay of another length that would have begun"),
+        pytest.param({"schedule": "constant"} | LONG,
+                     {"schedule": "wsd", "decay_share": 0.2} | LONG, 80, True,
+                     id="a plateau is a constant rate"),
+        pytest.param({"schedule": "constant"} | LONG,
+                     {"schedule": "constant", "average": "tail", "average_share": 0.1} | LONG,
+                     90, True, id="an average that has not begun"),
+        pytest.param({"average": "ema", "average_share": 0.5, "average_decay": 0.9} | LONG,
+                     {"average": "ema", "average_share": 0.5, "average_decay": 0.99} | LONG,
+                     51, False, id="another average that has begun"),
+        pytest.param({"average": "ema", "average_share": 0.5} | LONG,
+                     {"average": "tail", "average_share": 0.5} | LONG,
+                     51, False, id="another kind of average that has begun"),
+        pytest.param({"on_bad_step": "stop"} | LONG, {"on_bad_step": "skip"} | LONG, 50, True,
+                     id="what follows a bad step, and there was none"),
+        pytest.param(LONG, {"spike_factor": 2.0} | LONG, 50, False, id="what a bad step is"),
+        pytest.param(LONG, {"learning_rate": 1e-3} | LONG, 1, False, id="another rate"),
     ],
 )  # fmt: skip
 def test_a_run_goes_on_where_its_steps_would_have_been_the_same(
@@ -119,6 +141,12 @@ def test_the_last_share_of_the_steps_is_averaged() -> None:
     assert plan(max_steps=50).average_start is None
     assert plan(max_steps=50, average="tail", average_share=0.1).average_start == 46
     assert plan(max_steps=50, average="ema", average_share=1.0).average_start == 1
+
+
+def test_a_run_with_bad_steps_goes_on_only_under_the_same_rules() -> None:
+    old, new = (section(max_steps=9, on_bad_step=rule) for rule in ("skip", "rewind"))
+    assert continues(old, new, 5, TOKENS)
+    assert not continues(old, new, 5, TOKENS, bad_steps=True)
 
 
 def test_another_model_never_goes_on() -> None:

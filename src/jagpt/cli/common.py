@@ -81,7 +81,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Where the run stands; runs/NAME if not given.",
         ),
         click.option("--force", is_flag=True, help="Make these stages anew, then delete the old."),
-        click.option("--yes", is_flag=True, help="Start even if the run takes more than a day."),
+        click.option("--yes", is_flag=True, help="Also if it takes a day, or sets training aside."),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
     )  # fmt: skip
     for decorator in reversed(decorators):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,13 +127,24 @@ def run_verb(call: Call) -> None:
         ledger = pipeline.Ledger.read(place)
         _announce(loaded, place, progress, call.yes, only or until, forced, ledger)
         ran = pipeline.run_stages(
-            loaded, place, progress, only=only, until=until, force=force, ledger=ledger
-        )
+            loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
+            agree=partial(_agree, call.yes),
+        )  # fmt: skip
         _write_report(place)  # also where nothing ran: the run before may have been killed here
     if call.as_json:
         print_json(console.results(loaded, place, ran))
     else:
         console.show_results(loaded, place, ran)
+
+
+def _agree(yes: bool, costs: str) -> None:
+    """Go on only if what took long may be set aside; nobody is asked where nobody answers."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{costs}. Start with --yes if that is meant; nothing was changed")
+    if not click.confirm(f"{costs}. Go on?", err=True):
+        raise UsageError("nothing was changed")
 
 
 def _announce(

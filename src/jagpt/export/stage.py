@@ -14,7 +14,7 @@ from jagpt import files
 from jagpt.errors import DataError
 from jagpt.export import material, parity
 from jagpt.export.bounds import TENSORS, Parity
-from jagpt.export.formats import FORMATS, Format, chosen
+from jagpt.export.formats import Format, chosen
 from jagpt.export.material import Material
 from jagpt.export.source import WEIGHTS, Source
 from jagpt.progress import Progress
@@ -36,7 +36,6 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     wanted = chosen(recipe.export.formats)
     directory = run.own("formats")
     files.make_directory(directory)
-    _put_aside(run, directory, [one.name for one in wanted])
     missing = [one for one in wanted if not (directory / one.name / Parity.FILE).is_file()]
     if not missing:
         return
@@ -159,10 +158,3 @@ def sentence(told: Parity) -> str:
     if told.byte_texts:
         parts.append(f"with byte pieces {told.byte_texts_equal} of {told.byte_texts} lines equal")
     return ", ".join(parts)
-
-
-def _put_aside(run: RunDirectory, directory: Path, wanted: Sequence[str]) -> None:
-    """Formats that the recipe no longer names move to `superseded/`."""
-    for name in FORMATS:
-        if name not in wanted and (directory / name).is_dir():
-            files.move_directory(directory / name, run.superseded / f"formats-{name}")

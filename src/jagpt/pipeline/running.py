@@ -1,27 +1,24 @@
 """Making the stages that are not done.
 
-What a changed recipe made stale moves to `superseded/`; what was stopped goes on where it stands.
+What was stopped goes on where it stands. What a changed recipe made stale goes on too where that
+changes nothing of it; else it moves to `superseded/`, from where the earlier recipe takes it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jagpt import files, stages
 from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.pipeline import keeping, superseded
 from jagpt.pipeline.ledger import Ledger, timed
-from jagpt.pipeline.states import StageState, examine, last_made, settled
+from jagpt.pipeline.states import StageState, examine, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
-
-REPLACED = "-replaced"
-"""How the name ends of what `--force` replaces: it goes once the new result is done."""
 
 
 def fetch(
@@ -33,12 +30,12 @@ def fetch(
 ) -> None:
     """Bring what these stages read from elsewhere to this machine, where it is needed."""
     for stage in _named(names):
-        fresh = stage.name in forced or not _made_of(recipe, stage, run)
+        fresh = stage.name in forced or not _is_of(recipe, stage, run)
         if stage.name not in run.shared and fresh:
             stage.fetch(recipe, progress)
 
 
-def _made_of(recipe: Recipe, stage: Stage, run: RunDirectory) -> bool:
+def _is_of(recipe: Recipe, stage: Stage, run: RunDirectory) -> bool:
     """Whether a finished stage was made with the recipe's own settings."""
     directory = run.own(stage.name)
     if not (directory / MANIFEST).exists():
@@ -58,12 +55,14 @@ def run_stages(
     until: str | None = None,
     force: bool = False,
     ledger: Ledger | None = None,
+    agree: Callable[[str], None] = lambda _costs: None,
 ) -> list[str]:
     """Make what is not done, up to `until`, or the stage `only`; the names of the stages that ran.
 
     The caller holds the run's lock, and gives the `ledger` if it has examined the run already:
     what was hashed then is not hashed again. With `force` the chosen stages are made anew; what
-    stands of each is set aside, and deleted once the new one is done.
+    stands of each is set aside, and deleted once the new one is done. `agree` is told what a result
+    cost that would be set aside, before anything is changed, and raises where that is not wanted.
     """
     ledger = ledger or Ledger.read(run)
     names = chosen(only, until)
@@ -76,19 +75,13 @@ def run_stages(
         _require_inputs(states, names)
     wanting = [states[name] for name in names if not states[name].done]
     ready = _refuse(recipe, run, ledger, wanting)
-    for folder in (run.root, run.logs, run.superseded):
-        files.remove_leftovers(folder)
-    if not run.recipe.is_file() or run.recipe.read_bytes() != written.encode("utf-8"):
-        files.write_text(run.recipe, written)
-    if ledger.changed:
-        ledger.write()
+    keeping.agree(recipe, run, ledger, [] if force else wanting, agree)
+    _begin(run, ledger, written, [states[name].stage for name in names])
     ran = []
     for name in names:
         state = states[name]
         if state.done:
-            _record_share(run, state)
-            files.remove(run.own(name) / IN_PROGRESS)  # the process that was done was killed
-            _delete_replaced(run, name)
+            _settle(run, ledger, state)
             progress.say(f"{name}: {state.status}")
             continue
         if state.reasons:
@@ -97,8 +90,9 @@ def run_stages(
             progress.say(notes[name])
         if name not in ready:  # what it refuses must not cost an earlier result
             state.stage.preflight(recipe, run)
-        _run_stage(recipe, run, ledger, state, progress, forced=name in forced)
-        ran.append(name)
+        if keeping.make_room(recipe, run, ledger, state, progress, forced=force):
+            _make(recipe, run, ledger, state, progress)
+            ran.append(name)
     return ran
 
 
@@ -150,31 +144,26 @@ def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
         raise NewerVersionError(error.path, error.found, error.known, ledger.writer) from None
 
 
-@contextmanager
-def _replacing(run: RunDirectory, name: str) -> Iterator[None]:
-    """Delete what a forced stage replaces once the block ends well; else say where it is."""
-    try:
-        yield
-    except BaseException as error:
-        for old in _replaced(run, name):
-            error.add_note(f"{name}: what stood there before --force is kept in {old}")
-        raise
-    _delete_replaced(run, name)
+def _begin(run: RunDirectory, ledger: Ledger, recipe: str, chosen: Sequence[Stage]) -> None:
+    """The first changes: what a killed process left goes, and the run has its recipe."""
+    for folder in (run.root, run.logs, run.superseded):
+        files.remove_leftovers(folder)
+    if not run.recipe.is_file() or run.recipe.read_bytes() != recipe.encode("utf-8"):
+        files.write_text(run.recipe, recipe)
+    for stage in chosen:
+        superseded.mend(run, stage, ledger)
+    if ledger.changed:
+        ledger.write()
 
 
-def _replaced(run: RunDirectory, name: str) -> list[Path]:
-    """What forced runs set aside of a stage, this one and killed ones before it."""
-    return sorted(run.superseded.glob(f"{name}-*{REPLACED}*"))
+def _settle(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
+    """What a process that was killed just before its end did not do for a stage that is done."""
+    _record_share(run, ledger, state)
+    files.remove(run.own(state.stage.name) / IN_PROGRESS)
+    superseded.delete_replaced(run, state.stage)
 
 
-def _delete_replaced(run: RunDirectory, name: str) -> None:
-    for old in _replaced(run, name):
-        files.remove(old)
-    if run.superseded.is_dir() and not any(run.superseded.iterdir()):
-        files.remove(run.superseded)
-
-
-def _record_share(run: RunDirectory, state: StageState) -> None:
+def _record_share(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
     """Note in this run where a shared stage stands, and which one it is."""
     if state.shared is None:
         return
@@ -185,58 +174,18 @@ def _record_share(run: RunDirectory, state: StageState) -> None:
     )  # fmt: skip
     if (directory / MANIFEST).exists() and Manifest.read(directory) == manifest:
         return
-    _clear_the_way(run, state.stage.name)
+    superseded.set_aside(run, state.stage, ledger)
     manifest.write(directory)
 
 
-def _run_stage(
-    recipe: Recipe,
-    run: RunDirectory,
-    ledger: Ledger,
-    state: StageState,
-    progress: Progress,
-    *,
-    forced: bool,
+def _make(
+    recipe: Recipe, run: RunDirectory, ledger: Ledger, state: StageState, progress: Progress
 ) -> None:
-    stage, name = state.stage, state.stage.name
-    directory = run.own(name)
-    files.remove_leftovers(directory, below=True)
-    if kept := _kept(recipe, run, state):
-        progress.say(f"{name}: {kept}: going on from them")
-    elif state.status != "unfinished":
-        _clear_the_way(run, name, REPLACED if forced else "")
-    manifest = Manifest(name, stage.version, state.fingerprint, state.section, state.inputs)
-    with _replacing(run, name):
-        manifest.begin(directory)
-        with timed(ledger, name):
+    stage, directory = state.stage, run.own(state.stage.name)
+    with superseded.replacing(run, stage):
+        state.manifest.begin(directory)
+        with timed(ledger, stage.name):
             stage.run(recipe, run, progress)
-            for entry in manifest.finish(directory).files:
+            for entry in state.manifest.finish(directory).files:
                 path = directory / entry.name
                 ledger.times[path.relative_to(run.root).as_posix()] = path.stat().st_mtime_ns
-
-
-def _kept(recipe: Recipe, run: RunDirectory, state: StageState) -> str | None:
-    """Why what a stale stage made is of use; None where it is not."""
-    if state.status != "stale":
-        return None
-    directory = run.own(state.stage.name)
-    old = last_made(directory)
-    if old is None or (old.version, old.inputs) != (state.stage.version, state.inputs):
-        return None
-    return state.stage.keeps(recipe, run, old)
-
-
-def _clear_the_way(run: RunDirectory, name: str, mark: str = "") -> None:
-    """Move what stands of a stage to `superseded/`, if anything does."""
-    directory = run.own(name)
-    if not directory.exists():
-        return
-    files.remove_leftovers(directory, below=True)
-    if any(directory.iterdir()):
-        _supersede(run, directory, name, mark)
-
-
-def _supersede(run: RunDirectory, directory: Path, name: str, mark: str) -> None:
-    made = last_made(directory)
-    fingerprint = made.fingerprint[:8] if made else "unknown"
-    files.move_directory(directory, run.superseded / f"{name}-{fingerprint}{mark}")

@@ -39,6 +39,12 @@ class StageState:
     shared: Path | None = None
 
     @property
+    def manifest(self) -> Manifest:
+        """What the stage is to be made of."""
+        stage = self.stage
+        return Manifest(stage.name, stage.version, self.fingerprint, self.section, self.inputs)
+
+    @property
     def done(self) -> bool:
         return self.status in ("done", "shared")
 
@@ -214,7 +220,7 @@ def _check_version(path: Path, manifest: Manifest, stage: Stage, ledger: Ledger)
 
 
 def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest | None:
-    """The manifest of the finished stage in this run, if it is finished."""
+    """The manifest of the finished stage in this run; what only points to another run is none."""
     directory = run.own(stage.name)
     if not (directory / MANIFEST).exists():
         return None
@@ -223,7 +229,7 @@ def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest |
     except DataError as error:
         raise DataError(f"{error}; {_remedy(stage)}") from None
     _check_version(directory / MANIFEST, manifest, stage, ledger)
-    return manifest
+    return None if manifest.shared else manifest
 
 
 def last_made(directory: Path) -> Manifest | None:
@@ -281,6 +287,16 @@ def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Le
             raise DataError(f"{path}: altered since it was made; {_remedy(stage)}")
         ledger.times[key] = modified
         ledger.changed = True
+
+
+def altered(directory: Path, manifest: Manifest) -> str | None:
+    """What of a finished stage's files is not as it was made; all of them are hashed."""
+    if (problem := manifest.problem(directory)) is not None:
+        return problem
+    for entry in manifest.files:
+        if files.sha256(directory / entry.name) != entry.sha256:
+            return f"{directory / entry.name}: altered since it was made"
+    return None
 
 
 def _remedy(stage: Stage) -> str:

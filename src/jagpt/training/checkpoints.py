@@ -87,8 +87,8 @@ def _index(state: State, steps: list[int]) -> CheckpointIndex:
 def find(directory: Path, plan: Plan) -> Found:
     """The newest sound checkpoint that lies on the plan, and what is wrong with damaged ones.
 
-    Validations that the plan does not hold (the end of a run that is now longer) are dropped; the
-    best is the best of those whose checkpoint still stands. `NewerVersionError` where a newer jagpt
+    A validation at the end of a run that is now longer is dropped; the best is the best of those
+    whose checkpoint still stands. `NewerVersionError` where a newer jagpt
     wrote one of them.
     """
     check_versions(directory)
@@ -103,7 +103,9 @@ def find(directory: Path, plan: Plan) -> Found:
     if not sound:
         return Found(damaged=damaged)
     saved = sound[max(sound)]
-    history = tuple(entry for entry in saved.validation if plan.validates(entry.step))
+    history = tuple(
+        entry for entry in saved.validation if entry.step < saved.step or plan.validates(entry.step)
+    )
     candidates = [entry for entry in history if entry.step in sound]
     best = min(candidates, key=lambda entry: entry.loss, default=None)
     return Found(replace(saved, validation=history, best=best), saved, damaged)
@@ -119,6 +121,14 @@ def check_versions(directory: Path) -> None:
             raise
         except DataError:
             continue  # damaged
+
+
+def had_bad_steps(folder: Path) -> bool:
+    """Whether a checkpoint tells of bad steps; nothing is checked."""
+    try:
+        return bool(files.read_json(folder / STATE).get("bad_steps"))
+    except DataError:
+        return False  # damaged: it will be found when it is read
 
 
 def read(folder: Path) -> State:

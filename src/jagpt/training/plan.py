@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,16 @@ from pydantic import ValidationError
 from jagpt.recipe import Model, Train
 from jagpt.training.schedules import decay_end, learning_rate
 
-LENGTH_KEYS = frozenset({"max_steps", "max_epochs"})
-"""Keys of `[train]` that say how long to train, and not how."""
+LENGTH = frozenset({"max_steps", "max_epochs"})
+SCHEDULE = frozenset(
+    {"schedule", "warmup_steps", "decay_steps", "decay_share", "min_learning_rate_share"}
+)
+AVERAGE = frozenset({"average", "average_share", "average_decay"})
+UPKEEP = frozenset(
+    {"validate_every", "validate_tokens", "checkpoint_every", "keep_checkpoints", "patience"}
+)
+BAD_STEPS = frozenset({"on_bad_step", "max_bad_steps"})
+"""Keys of `[train]` that may leave the steps already done as they were."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +88,19 @@ def continues(
     new_section: Mapping[str, Any],
     steps_done: int,
     train_tokens: int,
+    *,
+    bad_steps: bool = False,
 ) -> bool:
     """Whether a run under `new_section` may go on from step `steps_done` of one under the old.
 
-    So it may if the steps already done would have been the same: all of `{"model": …, "train": …}`
-    (as `Section.semantic` gives them) is equal but `max_steps` and `max_epochs`, the new length
-    includes the steps done, each of these had the same learning rate, and none entered an average
-    that now begins elsewhere. `train_tokens` is the size of the train split, which `max_epochs`
-    refers to.
+    So it may if the steps already done would have been the same: the new length includes them, each
+    had the same learning rate, none entered an average that is now another one, none of them was
+    bad (`bad_steps`) where that is judged otherwise now, and what else differs of `{"model": …,
+    "train": …}` (as `Section.semantic` gives them) only says when to look, save and end.
+    `train_tokens` is the size of the train split, which `max_epochs` refers to.
     """
-    if _without_length(old_section) != _without_length(new_section):
+    free = LENGTH | SCHEDULE | AVERAGE | UPKEEP | (frozenset() if bad_steps else BAD_STEPS)
+    if _without(old_section, free) != _without(new_section, free):
         return False
     try:
         old, new = (_plan_of(section, train_tokens) for section in (old_section, new_section))
@@ -97,20 +108,26 @@ def continues(
         return False
     if steps_done > new.total_steps or not _same_average(old, new, steps_done):
         return False
-    if decay_end(old.train, old.total_steps) == decay_end(new.train, new.total_steps):
-        return True
     steps = range(1, steps_done + 1)
-    return all(old.learning_rate(step) == new.learning_rate(step) for step in steps)
+    return _schedule(old) == _schedule(new) or all(
+        old.learning_rate(step) == new.learning_rate(step) for step in steps
+    )
+
+
+def _schedule(plan: Plan) -> list[Any]:
+    """All that the learning rates follow from."""
+    values = [getattr(plan.train, key) for key in sorted(SCHEDULE)]
+    return [*values, decay_end(plan.train, plan.total_steps)]
 
 
 def _same_average(old: Plan, new: Plan, steps_done: int) -> bool:
-    starts = (old.average_start, new.average_start)
-    return starts[0] == starts[1] or all(start is None or start > steps_done for start in starts)
+    kinds = [(p.train.average, p.train.average_decay, p.average_start) for p in (old, new)]
+    return kinds[0] == kinds[1] or all(start is None or start > steps_done for *_, start in kinds)
 
 
-def _without_length(section: Mapping[str, Any]) -> dict[str, Any]:
+def _without(section: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
     train = section.get("train", {})
-    rest = {key: value for key, value in train.items() if key not in LENGTH_KEYS}
+    rest = {key: value for key, value in train.items() if key not in keys}
     return {**section, "train": rest}
 
 

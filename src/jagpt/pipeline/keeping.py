@@ -1,0 +1,122 @@
+"""What of earlier results is of use, so that a changed mind costs nothing that was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from jagpt import files, units
+from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.pipeline import superseded
+from jagpt.pipeline.ledger import Ledger
+from jagpt.pipeline.states import StageState, altered, last_made
+from jagpt.pipeline.superseded import Earlier
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+from jagpt.stage import Kept
+
+
+def agree(
+    recipe: Recipe,
+    run: RunDirectory,
+    ledger: Ledger,
+    states: Sequence[StageState],
+    agreed: Callable[[str], None],
+) -> None:
+    """Have it agreed that what took long is set aside."""
+    for state in states:
+        stage, directory = state.stage, run.own(state.stage.name)
+        worth = stage.worth(directory) if state.status == "stale" else None
+        if worth is None or _same(run, state) or _best_kept(recipe, run, state):
+            continue
+        time = ledger.stages.get(stage.name)
+        took = f" that took {units.duration(time.seconds)}" if time else ""
+        agreed(
+            f"{stage.name}: {worth}{took} would be set aside ({'; '.join(state.reasons)}); they "
+            f"stay in {run.superseded} until `jagpt clean`, and the earlier recipe takes them back"
+        )
+
+
+def make_room(
+    recipe: Recipe,
+    run: RunDirectory,
+    ledger: Ledger,
+    state: StageState,
+    progress: Progress,
+    *,
+    forced: bool,
+) -> bool:
+    """Have the stage's directory hold what it may go on from, and nothing else.
+
+    Whether it is still to be made: what the same recipe had made may be there.
+    """
+    stage, own = state.stage, run.own(state.stage.name)
+    files.remove_leftovers(own, below=True)
+    if state.status == "unfinished":
+        return True
+    if forced:
+        superseded.set_aside(run, stage, ledger, superseded.REPLACED)
+        return True
+    if (same := _same(run, state)) is not None:
+        superseded.set_aside(run, stage, ledger)
+        superseded.take_back(run, stage, same, ledger)
+        progress.say(f"{stage.name}: made before under this recipe, taken back from {same.place}")
+        return not same.finished
+    best = _best_kept(recipe, run, state)
+    if best is None:
+        superseded.set_aside(run, stage, ledger)
+        return True
+    origin, kept = best
+    progress.say(f"{stage.name}: {kept.why}: going on from them")
+    if origin is None and kept.names is None:
+        return True
+    moved = superseded.set_aside(run, stage, ledger)
+    if (origin := origin or moved) is not None:
+        _copy_kept(run, state, origin, kept)
+    return True
+
+
+def _same(run: RunDirectory, state: StageState) -> Earlier | None:
+    """What was set aside and is what the stage is to be; a finished one rather than another."""
+    found = [
+        one
+        for one in superseded.earlier(run, state.stage)
+        if one.manifest.fingerprint == state.fingerprint
+        and not (one.finished and altered(one.directory, one.manifest))
+    ]
+    return max(found, key=lambda one: one.finished, default=None)
+
+
+def _best_kept(
+    recipe: Recipe, run: RunDirectory, state: StageState
+) -> tuple[Earlier | None, Kept] | None:
+    """What is of most use of a stale result (None), and of those that were set aside."""
+    found = [
+        (origin, kept)
+        for origin, directory, old in _results(run, state)
+        if (old.version, old.inputs) == (state.stage.version, state.inputs)
+        and (kept := state.stage.keeps(recipe, run, old, directory)) is not None
+    ]
+    return max(found, key=lambda one: one[1].worth, default=None)
+
+
+def _results(
+    run: RunDirectory, state: StageState
+) -> Iterator[tuple[Earlier | None, Path, Manifest]]:
+    """The stale result (None), and those that were set aside, each with what it was made of."""
+    own = run.own(state.stage.name)
+    if state.status == "stale" and (old := last_made(own)) is not None:
+        yield None, own, old
+    for one in superseded.earlier(run, state.stage):
+        yield one, one.directory, one.manifest
+
+
+def _copy_kept(run: RunDirectory, state: StageState, origin: Earlier, kept: Kept) -> None:
+    """Begin the stage's directory with what is kept; the earlier result stays whole."""
+    wanted = {path.name for path in origin.directory.iterdir()} - {MANIFEST, IN_PROGRESS}
+    with files.staged_directory(run.own(state.stage.name)) as staged:
+        for name in sorted(wanted if kept.names is None else kept.names):
+            files.copy(origin.directory / name, staged / name, linked=True)
+        state.manifest.begin(staged)
+    superseded.copy_logs(run, state.stage, origin)

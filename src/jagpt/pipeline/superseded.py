@@ -1,0 +1,155 @@
+"""`superseded/`: results that others took the place of, each with its logs, until `jagpt clean`.
+
+    train-7d73ab17/checkpoints/   what stood there
+                   logs/          what it logged
+                   timing.json    its row of `logs/timing.json`
+
+The logs leave first and come back last: so a move that was cut off can be told, and `mend` ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jagpt import files
+from jagpt.errors import DataError
+from jagpt.files import MANIFEST, Manifest
+from jagpt.pipeline.ledger import Ledger
+from jagpt.pipeline.states import last_made
+from jagpt.records import plain, read_json
+from jagpt.rundir import RunDirectory
+from jagpt.stage import Stage
+from jagpt.timing import StageTime
+
+REPLACED = "-replaced"
+"""How the name ends of what `--force` replaces: it goes once the new result is done."""
+LOGS, TIMING = "logs", "timing.json"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A result in `superseded/`: its place there, its directory, what it was made of."""
+
+    place: Path
+    directory: Path
+    manifest: Manifest
+    finished: bool
+
+
+def earlier(run: RunDirectory, stage: Stage) -> list[Earlier]:
+    """The results of a stage that were set aside, and tell what they were made of."""
+    return [
+        found
+        for place in sorted(run.superseded.glob(f"{stage.name}-*"))
+        if (found := _read(place, run.own(stage.name).name)) is not None
+    ]
+
+
+def _read(place: Path, directory: str) -> Earlier | None:
+    manifest = last_made(place / directory)
+    if manifest is None or manifest.shared:  # a note of what stood in another run
+        return None
+    finished = (place / directory / MANIFEST).exists()
+    return Earlier(place, place / directory, manifest, finished)
+
+
+def set_aside(run: RunDirectory, stage: Stage, ledger: Ledger, mark: str = "") -> Earlier | None:
+    """Move what stands of a stage to `superseded/` with its logs, if anything does."""
+    directory = run.own(stage.name)
+    if not directory.exists():
+        return None
+    files.remove_leftovers(directory, below=True)
+    if not any(directory.iterdir()):
+        return None
+    place = _place(run, stage, mark)
+    for name in stage.logs:
+        if (run.logs / name).exists():
+            files.move(run.logs / name, place / LOGS / name)
+    if row := ledger.stages.pop(stage.name, None):
+        files.write_json(place / TIMING, plain(row))
+        ledger.write()
+    files.move(directory, place / directory.name)
+    return _read(place, directory.name)
+
+
+def take_back(run: RunDirectory, stage: Stage, found: Earlier, ledger: Ledger) -> None:
+    """Put an earlier result where it stood; nothing may stand there now."""
+    files.remove(run.own(stage.name))  # an empty folder
+    files.move(found.directory, run.own(stage.name))
+    _take_logs_back(run, stage, found.place, ledger)
+
+
+def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
+    """Begin a stage's logs with those of the earlier result that it goes on from."""
+    for name in stage.logs:
+        if (origin.place / LOGS / name).exists():
+            files.remove(run.logs / name)
+            files.copy(origin.place / LOGS / name, run.logs / name)
+
+
+def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
+    """End a move that was cut off: logs that left what stands, or did not follow it back."""
+    fingerprint = _fingerprint(run, stage)
+    for place in sorted(run.superseded.glob(f"{stage.name}-{fingerprint}*")):
+        if {path.name for path in place.iterdir()} <= {LOGS, TIMING}:
+            _take_logs_back(run, stage, place, ledger)
+
+
+@contextmanager
+def replacing(run: RunDirectory, stage: Stage) -> Iterator[None]:
+    """Delete what a forced stage replaces once the block ends well; else say where it is."""
+    try:
+        yield
+    except BaseException as error:
+        for old in _replaced(run, stage):
+            error.add_note(f"{stage.name}: what stood there before --force is kept in {old}")
+        raise
+    delete_replaced(run, stage)
+
+
+def delete_replaced(run: RunDirectory, stage: Stage) -> None:
+    """Delete what forced runs set aside of a stage, this one and killed ones before it."""
+    for old in _replaced(run, stage):
+        files.remove(old)
+    _remove_empty(run)
+
+
+def _replaced(run: RunDirectory, stage: Stage) -> list[Path]:
+    return sorted(run.superseded.glob(f"{stage.name}-*{REPLACED}*"))
+
+
+def _place(run: RunDirectory, stage: Stage, mark: str) -> Path:
+    """A folder for what stands: a free one, or the one that a move had begun with."""
+    name = f"{stage.name}-{_fingerprint(run, stage)}{mark}"
+    place, number = run.superseded / name, 1
+    while (place / run.own(stage.name).name).exists():
+        number += 1
+        place = run.superseded / f"{name}-{number}"
+    return place
+
+
+def _fingerprint(run: RunDirectory, stage: Stage) -> str:
+    """The beginning of that of what stands of a stage."""
+    manifest = last_made(run.own(stage.name))
+    return manifest.fingerprint[:8] if manifest else "unknown"
+
+
+def _take_logs_back(run: RunDirectory, stage: Stage, place: Path, ledger: Ledger) -> None:
+    for name in stage.logs:
+        if (place / LOGS / name).exists():
+            files.remove(run.logs / name)
+            files.move(place / LOGS / name, run.logs / name)
+    with suppress(DataError):  # none, or a damaged one
+        time: StageTime = read_json(StageTime, place / TIMING, "record of a time", "")
+        ledger.stages[stage.name] = time
+        ledger.write()
+    files.remove(place)
+    _remove_empty(run)
+
+
+def _remove_empty(run: RunDirectory) -> None:
+    if run.superseded.is_dir() and not any(run.superseded.iterdir()):
+        files.remove(run.superseded)
