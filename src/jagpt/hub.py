@@ -1,4 +1,4 @@
-"""Files of a repository on the hub, fetched into the library's cache."""
+"""What is asked of the hub: a repository's files, into the cache, and a data set's sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from jagpt.errors import DataError, StorageError
+from jagpt.text import first_line
 
+ANSWER_SECONDS = 10
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
@@ -36,15 +38,24 @@ def fetch(repository: str, revision: str | None, patterns: list[str], where: str
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"{where}: {name} is no folder here, and the hub has none ({_first_line(error)})"
+            f"{where}: {name} is no folder here, and the hub has none ({first_line(error)})"
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise StorageError(
             f"{where}: {name} is no folder here, and could not be fetched from the hub "
-            f"({_first_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
+            f"({first_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def dataset_files(name: str, revision: str | None) -> list[tuple[str, int]]:
+    """Name and bytes of each file of a data set; none where the hub does not say."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        found = HfApi().dataset_info(
+            name, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
+        )
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+        return []
+    return [(file.rfilename, file.size or 0) for file in found.siblings or []]

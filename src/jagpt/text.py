@@ -23,3 +23,9 @@ def one_line(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """`text` where it has at most so many characters, else its beginning and `…`."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, shortened; the name of its type where it says nothing."""
+    line, *_ = [*printable(str(error)).strip().splitlines(), type(error).__name__]
+    return shortened(line, 200)

@@ -6,9 +6,11 @@ import fakes
 import pytest
 from fakes import model_folder
 
-from jagpt import models
-from jagpt.errors import DataError, UsageError
+from jagpt import cli, generation, models
+from jagpt.errors import DataError, StorageError, UsageError
+from jagpt.export import huggingface
 from jagpt.models import place
+from jagpt.progress import QUIET
 
 
 @pytest.fixture
@@ -89,3 +91,50 @@ def test_a_hub_id_may_name_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert place.find("org/name@v1.0", "--model") == tmp_path
     assert asked == ["org/name", "v1.0"]
+
+
+def test_a_run_without_an_exported_model_means_its_best_checkpoint(tmp_path: Path) -> None:
+    run = fakes.run_directory(tmp_path / "run")
+    assert place.find(str(run.root)) == run.checkpoints / "step-00000010"
+    with pytest.raises(DataError, match="no model here: neither a model folder"):
+        place.find(str(run.root / "logs"))
+
+
+def test_a_missing_place_beside_what_is_there_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match=r"--model: runs/x: no such folder in runs; .*runs/x@main"):
+        place.find("runs/x", "--model")
+    with pytest.raises(StorageError, match=r"runs/x at revision main is no folder here"):
+        place.find("runs/x@main", "--model")
+
+
+@pytest.mark.parametrize("where", ["run", "run/model", "run/checkpoints/step-00000010"])
+def test_every_kind_of_place_continues_a_text(tmp_path: Path, where: str) -> None:
+    run = fakes.run_directory(tmp_path / "run")
+    huggingface.run(fakes.recipe(), run, QUIET)
+    settings = generation.Settings(greedy=True, max_new_tokens=5)
+    found = generation.generate(tmp_path / where, ["京都"], settings)
+    assert found == generation.generate(run.model, ["京都"], settings)
+
+
+def test_an_export_of_a_run_or_of_the_hub_says_where_it_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fakes.run_directory(tmp_path / "run")
+    for name, words in ((run.root, "give it as RECIPE"), ("org/name@v1", "needs an --output")):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["export", "--model", str(name), "--format", "pytorch"])
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a\0b", "", ".", "..", "~", "org/", "/", "a/b/c", "@", "a/b@"])
+def test_any_name_is_a_place_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises((UsageError, DataError)):
+        place.find(name)

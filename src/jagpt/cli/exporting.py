@@ -29,7 +29,7 @@ gguf-f16, gguf-q8_0, openvino.
 )
 @click.option(
     "--model", "model_dir", type=Location(), metavar="DIR",
-    help="A model folder, in place of RECIPE.",
+    help="A model in place of RECIPE: a folder, a run, a checkpoint or a hub id.",
 )  # fmt: skip
 @click.option(
     "--output", type=Location(), metavar="DIR",
@@ -85,9 +85,17 @@ def _export_folder(
     as_json: bool,
 ) -> None:
     from jagpt.export import stage
+    from jagpt.rundir import is_run
 
     if not formats:
         raise UsageError("--model: which --format?")
+    if output is None and is_run(model_dir):
+        raise UsageError(
+            f"--model {model_dir}: a run directory, whose exports are its own: give it as RECIPE, "
+            "or say with --output where they shall go"
+        )
+    if output is None and not model_dir.is_dir():
+        raise UsageError(f"--model {model_dir}: no folder here; a hub id needs an --output")
     found = stage.export_folder(
         model_dir, formats, output or model_dir / "export", make_progress(as_json), text
     )

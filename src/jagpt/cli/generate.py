@@ -57,7 +57,10 @@ def generate(
     as_json: bool,
     **knobs: Any,
 ) -> None:
-    """Continue PROMPTs with the model of a folder (or of a run directory)."""
+    """Continue PROMPTs with a model.
+
+    MODEL_DIR is a model folder, a run directory, a checkpoint or a hub id (ORG/NAME@REVISION).
+    """
     from jagpt import generation
 
     settings = generation.Settings(**knobs)

@@ -36,9 +36,10 @@ def playground(
     names: tuple[str, ...],
     **limits: float,
 ) -> None:
-    """A web page to try the model of a folder (or of a run directory).
+    """A web page to try a model.
 
-    It needs the extra jagpt[playground], and works without a network.
+    MODEL_DIR is a model folder, a run directory, a checkpoint or a hub id (ORG/NAME@REVISION). It
+    needs the extra jagpt[playground]; the page works without a network.
     """
     from jagpt.playground import Limits, server
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jagpt.errors import JagptError, MissingExtraError, StorageError, UsageError
+from jagpt.errors import DataError, JagptError, MissingExtraError, StorageError, UsageError
 from jagpt.models import ModelFolder
+from jagpt.text import first_line
 
 BATCH_SIZE = 8
 
@@ -36,6 +37,7 @@ def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
             f"--tasks {','.join(unknown)}: lm-evaluation-harness knows no such task; "
             "`lm_eval ls tasks` lists them"
         )
+    _follow_settings(subject)
     model = HFLM(
         pretrained=subject.network,
         tokenizer=subject.tokenizer,
@@ -51,6 +53,20 @@ def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
     if found is None:
         raise JagptError("--tasks: lm-evaluation-harness gave no result")
     return {task: _numbers(values) for task, values in found["results"].items()}
+
+
+def _follow_settings(subject: ModelFolder) -> None:
+    """Generate as the folder says, where the harness says nothing else."""
+    from transformers import GenerationConfig
+
+    if subject.says_how_to_generate:
+        make: Any = GenerationConfig
+        try:
+            subject.network.generation_config = make(**subject.generation)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{subject.folder}: its generation settings make no sense ({first_line(error)})"
+            ) from None
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

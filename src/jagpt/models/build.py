@@ -20,6 +20,7 @@ from transformers.activations import NewGELUActivation
 
 from jagpt import recipe
 from jagpt.errors import UsageError, did_you_mean
+from jagpt.text import one_line
 
 _FUSED_GELU = partial(nn.GELU, approximate="tanh")
 _DROPOUTS = (
@@ -77,8 +78,12 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
     try:
         made: PreTrainedConfig = factory(**values)
     except Exception as error:  # a class raises anything over a value that makes no sense
-        raise _NoShapeError(f"[model] gives no {factory.__name__}: {_reason(error)}") from None
+        raise _NoShapeError(f"[model] gives no {factory.__name__}: {_said(error)}") from None
     return made
+
+
+def _said(error: Exception) -> str:
+    return one_line(str(error) or type(error).__name__)
 
 
 def check_keys(shape: recipe.Model, factory: Any) -> None:
@@ -93,10 +98,6 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
                 f"model.config.{name}: transformers' {factory.__name__} has no such key"
                 f"{did_you_mean(name, known)}, or it is no part of a network's shape"
             )
-
-
-def _reason(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:300]
 
 
 def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
         made: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise _NoShapeError(
-            f"[model] is no shape for {config.model_type}: {_reason(error)}"
+            f"[model] is no shape for {config.model_type}: {_said(error)}"
         ) from None
     return made
 
@@ -205,7 +206,7 @@ def checked(model: PreTrainedModel) -> PreTrainedModel:
             logits = _scaled_logits(model, ids, scale) / scale
     except Exception as error:
         raise _NotRunError(
-            f"[model] is no shape for {model.config.model_type}: {_reason(error)}"
+            f"[model] is no shape for {model.config.model_type}: {_said(error)}"
         ) from None
     model.train(was_training)
     if not torch.allclose(logits, product, rtol=1e-3, atol=1e-4):

@@ -18,10 +18,12 @@ from jagpt.errors import DataError
 from jagpt.models import guard, place
 from jagpt.models import tokenizer as tokenizers
 from jagpt.models.quiet import quiet
+from jagpt.text import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+GENERATION = "generation_config.json"
 WEIGHTS = re.compile(r"(model|average)(-.*)?\.safetensors|config\.json")
 WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
 """Files that decide what a model says of a text."""
@@ -60,7 +62,7 @@ class ModelFolder:
                     **self.changes,
                 )
         except Exception as error:  # libraries raise anything over a file that makes no sense
-            reason = guard.line(error)
+            reason = first_line(error)
             raise DataError(f"{self.folder}: config.json makes no sense ({reason})") from None
         return found
 
@@ -86,8 +88,13 @@ class ModelFolder:
     @cached_property
     def generation(self) -> dict[str, Any]:
         """`generation_config.json`; without one, what old folders say in `config.json`."""
-        path = self.folder / "generation_config.json"
+        path = self.folder / GENERATION
         return files.read_json(path, "generation settings") if path.exists() else self.config
+
+    @property
+    def says_how_to_generate(self) -> bool:
+        """Whether the folder has generation settings of its own."""
+        return (self.folder / GENERATION).exists()
 
     @property
     def vocab_size(self) -> int:

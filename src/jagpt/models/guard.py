@@ -128,7 +128,7 @@ def check_tokenizer(folder: Path) -> None:
         _check_tokenizer_class(values, path)
         for key, value in values.items():
             if isinstance(value, str) and _leads_elsewhere(key, value, folder):
-                raise DataError(f"{path}: {key} names {value!r}, which is no file of this folder")
+                raise DataError(f"{path}: {key!r} names {value!r}, which is no file of this folder")
         longest = values.get("model_max_length")
         if longest is not None and not isinstance(longest, (int, float)):
             raise DataError(f"{path}: model_max_length: expected a number, found {longest!r}")
@@ -168,11 +168,11 @@ def check_code(values: dict[str, Any], path: Path) -> None:
             )
         if key.endswith("_implementation") and not IMPLEMENTATIONS.issuperset(_texts(found)):
             raise DataError(
-                f"{path}: {key} names {found!r}; expected one of "
+                f"{path}: {key!r} names {found!r}; expected one of "
                 f"{', '.join(sorted(IMPLEMENTATIONS))}"
             )
         if key.endswith("dtype") and not all(map(_is_dtype, _texts(found))):
-            raise DataError(f"{path}: {key}: PyTorch has no type {found!r}")
+            raise DataError(f"{path}: {key!r}: PyTorch has no type {found!r}")
 
 
 def _texts(value: Any) -> list[str]:
@@ -229,7 +229,9 @@ def _check_counts(values: dict[str, Any], path: Path) -> None:
     for key, value in _entries(values):
         is_count = re.search(r"layers?$|^num_labels$|_replace$|_idx$", key) and "_per_" not in key
         if is_count and isinstance(value, int) and value > MAX_LAYERS:
-            raise DataError(f"{path}: {key} is {value:,}, and {MAX_LAYERS:,} is the most there is")
+            raise DataError(
+                f"{path}: {key!r} is {value:,}, and {MAX_LAYERS:,} is the most there is"
+            )
     written = values.get("attention_types")  # GPT-Neo's: [[["global", "local"], 12]]
     if written is not None and _spelled_out(written) > MAX_LAYERS:
         raise DataError(f"{path}: attention_types gives more than {MAX_LAYERS:,} layers")
@@ -252,9 +254,3 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
             entries = [("", each) for each in inner]
         yield from entries
         left += [each for _, each in entries]
-
-
-def line(error: Exception) -> str:
-    """The first line of a library's message."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -17,9 +17,10 @@ from torch.nn.modules.module import (
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from jagpt.errors import DataError
-from jagpt.models import guard, tensors
+from jagpt.models import tensors
 from jagpt.models.quiet import quiet
 from jagpt.models.size import parameter_count
+from jagpt.text import first_line
 
 MAX_BUFFER_BYTES = 1 << 30
 """Most memory for what a network computes of its configuration alone (masks, angles)."""
@@ -37,7 +38,7 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     except DataError:
         raise
     except Exception as error:  # libraries raise anything over a folder that makes no sense
-        raise DataError(f"{folder}: its model cannot be loaded ({guard.line(error)})") from None
+        raise DataError(f"{folder}: its model cannot be loaded ({first_line(error)})") from None
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if names := sorted(str(name) for name in report[problem]):
             raise DataError(

@@ -8,6 +8,7 @@ from typing import Any
 from jagpt.errors import DataError
 from jagpt.models import guard
 from jagpt.models.quiet import quiet
+from jagpt.text import first_line
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
 """One of these at least is there where a tokenizer is."""
@@ -39,7 +40,7 @@ def load_tokenizer(folder: Path) -> Any:
             )
             found.decode(found(_TRIAL)["input_ids"])
     except Exception as error:  # libraries raise anything over a folder that makes no sense
-        raise DataError(f"{folder}: its tokenizer cannot be loaded ({guard.line(error)})") from None
+        raise DataError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from None
     return found
 
 

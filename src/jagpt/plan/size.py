@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jagpt import hub
 from jagpt.compressed import FORMATS
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, StorageError
@@ -33,8 +34,6 @@ DUMP_BYTES = {"jawiki": 3.2e9}
 """Bytes of pages-articles.xml.bz2 in March 2021, for dumps that are not in the cache yet."""
 DUMP_GROWTH = {"jawiki": 0.27e9}
 """Bytes a year that they have grown by since."""
-
-HUB_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -119,19 +118,7 @@ def _hub_sizes(source: Source) -> list[int]:
     folder = Path(str(source.dataset))
     if folder.is_dir():
         return [path.stat().st_size for path in folder.rglob("*.parquet")]
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    try:
-        found = HfApi().dataset_info(
-            str(source.dataset),
-            revision=source.revision,
-            files_metadata=True,
-            timeout=HUB_SECONDS,
-        )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
-        return []
-    names = [(file.rfilename, file.size or 0) for file in found.siblings or []]
+    names = hub.dataset_files(str(source.dataset), source.revision)
     data = [row for row in names if row[0].endswith((".parquet", ".gz", ".zst", ".jsonl"))]
     wanted = [row for row in data if source.config and f"{source.config}/" in row[0]]
     return [size for _, size in wanted or data]

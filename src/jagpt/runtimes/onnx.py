@@ -8,6 +8,7 @@ from typing import Any
 
 from jagpt.errors import DataError
 from jagpt.runtimes.decoder import PAST, Decoder
+from jagpt.text import first_line
 
 
 class OnnxRuntime(Decoder):
@@ -26,8 +27,8 @@ class OnnxRuntime(Decoder):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common type
-            line = str(error).partition("\n")[0]
-            raise DataError(f"{path}: ONNX Runtime cannot load this ({line})") from None
+            reason = first_line(error)
+            raise DataError(f"{path}: ONNX Runtime cannot load this ({reason})") from None
         self.context = context
         self.vocab_size = int(self._session.get_outputs()[0].shape[-1])
         self._outputs = [output.name for output in self._session.get_outputs()]

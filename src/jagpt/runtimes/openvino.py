@@ -8,6 +8,7 @@ from typing import Any
 
 from jagpt.errors import DataError
 from jagpt.runtimes.decoder import PAST, Decoder
+from jagpt.text import first_line
 
 
 class OpenVino(Decoder):
@@ -24,8 +25,8 @@ class OpenVino(Decoder):
         try:
             compiled = openvino.Core().compile_model(str(path), "CPU", settings)
         except RuntimeError as error:
-            line = str(error).partition("\n")[0]
-            raise DataError(f"{path}: OpenVINO cannot load this ({line})") from None
+            reason = first_line(error)
+            raise DataError(f"{path}: OpenVINO cannot load this ({reason})") from None
         self._request = compiled.create_infer_request()
         self._names = [output.get_any_name() for output in compiled.outputs]
         self.context = context
