@@ -191,11 +191,11 @@ def _transformers(model: Any, prompt: list[int], tokens: int, batch: int) -> Sid
 
 
 def _engine(engine: Any, prompt: list[int], tokens: int, batch: int) -> Side:
-    from jagpt.generation import Plan
+    from jagpt.generation import Drawing
 
     def run() -> list[int]:
-        plan = Plan(new_tokens=tokens, rows=batch)
-        return [step[0].id for step in engine.draw(prompt, plan)]
+        drawing = Drawing(new_tokens=tokens, rows=batch)
+        return [step[0].id for step in engine.draw(prompt, drawing)]
 
     return run
 

@@ -9,7 +9,7 @@ import torch
 
 from jagpt import generation
 from jagpt.errors import UsageError
-from jagpt.generation import Plan, SteppingEngine
+from jagpt.generation import Drawing, SteppingEngine
 
 PROMPT = "統計的推定を使うことで、"
 
@@ -36,7 +36,7 @@ class Counting(SteppingEngine):
 
 def test_any_engine_with_logits_is_driven_to_the_end_token() -> None:
     engine = Counting()
-    steps = list(engine.draw([2], Plan(new_tokens=9, rows=2, end_ids=frozenset({5}))))
+    steps = list(engine.draw([2], Drawing(new_tokens=9, rows=2, end_ids=frozenset({5}))))
     assert [[token.id for token in step if token] for step in steps] == [[3, 3], [4, 4], [5, 5]]
     assert [token.end for step in steps for token in step if token] == [False] * 4 + [True] * 2
     assert engine.seen == [None, [3, 3], [4, 4]]
@@ -48,7 +48,7 @@ def test_a_row_that_has_ended_gives_none_while_the_others_go_on() -> None:
             self.last = list(range(rows))
             return self
 
-    steps = list(Uneven().draw([0], Plan(new_tokens=9, rows=3, end_ids=frozenset({4}))))
+    steps = list(Uneven().draw([0], Drawing(new_tokens=9, rows=3, end_ids=frozenset({4}))))
     assert [[token and token.id for token in step] for step in steps] == [
         [1, 2, 3], [2, 3, 4], [3, 4, None], [4, None, None],
     ]  # fmt: skip
@@ -82,8 +82,8 @@ def test_a_model_without_a_cache_reads_its_text_again(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = generation.load(tiny_model)
-    plan = Plan(new_tokens=12, rows=3, temperature=1.0)
-    wanted = loaded.sample(loaded.encode(PROMPT), plan)
+    drawing = Drawing(new_tokens=12, rows=3, temperature=1.0)
+    wanted = loaded.sample(loaded.encode(PROMPT), drawing)
     forward = loaded.model.forward
 
     def without_cache(**arguments: object) -> object:
@@ -92,21 +92,21 @@ def test_a_model_without_a_cache_reads_its_text_again(
         return output
 
     monkeypatch.setattr(loaded.model, "forward", without_cache)
-    found = loaded.sample(loaded.encode(PROMPT), plan)
+    found = loaded.sample(loaded.encode(PROMPT), drawing)
     assert [each.text for each in found] == [each.text for each in wanted]
 
 
 def test_streaming_gives_the_same_tokens_and_can_be_left(tiny_model: Path) -> None:
     loaded = generation.load(tiny_model)
-    ids, plan = loaded.encode(PROMPT), Plan(new_tokens=9, rows=2, temperature=1.0, seed=4)
-    whole = loaded.sample(ids, plan)
-    steps = list(loaded.stream(ids, plan))
+    ids, drawing = loaded.encode(PROMPT), Drawing(new_tokens=9, rows=2, temperature=1.0, seed=4)
+    whole = loaded.sample(ids, drawing)
+    steps = list(loaded.stream(ids, drawing))
     for row in range(2):
         assert tuple(step[row] for step in steps if step[row]) == whole[row].tokens
-    stream = loaded.stream(ids, plan)
+    stream = loaded.stream(ids, drawing)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    (second,) = loaded.sample(ids, replace(plan, first_row=1, rows=1))
+    (second,) = loaded.sample(ids, replace(drawing, first_row=1, rows=1))
     assert second.text == whole[1].text
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jagpt.cli import main
-from jagpt.generation import Plan, TextGenerator, Token
+from jagpt.generation import Drawing, TextGenerator, Token
 
 PROMPT = "統計的推定を使うことで、"
 
@@ -67,8 +67,10 @@ def test_a_terminal_gets_each_token_as_it_comes(
     monkeypatch.setattr(sys, "stdout", terminal)
     stream, printed_before = TextGenerator.stream, []
 
-    def watched(self: TextGenerator, ids: list[int], plan: Plan) -> Iterator[list[Token | None]]:
-        for step in stream(self, ids, plan):
+    def watched(
+        self: TextGenerator, ids: list[int], drawing: Drawing
+    ) -> Iterator[list[Token | None]]:
+        for step in stream(self, ids, drawing):
             yield step
             printed_before.append(len(terminal.getvalue()))
 

@@ -10,7 +10,7 @@ import pytest
 from jagpt import generation
 from jagpt.errors import DataError, UsageError
 from jagpt.export import huggingface
-from jagpt.generation import Continuation, Plan, Settings, Token, generate
+from jagpt.generation import Continuation, Drawing, Settings, Token, generate
 from jagpt.generation.generator import MAX_ROWS
 from jagpt.progress import QUIET
 
@@ -85,7 +85,7 @@ def test_stops_at_the_end_token(folder: Path) -> None:
     defaults = json.loads(path.read_text())
     greedy = generation.load(folder)
     settings = Settings(greedy=True, repetition_penalty=9.0)  # or it says one token for ever
-    (whole,) = greedy.sample(greedy.encode(PROMPT), Plan(new_tokens=9, repetition_penalty=9.0))
+    (whole,) = greedy.sample(greedy.encode(PROMPT), Drawing(new_tokens=9, repetition_penalty=9.0))
     end = next(token for token in whole.tokens[1:] if token.id != whole.tokens[0].id)
     path.write_text(json.dumps({**defaults, "eos_token_id": end.id}))
     before = whole.tokens[: whole.tokens.index(end)]

@@ -22,23 +22,23 @@ from transformers import (
 
 from jagpt import generation
 from jagpt.errors import DataError
-from jagpt.generation import Plan, Settings
+from jagpt.generation import Drawing, Settings
 from jagpt.generation.sampling import Sampler
 
 PROMPT = "統計的推定を使うことで、"
 DRAWS = 4000
 
 
-def transformers_shares(plan: Plan, prompt: list[int], logits: torch.Tensor) -> torch.Tensor:
+def transformers_shares(drawing: Drawing, prompt: list[int], logits: torch.Tensor) -> torch.Tensor:
     """The distribution (V,) that transformers draws from."""
-    steps: list[Any] = [RepetitionPenaltyLogitsProcessor(plan.repetition_penalty)]
-    if plan.suppressed:
-        steps.append(SuppressTokensLogitsProcessor(list(plan.suppressed), device="cpu"))
-    steps.append(TemperatureLogitsWarper(plan.temperature or 1.0))
-    if plan.top_k:
-        steps.append(TopKLogitsWarper(plan.top_k))
-    if plan.top_p < 1:
-        steps.append(TopPLogitsWarper(plan.top_p))
+    steps: list[Any] = [RepetitionPenaltyLogitsProcessor(drawing.repetition_penalty)]
+    if drawing.suppressed:
+        steps.append(SuppressTokensLogitsProcessor(list(drawing.suppressed), device="cpu"))
+    steps.append(TemperatureLogitsWarper(drawing.temperature or 1.0))
+    if drawing.top_k:
+        steps.append(TopKLogitsWarper(drawing.top_k))
+    if drawing.top_p < 1:
+        steps.append(TopPLogitsWarper(drawing.top_p))
     scores = LogitsProcessorList(steps)(torch.tensor([prompt]), logits.clone())
     return torch.softmax(scores[0], -1)
 
@@ -57,9 +57,9 @@ def transformers_shares(plan: Plan, prompt: list[int], logits: torch.Tensor) -> 
 def test_draws_from_the_distribution_of_transformers(knobs: dict[str, Any]) -> None:
     torch.manual_seed(0)
     logits, prompt = 2 * torch.randn(1, 12), [3, 4]
-    plan = Plan(new_tokens=1, rows=DRAWS, **knobs)
-    wanted = transformers_shares(plan, prompt, logits)
-    drawn = Counter(token for token, _ in Sampler(plan, prompt).draw(logits.expand(DRAWS, -1)))
+    drawing = Drawing(new_tokens=1, rows=DRAWS, **knobs)
+    wanted = transformers_shares(drawing, prompt, logits)
+    drawn = Counter(token for token, _ in Sampler(drawing, prompt).draw(logits.expand(DRAWS, -1)))
     for token, share in enumerate(wanted.tolist()):
         deviation = math.sqrt(share * (1 - share) / DRAWS)
         assert drawn[token] / DRAWS == pytest.approx(share, abs=4 * deviation + 1e-9)
@@ -67,8 +67,8 @@ def test_draws_from_the_distribution_of_transformers(knobs: dict[str, Any]) -> N
 
 def test_log_probabilities_are_the_models_own() -> None:
     logits = torch.tensor([[0.0, 1.0, 3.0, -1.0]])
-    plan = Plan(new_tokens=1, temperature=0.1, top_k=2, repetition_penalty=3.0)
-    ((token, logprob),) = Sampler(plan, [2]).draw(logits)
+    drawing = Drawing(new_tokens=1, temperature=0.1, top_k=2, repetition_penalty=3.0)
+    ((token, logprob),) = Sampler(drawing, [2]).draw(logits)
     assert logprob == pytest.approx(torch.log_softmax(logits, -1)[0, token].item())
 
 
@@ -80,17 +80,17 @@ def test_greedy_gives_the_tokens_of_transformers(tiny_model: Path, penalty: floa
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False,
         max_new_tokens=20, repetition_penalty=penalty, top_k=None, top_p=None,
     )[0, len(ids) :].tolist()  # fmt: skip
-    plan = loaded.plan(
+    drawing = loaded.drawing(
         len(ids), Settings(greedy=True, max_new_tokens=20, repetition_penalty=penalty)
     )
-    (found,) = loaded.sample(ids, plan)
+    (found,) = loaded.sample(ids, drawing)
     assert [token.id for token in found.tokens] == [i for i in wanted if i != 3]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_are_none_are_refused(value: float) -> None:
     with pytest.raises(DataError, match="jagpt verify"):
-        Sampler(Plan(new_tokens=1), []).draw(torch.full((1, 4), value))
+        Sampler(Drawing(new_tokens=1), []).draw(torch.full((1, 4), value))
 
 
 def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jagpt import cli, generation
-from jagpt.generation import Drawn, Engine, Plan
+from jagpt.generation import Drawing, Drawn, Engine
 from jagpt.playground import server
 
 
@@ -33,8 +33,8 @@ class Slow:
     def vocab_size(self) -> int:
         return self.inner.vocab_size
 
-    def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
-        for step in self.inner.draw(prompt, plan):
+    def draw(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Drawn | None]]:
+        for step in self.inner.draw(prompt, drawing):
             time.sleep(self.seconds)
             yield step
 

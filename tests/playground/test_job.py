@@ -28,7 +28,7 @@ def test_makes_what_generate_makes_and_as_much_as_fits(loaded: TextGenerator) ->
     room = 48 - len(ids)
     wanted = loaded.sample(
         ids,
-        loaded.plan(len(ids), Settings(max_new_tokens=room, num_return_sequences=2, seed=3)),
+        loaded.drawing(len(ids), Settings(max_new_tokens=room, num_return_sequences=2, seed=3)),
     )
     for column in job.columns:
         assert [tuple(row.tokens) for row in column.rows] == [each.tokens for each in wanted]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jagpt.generation import Continuation, Plan, TextGenerator, Token
+from jagpt.generation import Continuation, Drawing, TextGenerator, Token
 from jagpt.text import printable
 
 SHADES = ((0.5, 28), (0.2, 64), (0.05, 100), (0.01, 130), (0.0, 124))
@@ -38,13 +38,15 @@ class Printer:
                 self._add(token)
             self._end(continuation.tokens)
 
-    def stream(self, prompt: str, loaded: TextGenerator, ids: Sequence[int], plan: Plan) -> None:
+    def stream(
+        self, prompt: str, loaded: TextGenerator, ids: Sequence[int], drawing: Drawing
+    ) -> None:
         """The same, one continuation after the other, each token as it comes."""
-        for row in range(plan.first_row, plan.first_row + plan.rows):
+        for row in range(drawing.first_row, drawing.first_row + drawing.rows):
             self._begin(prompt)
             tokens: list[Token] = []
             try:
-                for (token,) in loaded.stream(ids, replace(plan, first_row=row, rows=1)):
+                for (token,) in loaded.stream(ids, replace(drawing, first_row=row, rows=1)):
                     if token is not None:
                         tokens.append(token)
                         self._add(token)

@@ -81,11 +81,13 @@ def generate(
     if stream is None:
         stream = settings.num_return_sequences == 1 and sys.stdout.isatty()
     printer = Printer(scores)
-    for prompt, (ids, plan) in zip(texts, generation.planned(loaded, texts, settings), strict=True):
+    for prompt, (ids, drawing) in zip(
+        texts, generation.planned(loaded, texts, settings), strict=True
+    ):
         if stream:
-            printer.stream(prompt, loaded, ids, plan)
+            printer.stream(prompt, loaded, ids, drawing)
         else:
-            printer.show(prompt, loaded.sample(ids, plan))
+            printer.show(prompt, loaded.sample(ids, drawing))
 
 
 def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:

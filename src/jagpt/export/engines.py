@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from jagpt.generation.sampling import Sampler
-    from jagpt.generation.settings import Plan
-    from jagpt.runtimes import Steps
+    from jagpt.runtimes import Drawing
+    from jagpt.runtimes.base import Floats
 
 PLAIN = "transformers"
 AUTO, FASTEST = "auto", "fastest"
-FAMILIES = ("onnx", "ctranslate2", "gguf", "openvino")
-CHOICES = (AUTO, FASTEST, PLAIN, *FAMILIES)
 
 BY_SPEED = (
     "gguf-q8_0",
@@ -168,25 +166,14 @@ class _Stepping(SteppingEngine):
         self.context, self.vocab_size = runtime.context, runtime.vocab_size
 
     def begin(self, prompt: Sequence[int], rows: int) -> Session:
-        return _Session(self._runtime.begin(prompt, rows))
+        return self._runtime.begin(prompt, rows)
 
-    def sample(self, sampler: Sampler, logits: Tensor) -> list[tuple[int, float]]:
+    def sample(self, sampler: Sampler, logits: Tensor | Floats) -> list[tuple[int, float]]:
         """On one thread: others would spin on when the runtime wants the cores."""
         from jagpt import devices
 
         with devices.threads(1):
             return super().sample(sampler, logits)
-
-
-class _Session:
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-
-    def step(self, ids: Sequence[int] | None) -> Tensor:
-        """Logits (rows, V) of the token after `ids`; None for that after the prompt."""
-        import torch
-
-        return torch.from_numpy(self._steps.step(ids))
 
 
 class _Drawing:
@@ -197,10 +184,10 @@ class _Drawing:
         self.context: int | None = runtime.context
         self.vocab_size = runtime.vocab_size
 
-    def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
+    def draw(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Drawn | None]]:
         """See `Engine.draw`."""
-        for step in self._runtime.draw(prompt, plan):
+        for step in self._runtime.draw(prompt, drawing):
             yield [
-                None if token is None else Drawn(token[0], token[1], token[0] in plan.end_ids)
+                None if token is None else Drawn(token[0], token[1], token[0] in drawing.end_ids)
                 for token in step
             ]

@@ -104,7 +104,7 @@ def check(folder: Path, checkpoint: Path) -> None:
     room = (loaded.context or CHECK_TOKENS + 1) - 1
     start = [0 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
     try:
-        loaded.sample(start, generation.Plan(new_tokens=min(CHECK_TOKENS, room)))
+        loaded.sample(start, generation.Drawing(new_tokens=min(CHECK_TOKENS, room)))
     except (RuntimeError, ValueError, IndexError) as error:
         raise JagptError(f"{folder}: the exported model does not generate ({error})") from None
 

@@ -1,6 +1,6 @@
 """Continuations of prompts by any causal language model folder.
 
-    Settings ─▶ Plan          what the caller asks for; what holds of it and of the defaults
+    Settings ─▶ Drawing       what the caller asks for; what holds of it and of the defaults
     load ─▶ TextGenerator     a model's tokenizer and defaults, and the engine that computes
     Engine ─▶ Drawn           token ids and their log-probabilities, step by step
     TextGenerator.stream ─▶ Token    the same as text, for a terminal or a page
@@ -20,14 +20,15 @@ from jagpt.generation.continuing import (
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
 from jagpt.generation.generator import Continuation, TextGenerator, Token, load
 from jagpt.generation.prompts import read_prompts
-from jagpt.generation.settings import Defaults, Plan, Settings
+from jagpt.generation.settings import Defaults, Settings
+from jagpt.runtimes import Drawing
 
 __all__ = [
     "Continuation",
     "Defaults",
+    "Drawing",
     "Drawn",
     "Engine",
-    "Plan",
     "Session",
     "Settings",
     "SteppingEngine",

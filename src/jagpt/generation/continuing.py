@@ -8,7 +8,8 @@ from typing import Any
 
 from jagpt.errors import UsageError
 from jagpt.generation.generator import Continuation, TextGenerator, load
-from jagpt.generation.settings import Plan, Settings
+from jagpt.generation.settings import Settings
+from jagpt.runtimes import Drawing
 
 
 def generate(
@@ -31,18 +32,18 @@ def scored(
     All prompts are checked before the first is continued. Raises as `generate` does.
     """
     plans = planned(loaded, prompts, settings)
-    return (loaded.sample(ids, plan) for ids, plan in plans)
+    return (loaded.sample(ids, drawing) for ids, drawing in plans)
 
 
 def planned(
     loaded: TextGenerator, prompts: Sequence[str], settings: Settings
-) -> list[tuple[list[int], Plan]]:
+) -> list[tuple[list[int], Drawing]]:
     """Each prompt's token ids and what holds for it; `UsageError` names the one that cannot be."""
     encoded = [loaded.encode(text) for text in check_prompts(prompts)]
     found = []
     for number, ids in enumerate(encoded, 1):
         try:
-            found.append((ids, loaded.plan(len(ids), settings)))
+            found.append((ids, loaded.drawing(len(ids), settings)))
         except UsageError as error:
             raise UsageError(
                 f"prompt {number}: {error}" if len(encoded) > 1 else str(error)

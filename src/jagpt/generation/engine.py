@@ -16,7 +16,8 @@ from jagpt.generation.sampling import Sampler
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jagpt.generation.settings import Plan
+    from jagpt.runtimes import Drawing
+    from jagpt.runtimes.base import Floats
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Engine(Protocol):
     @property
     def vocab_size(self) -> int: ...
 
-    def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
-        """The next token of each row, step by step, until all have ended or `plan.new_tokens`.
+    def draw(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Drawn | None]]:
+        """The next token of each row, step by step, until all have ended or `drawing.new_tokens`.
 
         A row that has ended gives None. Closing the iterator ends the work and frees its memory.
         """
@@ -55,7 +56,7 @@ class Engine(Protocol):
 class Session(Protocol):
     """Rows that go on from one prompt, with what the engine keeps of them."""
 
-    def step(self, ids: Sequence[int] | None) -> Tensor:
+    def step(self, ids: Sequence[int] | None) -> Tensor | Floats:
         """Logits (rows, V) of the token after `ids`, one a row; None for that after the prompt."""
         ...
 
@@ -71,15 +72,15 @@ class SteppingEngine(ABC):
     def begin(self, prompt: Sequence[int], rows: int) -> Session:
         """A session of `rows` equal rows; it computes at its first step."""
 
-    def draw(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Drawn | None]]:
+    def draw(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Drawn | None]]:
         """See `Engine.draw`."""
-        session, sampler = self.begin(prompt, plan.rows), Sampler(plan, prompt)
-        ended = [False] * plan.rows
+        session, sampler = self.begin(prompt, drawing.rows), Sampler(drawing, prompt)
+        ended = [False] * drawing.rows
         ids: list[int] | None = None
-        for _ in range(plan.new_tokens):
+        for _ in range(drawing.new_tokens):
             found = self.sample(sampler, session.step(ids))
             drawn = [
-                None if done else Drawn(token, logprob, token in plan.end_ids)
+                None if done else Drawn(token, logprob, token in drawing.end_ids)
                 for done, (token, logprob) in zip(ended, found, strict=True)
             ]
             yield drawn
@@ -88,6 +89,6 @@ class SteppingEngine(ABC):
                 return
             ids = [token for token, _ in found]
 
-    def sample(self, sampler: Sampler, logits: Tensor) -> list[tuple[int, float]]:
+    def sample(self, sampler: Sampler, logits: Tensor | Floats) -> list[tuple[int, float]]:
         """A token and its log-probability for each row of `logits` (R, V)."""
         return sampler.draw(logits)

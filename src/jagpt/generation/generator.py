@@ -10,10 +10,11 @@ from typing import Any
 from jagpt import models
 from jagpt.errors import UsageError
 from jagpt.generation.engine import Engine
-from jagpt.generation.settings import Defaults, Plan, Settings
+from jagpt.generation.settings import Defaults, Settings
 from jagpt.generation.text import TextStream
 from jagpt.generation.transformers_engine import TransformersEngine
 from jagpt.models.tokenizer import check_match
+from jagpt.runtimes import Drawing
 
 MAX_ROWS = 16
 """Continuations that are computed at once: what they keep of their texts must fit into memory."""
@@ -74,10 +75,10 @@ class TextGenerator:
             )
         return [start]
 
-    def plan(self, prompt_tokens: int, settings: Settings) -> Plan:
+    def drawing(self, prompt_tokens: int, settings: Settings) -> Drawing:
         """What holds for a prompt of so many tokens; `UsageError` where it does not fit."""
         new_tokens = self._new_tokens(prompt_tokens, settings.max_new_tokens)
-        return Plan.of(settings, self.defaults, new_tokens)
+        return settings.drawing(self.defaults, new_tokens)
 
     def _new_tokens(self, prompt_tokens: int, asked: int | None) -> int:
         """What the caller asks for must fit; the folder's own default is cut to what does."""
@@ -97,10 +98,10 @@ class TextGenerator:
             )
         return min(wanted, room)
 
-    def stream(self, prompt: Sequence[int], plan: Plan) -> Iterator[list[Token | None]]:
+    def stream(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Token | None]]:
         """What each row grows by, step by step; None for a row that has ended, or ends here."""
-        texts = [TextStream(self.tokenizer, prompt) for _ in range(plan.rows)]
-        for step in self.engine.draw(prompt, plan):
+        texts = [TextStream(self.tokenizer, prompt) for _ in range(drawing.rows)]
+        for step in self.engine.draw(prompt, drawing):
             yield [
                 None
                 if drawn is None or drawn.end
@@ -108,22 +109,22 @@ class TextGenerator:
                 for drawn, text in zip(step, texts, strict=True)
             ]
 
-    def sample(self, prompt: Sequence[int], plan: Plan) -> list[Continuation]:
+    def sample(self, prompt: Sequence[int], drawing: Drawing) -> list[Continuation]:
         """All continuations of a prompt."""
-        rows = range(plan.first_row, plan.first_row + plan.rows)
+        rows = range(drawing.first_row, drawing.first_row + drawing.rows)
         parts = [rows[begin : begin + MAX_ROWS] for begin in range(0, len(rows), MAX_ROWS)]
         return [
             continuation
             for part in parts
             for continuation in self._together(
-                prompt, replace(plan, first_row=part.start, rows=len(part))
+                prompt, replace(drawing, first_row=part.start, rows=len(part))
             )
         ]
 
-    def _together(self, prompt: Sequence[int], plan: Plan) -> Iterator[Continuation]:
-        columns: list[list[Token]] = [[] for _ in range(plan.rows)]
-        ended = [False] * plan.rows
-        for step in self.stream(prompt, plan):
+    def _together(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[Continuation]:
+        columns: list[list[Token]] = [[] for _ in range(drawing.rows)]
+        ended = [False] * drawing.rows
+        for step in self.stream(prompt, drawing):
             for row, token in enumerate(step):
                 if token is None:
                     ended[row] = True

@@ -11,7 +11,8 @@ from jagpt.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jagpt.generation.settings import Plan
+    from jagpt.runtimes import Drawing
+    from jagpt.runtimes.base import Floats
 
 LOWEST = float("-inf")
 
@@ -19,19 +20,21 @@ LOWEST = float("-inf")
 class Sampler:
     """Draws the next token of each row (R rows, V tokens in the vocabulary)."""
 
-    def __init__(self, plan: Plan, prompt: Sequence[int]) -> None:
-        self._plan = plan
-        self._seen = [set(prompt) for _ in range(plan.rows)]
-        numbers = range(plan.first_row, plan.first_row + plan.rows)
-        self._random = [random.Random(f"{plan.seed}/{number}") for number in numbers]
+    def __init__(self, drawing: Drawing, prompt: Sequence[int]) -> None:
+        self._drawing = drawing
+        self._seen = [set(prompt) for _ in range(drawing.rows)]
+        numbers = range(drawing.first_row, drawing.first_row + drawing.rows)
+        self._random = [random.Random(f"{drawing.seed}/{number}") for number in numbers]
 
-    def draw(self, logits: Tensor) -> list[tuple[int, float]]:
+    def draw(self, logits: Tensor | Floats) -> list[tuple[int, float]]:
         """A token id a row of `logits` (R, V), with its log-probability under the model itself.
 
         The log-probabilities are natural logarithms, taken before temperature, penalty and filters.
         Raises `DataError` where the logits are not finite: the weights are damaged.
         """
-        scores = logits.float()
+        import torch
+
+        scores = torch.as_tensor(logits).float()
         norm = scores.logsumexp(-1, keepdim=True)  # (R, 1)
         if not bool(norm.isfinite().all()):
             raise DataError(
@@ -49,34 +52,34 @@ class Sampler:
         """Repetition penalty and tokens that are never drawn: (R, V)."""
         import torch
 
-        plan = self._plan
-        if plan.repetition_penalty == 1.0 and not plan.suppressed:
+        drawing = self._drawing
+        if drawing.repetition_penalty == 1.0 and not drawing.suppressed:
             return scores
         scores = scores.clone()
-        if plan.repetition_penalty != 1.0:
+        if drawing.repetition_penalty != 1.0:
             for row, seen in zip(scores, self._seen, strict=True):
                 place = torch.tensor(sorted(seen), device=scores.device)
                 old = row[place]
                 row[place] = torch.where(
-                    old < 0, old * plan.repetition_penalty, old / plan.repetition_penalty
+                    old < 0, old * drawing.repetition_penalty, old / drawing.repetition_penalty
                 )
-        if plan.suppressed:
-            scores[:, list(plan.suppressed)] = LOWEST
+        if drawing.suppressed:
+            scores[:, list(drawing.suppressed)] = LOWEST
         return scores
 
     def _chosen(self, scores: Tensor) -> Tensor:
         """Token ids (R, 1): the likeliest, or drawn from what temperature and filters leave."""
         import torch
 
-        plan = self._plan
-        if plan.temperature is None:
+        drawing = self._drawing
+        if drawing.temperature is None:
             return scores.argmax(-1, keepdim=True)
-        count = min(plan.top_k or scores.shape[-1], scores.shape[-1])
-        sorted_scores, ids = (scores / plan.temperature).topk(count, dim=-1)  # (R, K), falling
+        count = min(drawing.top_k or scores.shape[-1], scores.shape[-1])
+        sorted_scores, ids = (scores / drawing.temperature).topk(count, dim=-1)  # (R, K), falling
         shares = sorted_scores.double().softmax(-1)
-        if plan.top_p < 1.0:
+        if drawing.top_p < 1.0:
             before = shares.cumsum(-1) - shares
-            shares = torch.where(before < plan.top_p, shares, 0.0)
+            shares = torch.where(before < drawing.top_p, shares, 0.0)
         sums = shares.cumsum(-1)
         points = torch.tensor([[source.random()] for source in self._random], dtype=torch.double)
         points = points.to(sums.device) * sums[:, -1:]

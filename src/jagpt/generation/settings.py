@@ -87,6 +87,30 @@ class Settings:
         if self.greedy:
             self._check_greedy()
 
+    def drawing(self, defaults: Defaults, new_tokens: int) -> Drawing:
+        """What holds for a prompt: the caller's knobs where given, else the folder's."""
+        drawn = not self.greedy and (
+            defaults.do_sample
+            or self.num_return_sequences > 1
+            or any(getattr(self, name) is not None for name in SAMPLING_KNOBS)
+        )
+
+        def chosen(name: str) -> Any:
+            value = getattr(self, name)
+            return getattr(defaults, name) if value is None else value
+
+        return Drawing(
+            new_tokens=new_tokens,
+            rows=self.num_return_sequences,
+            seed=self.seed,
+            temperature=chosen("temperature") if drawn else None,
+            top_k=chosen("top_k") if drawn else 0,
+            top_p=chosen("top_p") if drawn else 1.0,
+            repetition_penalty=chosen("repetition_penalty"),
+            end_ids=defaults.end_ids,
+            suppressed=defaults.suppressed,
+        )
+
     def _check_greedy(self) -> None:
         for name in SAMPLING_KNOBS:
             if getattr(self, name) is not None:
@@ -170,35 +194,6 @@ class _Said(BaseModel):
                 f"{model.folder}: {wrong['loc'][0]} of its generation settings: found "
                 f"{wrong['input']!r:.60}; {wrong['msg']}"
             ) from None
-
-
-class Plan(Drawing):
-    """All that an engine needs to know to continue one prompt."""
-
-    @classmethod
-    def of(cls, settings: Settings, defaults: Defaults, new_tokens: int) -> Plan:
-        """What holds: the caller's knobs where given, else the folder's."""
-        drawn = not settings.greedy and (
-            defaults.do_sample
-            or settings.num_return_sequences > 1
-            or any(getattr(settings, name) is not None for name in SAMPLING_KNOBS)
-        )
-
-        def chosen(name: str) -> Any:
-            value = getattr(settings, name)
-            return getattr(defaults, name) if value is None else value
-
-        return cls(
-            new_tokens=new_tokens,
-            rows=settings.num_return_sequences,
-            seed=settings.seed,
-            temperature=chosen("temperature") if drawn else None,
-            top_k=chosen("top_k") if drawn else 0,
-            top_p=chosen("top_p") if drawn else 1.0,
-            repetition_penalty=chosen("repetition_penalty"),
-            end_ids=defaults.end_ids,
-            suppressed=defaults.suppressed,
-        )
 
 
 def _check_range(flag: str, value: int | None, low: int, high: int | None) -> None:

@@ -106,7 +106,7 @@ def _stream(name: str, loaded: TextGenerator, prompt: str, settings: Settings) -
             raise PromptTooLongError(name, len(ids), loaded.context)
         wanted = min(settings.max_new_tokens or room, room)
         settings = replace(settings, max_new_tokens=wanted)
-    return loaded.stream(ids, loaded.plan(len(ids), settings))
+    return loaded.stream(ids, loaded.drawing(len(ids), settings))
 
 
 _Step = Sequence[Token | None]
