@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.models.quiet import quiet
-
-if TYPE_CHECKING:
-    from torch import nn
 
 WEIGHTS = "model.onnx"
 OPSET = 18
@@ -27,7 +24,7 @@ EXTERNAL_BYTES = 1_800_000_000
 """Larger weights go into `model.onnx_data` beside the graph: protocol buffers end at 2 GiB."""
 
 
-def write(source: Source, folder: Path) -> None:
+def write(source: ModelSource, folder: Path) -> None:
     """`model.onnx` and what Optimum's classes read beside it."""
     source.check_plain("onnx")
     program = _exported(source)
@@ -43,13 +40,15 @@ def cache_names(n_layer: int, prefix: str) -> list[str]:
     return [f"{prefix}.{layer}.{kind}" for layer in range(n_layer) for kind in ("key", "value")]
 
 
-def _weights(source: Source) -> int:
+def _weights(source: ModelSource) -> int:
     return sum(array.size for array in source.tensors.values())
 
 
-def _exported(source: Source) -> Any:
+def _exported(source: ModelSource) -> Any:
     import torch
     from torch.export import Dim
+
+    from jagpt.export.decoder_graph import DecoderGraph
 
     batch, sequence, past = Dim("batch"), Dim("sequence"), Dim("past")
     names = cache_names(source.n_layer, "past_key_values")
@@ -61,8 +60,8 @@ def _exported(source: Source) -> Any:
         [cache.clone() for _ in names],
     )
     with quiet("torch.onnx"), warnings.catch_warnings(action="ignore"):
-        return torch.onnx.export(
-            _decoder(source),
+        program: Any = torch.onnx.export(
+            DecoderGraph(source).eval(),
             arguments,
             dynamo=True,
             opset_version=OPSET,
@@ -76,75 +75,9 @@ def _exported(source: Source) -> Any:
             ),
             verbose=False,
         )
-
-
-def _decoder(source: Source) -> nn.Module:
-    """GPT-2's forward pass on the folder's weights, the cache as plain tensors."""
-    import torch
-    import torch.nn.functional as f
-    from torch import Tensor, nn
-
-    n_head, width = source.n_head, source.n_embd
-    scale = (width // n_head) ** -0.5
-
-    def linear(layer: Any, x: Tensor) -> Tensor:  # Conv1D stores (in, out)
-        projected: Tensor = x @ layer.weight + layer.bias
-        return projected
-
-    class Decoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            network: Any = source.network
-            self.body = network.transformer
-            self.head = network.lm_head
-
-        def forward(
-            self,
-            input_ids: Tensor,  # (B, T)
-            attention_mask: Tensor,  # (B, P + T)
-            position_ids: Tensor,  # (B, T)
-            past: list[Tensor],  # 2 · n_layer of (B, H, P, D)
-        ) -> tuple[Tensor, ...]:
-            body = self.body
-            bias = self.bias(attention_mask, input_ids.shape[1], past[0].shape[2])
-            x = body.wte(input_ids) + body.wpe(position_ids)  # (B, T, n_embd)
-            present: list[Tensor] = []
-            for number, block in enumerate(body.h):
-                attended, keys, values = self.attend(
-                    block, block.ln_1(x), bias, past[2 * number], past[2 * number + 1]
-                )
-                present += [keys, values]
-                x = x + attended
-                hidden = f.gelu(linear(block.mlp.c_fc, block.ln_2(x)), approximate="tanh")
-                x = x + linear(block.mlp.c_proj, hidden)
-            return (self.head(body.ln_f(x)), *present)
-
-        @staticmethod
-        def bias(attention_mask: Tensor, new: int, cached: int) -> Tensor:
-            """(B, 1, T, P + T): 0 where a token may look, very low where it may not."""
-            positions = torch.arange(cached + new)
-            earlier = positions[None, :] <= torch.arange(new)[:, None] + cached
-            allowed = earlier[None, None] & (attention_mask != 0)[:, None, None, :]
-            return torch.where(allowed, 0.0, torch.finfo(torch.float32).min)
-
-        @staticmethod
-        def attend(
-            block: Any, x: Tensor, bias: Tensor, keys: Tensor, values: Tensor
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            batch, new, _ = x.shape
-            heads = (
-                part.reshape(batch, new, n_head, width // n_head).transpose(1, 2)
-                for part in linear(block.attn.c_attn, x).split(width, -1)
-            )
-            query, key, value = heads  # (B, H, T, D)
-            keys = torch.cat([keys, key], 2)
-            values = torch.cat([values, value], 2)
-            scores = query @ keys.transpose(2, 3) * scale + bias  # (B, H, T, P + T)
-            mixed = torch.softmax(scores, -1) @ values
-            merged = mixed.transpose(1, 2).reshape(batch, new, width)
-            return linear(block.attn.c_proj, merged), keys, values
-
-    return Decoder().eval()
+    for node in program.model.graph:  # what says from which line of which file here each came
+        node.metadata_props.clear()
+    return program
 
 
 def _rename_data(folder: Path) -> None:
