@@ -149,7 +149,7 @@ def _take_our_steps(
     from jagpt.training.keeper import Keeper
     from jagpt.training.parallel import Learner
     from jagpt.training.reporter import Reporter
-    from jagpt.training.samples import Sampler
+    from jagpt.training.samples import Continuer
     from jagpt.training.stopping import StopRequest
     from jagpt.training.trainer import Trainer
     from jagpt.training.validation import Validator
@@ -168,7 +168,7 @@ def _take_our_steps(
             fit(
                 plan,
                 Trainer(plan, learner, batches),
-                Validator(plan, learner, data.valid, Sampler(tokenizer, (), 1, SEED)),
+                Validator(plan, learner, data.valid, Continuer(tokenizer, (), 1, SEED)),
                 Keeper(folder, plan, Found(), Group(), {}),
                 Reporter(plan, learner, _held(turns, clock), QUIET, log_every=1),
                 StopRequest(),

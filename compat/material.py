@@ -12,7 +12,7 @@ import numpy as np
 
 from jagpt import models
 from jagpt.export import material
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.runtimes.reference import Reference
 from jagpt.tokenizer.encoder import Encoder
 
@@ -27,7 +27,7 @@ AWKWARD = (
 
 def write_model(model_dir: Path, tokens: Path, place: Path) -> None:
     """`material.npz` for a model folder and the test split of its tokens."""
-    source = Source.open(model_dir)
+    source = ModelSource.open(model_dir)
     tokenizer = models.load_tokenizer(model_dir)
     text = material.of_split(tokens, "test", tokenizer, source.n_positions)
     reference = Reference(source.network)

@@ -8,7 +8,7 @@ import fakes
 from safetensors.torch import save_file
 
 from jagpt import files
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.models import build
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.folder import write_folder
@@ -42,7 +42,7 @@ def sentencepiece() -> object:
     return made
 
 
-def write(folder: Path, **shape: int) -> Source:
+def write(folder: Path, **shape: int) -> ModelSource:
     """The folder: two layers, 32 wide, 64 positions; random weights with some spread."""
     files.make_directory(folder)
     made = sentencepiece()
@@ -60,7 +60,7 @@ def write(folder: Path, **shape: int) -> Source:
     config |= {"model_type": "gpt2"}
     files.write_json(folder / "config.json", {k: v for k, v in config.items() if k != "dtype"})
     files.write_json(folder / "generation_config.json", {"eos_token_id": 3, "max_new_tokens": 8})
-    return Source.open(folder)
+    return ModelSource.open(folder)
 
 
 MODEL = fakes.RECIPE[fakes.RECIPE.index("[model]") : fakes.RECIPE.index("[train]")]

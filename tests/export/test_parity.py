@@ -14,24 +14,24 @@ from jagpt.errors import JagptError
 from jagpt.export import material, parity
 from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32
 from jagpt.export.material import Material
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.runtimes.reference import Reference
 
 
 @pytest.fixture(scope="module")
-def tokenizer(source: Source) -> Any:
+def tokenizer(source: ModelSource) -> Any:
     return models.load_tokenizer(source.directory)
 
 
 @pytest.fixture(scope="module")
-def text(source: Source, tokenizer: Any) -> Material:
+def text(source: ModelSource, tokenizer: Any) -> Material:
     return material.of_text(folders.TEXT, "text", tokenizer, source.n_positions)
 
 
 class Shifted(Reference):
     """PyTorch with one logit moved, everywhere."""
 
-    def __init__(self, source: Source, token: int, by: float) -> None:
+    def __init__(self, source: ModelSource, token: int, by: float) -> None:
         super().__init__(source.network)
         self._token, self._by = token, by
 
@@ -47,11 +47,11 @@ class Shifted(Reference):
         return found[len(ids) :]
 
 
-def measured(source: Source, text: Material, tokenizer: Any, by: float) -> parity.Measured:
+def measured(source: ModelSource, text: Material, tokenizer: Any, by: float) -> parity.Measured:
     return parity.measure(Shifted(source, 300, by), Reference(source.network), text, tokenizer)
 
 
-def test_the_material_is_windows_prompts_and_lines(text: Material, source: Source) -> None:
+def test_the_material_is_windows_prompts_and_lines(text: Material, source: ModelSource) -> None:
     assert all(2 <= len(window) <= source.n_positions for window in text.windows)
     assert len(text.prompts) >= 20
     assert len(set(map(len, text.prompts))) == 1
@@ -60,7 +60,7 @@ def test_the_material_is_windows_prompts_and_lines(text: Material, source: Sourc
 
 
 def test_the_model_itself_is_within_all_bounds(
-    source: Source, text: Material, tokenizer: Any
+    source: ModelSource, text: Material, tokenizer: Any
 ) -> None:
     found = measured(source, text, tokenizer, 0.0)
     assert found.logit_difference < 1e-4
@@ -70,7 +70,9 @@ def test_the_model_itself_is_within_all_bounds(
         parity.require("same", found, bounds)
 
 
-def test_a_moved_logit_is_out_of_bounds(source: Source, text: Material, tokenizer: Any) -> None:
+def test_a_moved_logit_is_out_of_bounds(
+    source: ModelSource, text: Material, tokenizer: Any
+) -> None:
     found = measured(source, text, tokenizer, 0.003)
     assert found.logit_difference == pytest.approx(0.003, rel=0.01)
     parity.require("close", found, FP16)
@@ -83,7 +85,7 @@ def test_a_moved_logit_is_out_of_bounds(source: Source, text: Material, tokenize
         parity.require("far", far, FP32)
 
 
-def test_a_prompt_that_parts_at_a_tie_is_a_tie(source: Source) -> None:
+def test_a_prompt_that_parts_at_a_tie_is_a_tie(source: ModelSource) -> None:
     reference = Reference(source.network)
     prompt = [300, 301, 302]
     best = reference.logits(prompt, [2])[0].argsort()[::-1]
@@ -97,7 +99,7 @@ def test_a_prompt_that_parts_at_a_tie_is_a_tie(source: Source) -> None:
 
 
 def test_lines_with_byte_pieces_are_counted_apart(
-    source: Source, text: Material, tokenizer: Any
+    source: ModelSource, text: Material, tokenizer: Any
 ) -> None:
     class Tokenizing(Reference):
         def encode(self, text: str) -> list[int]:

@@ -16,7 +16,7 @@ from jagpt import files, generation
 from jagpt.cli import app
 from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
 from jagpt.export import engines, formats, stage
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.release import usage
@@ -196,8 +196,8 @@ def test_generate_takes_an_engine(exported: Path, capsys: pytest.CaptureFixture[
 def spoiled(write: Callable[..., None]) -> Callable[..., None]:
     """A writer that gets weights which are not the model's."""
 
-    def wrong(source: Source, folder: Path, **options: str) -> None:
-        other = Source(source.directory)
+    def wrong(source: ModelSource, folder: Path, **options: str) -> None:
+        other = ModelSource(source.directory)
         changed = {name: array.copy() for name, array in source.tensors.items()}
         changed["transformer.h.0.mlp.c_fc.bias"][:] += 0.05
         other.__dict__["tensors"] = changed
@@ -220,7 +220,7 @@ def test_an_export_out_of_bounds_leaves_nothing(
 
 
 def test_a_missing_extra_says_how_to_install_it(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "xllamacpp" else True)
     with pytest.raises(MissingExtraError, match=r"gguf-f16 .* pip install 'jagpt\[gguf\]'"):
@@ -228,7 +228,7 @@ def test_a_missing_extra_says_how_to_install_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_model_class_is_refused_by_name(source: Source, tmp_path: Path) -> None:
+def test_another_model_class_is_refused_by_name(source: ModelSource, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     config = files.read_json(folder / "config.json")
     files.write_json(folder / "config.json", {**config, "model_type": "llama"})
@@ -236,7 +236,9 @@ def test_another_model_class_is_refused_by_name(source: Source, tmp_path: Path) 
         stage.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
 
 
-def test_settings_that_a_format_cannot_express_are_refused(source: Source, tmp_path: Path) -> None:
+def test_settings_that_a_format_cannot_express_are_refused(
+    source: ModelSource, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     config = files.read_json(folder / "config.json")
     files.write_json(folder / "config.json", {**config, "scale_attn_by_inverse_layer_idx": True})
@@ -244,7 +246,7 @@ def test_settings_that_a_format_cannot_express_are_refused(source: Source, tmp_p
         stage.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
 
 
-def test_gguf_wants_a_sentencepiece_model(source: Source, tmp_path: Path) -> None:
+def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     (folder / "spiece.model").unlink()
     with pytest.raises(DataError, match=r"spiece\.model: missing; gguf carries"):

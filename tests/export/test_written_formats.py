@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from jagpt.errors import JagptError
-from jagpt.export import flax, pytorch, tensorflow
-from jagpt.export.source import Source
+from jagpt.export import flax, onnx, pytorch, tensorflow
+from jagpt.export.source import ModelSource
 
 
 def test_pytorch_model_bin_holds_the_weights_and_ties_the_output(
-    source: Source, tmp_path: Path
+    source: ModelSource, tmp_path: Path
 ) -> None:
     pytorch.write(source, tmp_path)
     pytorch.check(source, tmp_path)
@@ -30,7 +30,9 @@ def test_pytorch_model_bin_holds_the_weights_and_ties_the_output(
     ).read_bytes()
 
 
-def test_an_altered_pickle_is_noticed_without_reading_it(source: Source, tmp_path: Path) -> None:
+def test_an_altered_pickle_is_noticed_without_reading_it(
+    source: ModelSource, tmp_path: Path
+) -> None:
     pytorch.write(source, tmp_path)
     path = tmp_path / "pytorch_model.bin"
     with zipfile.ZipFile(path) as archive:
@@ -44,7 +46,9 @@ def test_an_altered_pickle_is_noticed_without_reading_it(source: Source, tmp_pat
         pytorch.check(source, tmp_path)
 
 
-def test_tf_model_h5_has_the_layout_of_tfgpt2lmheadmodel(source: Source, tmp_path: Path) -> None:
+def test_tf_model_h5_has_the_layout_of_tfgpt2lmheadmodel(
+    source: ModelSource, tmp_path: Path
+) -> None:
     tensorflow.write(source, tmp_path)
     tensorflow.check(source, tmp_path)
     with h5py.File(tmp_path / "tf_model.h5") as file:
@@ -63,7 +67,7 @@ def test_tf_model_h5_has_the_layout_of_tfgpt2lmheadmodel(source: Source, tmp_pat
 
 
 def test_a_long_list_of_names_is_spread_over_attributes(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorflow, "ATTRIBUTE_BYTES", 700)
     tensorflow.write(source, tmp_path)
@@ -74,7 +78,7 @@ def test_a_long_list_of_names_is_spread_over_attributes(
     tensorflow.check(source, tmp_path)
 
 
-def test_an_altered_h5_is_noticed(source: Source, tmp_path: Path) -> None:
+def test_an_altered_h5_is_noticed(source: ModelSource, tmp_path: Path) -> None:
     tensorflow.write(source, tmp_path)
     with h5py.File(tmp_path / "tf_model.h5", "r+") as file:
         file["transformer/tfgpt2lm_head_model/transformer/ln_f/gamma:0"][7] += 1e-6
@@ -82,7 +86,7 @@ def test_an_altered_h5_is_noticed(source: Source, tmp_path: Path) -> None:
         tensorflow.check(source, tmp_path)
 
 
-def test_flax_model_msgpack_is_a_tree_of_arrays(source: Source, tmp_path: Path) -> None:
+def test_flax_model_msgpack_is_a_tree_of_arrays(source: ModelSource, tmp_path: Path) -> None:
     flax.write(source, tmp_path)
     flax.check(source, tmp_path)
     tree = msgpack.unpackb((tmp_path / "flax_model.msgpack").read_bytes())
@@ -106,7 +110,7 @@ def test_a_large_array_is_cut_as_flax_does() -> None:
     assert np.array_equal(flax._unpacked(packed), array)
 
 
-def test_an_altered_msgpack_is_noticed(source: Source, tmp_path: Path) -> None:
+def test_an_altered_msgpack_is_noticed(source: ModelSource, tmp_path: Path) -> None:
     flax.write(source, tmp_path)
     path = tmp_path / "flax_model.msgpack"
     data = bytearray(path.read_bytes())
@@ -114,3 +118,11 @@ def test_an_altered_msgpack_is_noticed(source: Source, tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(JagptError, match="is not as in"):
         flax.check(source, tmp_path)
+
+
+def test_a_graph_does_not_say_where_it_was_made(source: ModelSource, tmp_path: Path) -> None:
+    """PyTorch's exporter notes file and line of each node: the same model gives the same bytes."""
+    onnx.write(source, tmp_path)
+    graph = (tmp_path / "model.onnx").read_bytes()
+    assert b".py" not in graph
+    assert b"jagpt" not in graph

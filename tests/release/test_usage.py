@@ -192,7 +192,7 @@ def test_programs_run_on_real_exports(first: Run, tmp_path: Path, name: str, mod
     source = pytest.importorskip("jagpt.export.source")
     one = formats.FORMATS[name]
     one.require()
-    model = source.Source.open(first[1].model)
+    model = source.ModelSource.open(first[1].model)
     folder = tmp_path / "release"
     (folder / name).mkdir(parents=True)
     for path in first[1].model.iterdir():

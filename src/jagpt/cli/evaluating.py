@@ -12,7 +12,7 @@ from jagpt.cli.running import Call, run_verb
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
-    from jagpt.evaluation.comparing import Settings
+    from jagpt.evaluation.comparing import MeasureSettings
 
 HELP = """Loss, perplexity, bits per character and byte: a stage of a run, or of any model.
 
@@ -172,7 +172,7 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     layout, column = options.pop("layout"), options.pop("column")
     if not (text or sentences or tasks):
         raise UsageError("--model: what shall it be measured on? --text, --pairs or --tasks")
-    settings: Settings = comparing.Settings(**options)
+    settings: MeasureSettings = comparing.MeasureSettings(**options)
     found = comparing.compare(
         models,
         settings=settings,

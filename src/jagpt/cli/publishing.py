@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.release.destination import Destination
-    from jagpt.release.publication import Plan
+    from jagpt.release.publication import PublicationPlan
     from jagpt.release.publish import Outcome
     from jagpt.rundir import RunDirectory
 
@@ -80,7 +80,7 @@ def _publish(
     from jagpt import files, pipeline
     from jagpt.release.publish import publish
 
-    def tell(plan: Plan) -> None:
+    def tell(plan: PublicationPlan) -> None:
         for line in () if quiet else plan.lines():
             click.echo(line)
 

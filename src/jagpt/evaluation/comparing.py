@@ -24,7 +24,7 @@ DEFAULT_WINDOW = 1024
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeasureSettings:
     """How to measure; None leaves the choice to the model or the machine."""
 
     windows: Kind = "blocks"
@@ -52,7 +52,7 @@ class ModelMeasured:
 def compare(
     models: Sequence[str],
     *,
-    settings: Settings,
+    settings: MeasureSettings,
     progress: Progress,
     text: Text | None = None,
     sentences: Sequence[Pair] = (),
@@ -74,7 +74,7 @@ def compare(
 
 def _measured(
     name: str,
-    settings: Settings,
+    settings: MeasureSettings,
     progress: Progress,
     text: Text | None,
     sentences: Sequence[Pair],
@@ -107,7 +107,7 @@ def _measured(
 
 
 def measure_text(
-    subject: ModelFolder, scorer: Any, text: Text, settings: Settings, progress: Progress
+    subject: ModelFolder, scorer: Any, text: Text, settings: MeasureSettings, progress: Progress
 ) -> TextFigures:
     """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
     from jagpt.evaluation.scoring import document_nats

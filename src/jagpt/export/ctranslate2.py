@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 if TYPE_CHECKING:
     from jagpt.export.source import Array
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.bin"
 
 
-def write(source: Source, folder: Path, quantization: str) -> None:
+def write(source: ModelSource, folder: Path, quantization: str) -> None:
     """`model.bin`, CTranslate2's `config.json`, its vocabulary, and the tokenizer's own files."""
     from ctranslate2.specs import common_spec, transformer_spec
 
@@ -35,7 +35,7 @@ def write(source: Source, folder: Path, quantization: str) -> None:
     source.copy_tokenizer(folder)
 
 
-def _fill(decoder: Any, source: Source) -> None:
+def _fill(decoder: Any, source: ModelSource) -> None:
     weights = source.tensors
     decoder.scale_embeddings = False
     decoder.embeddings.weight = weights["transformer.wte.weight"].copy()  # quantized in place

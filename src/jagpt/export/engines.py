@@ -15,7 +15,7 @@ from jagpt import files
 from jagpt.errors import DataError, UsageError
 from jagpt.export.bounds import Parity
 from jagpt.export.formats import FORMATS, Format
-from jagpt.export.source import WEIGHTS, Source
+from jagpt.export.source import WEIGHTS, ModelSource
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
 from jagpt.models import ModelFolder, guard
 from jagpt.rundir import is_run
@@ -46,7 +46,7 @@ ONE_BY_ONE = "gguf"
 
 
 @dataclass(frozen=True)
-class Export:
+class UsableExport:
     """A usable export of a model."""
 
     format: Format
@@ -58,7 +58,7 @@ class Export:
         return self.format.bounds.full
 
 
-def find(model_dir: Path) -> list[Export]:
+def find(model_dir: Path) -> list[UsableExport]:
     """The exports of a model folder that passed parity and whose runtime is installed."""
     place = _place(model_dir)
     found = []
@@ -67,11 +67,11 @@ def find(model_dir: Path) -> list[Export]:
         if parity is not None and parity.source == _weights_sha256(model_dir):
             one = FORMATS[name]
             if one.installed():
-                found.append(Export(one, place / name))
+                found.append(UsableExport(one, place / name))
     return found
 
 
-def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> Export | None:
+def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableExport | None:
     """The export that a wish means, to continue `rows` texts at once; None for transformers.
 
     `auto` is the fastest in full precision, and `fastest` the fastest of all; each is transformers
@@ -99,12 +99,12 @@ def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> Export 
     return min(family, key=lambda one: not one.full)
 
 
-def engine(export: Export, model: ModelFolder, threads: int | None = None) -> Engine:
+def engine(export: UsableExport, model: ModelFolder, threads: int | None = None) -> Engine:
     """The export's engine, ready to continue texts."""
     if export.format.runtime is None:
         raise AssertionError(f"{export.format.name} has no runtime")
     guard.check_folder(export.folder)
-    runtime = export.format.runtime(Source(model), export.folder, threads)
+    runtime = export.format.runtime(ModelSource(model), export.folder, threads)
     if isinstance(runtime, StepRuntime):
         return _Stepping(export.format.name, runtime)
     if isinstance(runtime, DrawingRuntime):
@@ -112,7 +112,7 @@ def engine(export: Export, model: ModelFolder, threads: int | None = None) -> En
     raise AssertionError(f"{export.format.name} neither draws nor gives logits")
 
 
-def note(export: Export | None, wish: str) -> str | None:
+def note(export: UsableExport | None, wish: str) -> str | None:
     """What the user should know about the choice; None if nothing."""
     if export is None:
         return (
@@ -128,7 +128,7 @@ def note(export: Export | None, wish: str) -> str | None:
     )
 
 
-def _family(export: Export) -> str:
+def _family(export: UsableExport) -> str:
     return export.format.name.partition("-")[0]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import JagptError
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 if TYPE_CHECKING:
     from jagpt.export.source import Array
@@ -22,7 +22,7 @@ NDARRAY = 1
 CHUNK_BYTES = 2**30
 
 
-def write(source: Source, folder: Path) -> None:
+def write(source: ModelSource, folder: Path) -> None:
     """The weights, and what `from_pretrained` reads beside them."""
     import msgpack
 
@@ -37,7 +37,7 @@ def write(source: Source, folder: Path) -> None:
     source.copy_tokenizer(folder)
 
 
-def check(source: Source, folder: Path) -> None:
+def check(source: ModelSource, folder: Path) -> None:
     """Every tensor read back must be bit for bit the model's; `JagptError` names the first."""
     import msgpack
     import numpy as np
@@ -53,7 +53,7 @@ def check(source: Source, folder: Path) -> None:
             raise JagptError(f"{path}: {'/'.join(keys)} is not as in {source.directory}")
 
 
-def layout(source: Source) -> Iterator[tuple[tuple[str, ...], Array]]:
+def layout(source: ModelSource) -> Iterator[tuple[tuple[str, ...], Array]]:
     """(keys from the root, array) of each weight."""
     for name, array in source.tensors.items():
         *path, kind = name.split(".")

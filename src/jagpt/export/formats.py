@@ -13,7 +13,7 @@ from typing import Any
 
 from jagpt.errors import MissingExtraError, UsageError
 from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 from jagpt.runtimes import Runtime
 
 ALWAYS = "huggingface"
@@ -32,11 +32,11 @@ class Format:
     name: str
     title: str
     weights: str
-    write: Callable[[Source, Path], None]
+    write: Callable[[ModelSource, Path], None]
     extra: str | None = None
     packages: tuple[str, ...] = ()
-    check: Callable[[Source, Path], None] | None = None
-    runtime: Callable[[Source, Path, int | None], Runtime] | None = None
+    check: Callable[[ModelSource, Path], None] | None = None
+    runtime: Callable[[ModelSource, Path, int | None], Runtime] | None = None
     bounds: Bounds = FP32
     any_model: bool = False
 
@@ -73,33 +73,33 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"jagpt.export.{name}")
 
 
-def _write(module: str, source: Source, folder: Path, **options: str) -> None:
+def _write(module: str, source: ModelSource, folder: Path, **options: str) -> None:
     _module(module).write(source, folder, **options)
 
 
-def _check(module: str, source: Source, folder: Path) -> None:
+def _check(module: str, source: ModelSource, folder: Path) -> None:
     _module(module).check(source, folder)
 
 
-def _onnx(source: Source, folder: Path, threads: int | None) -> Runtime:
+def _onnx(source: ModelSource, folder: Path, threads: int | None) -> Runtime:
     from jagpt.runtimes.onnx import OnnxRuntime
 
     return OnnxRuntime(folder / "model.onnx", source.n_positions, threads)
 
 
-def _openvino(source: Source, folder: Path, threads: int | None) -> Runtime:
+def _openvino(source: ModelSource, folder: Path, threads: int | None) -> Runtime:
     from jagpt.runtimes.openvino import OpenVino
 
     return OpenVino(folder / "openvino_model.xml", source.n_positions, threads)
 
 
-def _ctranslate2(source: Source, folder: Path, threads: int | None) -> Runtime:
+def _ctranslate2(source: ModelSource, folder: Path, threads: int | None) -> Runtime:
     from jagpt.runtimes.ctranslate2 import CTranslate2
 
     return CTranslate2(folder, source.n_positions, threads)
 
 
-def _llamacpp(weights: str, source: Source, folder: Path, threads: int | None) -> Runtime:
+def _llamacpp(weights: str, source: ModelSource, folder: Path, threads: int | None) -> Runtime:
     from jagpt.runtimes.llamacpp import LlamaCpp
 
     plain = source.special("eos") or 0

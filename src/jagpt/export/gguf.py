@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import DataError
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 if TYPE_CHECKING:
     from jagpt.export.source import Array
@@ -43,7 +43,7 @@ def file_name(precision: str) -> str:
     return f"model-{precision}.gguf"
 
 
-def write(source: Source, folder: Path, precision: str) -> None:
+def write(source: ModelSource, folder: Path, precision: str) -> None:
     """`model-PRECISION.gguf`; `DataError` without a `spiece.model`."""
     import gguf
 
@@ -62,7 +62,7 @@ def write(source: Source, folder: Path, precision: str) -> None:
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
 
 
-def _add_shape(writer: Any, source: Source, file_type: int) -> None:
+def _add_shape(writer: Any, source: ModelSource, file_type: int) -> None:
     writer.add_name("jagpt")
     writer.add_context_length(source.n_positions)
     writer.add_embedding_length(source.n_embd)
@@ -75,7 +75,7 @@ def _add_shape(writer: Any, source: Source, file_type: int) -> None:
     writer.add_quantization_version(2)
 
 
-def _add_tokenizer(writer: Any, source: Source) -> None:
+def _add_tokenizer(writer: Any, source: ModelSource) -> None:
     from jagpt.tokenizer import model as sentencepiece_model
     from jagpt.tokenizer.folder import MODEL_FILE
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from jagpt.export import onnx
 from jagpt.export.bounds import Parity
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 WEIGHTS = "openvino_model.xml"
 
 
-def write(source: Source, folder: Path) -> None:
+def write(source: ModelSource, folder: Path) -> None:
     """`openvino_model.xml` and `.bin` under Optimum's names, and what it reads beside them."""
     import openvino
 
@@ -27,7 +27,7 @@ def write(source: Source, folder: Path) -> None:
 
 
 @contextmanager
-def _graph(source: Source, sibling: Path) -> Iterator[Path]:
+def _graph(source: ModelSource, sibling: Path) -> Iterator[Path]:
     """The ONNX graph of the same model: the one that was exported beside, or one for the moment."""
     parity = Parity.find(sibling)
     if parity is not None and parity.source == source.sha256:

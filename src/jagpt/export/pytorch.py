@@ -6,12 +6,12 @@ import zipfile
 from pathlib import Path
 
 from jagpt.errors import JagptError
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 WEIGHTS = "pytorch_model.bin"
 
 
-def write(source: Source, folder: Path) -> None:
+def write(source: ModelSource, folder: Path) -> None:
     """The weights under transformers' own names; the tied output matrix shares its storage."""
     import torch
 
@@ -20,7 +20,7 @@ def write(source: Source, folder: Path) -> None:
     source.copy_tokenizer(folder)
 
 
-def check(source: Source, folder: Path) -> None:
+def check(source: ModelSource, folder: Path) -> None:
     """Bit for bit the same tensors; `JagptError` names the first that is not.
 
     The pickle is not read: the archive holds each storage as raw bytes, in the order of the names.
@@ -34,7 +34,7 @@ def check(source: Source, folder: Path) -> None:
                 raise JagptError(f"{path}: {tensor} is not as in {source.directory}")
 
 
-def _storages(source: Source) -> dict[str, bytes]:
+def _storages(source: ModelSource) -> dict[str, bytes]:
     """The bytes of each storage under the name of the first tensor in it."""
     seen: dict[int, str] = {}
     for name, tensor in source.network.state_dict().items():

@@ -42,13 +42,13 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A Hugging Face folder to export; only safetensors are read."""
 
     model: ModelFolder
 
     @classmethod
-    def open(cls, place: Path) -> Source:
+    def open(cls, place: Path) -> ModelSource:
         """The model of a place; raises as `models.open` does."""
         return cls(models.open(place))
 

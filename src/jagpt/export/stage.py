@@ -16,7 +16,7 @@ from jagpt.export import material, parity
 from jagpt.export.bounds import TENSORS, Parity
 from jagpt.export.formats import Format, chosen
 from jagpt.export.material import Material
-from jagpt.export.source import WEIGHTS, Source
+from jagpt.export.source import WEIGHTS, ModelSource
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -41,7 +41,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         return
     if not (run.model / WEIGHTS).is_file():
         raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
-    source = Source.open(run.model)
+    source = ModelSource.open(run.model)
 
     def text(tokenizer: Any) -> Material:
         return material.of_split(run.tokens, TEXT_SPLIT, tokenizer, source.n_positions)
@@ -62,7 +62,7 @@ def export_folder(
     `UsageError` for a format that there is not or that cannot hold this model.
     """
     formats = chosen(names)
-    source = Source.open(model_dir)
+    source = ModelSource.open(model_dir)
 
     def text(tokenizer: Any) -> Material:
         if text_file is not None:
@@ -73,7 +73,7 @@ def export_folder(
 
 
 def make(
-    source: Source,
+    source: ModelSource,
     formats: Sequence[Format],
     output: Path,
     text: Callable[[Any], Material],
@@ -108,7 +108,7 @@ def make(
 
 def _proof(
     one: Format,
-    source: Source,
+    source: ModelSource,
     folder: Path,
     text: Material,
     tokenizer: Any,

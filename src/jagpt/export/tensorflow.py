@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import JagptError
-from jagpt.export.source import Source
+from jagpt.export.source import ModelSource
 
 if TYPE_CHECKING:
     from jagpt.export.source import Array
@@ -24,7 +24,7 @@ ATTRIBUTE_BYTES = 64_512
 """HDF5's largest attribute; Keras spreads a longer list over several."""
 
 
-def write(source: Source, folder: Path) -> None:
+def write(source: ModelSource, folder: Path) -> None:
     """The weights, and what `from_pretrained` reads beside them."""
     import h5py
 
@@ -42,7 +42,7 @@ def write(source: Source, folder: Path) -> None:
     source.copy_tokenizer(folder)
 
 
-def check(source: Source, folder: Path) -> None:
+def check(source: ModelSource, folder: Path) -> None:
     """Every tensor read back must be bit for bit the model's; `JagptError` names the first."""
     import h5py
     import numpy as np
@@ -58,7 +58,7 @@ def check(source: Source, folder: Path) -> None:
                 raise JagptError(f"{path}: {name} is not as in {source.directory}")
 
 
-def layout(source: Source) -> Iterator[tuple[str, Array]]:
+def layout(source: ModelSource) -> Iterator[tuple[str, Array]]:
     """(name in the file, array) of each weight."""
     for name, array in source.tensors.items():
         *path, kind = name.removeprefix("transformer.").split(".")

@@ -25,8 +25,8 @@ from jagpt.release.publication import (
     CHANGELOG,
     CHECKSUMS,
     History,
-    Plan,
     Publication,
+    PublicationPlan,
     PublishedFile,
     names_in,
 )
@@ -117,7 +117,7 @@ class GitRemote:
             released=names_in(self._text(CHECKSUMS)) if head else frozenset(),
         )
 
-    def plan(self, publication: Publication, history: History) -> Plan:
+    def plan(self, publication: Publication, history: History) -> PublicationPlan:
         """What a push would change; `UsageError` where the revision stands for other files."""
         wanted = {file.name: file.blob() for file in publication.files}
         found = self._tree("HEAD") if history.exists else {}
@@ -131,9 +131,9 @@ class GitRemote:
             ((history.released & found.keys()) - wanted.keys()) | _in_the_way(found, wanted)
         )
         where = redacted(self.url) + f", branch {self._branch}"
-        return Plan(where, publication, changed, () if done else tuple(gone), done)
+        return PublicationPlan(where, publication, changed, () if done else tuple(gone), done)
 
-    def publish(self, publication: Publication, plan: Plan) -> str:
+    def publish(self, publication: Publication, plan: PublicationPlan) -> str:
         """Commit what changed, push it, tag it; the commit's name."""
         large = self._commit(publication, plan) if plan.changed or plan.removed else []
         commit = self._git("rev-parse", "HEAD").strip()
@@ -146,7 +146,7 @@ class GitRemote:
         self._check(publication, commit)
         return commit
 
-    def _commit(self, publication: Publication, plan: Plan) -> list[str]:
+    def _commit(self, publication: Publication, plan: PublicationPlan) -> list[str]:
         """Commit on top of what is there; the hashes of the large files in it."""
         self._git("var", "GIT_COMMITTER_IDENT")
         if self._head() is not None:

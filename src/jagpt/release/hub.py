@@ -24,8 +24,8 @@ from jagpt.release.publication import (
     CHANGELOG,
     CHECKSUMS,
     History,
-    Plan,
     Publication,
+    PublicationPlan,
     PublishedFile,
     blob_of,
     names_in,
@@ -117,7 +117,7 @@ class HubRemote:
             released=names_in(self._text(CHECKSUMS)),
         )
 
-    def plan(self, publication: Publication, history: History) -> Plan:
+    def plan(self, publication: Publication, history: History) -> PublicationPlan:
         """What an upload would change; `UsageError` where the revision stands for other files."""
         names = [file.name for file in publication.files]
         done = publication.revision in history.commits
@@ -131,9 +131,9 @@ class HubRemote:
         if done and changed:
             raise UsageError(tag_exists(publication.revision, self._id, changed))
         gone = () if done else tuple(sorted((history.released & found.keys()) - set(names)))
-        return Plan(self._where(), publication, changed, gone, done)
+        return PublicationPlan(self._where(), publication, changed, gone, done)
 
-    def publish(self, publication: Publication, plan: Plan) -> str:
+    def publish(self, publication: Publication, plan: PublicationPlan) -> str:
         """Create the repository, upload, commit, compare checksums, tag; the commit's name."""
         with self._guarded():
             self._api.create_repo(
@@ -148,7 +148,7 @@ class HubRemote:
             )  # fmt: skip
         return commit
 
-    def _upload(self, publication: Publication, plan: Plan) -> str:
+    def _upload(self, publication: Publication, plan: PublicationPlan) -> str:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         if self._head and not plan.changed and not plan.removed:  # only the tag was missing

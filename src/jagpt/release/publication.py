@@ -90,7 +90,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PublicationPlan:
     """What publishing will do: told first, done afterwards. `state` says how the revision stands.
 
     new: it goes there now. done: the same files stand there under this revision already.

@@ -13,7 +13,7 @@ from jagpt.release import assemble
 from jagpt.release.destination import Destination
 from jagpt.release.git import GitRemote
 from jagpt.release.hub import HubRemote
-from jagpt.release.publication import Plan
+from jagpt.release.publication import PublicationPlan
 from jagpt.rundir import RunDirectory
 
 WORKSHOP = ".publishing"
@@ -24,7 +24,7 @@ WORKSHOP = ".publishing"
 class Outcome:
     """What came of it; `commit` is None where nothing was to be done, or nothing was wanted."""
 
-    plan: Plan
+    plan: PublicationPlan
     commit: str | None
 
 
@@ -36,7 +36,7 @@ def publish(
     *,
     public: bool = False,
     dry_run: bool = False,
-    tell: Callable[[Plan], None] = lambda plan: None,
+    tell: Callable[[PublicationPlan], None] = lambda plan: None,
 ) -> Outcome:
     """Send the finished release (or, to `hub-dataset`, the corpus) to a remote as a new revision.
 

@@ -23,7 +23,7 @@ from jagpt.training.loss import model_nats
 Strategy = Literal["ddp", "fsdp"]
 
 
-class Nats(nn.Module):
+class LossModule(nn.Module):
     """A model whose forward pass gives the nats of its labels: what is replicated or sharded.
 
     With `end_id`, documents do not see each other. `at_once` as in `loss.vocabulary_nats`.
@@ -65,7 +65,7 @@ class Learner:
         self.sharded = self.group.size > 1 and strategy == "fsdp"
         # Ranks exchange what comes from the backward pass; a GPU would wait for the scale.
         alone = self.group.size == 1 and self.device.type == "cpu"
-        self._root = Nats(network, end_id, at_once=alone)
+        self._root = LossModule(network, end_id, at_once=alone)
         self._module: nn.Module = self._root
         if self.sharded:
             self._shard()
@@ -131,7 +131,7 @@ class Learner:
         return autocast(self.device, precision, keep_copies=not self.sharded)
 
 
-def _replicated(root: Nats, device: torch.device) -> DistributedDataParallel:
+def _replicated(root: LossModule, device: torch.device) -> DistributedDataParallel:
     options: dict[str, Any] = {"gradient_as_bucket_view": True}
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     # Buffers are constants here; PyTorch 2.13 has a new name for leaving them alone.

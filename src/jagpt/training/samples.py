@@ -20,7 +20,7 @@ TOP_K, TOP_P = 50, 0.95
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Continuer:
     """Continues `prompts` by up to `new_tokens` tokens."""
 
     tokenizer: PreTrainedTokenizerBase

@@ -29,7 +29,7 @@ from jagpt.training.metrics import Metrics, draw_curve
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
 from jagpt.training.reporter import Reporter
-from jagpt.training.samples import Sampler
+from jagpt.training.samples import Continuer
 from jagpt.training.stopping import StopRequest
 from jagpt.training.trainer import Trainer
 from jagpt.training.validation import Validator
@@ -98,7 +98,7 @@ def _train(
     learner = Learner(trained, device, group, execution.distributed, _end_id(recipe, data))
     prompts = execution.sample_prompts
     prompts = recipe.release.prompts if prompts is None else prompts
-    sampler = Sampler(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
+    sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
     with (
         _trackers(recipe, run.logs, group) as chosen,
         Metrics(run.logs if group.main else None, execution.tensorboard, chosen) as metrics,

@@ -16,7 +16,7 @@ from jagpt.tokens.dataset import TokenSplit, validation_windows
 from jagpt.training.bad_steps import Unbearable
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
-from jagpt.training.samples import Sampler
+from jagpt.training.samples import Continuer
 from jagpt.training.stopping import Interrupted
 
 Ints = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ class Validator:
     plan: Plan
     learner: Learner
     split: TokenSplit
-    sampler: Sampler
+    sampler: Continuer
 
     def measure(self, step: int, stopped: Callable[[], bool]) -> Nats:
         """Nats of the split after `step`.

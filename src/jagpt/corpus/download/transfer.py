@@ -38,7 +38,7 @@ def transfer(client: Client, file: DumpFile, target: Path, progress: Progress) -
     if target.exists():
         _check_in_place(file, target, progress)
         return target
-    part = Part(part_path(target), file)
+    part = PartialFile(part_path(target), file)
     for last_try in (False, True):
         _receive(client, file, part, progress)
         found = _sha1(part.path, progress)
@@ -54,7 +54,7 @@ def transfer(client: Client, file: DumpFile, target: Path, progress: Progress) -
     )
 
 
-class Part:
+class PartialFile:
     """The unfinished file, and which version of the server's file it is the beginning of."""
 
     def __init__(self, path: Path, file: DumpFile) -> None:
@@ -110,7 +110,7 @@ class Part:
 # --- receiving ------------------------------------------------------------------------------------
 
 
-def _receive(client: Client, file: DumpFile, part: Part, progress: Progress) -> None:
+def _receive(client: Client, file: DumpFile, part: PartialFile, progress: Progress) -> None:
     """Fetch until the part has the file's size; a failure goes on from where it stopped."""
     attempts = client.attempts(file.name.text)
     most = start = part.length()
@@ -127,7 +127,7 @@ def _receive(client: Client, file: DumpFile, part: Part, progress: Progress) -> 
                 attempts.failed(failure)
 
 
-def _receive_once(client: Client, file: DumpFile, part: Part, meter: Meter) -> None:
+def _receive_once(client: Client, file: DumpFile, part: PartialFile, meter: Meter) -> None:
     """One request and its body; `PassingError` where that did not complete the file."""
     start = part.length()
     with client.open(file.url, _range_headers(part, start)) as response:
@@ -144,14 +144,14 @@ def _receive_once(client: Client, file: DumpFile, part: Part, meter: Meter) -> N
         raise PassingError(f"the body ended after {part.length():,} of {file.size:,} bytes")
 
 
-def _range_headers(part: Part, start: int) -> dict[str, str]:
+def _range_headers(part: PartialFile, start: int) -> dict[str, str]:
     if not start:
         return {}
     validator = part.validator()
     return {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
 
 
-def _check_range(response: httpx2.Response, file: DumpFile, part: Part, start: int) -> None:
+def _check_range(response: httpx2.Response, file: DumpFile, part: PartialFile, start: int) -> None:
     """A partial answer must be the rest that was asked for, of a file of the right size."""
     told = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)", told.strip())
@@ -171,7 +171,7 @@ def _check_length(response: httpx2.Response, file: DumpFile) -> None:
         raise PassingError(f"the server's file has {told} bytes, {file.size} are wanted")
 
 
-def _append(response: httpx2.Response, file: DumpFile, part: Part, meter: Meter) -> None:
+def _append(response: httpx2.Response, file: DumpFile, part: PartialFile, meter: Meter) -> None:
     length = part.length()
     with files.appending(part.path) as handle:
         for chunk in response.iter_raw():  # as sent: a dump is not to be unpacked on the way
