@@ -159,10 +159,6 @@ class TrainingOrder:
         """Sequences in one pass over the split; not whole for `documents`."""
         return self._stream.sequences_per_epoch
 
-    def epoch_of(self, sequence: int) -> float:
-        """Epochs that are behind when sequence number `sequence` comes."""
-        return sequence / self._stream.sequences_per_epoch
-
     def sequences(self, first: int, count: int) -> Ints:
         """Sequences `first` … `first + count` as (count, T + 1) int64.
 
