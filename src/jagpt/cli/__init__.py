@@ -1,22 +1,23 @@
 """The verbs: parse, call, print. Everything heavy is imported where it is used.
 
-`common` holds the program and the options that verbs share, `entry` begins and ends it; each other
-module registers a verb, or the verbs of one kind.
+`common` holds the program and the options that verbs share, `entry` begins and ends it. Each other
+module holds the verb of its name, but `run` all that make a run or a stage of it, `runs` those that
+look at runs, `start` those before one.
 """
 
 from jagpt.cli import (
     download,
-    evaluating,
-    exporting,
+    evaluate,
+    export,
     extract,
     generate,
-    planning,
-    playing,
-    publishing,
-    running,
+    plan,
+    playground,
+    release,
+    run,
     runs,
     start,
-    tokenizers,
+    tokenizer,
 )
 from jagpt.cli.common import app
 from jagpt.cli.entry import main
@@ -24,16 +25,16 @@ from jagpt.cli.entry import main
 __all__ = [
     "app",
     "download",
-    "evaluating",
-    "exporting",
+    "evaluate",
+    "export",
     "extract",
     "generate",
     "main",
-    "planning",
-    "playing",
-    "publishing",
-    "running",
+    "plan",
+    "playground",
+    "release",
+    "run",
     "runs",
     "start",
-    "tokenizers",
+    "tokenizer",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from jagpt.cli.common import Location, app, open_recipe, open_run, print_json, run_options
-from jagpt.cli.running import Call, run_verb
+from jagpt.cli.run import Call, run_verb
 from jagpt.errors import DataError, UsageError
 from jagpt.rundir import is_run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jagpt.cli.common import Location, app, make_progress, print_json, run_options
-from jagpt.cli.running import Call, run_verb
+from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
 
 HELP = """The Hugging Face folder that from_pretrained loads, and further formats.

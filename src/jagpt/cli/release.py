@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
-from jagpt.cli.running import Call, run_verb
+from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
