@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from jagpt.records import plain
 from jagpt.rundir import RunDirectory
 from jagpt.stages import STAGE_NAMES
 from jagpt.summary import Summary, collect
+from jagpt.terminal import Terminal
 
 if TYPE_CHECKING:
     from jagpt.corpus.download import DownloadPlan
@@ -78,10 +78,10 @@ def show_results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> None:
         click.echo(DEMONSTRATION)
 
 
-def _console() -> Console:
+def _console() -> Terminal:
     """Standard output; a log is not bound to a terminal's width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=LOG_WIDTH)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=LOG_WIDTH)
 
 
 def _stage_table(found: Summary, ran: Sequence[str]) -> Table:

@@ -20,6 +20,8 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
+from jagpt.terminal import Terminal
+
 Style = Literal["auto", "quiet"]
 LINE_INTERVAL = 10.0
 """Seconds between two lines of one piece of work in a log."""
@@ -83,7 +85,7 @@ class _LogBar(Bar):
         )  # fmt: skip
 
 
-class _Console(Console):
+class _Console(Terminal):
     """Standard error; the work goes on where nobody reads it any more."""
 
     def __init__(self) -> None:

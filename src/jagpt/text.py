@@ -6,6 +6,10 @@ import re
 import unicodedata
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(
+    "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Controls (but for ends of lines and tabs), breaks of lines and directions, half characters."""
 
 
 def printable(text: str) -> str:
@@ -13,6 +17,12 @@ def printable(text: str) -> str:
     text = _BIDI.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     return "".join(kept)
+
+
+def shown(text: str) -> str:
+    """`text` with its control characters, which `printable` leaves out, as `\\u001b` (in JSON and
+    Python, the same text)."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def one_line(text: str) -> str:

@@ -6,14 +6,15 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jagpt.generation import Continuation, Drawing, TextGenerator, Token
+from jagpt.terminal import Terminal, styled
 from jagpt.text import printable
 
 SHADES = ((0.5, 28), (0.2, 64), (0.05, 100), (0.01, 130), (0.0, 124))
@@ -24,7 +25,7 @@ class Printer:
     """Prints continuations after their prompts; with `scores` coloured, or with a table."""
 
     def __init__(self, scores: bool) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Terminal(highlight=False, soft_wrap=True)
         self._scores = scores
         self._coloured = scores and self._console.color_system is not None
         if self._coloured:
@@ -56,22 +57,21 @@ class Printer:
             self._end(tokens)
 
     def _begin(self, prompt: str) -> None:
-        self._write(click.style(printable(prompt), bold=True))
+        self._write(prompt, bold=True)
 
     def _add(self, token: Token) -> None:
-        text = printable(token.text)
-        self._write(click.style(text, fg=_shade(token.logprob)) if self._coloured else text)
+        self._write(token.text, fg=_shade(token.logprob) if self._coloured else None)
 
     def _end(self, tokens: Sequence[Token]) -> None:
         click.echo()
         if self._scores and tokens:
             if not self._coloured:
-                Console(width=60).print(_table(tokens))
+                Terminal(width=60).print(_table(tokens))
             mean = sum(token.logprob for token in tokens) / len(tokens)
             click.echo(f"{len(tokens)} tokens, {mean:.3f} nats a token")
 
-    def _write(self, text: str) -> None:
-        click.echo(text, nl=False)
+    def _write(self, text: str, **style: Any) -> None:
+        styled(printable(text), **style)
         sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from jagpt import telemetry
+from jagpt import telemetry, terminal
 from jagpt.cli.common import app
 from jagpt.errors import (
     INTERRUPTED,
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Arrow's own allocator keeps more of a long extraction than it gives back; workers inherit this
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _print_any_character()
-    sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+    with terminal.guarded():
+        code = _guarded(list(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(code)
 
 
 def _print_any_character() -> None:
@@ -92,6 +94,7 @@ def _fail(error: Exception, cause: BaseException | None = None) -> int:
         error = storage_error(error)
     if isinstance(error, MemoryError):
         error = JagptError("out of memory; use fewer workers (--set execution.workers=1)")
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    terminal.styled("error", err=True, fg="red", bold=True)
+    click.echo(f": {error}", err=True)
     _show_notes(cause)
     return error.exit_code if isinstance(error, JagptError) else 1

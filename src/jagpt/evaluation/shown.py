@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jagpt.evaluation.result import Evaluation, TextFigures
+from jagpt.terminal import Terminal
 
 if TYPE_CHECKING:
     from jagpt.evaluation.comparing import ModelMeasured
@@ -100,5 +100,5 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _print(table: Table) -> None:
-    console = Console()
-    (console if console.is_terminal else Console(width=LOG_WIDTH)).print(table)
+    console = Terminal()
+    (console if console.is_terminal else Terminal(width=LOG_WIDTH)).print(table)

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import signal
 import site
 import subprocess
@@ -24,7 +23,7 @@ from jagpt.recipe import Recipe
 from jagpt.release import trial
 from jagpt.release.exports import ReleasedFormat
 from jagpt.release.markdown import Markdown, fenced
-from jagpt.text import printable
+from jagpt.text import printable, shown
 
 NEW_TOKENS = 32
 TIME_LIMIT = 1800.0
@@ -36,10 +35,6 @@ INHERITED = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
 )
 """The variables that a program finds of ours: none that could hold a secret."""
-
-
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls, breaks of lines and of directions, and what cannot be written as UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +268,7 @@ def check(
 
 def literal(text: str) -> str:
     """`text` as a Python string, on one line and in visible characters, whatever it holds."""
-    return _UNSEEN.sub(
-        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False)
-    )
+    return shown(json.dumps(text, ensure_ascii=False))
 
 
 def _usages(exports: Sequence[ReleasedFormat]) -> Iterator[tuple[str, Usage]]:

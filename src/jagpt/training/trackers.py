@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from jagpt import terminal
 from jagpt.errors import MissingExtraError
 from jagpt.recipe import Recipe
 
@@ -43,19 +44,20 @@ def opened(recipe: Recipe, logs: Path) -> Iterator[list[Tracker]]:
             package: Any = importlib.import_module(name)
             options = {"project": recipe.execution.tracker_project, "name": recipe.name}
             if name == "wandb":
-                run = package.init(
-                    **options, id=recipe.name, dir=str(logs), config=settings, resume="allow"
-                )
+                options |= {"id": recipe.name, "dir": str(logs)}
+            with terminal.unguarded():
+                run = package.init(**options, config=settings, resume="allow")
+            if name == "wandb":
                 run.define_metric("*", step_metric="step")  # steps may be taken again
                 found.append(_Wandb(run))
             else:
-                run = package.init(**options, config=settings, resume="allow")
                 found.append(_Trackio(package))
             runs.append(run if name == "wandb" else package)
         yield found
     finally:
-        for run in runs:
-            run.finish()
+        with terminal.unguarded():
+            for run in runs:
+                run.finish()
 
 
 class _Wandb:
