@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
+from jagpt.corpus.stats import InputFile
 from jagpt.evaluation.result import Memorization
 from jagpt.export.bounds import TENSORS, Parity
 from jagpt.recipe import Recipe
@@ -289,3 +291,15 @@ def test_the_prompt_in_the_usage_is_a_python_string(facts: Facts) -> None:
     text = card.render(with_release(prompts=(prompt,)), drawn, VERSIONS)
     line = next(line for line in text.splitlines() if line.startswith("prompt = "))
     assert json.loads(line.removeprefix("prompt = ")) == prompt
+
+
+def test_a_source_with_many_files_is_counted_with_one_sum(facts: Facts) -> None:
+    assert facts.corpus is not None
+    files = tuple(InputFile(number, f"{number:064x}") for number in range(300))
+    source = replace(facts.corpus.sources[0], files=files)
+    many = replace(facts, corpus=replace(facts.corpus, sources=(source,)))
+    text, before = (card.render(fakes.recipe(), one, VERSIONS) for one in (many, facts))
+    assert len(text.splitlines()) == len(before.splitlines())
+    sums = "".join(f"{file.sha256}\n" for file in files).encode()
+    row = f"| jawiki: 300 files | 44,850 | `{hashlib.sha256(sums).hexdigest()}` (of their SHA-256"
+    assert row in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,6 +57,16 @@ class SourceStats:
     other_namespaces: Count
     articles: Count
     documents: Count
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """One sum for all files: `sha256sum FILE… | cut -c-64 | sha256sum`."""
+        return hashlib.sha256("".join(f"{f.sha256}\n" for f in self.files).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jagpt.evaluation.result import Bounds, Figures, Interval
+from jagpt.evaluation.result import Figures, Interval, Limits
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _bounds(values: Floats) -> Bounds:
+def _bounds(values: Floats) -> Limits:
     """The middle `LEVEL` of the finite values."""
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(values[np.isfinite(values)], [tail, 100 - tail])

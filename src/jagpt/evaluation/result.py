@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jagpt.records import Count, Record, optional, remake
 
-Bounds = tuple[float, float]
+Limits = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +15,10 @@ class Interval:
 
     level: float
     resamples: Count
-    loss: Bounds
-    perplexity: Bounds
-    bits_per_character: Bounds
-    bits_per_byte: Bounds
+    loss: Limits
+    perplexity: Limits
+    bits_per_character: Limits
+    bits_per_byte: Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,7 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
         recipe=recipe,
         demonstration=_is_demonstration(facts),
         facts=facts,
+        datasets=facts.datasets,
         corpus=facts.corpus,
         tokens=facts.tokens,
         training=facts.training,

@@ -27,7 +27,9 @@ averaging    the average of the last steps' weights
 checkpoints  folders: made whole, verified, rotated, indexed (no torch)
 weights      tensors of model, optimizer and average to a checkpoint and back
 samples      continuations at each validation
-metrics      JSON lines, TensorBoard, the loss curve
+metrics      JSON lines, TensorBoard
+curve        the picture of the losses (no torch)
+environment  on what a run was trained (no torch)
 trackers     W&B and trackio
 pace         seconds, memory
 machine      a rank's device, determinism, facts of the host
