@@ -279,9 +279,9 @@ def _ours(subject: Subject, precision: str) -> Callable[[], float]:
 
     import numpy as np
 
-    from jagpt.evaluation.measures import perplexity
     from jagpt.evaluation.scoring import Scorer, document_nats
     from jagpt.evaluation.windows import Windows
+    from jagpt.units import perplexity
 
     scorer = Scorer(copy.deepcopy(subject.model), subject.device, precision)
     windows = Windows(subject.block_size, subject.block_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from jagpt import units
-from jagpt.evaluation.measures import perplexity
 from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.records import plain
 from jagpt.rundir import RunDirectory
-from jagpt.stages import STAGE_NAMES
+from jagpt.stages import EXPORT, STAGE_NAMES, STAGES
 from jagpt.summary import Summary, collect
 from jagpt.terminal import Terminal
 
@@ -42,7 +41,8 @@ def results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> dict[str, 
         "name": recipe.name,
         "run_dir": str(run.root),
         "ran": list(ran),
-        "done": [name for name in STAGE_NAMES if name not in found.missing],
+        "done": [name for name in STAGE_NAMES if name not in (*found.missing, *found.stale)],
+        "stale": {name: list(reasons) for name, reasons in found.stale.items()},
         "seconds": {name: time.seconds for name, time in found.times.items()},
         "documents": {k: v.documents for k, v in found.corpus.splits.items()}
         if found.corpus
@@ -63,17 +63,18 @@ def show_results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> None:
     """The table of stages, the continuations, and where everything lies."""
     console = _console()
     found = collect(run)
-    console.print(_stage_table(found, ran))
+    console.print(_stage_table(run, found, ran))
     for sample in found.samples[:1]:
         console.print("[bold]Continuations[/bold]")
         for text in sample.continuations:
             shown = f"[bold]{escape(sample.prompt)}[/bold]{escape(' '.join(text.split()))}"
             console.print(f"  • {shown}", highlight=False, soft_wrap=True)
-    if "export" not in found.missing:
+    if EXPORT.name not in (*found.missing, *found.stale):
         click.echo(f"model:   {run.model}")
     click.echo(f"report:  {run.report}")
     if not ran:
-        click.echo("all stages are done" if not found.missing else "the stages asked for are done")
+        whole = not found.missing and not found.stale
+        click.echo("all stages are done" if whole else "the stages asked for are done")
     if any(source.path == SAMPLE for source in recipe.corpus.source):
         click.echo(DEMONSTRATION)
 
@@ -84,73 +85,21 @@ def _console() -> Terminal:
     return console if console.is_terminal else Terminal(width=LOG_WIDTH)
 
 
-def _stage_table(found: Summary, ran: Sequence[str]) -> Table:
+def _stage_table(run: RunDirectory, found: Summary, ran: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("stage")
     table.add_column("time", justify="right")
     table.add_column("result")
-    for name in STAGE_NAMES:
-        if name in found.missing:
-            continue
-        time = found.times.get(name)
-        seconds = units.duration(time.seconds) if time else ""
-        mark = "" if name in ran else " [dim](done before)[/dim]"
-        table.add_row(name, seconds, escape(_outcome(name, found)) + mark)
+    for stage in STAGES:
+        name = stage.name
+        if name in found.stale:
+            table.add_row(name, "", f"[yellow]stale[/] ({escape('; '.join(found.stale[name]))})")
+        elif name not in found.missing:
+            time = found.times.get(name)
+            mark = "" if name in ran else " [dim](done before)[/dim]"
+            seconds = units.duration(time.seconds) if time else ""
+            table.add_row(name, seconds, escape(stage.outcome(run)) + mark)
     return table
-
-
-def _outcome(stage: str, found: Summary) -> str:
-    """What a stage made, in a line."""
-    outcomes = {
-        "corpus": _corpus_outcome,
-        "tokenizer": _tokenizer_outcome,
-        "tokens": _tokens_outcome,
-        "train": _train_outcome,
-        "evaluate": _evaluate_outcome,
-    }
-    if stage in outcomes:
-        return "; ".join(outcomes[stage](found))
-    entries = found.files.get(stage, ())
-    return f"{len(entries)} files, {units.size(sum(entry.size for entry in entries))}"
-
-
-def _corpus_outcome(found: Summary) -> Iterator[str]:
-    if found.corpus:
-        yield f"{found.corpus.documents:,} documents, {found.corpus.characters:,} characters"
-        yield _by_split({name: split.documents for name, split in found.corpus.splits.items()})
-
-
-def _tokenizer_outcome(found: Summary) -> Iterator[str]:
-    if found.tokenizer:
-        yield f"{found.tokenizer.vocab_size:,} pieces"
-        yield f"{found.tokenizer.characters_per_token:.2f} characters a token"
-
-
-def _tokens_outcome(found: Summary) -> Iterator[str]:
-    if found.tokens:
-        yield f"{sum(found.tokens.counts.values()):,} tokens"
-        yield _by_split(found.tokens.counts)
-
-
-def _by_split(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
-def _train_outcome(found: Summary) -> Iterator[str]:
-    if found.training and found.training.best:
-        yield f"valid loss {found.training.best.loss:.4f}"
-        yield f"perplexity {perplexity(found.training.best.loss):,.2f}"
-    if found.training and found.training.tokens:
-        yield f"{found.training.tokens:,} tokens seen"
-    if found.parameters:
-        yield f"{units.amount(found.parameters)} parameters"
-
-
-def _evaluate_outcome(found: Summary) -> Iterator[str]:
-    if found.evaluation:
-        yield f"{found.evaluation.split} loss {found.evaluation.loss:.4f}"
-        yield f"perplexity {found.evaluation.perplexity:,.2f}"
-        yield f"{found.evaluation.bits_per_character:.4f} bits a character"
 
 
 # --- status, verify, clean ------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from jagpt.charts import Point, Series
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import UsageError
 from jagpt.files import FileEntry
-from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
+from jagpt.rundir import RunDirectory
+from jagpt.stages import STAGE_NAMES
 from jagpt.summary import Summary, collect
 from jagpt.text import printable
 from jagpt.training.metrics import TrainRow, ValidRow
@@ -79,7 +80,7 @@ def render(runs: Sequence[RunDirectory]) -> str:
         css=css,
         css_hash=_content_hash(css),
         title=_title(pages),
-        stages=tuple(STAGE_DIRECTORIES),
+        stages=STAGE_NAMES,
         curves=list(_curves(pages)),
         differences=comparing.differences([page.summary.recipe for page in pages]),
         jagpt_version=__version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -53,10 +53,14 @@ def _foreign(name: str) -> bool:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of a run. `shared` maps a stage to the directory of another run that stands for it."""
+    """Paths of a run. `shared` maps a stage to the directory of another run that stands for it.
+
+    `stale` has the stages whose results are of another recipe than the run's, and why.
+    """
 
     root: Path
     shared: Mapping[str, Path] = field(default_factory=dict)
+    stale: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def stage(self, name: str) -> Path:
         """Where the stage's files are read: in this run or in the one that shares them."""

@@ -120,6 +120,19 @@ class Stage:
         """Make it in its own directory, or go on with what stands there."""
         raise NotImplementedError
 
+    def outcome(self, run: RunDirectory) -> str:
+        """What it made, in a line; of a finished stage."""
+        from jagpt import units
+        from jagpt.files import Manifest
+
+        entries = Manifest.read(run.stage(self.name)).files
+        return f"{len(entries)} files, {units.size(sum(entry.size for entry in entries))}"
+
+
+def by_split(counts: Mapping[str, int]) -> str:
+    """Counts of the three splits, in a line."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
 
 def named_place(what: str, paths: Sequence[Path], hub: str, digest: Hash) -> dict[str, str]:
     """Inputs of a stage that begins with `what` in files, or on the hub where there are none."""

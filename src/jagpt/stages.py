@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.stage import Hash, Kept, Stage, named_place
+from jagpt.stage import Hash, Kept, Stage, by_split, named_place
 
 if TYPE_CHECKING:
     from jagpt.files import Manifest
@@ -52,6 +52,13 @@ class CorpusStage(Stage):
 
         stage.run(recipe, run, progress)
 
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.corpus.stats import CorpusStats
+
+        found = CorpusStats.read(run.corpus)
+        splits = by_split({name: split.documents for name, split in found.splits.items()})
+        return f"{found.documents:,} documents, {found.characters:,} characters; {splits}"
+
 
 class TokenizerStage(Stage):
     name = "tokenizer"
@@ -80,6 +87,13 @@ class TokenizerStage(Stage):
         from jagpt.tokenizer import stage
 
         stage.run(recipe, run, progress)
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.tokenizer.stats import TokenizerStats
+
+        found = TokenizerStats.read(run.tokenizer)
+        ratio = found.characters_per_token
+        return f"{found.vocab_size:,} pieces; {ratio:.2f} characters a token"
 
 
 class TokensStage(Stage):
@@ -112,6 +126,12 @@ class TokensStage(Stage):
         from jagpt.tokens import stage
 
         stage.run(recipe, run, progress)
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.tokens.shards import TokenIndex
+
+        counts = TokenIndex.read(run.tokens).counts
+        return f"{sum(counts.values()):,} tokens; {by_split(counts)}"
 
 
 class TrainStage(Stage):
@@ -181,7 +201,7 @@ class TrainStage(Stage):
         if last < steps[-1]:
             why = f"the first {last:,} of {steps[-1]:,} steps stay the same"
             names = frozenset(step_name(step) for step in steps if step <= last)
-        if sections[0]["train"]["validate_tokens"] != recipe.train.validate_tokens:
+        if sections[0]["train"].get("validate_tokens") != recipe.train.validate_tokens:
             why += ", but their validation losses are of other tokens"
         return Kept(why, last, names)
 
@@ -201,6 +221,22 @@ class TrainStage(Stage):
 
         stage.run(recipe, run, progress)
 
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt import units
+        from jagpt.models import size
+        from jagpt.models.checkpoint_folder import MODEL, CheckpointIndex
+        from jagpt.training.state import SavedState
+
+        last = run.checkpoints / CheckpointIndex.read(run.checkpoints).last
+        state, weights = SavedState.read(last), last / MODEL
+        said = [f"{state.tokens:,} tokens seen"]
+        if state.best is not None:
+            loss = state.best.loss
+            said = [f"valid loss {loss:.4f}", f"perplexity {units.perplexity(loss):,.2f}", *said]
+        if weights.is_file():
+            said.append(f"{units.amount(size.count_parameters(weights))} parameters")
+        return "; ".join(said)
+
 
 class EvaluateStage(Stage):
     name = "evaluate"
@@ -218,6 +254,15 @@ class EvaluateStage(Stage):
         from jagpt.evaluation import stage
 
         stage.run(recipe, run, progress)
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.evaluation.result import Evaluation
+
+        found = Evaluation.read(run.evaluation)
+        return (
+            f"{found.split} loss {found.loss:.4f}; perplexity {found.perplexity:,.2f}; "
+            f"{found.bits_per_character:.4f} bits a character"
+        )
 
 
 class ExportStage(Stage):

@@ -6,9 +6,10 @@ Nothing here imports torch, and nothing is measured: no stage wrote it down, no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jagpt import files
 from jagpt.errors import RecipeError
@@ -16,7 +17,8 @@ from jagpt.files import FileEntry, Manifest
 from jagpt.machines import Host
 from jagpt.recipe import Recipe, parse
 from jagpt.release.facts import Facts, facts_of
-from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
+from jagpt.rundir import RunDirectory
+from jagpt.stages import CORPUS, EVALUATE, EXPORT, RELEASE, STAGE_NAMES, TOKENIZER, TOKENS, TRAIN
 from jagpt.timing import StageTime, Timing
 from jagpt.tokenizer.stats import TokenizerStats
 from jagpt.training.environment import Environment
@@ -25,19 +27,23 @@ from jagpt.training.metrics import TrainRow, ValidRow, read_metrics
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Facts):
-    """All that is known of a run. `host` wrote its logs last, and `trained_on` made the steps."""
+    """All that is known of a run. `host` wrote its logs last, and `trained_on` made the steps.
+
+    What a stale stage left is of another recipe, and is no part of it; `stale` says why.
+    """
 
     name: str
     root: Path
     recipe: Recipe | None
-    tokenizer: TokenizerStats | None
-    train_rows: tuple[TrainRow, ...]
-    valid_rows: tuple[ValidRow, ...]
+    tokenizer: TokenizerStats | None = None
+    train_rows: tuple[TrainRow, ...] = ()
+    valid_rows: tuple[ValidRow, ...] = ()
     times: Mapping[str, StageTime]
     host: Host | None
-    trained_on: Environment | None
+    trained_on: Environment | None = None
     files: dict[str, tuple[FileEntry, ...]]
     missing: tuple[str, ...]
+    stale: Mapping[str, Sequence[str]]
 
     @property
     def seconds(self) -> float | None:
@@ -45,12 +51,25 @@ class Summary(Facts):
         return sum(time.seconds for time in self.times.values()) if self.times else None
 
 
+_PARTS: Mapping[str, Mapping[str, Any]] = {
+    CORPUS.name: {"corpus": None, "datasets": {}},
+    TOKENIZER.name: {"tokenizer": None},
+    TOKENS.name: {"tokens": None},
+    TRAIN.name: {"training": None, "train_rows": (), "valid_rows": (), "trained_on": None},
+    EVALUATE.name: {"evaluation": None},
+    EXPORT.name: {"parameters": None},
+    RELEASE.name: {"samples": ()},
+}
+"""What of a summary is a stage's, and how it looks without."""
+
+
 def collect(run: RunDirectory) -> Summary:
     """What the stages of `run` left, however far they came; `DataError` where a file is damaged."""
     recipe = _recipe(run)
     train_rows, valid_rows = read_metrics(run.logs)
     timing = Timing.find(run.logs)
-    return Summary(
+    times = timing.stages if timing else {}
+    summary = Summary(
         **vars(facts_of(run)),
         name=recipe.name if recipe else run.root.name,
         root=run.root,
@@ -58,12 +77,15 @@ def collect(run: RunDirectory) -> Summary:
         tokenizer=TokenizerStats.find(run.tokenizer),
         train_rows=train_rows,
         valid_rows=valid_rows,
-        times=timing.stages if timing else {},
+        times={name: time for name, time in times.items() if name not in run.stale},
         host=timing.machine if timing else None,
         trained_on=Environment.find(run.logs),
         files=dict(_finished_files(run)),
         missing=tuple(_missing(run)),
+        stale=run.stale,
     )
+    unset = {name: value for stage in run.stale for name, value in _PARTS.get(stage, {}).items()}
+    return replace(summary, **unset)
 
 
 def _recipe(run: RunDirectory) -> Recipe | None:
@@ -77,14 +99,14 @@ def _recipe(run: RunDirectory) -> Recipe | None:
 
 
 def _finished_files(run: RunDirectory) -> Iterator[tuple[str, tuple[FileEntry, ...]]]:
-    for stage in STAGE_DIRECTORIES:
+    for stage in STAGE_NAMES:
         directory = run.stage(stage)
-        if (directory / files.MANIFEST).is_file():
+        if (directory / files.MANIFEST).is_file() and stage not in run.stale:
             yield stage, Manifest.read(directory).files
 
 
 def _missing(run: RunDirectory) -> Iterator[str]:
     """The stages that are not finished."""
-    for stage in STAGE_DIRECTORIES:
+    for stage in STAGE_NAMES:
         if not (run.stage(stage) / files.MANIFEST).is_file():
             yield stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -13,6 +14,11 @@ def size(count: float) -> str:
 def amount(value: float) -> str:
     """A large number in few characters: `2.21 M`, `361 k`; below 1,000 without a unit."""
     return _scaled(value, ("", "k", "M", "B", "T")).strip()
+
+
+def perplexity(loss: float) -> float:
+    """exp of nats a token; infinite where it does not fit a float."""
+    return math.exp(loss) if loss < 700 else math.inf
 
 
 def duration(seconds: float) -> str:

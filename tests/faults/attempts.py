@@ -378,11 +378,12 @@ def _run_again(whole: Unbroken, tree: Path) -> str | None:
 
 def _stale_page(run: Path) -> str | None:
     """The report must tell of the run as it stands; how long the stages took is not compared."""
+    from jagpt import pipeline
     from jagpt.cli.common import open_run
     from jagpt.report import render
 
     page = run / "report.html"
-    if page.exists() and page.read_text("utf-8") != render([open_run(run)[1]]):
+    if page.exists() and page.read_text("utf-8") != render([pipeline.as_it_stands(*open_run(run))]):
         return "report.html is not about the run as it stands"
     return None
 

@@ -122,6 +122,25 @@ def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:
     return open_recipe(str(run_dir), (), run_dir)
 
 
+def warn_of_stale(place: Path) -> None:
+    """Say so where `place` is a run whose model is of another recipe than the run's."""
+    from jagpt import pipeline
+    from jagpt.rundir import is_run
+    from jagpt.stages import EXPORT
+
+    if not is_run(place):
+        return
+    try:
+        run = pipeline.as_it_stands(*open_run(place))
+    except UsageError:  # a recipe of another jagpt, or another run that is gone
+        return
+    if reasons := run.stale.get(EXPORT.name):
+        click.echo(
+            f"note: {run.model} is stale ({'; '.join(reasons)}); `jagpt run {place}` makes it anew",
+            err=True,
+        )
+
+
 def make_progress(as_json: bool) -> Progress:
     from jagpt.progress import Progress
 

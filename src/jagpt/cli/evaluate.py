@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import Location, app, make_progress, open_recipe, print_json, run_options
+from jagpt.cli.common import (
+    Location,
+    app,
+    make_progress,
+    open_recipe,
+    print_json,
+    run_options,
+    warn_of_stale,
+)
 from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
 
@@ -172,6 +180,8 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     layout, column = options.pop("layout"), options.pop("column")
     if not (text or sentences or tasks):
         raise UsageError("--model: what shall it be measured on? --text, --pairs or --tasks")
+    for name in models:
+        warn_of_stale(Path(name))
     settings: MeasureSettings = comparing.MeasureSettings(**options)
     found = comparing.compare(
         models,

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Location, app, make_progress, print_json, run_options
+from jagpt.cli.common import (
+    Location,
+    app,
+    make_progress,
+    print_json,
+    run_options,
+    warn_of_stale,
+)
 from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
 
@@ -96,6 +103,7 @@ def _export_folder(
         )
     if output is None and not model_dir.is_dir():
         raise UsageError(f"--model {model_dir}: no folder here; a hub id needs an --output")
+    warn_of_stale(model_dir)
     found = stage.export_folder(
         model_dir, formats, output or model_dir / "export", make_progress(as_json), text
     )

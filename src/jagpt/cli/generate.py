@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import Location, app, json_option, print_json
+from jagpt.cli.common import Location, app, json_option, print_json, warn_of_stale
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:
     from jagpt import generation, models
     from jagpt.export import engines
 
+    warn_of_stale(place)
     opened = models.open(place)
     rows = settings.num_return_sequences
     chosen = engines.choose(opened.folder, engine, drawn=not settings.greedy, rows=rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Location, app
+from jagpt.cli.common import Location, app, warn_of_stale
 
 
 @app.command()
@@ -45,6 +45,9 @@ def playground(
 
     bounds = Limits(**limits)  # type: ignore[arg-type]
     server.check_extra()
-    models = server.load_models([model_dir, *([compare] if compare else [])])
+    places = [model_dir, *([compare] if compare else [])]
+    for place in places:
+        warn_of_stale(place)
+    models = server.load_models(places)
     server.serve(models, host=host, port=port, names=names, limits=bounds, say=click.echo)
     gc.freeze()  # else Python walks through all of PyTorch for seconds before the process ends

@@ -130,6 +130,7 @@ def run_verb(call: Call) -> None:
             loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
             agree=partial(_agree, call.yes),
         )  # fmt: skip
+        place = pipeline.as_it_stands(loaded, place, ledger)
         _write_report(place)  # also where nothing ran: the run before may have been killed here
     if call.as_json:
         print_json(console.results(loaded, place, ran))

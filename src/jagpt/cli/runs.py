@@ -76,9 +76,10 @@ def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
 )  # fmt: skip
 def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     """One self-contained HTML page about a run; several runs are compared."""
+    from jagpt import pipeline
     from jagpt.report import write_report
 
-    runs = [open_run(run_dir)[1] for run_dir in run_dirs]
+    runs = [pipeline.as_it_stands(*open_run(run_dir)) for run_dir in run_dirs]
     target = output or runs[0].report
     write_report(runs, target)
     click.echo(str(target))

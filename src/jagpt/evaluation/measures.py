@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt.evaluation.result import Figures, Interval, Limits
+from jagpt.units import perplexity
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -97,11 +98,6 @@ class DocumentNats:
                 drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
                 row += table[drawn].sum(axis=0)
         return sums
-
-
-def perplexity(loss: float) -> float:
-    """exp of nats a token; infinite where it does not fit a float."""
-    return math.exp(loss) if loss < 700 else math.inf
 
 
 def _bounds(values: Floats) -> Limits:

@@ -10,13 +10,14 @@ ledger   logs/timing.json, the only place for the clock and facts of the machine
 
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.running import chosen, fetch, run_stages
-from jagpt.pipeline.states import StageState, examine, open_run, settled
+from jagpt.pipeline.states import StageState, as_it_stands, examine, open_run, settled
 from jagpt.pipeline.upkeep import Verified, clean, verify
 
 __all__ = [
     "Ledger",
     "StageState",
     "Verified",
+    "as_it_stands",
     "chosen",
     "clean",
     "examine",

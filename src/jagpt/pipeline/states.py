@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jagpt import files, rundir, stages
-from jagpt.errors import DataError, NewerVersionError, UsageError
+from jagpt.errors import DataError, JagptError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger
 from jagpt.recipe import Recipe
@@ -110,10 +110,13 @@ def examine(
     ledger: Ledger,
     until: str | None = None,
     forced: Collection[str] = (),
+    *,
+    check_files: bool = True,
 ) -> list[StageState]:
     """The state of every stage in order, up to `until`; nothing is written.
 
-    What stands of a `forced` stage is not looked at: it counts as missing.
+    What stands of a `forced` stage is not looked at: it counts as missing. The files of finished
+    stages are checked, unless that is not asked for.
 
     Raises `DataError` where a finished file was altered, `UsageError` where shared stages do not
     belong together.
@@ -121,7 +124,10 @@ def examine(
     recipe, _ = settled(recipe, run, forced)
     states: dict[str, StageState] = {}
     for stage in stages.STAGES[: STAGE_NAMES.index(until) + 1] if until else stages.STAGES:
-        states[stage.name] = _examine(stage, recipe, run, ledger, states, forced)
+        found = _examine(stage, recipe, run, ledger, states, forced)
+        if check_files and found.status == "done":
+            _check_files(stage, Manifest.read(run.own(stage.name)), run, ledger)
+        states[stage.name] = found
     for name in run.shared.keys() & states.keys():
         _check_shared(states[name].stage, run.shared[name], states)
     return list(states.values())
@@ -147,6 +153,16 @@ def _began(directory: Path) -> dict[str, Any] | None:
     """The section under which a stage was begun or made; None where nothing tells."""
     made = last_made(directory)
     return made.section if made else None
+
+
+def as_it_stands(recipe: Recipe, run: RunDirectory, ledger: Ledger | None = None) -> RunDirectory:
+    """The run with its stale stages marked; none where something hinders to tell."""
+    try:
+        states = examine(recipe, run, ledger or Ledger.read(run), check_files=False)
+    except JagptError:
+        return run
+    stale = {state.stage.name: state.reasons for state in states if state.status == "stale"}
+    return replace(run, stale=stale)
 
 
 def _check_shared(stage: Stage, place: Path, states: Mapping[str, StageState]) -> None:
@@ -182,7 +198,6 @@ def _examine(
         return _unfinished(found, run, ledger)
     if manifest.fingerprint != fingerprint:
         return replace(found, status="stale", reasons=_differences(found, manifest))
-    _check_files(stage, manifest, run, ledger)
     return found
 
 

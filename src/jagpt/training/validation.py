@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
+from jagpt import units
 from jagpt.tokens.dataset import TokenSplit, validation_windows
 from jagpt.training.bad_steps import Unbearable
 from jagpt.training.parallel import Learner
@@ -36,8 +37,7 @@ class Nats:
 
     @property
     def perplexity(self) -> float:
-        """exp of the loss; infinite where that does not fit a float."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return units.perplexity(self.loss)
 
 
 @dataclass(frozen=True)
