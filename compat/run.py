@@ -23,6 +23,7 @@ from typing import Any
 import environments
 import material
 
+from jagpt.export.bounds import TENSORS, Parity
 from jagpt.export.formats import FORMATS
 from jagpt.recipe import load
 from jagpt.release import usage
@@ -141,9 +142,9 @@ def _write_material(run: Path, text: Path | None) -> None:
 def _exported(run: Path) -> Iterator[dict[str, Any]]:
     """What the export itself measured."""
     for name, one in FORMATS.items():
-        told = json.loads((run / "export" / name / "parity.json").read_text("utf-8"))
-        if told["compared"] != "tensors":
-            yield {**told, "format": one.title, "bounds": told["bounds"]}
+        told = Parity.read(run / "export" / name)
+        if told.compared != TENSORS:
+            yield {**told.as_json(), "format": one.title}
 
 
 def _by_script(check: Check, run: Path) -> list[dict[str, Any]]:
