@@ -23,7 +23,10 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 import jagpt
 from jagpt import cli, generation, models
 from jagpt.errors import DataError
-from jagpt.models import guard
+from jagpt.export import engines
+from jagpt.export.formats import FORMATS
+from jagpt.models import guard, pretrained
+from jagpt.recipe import Model
 
 SOURCE = Path(jagpt.__file__).parent
 PROMPT = "京都"
@@ -350,7 +353,7 @@ def test_every_verb_refuses_thousands_of_layers(
     (folder / "text.txt").write_text("京都と東京。")
     change(folder / "config.json", n_layer=3000)
     assert call(*VERBS[verb](folder)) == 3
-    assert "n_layer is 3,000" in capsys.readouterr().err
+    assert "'n_layer' is 3,000" in capsys.readouterr().err
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -383,3 +386,19 @@ def test_generation_settings_that_are_no_json_are_told(folder: Path, content: st
     (folder / "generation_config.json").write_text(content)
     with pytest.raises(DataError, match=r"generation_config\.json"):
         generation.generate(folder, [PROMPT])
+
+
+def test_an_export_that_is_no_regular_file_is_not_opened(folder: Path) -> None:
+    export = engines.UsableExport(FORMATS["onnx"], folder / "export" / "onnx")
+    export.folder.mkdir(parents=True)
+    os.mkfifo(export.folder / "model.onnx")
+    with pytest.raises(
+        DataError, match=r"model\.onnx: expected a regular file, found a named pipe"
+    ):
+        engines.engine(export, models.open(folder))
+
+
+def test_weights_to_start_from_are_looked_at_before_they_are_hashed(folder: Path) -> None:
+    os.mkfifo(folder / "more.safetensors")
+    with pytest.raises(DataError, match=r"more\.safetensors: expected a regular file"):
+        pretrained.input_files(Model(from_=str(folder)))

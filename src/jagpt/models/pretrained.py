@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from jagpt import hub, models, recipe
 from jagpt.errors import DataError, UsageError
-from jagpt.models import ModelFolder, build, load_tokenizer, place
+from jagpt.models import ModelFolder, build, guard, load_tokenizer, place
 
 FROM = "[model] from"
 
@@ -54,6 +54,7 @@ def input_files(shape: recipe.Model) -> list[Path]:
         if not hub.is_hub_id((shape.from_ or "").partition("@")[0]):
             opened(shape)
         return []
+    guard.check_folder(folder)
     names = sorted(
         path for path in folder.glob("*.safetensors") if not path.name.startswith("optimizer")
     )
