@@ -313,6 +313,24 @@ def test_latest_is_the_newest_finished_dump(server: DumpServer, downloader: Down
     assert not server.gets(address("dumpstatus.json", "20210101"))
 
 
+@pytest.mark.parametrize(
+    "body", ['{"version": "0.8", "jobs": {"art', "<html>busy</html>", "[]", ""]
+)
+def test_latest_goes_on_to_the_dump_before_an_unreadable_status(
+    server: DumpServer, clock: Clock, body: str
+) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    downloader = Downloader(server, clock, Progress(console=console))
+    server.put("/jawiki/", f'<a href="{DATE}/"><a href="20210401/">')
+    put_one(server)
+    server.put(address("dumpstatus.json", "20210401"), body)
+    assert downloader.plan("latest").date == DATE
+    assert isinstance(console.file, io.StringIO)
+    assert "20210401/dumpstatus.json: " in console.file.getvalue()
+    with pytest.raises(StorageError, match="JSON"):
+        downloader.plan("20210401")
+
+
 def test_latest_is_not_taken_from_a_list_of_sums(
     server: DumpServer, downloader: Downloader
 ) -> None:

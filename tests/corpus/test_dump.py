@@ -44,6 +44,16 @@ def test_plain_and_multistream_bzip2_give_the_same_pages(tmp_path: Path) -> None
     assert read(tmp_path, multistream(PAGES), ".xml.bz2") == plain == read(tmp_path, export(PAGES))
 
 
+def test_a_page_tag_may_have_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read(tmp_path, export(PAGES))
+    tags = ['<page id="a">', "<page\n>", '<page xml:space="preserve" >']
+    pages = [xml.replace("<page>", tag) for xml, tag in zip(PAGES, tags * 3, strict=False)]
+    assert read(tmp_path, export(pages)) == expected
+    assert read(tmp_path, multistream(pages), ".xml.bz2") == expected
+    monkeypatch.setattr("jagpt.compressed.READ_BYTES", 1)
+    assert read(tmp_path, export(pages)) == expected
+
+
 def test_block_bounds_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(tmp_path, export(PAGES))
     for size in (1, 2, 7, 13):

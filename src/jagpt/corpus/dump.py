@@ -1,6 +1,6 @@
 """Pages of a MediaWiki export (XML, formats 0.3 to 0.11), first raw, then parsed.
 
-The XML is cut into raw pages by the bytes `<page>` and `</page>`, which cannot stand inside a
+The XML is cut into raw pages by the tags `<page>` and `</page>`, which cannot stand inside a
 page's text (it is escaped): that costs little beside decompression. Parsing a page is left to
 whoever converts it, perhaps in other processes. A dump can be read whole, from a place within it to
 its end, or a piece of it by itself.
@@ -28,7 +28,8 @@ PAGE_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
 """What is kept of such a page, to name it."""
 
-_PAGE, _PAGE_END, _END = b"<page>", b"</page>", b"</mediawiki>"
+_PAGE = re.compile(rb"<page(?=[\s>])")  # it may have attributes
+_PAGE_END, _END = b"</page>", b"</mediawiki>"
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _REDIRECT = re.compile(
     r"\s*#(?:redirect(?:ion)?|転送|リダイレクト|weiterleitung|redirección|rinvia|doorverwijzing"
@@ -147,7 +148,7 @@ class Dump:
         if self.closed:
             self._check_end()
             return None
-        if self._buffer.startswith(_PAGE):
+        if _PAGE.match(self._buffer):
             return self._read_page()
         if self._buffer.startswith(_END):
             self._drop(len(_END))
@@ -189,7 +190,8 @@ class Dump:
 
     def _next_tag(self) -> int | None:
         """Where the next page or the closing tag begins in the buffer."""
-        found = [n for tag in (_PAGE, _END) if (n := self._buffer.find(tag)) >= 0]
+        page, end = _PAGE.search(self._buffer), self._buffer.find(_END)
+        found = [n for n in (page.start() if page else -1, end) if n >= 0]
         return min(found, default=None)
 
     def _discard(self, count: int) -> int:

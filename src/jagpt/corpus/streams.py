@@ -181,7 +181,7 @@ def _first_stream(path: Path) -> int | None:
         return None
     if not decoder.eof or not STREAM_START.match(decoder.unused_data):
         return None
-    if b"<mediawiki" not in xml or b"<page>" in xml or b"</mediawiki>" in xml:
+    if b"<mediawiki" not in xml or b"<page" in xml or b"</mediawiki>" in xml:
         return None
     return len(data) - len(decoder.unused_data)
 

@@ -45,6 +45,10 @@ class NotFinishedError(StorageError):
     """The dump server is still at work on this dump."""
 
 
+class UnreadableError(StorageError):
+    """A catalogue is there, but it is cut, no JSON or not of the form that it should have."""
+
+
 @dataclass(frozen=True)
 class ListedFile:
     """One file of a catalogue; size in bytes and hex SHA-1 are None where they are not told."""
@@ -103,7 +107,11 @@ def find_latest(client: Client, wiki: str, mirror: str) -> DownloadPlan:
             "Wikipedia is jawiki) or give a --date"
         )
     for date in dates[:_MOST_DATES]:
-        found = _on_server(client, wiki, date, mirror)
+        try:
+            found = _on_server(client, wiki, date, mirror)
+        except UnreadableError as error:
+            client.progress.say(f"{error}; looking at the dump before it")
+            continue
         if found is not None and _is_finished(client, found):
             return _plan(client, found)
     raise StorageError(f"{mirror}/{wiki}/: no finished dump among {', '.join(dates[:_MOST_DATES])}")
@@ -187,9 +195,9 @@ def _json_object(document: bytes, url: str) -> dict[str, Any]:
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise StorageError(f"{url}: not readable as JSON ({error})") from None
+        raise UnreadableError(f"{url}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
-        raise StorageError(f"{url}: should hold a JSON object")
+        raise UnreadableError(f"{url}: should hold a JSON object")
     return value
 
 
