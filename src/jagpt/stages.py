@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CorpusStage(Stage):
     name = "corpus"
     help = "From a dump or texts to documents in three splits."
-    version = 1
+    version = 2
     sections = ("corpus",)
 
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:

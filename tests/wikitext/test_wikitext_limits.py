@@ -90,6 +90,40 @@ MARKUP = [
         "convert|1|m",
         "死亡年月日と没年齢|1|2|3|4|5|6",
         "PAGENAME",
+        *(
+            "#switch:",
+            "#expr:1+",
+            "#tag:math|",
+            "padleft:",
+            "=",
+            "自治体人口/甲",
+            "Col|2|",
+            "val|1|e=",
+        ),
+        *(
+            "Cite book|和書|title=",
+            "Harvnb|a|1",
+            "en",
+            "JPN1947",
+            "Wikidata",
+            "傍点|",
+            "謎\n|a=b\n|c=d\n",
+        ),
+        *(
+            "<sup>2</sup>",
+            "<sub>",
+            "''''",
+            "||",
+            "\n!",
+            "\n|+",
+            "<td>",
+            "は",
+            "人",
+            "&amp",
+            "[[a|=]]",
+            "]",
+            "[",
+        ),
         *ALL,
     ),
 ]
@@ -189,6 +223,50 @@ def _steps(page: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_work_doubles_with_the_page(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = (_steps(unit * n, monkeypatch) for n in (500, 1000))
     assert large <= 2.1 * small + 10
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("{{#switch:x" + "".join(f"|a{i}=b" for i in range(10_000)) + "|終}}", "終"),
+        ("{{#expr:1+" * 99 + "1" + "}}" * 99, "100"),
+        ("{{#expr:" + "(" * 900 + "1" + ")" * 900 + "}}", "1"),
+        ("{{#ifeq:a|a|" * 99 + "核" + "}}" * 99, "核"),
+        ("甲は{{自治体人口/甲|乙}}人、" * 5_000 + "である。終", "終"),
+        ("（" * 5_000 + "{{自治体人口/甲|乙}}", ""),
+        ("'''a''b" * 20_000, "ab" * 20_000),
+        ("{{#replace:" * 90 + "aa" + "|a|aa}}" * 90, "a" * 1024),
+        ("[http://a " * 20_000, "[" * 20_000),
+        ("{{X|" + " " * 100_000 + "}}", ""),
+        ("|-\n|甲\n" * 20_000, ""),
+    ],
+)
+def test_long_inputs_take_time_in_proportion(page: str, expected: str) -> None:
+    assert to_text(page).text == expected
+
+
+def test_a_table_of_a_megabyte_on_one_line_is_one_row() -> None:
+    row = "|" + "甲||" * 300_000 + "乙"
+    shown = to_text(f"{{|\n{row}\n|}}", options=WikitextOptions(tables=True)).text
+    assert shown == "甲\t" * 300_000 + "乙"
+    cell = "|甲" + "\n乙" * 100_000
+    shown = to_text(f"{{|\n{cell}\n|}}", options=WikitextOptions(tables=True)).text
+    assert shown == "甲" + " 乙" * 100_000
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "{{PAGENAME}}" * 5_000,
+        "{{padleft:1|500|xy}}" * 5_000,
+        "{{urlencode:" + "あ" * 40_000 + "}}",
+        "{{#replace:aaaaaaaaaa|a|bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb}}" * 600,
+    ],
+)
+def test_what_templates_show_is_bounded_by_the_pages_limit(page: str) -> None:
+    options = WikitextOptions(max_characters=200_000)
+    with pytest.raises(WikitextLimitError, match="expand to more than 200000 characters"):
+        to_text(page, title="長" * 250, options=options)
 
 
 def test_deep_nesting_needs_no_recursion() -> None:

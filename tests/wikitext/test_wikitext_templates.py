@@ -3,7 +3,7 @@
 import pytest
 
 from jagpt.wikitext import WikitextConverter, WikitextOptions, to_text
-from jagpt.wikitext.templates import TemplateTable, compile_format, normal_name, table
+from jagpt.wikitext.templates import TemplateTable, compile_format, countries, normal_name, table
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,6 @@ from jagpt.wikitext.templates import TemplateTable, compile_format, normal_name,
             "フランス語発音: [fʁɑ̃s]、発音: [a]、[a]",
         ),
         ("{{formatnum:1234567.8}}と{{formatnum:1,234|R}}", "1,234,567.8と1234"),
-        ("{{convert|5|mi|km}}、{{convert|100|C|F}}", "5マイル (8.0 km)、100 °C (212 °F)"),
-        ("{{convert|多数|謎}}", "多数 謎"),
         ("{{生年月日と年齢|1950|4|3}}", "1950年4月3日"),
         ("{{死亡年月日と没年齢|1901|5|3|1980|4|5}}", "1980年4月5日（78歳没）"),
         ("{{dts|2021|Feb}}", "2021年2月"),
@@ -41,6 +39,44 @@ from jagpt.wikitext.templates import TemplateTable, compile_format, normal_name,
         ("{{hlist|甲|乙}}", "甲・乙"),
         ("{{ubl|甲|乙}}", "甲\n乙"),
         ("{{Quotation|引用文|作者}}", "引用文\n作者"),
+        ("{{Quote|山は高い。|山田|山の本}}", "山は高い。\n山田、山の本"),
+        ("{{Quote|text=甲|source=本}}", "甲\n本"),
+        ("{{Verse translation|lang1=en|\nRoses\n|\n薔薇\n|attr1=詩}}", "Roses\n薔薇\n詩"),
+        ("{{傍点|強調}}と{{傍点|文章=絶対に}}と{{圏点|丸}}", "強調と絶対にと丸"),
+        ("{{resize|150%|大}}{{size|80%|小}}{{Colors|red|blue|赤}}{{color|red|赤}}", "大小赤赤"),
+        ("{{linktext|漢|字}}と{{Hover title|説明|文字}}", "漢字と文字"),
+        ("Hawai{{okina}}iとO{{'}}NeilとB{{music|flat}}", "HawaiʻiとO'NeilとB♭"),
+        ("{{IAST|kṛṣṇa}}、{{polytonic|ἀρχή}}、{{unicode|ā}}", "kṛṣṇa、ἀρχή、ā"),
+        ("誤字{{sic}}と{{ママ}}", "誤字[sic]と〔ママ〕"),
+        ("{{sortname|太郎|山田}}と{{Sortname|John|Smith}}", "山田太郎とJohn Smith"),
+        ("4枚使いの{{牌画|七萬s}}と{{牌画|東|南}}待ち", "4枚使いの七萬と東南待ち"),
+        ("{{audio|a.ogg|Norge|help=no}}と[a]{{Audio|b.ogg|発音}}", "Norgeと[a]"),
+        (
+            "「{{PDFlink|[https://x.y/a.pdf 生活圏]}}」と{{PDFlink|http://x/a|資料}}",
+            "「生活圏」と資料",
+        ),
+        ("{{PDFlink|[http://x/a.pdf 資料]|1MB}}", "資料"),
+        ("「し{{高線|るし}}」と{{下げ核|○}}○", "「しるし」と○○"),
+        (
+            "{{link-en|小屋|Hut}}と{{日本語版にない記事リンク|峠|en|P}}と{{link-de|甲|A|乙}}",
+            "小屋と峠と乙",
+        ),
+        ("{{w|山田}}首相は{{w|大阪市|大阪}}で", "山田首相は大阪で"),
+        (
+            "{{おくりがな2|青|あお|い|あおい}}と{{おくりがな3|食|た|べ|物|もの||たべもの}}",
+            "青いと食べ物",
+        ),
+        (
+            "*[[{{af}}]]: [[skool]]\n* {{en}}: word\n甲{{en}}。",
+            "アフリカーンス語: skool\n英語: word\n甲。",
+        ),
+        ("{{year-definition|600}}", "600年（600 ねん）は、西暦（ユリウス暦）による、閏年。"),
+        (
+            "{{year-definition|1999}}",
+            "1999年（1999 ねん）は、西暦（グレゴリオ暦）による、金曜日から始まる平年。",
+        ),
+        ("{{年数|1990|1|2|2000|1|1}}年", "9年"),
+        ("{{tl|lang}}と{{tag|ref}}と{{!}}と{{(}}", "{{lang}}と<ref>と|と["),
         ("{{行内引用|引用}}", "「引用」"),
         ("{{PAGENAME}}は", "東京は"),
         ("{{#if:x|甲|乙}}{{#if:|甲|乙}}{{lc:ABC}}", "甲乙abc"),
@@ -53,6 +89,119 @@ from jagpt.wikitext.templates import TemplateTable, compile_format, normal_name,
 )
 def test_frequent_templates(wikitext: str, expected: str) -> None:
     assert to_text(wikitext, title="東京").text == expected
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        ("{{Col|\n* 甲\n* 乙\n|\n* 丙\n|\n* 丁\n}}", "甲 乙 丙 丁"),
+        ("{{columns-list|2|\n* 甲\n* 乙\n}}", "甲 乙"),
+        ("{{Columns-list|3;30em|* 甲|* 乙}}", "甲 乙"),
+        ("{{columns-list|colwidth=20em|\n* 甲\n* 乙\n}}", "甲 乙"),
+        ("{{Columns|width=200px|col1=\n* 甲|col2=\n* 乙}}", "甲 乙"),
+        ("{{表2列|甲|乙}}{{表3列|丙|丁|戊}}", "甲 乙 丙 丁 戊"),
+        ("{{段組|2|\n* 甲\n* 乙\n}}", "甲 乙"),
+        ("{{div col|2}}\n* 甲\n* 乙\n{{div col end}}", "甲 乙"),
+        ("{{Multicol}}\n* 甲\n{{no col break|\n; 工芸\n* 筆\n}}\n{{Multicol-end}}", "甲 工芸 筆"),
+        ("{{ul\n| 甲{{col-list|20em|\n* 乙\n}}\n| 丙{{ul |丁|戊}}\n}}", "甲 乙 丙 丁 戊"),
+        ("{{ol|甲|乙}}{{Unordered list|丙}}{{flatlist|\n* 丁\n* 戊}}", "甲 乙 丙 丁 戊"),
+        ("{{Dl2|語|説明|別の説明}}{{dl|term1=甲|defn1=乙}}", "語 説明 別の説明 甲 乙"),
+        ("{{Plainlist|* 甲\n* 乙}}", "甲 乙"),
+        ("{{知らない|\n* 甲\n* 乙\n}}{{謎|2|* 丙}}", "甲 乙 丙"),
+        (
+            "{{Col|" + "|".join(str(n) for n in range(12000)) + "}}",
+            " ".join(map(str, range(1, 12000))),
+        ),
+    ],
+)
+def test_lists_within_templates_stay(wikitext: str, expected: str) -> None:
+    converted = to_text(wikitext)
+    assert converted.text.split("\n") == expected.split(" ")
+    assert not converted.unknown_templates
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "要出典範囲",
+        "誰範囲2",
+        "誰2範囲",
+        "いつ範囲",
+        "疑問点範囲",
+        "言葉を濁さない範囲",
+        "検証範囲",
+        "Citation needed span",
+    ],
+)
+def test_marked_passages_stay(name: str) -> None:
+    assert to_text(f"迎え{{{{{name}|date=2013年|、古典で}}}}ある。").text == "迎え、古典である。"
+    assert to_text(f"迎え{{{{{name}|1=、a=b|date=x}}}}。").text == "迎え、a=b。"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        *(
+            ("JPN", "日本"),
+            ("JPN1947", "日本"),
+            ("USA1912", "アメリカ合衆国"),
+            ("DEU1935", "ドイツ"),
+        ),
+        *(
+            ("NLD1581", "オランダ"),
+            ("ROC", "中華民国"),
+            ("ROC-TW", "中華民国"),
+            ("TWN", "中華民国"),
+        ),
+        *(
+            ("PRC", "中華人民共和国"),
+            ("GRE", "ギリシャ"),
+            ("GRC", "ギリシャ"),
+            ("ROM", "ルーマニア"),
+        ),
+        *(
+            ("SADR", "サハラ・アラブ民主共和国"),
+            ("URS1923", "ソビエト連邦"),
+            ("DUB", "ドバイ首長国"),
+        ),
+        *(
+            ("USA-CA", "カリフォルニア州"),
+            ("JP-13", "東京都"),
+            ("BRAw", "ブラジル"),
+            ("UK", "イギリス"),
+        ),
+        *(
+            ("NIU", "ニウエ"),
+            ("MON", "モナコ"),
+            ("ANT", "アンティグア・バーブーダ"),
+            ("KOS", "コソボ"),
+        ),
+    ],
+)
+def test_codes_of_countries(code: str, name: str) -> None:
+    assert to_text(f"{{{{{code}}}}}の人").text == f"{name}の人"
+    if not code.endswith("w"):
+        assert to_text(f"{{{{flag|{code}}}}}の人").text == f"{name}の人"
+
+
+def test_every_country_of_iso_3166_and_every_code_has_one_name() -> None:
+    names = countries()
+    assert len([code for code in names if len(code) == 2 and code.isupper()]) > 240
+    assert {"AFG", "ZWE", "ESP", "SUI", "KSA", "RSA"} <= names.keys()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "前。\n{{謎の一覧}}\n後。",
+        "前。\n{{謎の箱\n| 名 = [[甲]]\n| 図 = a.png\n| 年 = 1999\n}}\n後。",
+        "前。\n{{A一覧}}{{B一覧}}\n後。",
+    ],
+)
+def test_boxes_and_navigation_are_no_loss(page: str) -> None:
+    converted = to_text(page)
+    assert converted.text == "前。\n後。"
+    assert not converted.unknown_templates
 
 
 def test_what_a_template_shows_does_not_part_the_arguments_around_it() -> None:

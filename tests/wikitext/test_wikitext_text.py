@@ -14,6 +14,10 @@ def text(wikitext: str, **options: object) -> str:
     [
         ("'''太字'''と''斜体''と'''''両方'''''", "太字と斜体と両方"),
         ("L''''amour'''", "L'amour"),
+        ("'''''''七'''''''", "''七''"),
+        ("l'''a'' b", "l'a b"),
+        ("'''太字だけ", "太字だけ"),
+        ("it's '''b''' and ''i''", "it's b and i"),
         ("全角　空白", "全角　空白"),
         ("100&nbsp;km &amp; &lt;b&gt; &#12354;", "100 km & <b> あ"),
         ("〜と～は別の字", "〜と～は別の字"),
@@ -25,7 +29,7 @@ def text(wikitext: str, **options: object) -> str:
         ("<ruby>漢字<rp>（</rp><rt>かんじ</rt><rp>）</rp></ruby>", "漢字（かんじ）"),
         ("<ruby>拿<rt>だ</rt></ruby>捕", "拿（だ）捕"),
         ("<ruby><rb>東京</rb><rt>とうきょう</ruby>", "東京（とうきょう）"),
-        ("H<sub>2</sub>O、10<sup>3</sup>", "H2O、103"),
+        ("H<sub>2</sub>O、10<sup>3</sup>", "H₂O、10³"),
         ('<span style="color:red">赤</span>い<small>字</small>', "赤い字"),
         ("一行目<br />二行目<BR>三行目", "一行目\n二行目\n三行目"),
         ("'''ABC'''<br />は、社名である。", "ABCは、社名である。"),
@@ -34,7 +38,10 @@ def text(wikitext: str, **options: object) -> str:
         ("<poem>\n山路を登りながら、\nこう考えた。\n</poem>", "山路を登りながら、\nこう考えた。"),
         ("である、\nまた続く\n。", "である、また続く。"),
         ("a < b、c > d", "a < b、c > d"),
-        ("__NOTOC__本文__目次__", "本文"),
+        ("__NOTOC__本文__目次__ __notoc__", "本文"),
+        ("__FILE__と__LINE__と__NAME__", "__FILE__と__LINE__と__NAME__"),
+        ("A&notes、X&REGZA、&ampersand", "A&notes、X&REGZA、&ampersand"),
+        ("&copy;&nosuch;&#x3042;&#12354;&amp;lt;", "©&nosuch;ああ&lt;"),
         ("本文 ~~~~", "本文"),
         ("上\n----\n下", "上\n下"),
         ("第一段落。\n\n第二段落。\n", "第一段落。\n第二段落。"),
@@ -63,6 +70,11 @@ def test_inline_markup(wikitext: str, expected: str) -> None:
         ("[[閉じない", "閉じない"),
         ("閉じすぎ]]た}}", "閉じすぎた"),
         ("[[甲\n乙]]", "甲\n乙"),
+        ("[[東京 (小説)|]]を参照", "東京 (小説)を参照"),
+        ("[[Media:a.ogg|音声]]と[[メディア:a.ogg|音]]", "音声と音"),
+        ("[[=LOVE]]と[[E=mc2|E=mc²]]", "=LOVEとE=mc²"),
+        ("[http://x.y/ [PDF] 文書]", "[PDF 文書]"),
+        ("[http://x.y 「甲」[1]]と[ftps://x 乙]", "「甲」[1]と乙"),
     ],
 )
 def test_links(wikitext: str, expected: str) -> None:
@@ -96,6 +108,19 @@ def test_footnotes_and_galleries_are_left_out() -> None:
         "<gallery>\nファイル:a.jpg|説明\n</gallery>\n<REF>大文字</REF>終"
     )
     assert text(page) == "文。次。\n終"
+
+
+def test_the_first_angle_bracket_ends_a_tag_as_in_mediawiki() -> None:
+    assert (
+        text('人口は<ref name="<東京>">出典</ref>百万<ref name="a>b">注</ref>。') == "人口は百万。"
+    )
+
+
+@pytest.mark.parametrize("form", ['enclose="none"', "enclose=none", "inline", 'inline="1"'])
+def test_code_within_a_sentence_stays(form: str) -> None:
+    page = f'<source lang="c" {form}>f(x)</source>と<syntaxhighlight {form}>g</syntaxhighlight>'
+    assert text(page) == "f(x)とg"
+    assert text('<source lang="c">\nf(x)\n</source>終') == "終"
 
 
 def test_an_unclosed_footnote_loses_its_tag_only() -> None:
@@ -155,6 +180,41 @@ def test_tables_as_lines_on_request() -> None:
     assert lines[-1] == "後"
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        '前。\n{{成績表開始}}\n|-\n!colspan="2"|通算\n|10||20\n|}\n後。',
+        "前。\n{{表開始}}\n! 名 !! 年\n|-\n| 甲 || 1\n|}\n後。",
+        "前。\n{{成績表}}\n|-\n|甲||乙\n{{成績表終}}\n後。",
+        "前。\n{| class=x\n|-\n|甲\n{{end}}\n後。",
+        "前。\n{| class=x\n! 甲\n| 乙\n\n後。",
+        "前。\n{|\n|甲\n|}\n|}\n後。",
+        "前。\n|}\n後。",
+        "前。\n<table><tr><td>甲</td></tr>\n\n後。",
+    ],
+)
+def test_tables_that_a_template_opens_or_closes_are_left_out(page: str) -> None:
+    assert text(page) == "前。\n後。"
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("{|\n|甲\n||乙\n||丙\n|}", "甲\t乙\t丙"),
+        ("{|\n| nowrap | 甲 || style=x | 乙\n|}", "甲\t乙"),
+        ("{|\n!scope=row|甲!!乙\n|-\n|甲<br/>乙\n* 丙\n* 丁\n|戊\n|}", "甲\t乙\n甲 乙 丙 丁\t戊"),
+        ("{|\n|[[File:a.png|thumb|図]]甲||乙\n|}", "図 甲\t乙"),
+        ("{|\n|+ style=x | 題\n|甲\n|}", "題\n甲"),
+        ("{|\n|甲{{!!}}乙\n{{!}}丙\n|}", "甲\t乙\t丙"),
+        ("{|\n| {{lang|en|a{{!}}b}}\n|}", "a|b"),
+        ("{{表開始}}\n|-\n|甲||乙\n|}", "甲\t乙"),
+        ("<table><caption>題</caption><tr><th>甲<td>乙</td></tr></table>", "題\n甲\t乙"),
+    ],
+)
+def test_cells_as_mediawiki_reads_them(table: str, expected: str) -> None:
+    assert text(table, tables=True, captions=True) == expected
+
+
 def test_an_unclosed_table_does_not_swallow_the_page() -> None:
     assert text("前\n{| class=x\n| 甲\n\n== 節 ==\n本文。") == "前\n\n節\n本文。"
 
@@ -190,6 +250,11 @@ def test_namespaces_follow_the_wiki() -> None:
     converted = to_text(page, namespaces=german)
     assert converted.text == "Text.y"
     assert converted.categories == ("Stadt",)
+
+
+def test_headings_may_be_templates_as_on_wiktionary() -> None:
+    page = "=={{ja}}==\n==={{noun}}===\n# 青い色。\n=={{L|en}}==\n語\n=={{jpn}}: 甲==\n乙"
+    assert text(page) == "日本語\n\n名詞\n青い色。\n\n英語\n語\n\n日本語: 甲\n乙"
 
 
 def test_an_ordinary_page_is_no_disambiguation() -> None:

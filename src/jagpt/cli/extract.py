@@ -47,6 +47,12 @@ from jagpt.cli.common import Location, app, make_progress, print_json
     is_flag=True,
     help="Keep 脚注, 出典, 参考文献, 外部リンク, 関連項目 and the like.",
 )
+@click.option(
+    "--citations/--no-citations",
+    default=True,
+    show_default=True,
+    help="Citations that are items of a list, such as a person's works.",
+)
 @click.option("--tables", is_flag=True, help="Keep the text of tables.")
 @click.option("--captions", is_flag=True, help="Keep the captions of files.")
 @click.option(

@@ -20,7 +20,7 @@ from jagpt.wikitext import (
 )
 
 ARTICLES = 0
-_MEDIA, _FILE, _CATEGORY = -2, 6, 14
+_FILE, _CATEGORY = 6, 14
 NO_WIKI = Header(VERSIONS[-1], None, None)
 """For pages that come without a dump."""
 
@@ -50,6 +50,8 @@ def _page_article(
         return Article(page.id, page.title, url, page.revision, "", problem)
     for template, characters in converted.unknown_templates.items():
         counts.lose(template, characters)
+    counts.cut_places += converted.cut.places
+    counts.cut_characters += converted.cut.characters
     return Article(
         id=page.id,
         title=page.title,
@@ -131,6 +133,7 @@ def _options(corpus: Corpus) -> WikitextOptions:
         math=corpus.math,
         captions=corpus.captions,
         closing_sections=corpus.closing_sections,
+        citations=corpus.citations,
         templates=corpus.templates,
     )
 
@@ -139,7 +142,7 @@ def _namespaces(header: Header) -> Namespaces:
     """Prefixes of links as this wiki names them, beside those that every wiki understands."""
     names = header.namespaces.items()
     return Namespaces(
-        file=JA_DEFAULT.file | {name for name, key in names if key in (_FILE, _MEDIA)},
+        file=JA_DEFAULT.file | {name for name, key in names if key == _FILE},
         category=JA_DEFAULT.category | {name for name, key in names if key == _CATEGORY},
         interlanguage=JA_DEFAULT.interlanguage,
     )

@@ -259,6 +259,7 @@ def _stats(state: _Assignment, sources: Sequence[ExtractedSource], directory: Pa
         exclude_unmatched={key: tuple(names) for key, names in unmatched.items()},
         unknown_templates=parts.largest_losses(total, LISTED_TEMPLATES),
         lengths=LengthCounts(LENGTH_EDGES, tuple(sum(column) for column in lengths)),
+        missing_values=parts.missing_values(total),
     )
 
 

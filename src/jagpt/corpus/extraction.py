@@ -39,7 +39,15 @@ WRITE_BYTES = 1024 * 1024
 LISTED_PAGES = 1_000
 LISTED_TEMPLATES = 100
 _DOCUMENTS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet")
-_OPTIONS = ("headings", "closing_sections", "tables", "captions", "math", "skip_damaged")
+_OPTIONS = (
+    "headings",
+    "closing_sections",
+    "citations",
+    "tables",
+    "captions",
+    "math",
+    "skip_damaged",
+)
 _KEYS = tuple(name for name in COLUMNS if name != "source")
 """What a JSON line tells of a document."""
 _UNFILTERED = {
@@ -82,9 +90,9 @@ def request(
 ) -> Request:
     """A request for the file (or files, by a glob pattern) at `path`.
 
-    `options` are `headings`, `closing_sections`, `tables`, `captions`, `math` and `skip_damaged`,
-    as in a recipe's `[corpus]`. With `filters` its defaults leave documents out; without them
-    nothing is left out but what cannot be read.
+    `options` are `headings`, `closing_sections`, `citations`, `tables`, `captions`, `math` and
+    `skip_damaged`, as in a recipe's `[corpus]`. With `filters` its defaults leave documents out;
+    without them nothing is left out but what cannot be read.
     """
     # near duplicates and overlaps are looked for between splits and sources, which are not here
     settings: dict[str, Any] = {"drop_near_duplicates": 0.0, "drop_overlap": 0.0, **options}
@@ -313,6 +321,7 @@ class _Writing:
             left_out=dict(sorted(self.left_out.reasons.items())),
             left_out_pages=tuple(self.left_out.pages),
             unknown_templates=parts.largest_losses(self.counts, LISTED_TEMPLATES),
+            missing_values=parts.missing_values(self.counts),
         )
 
 

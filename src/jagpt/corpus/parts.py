@@ -17,7 +17,7 @@ from jagpt import files
 from jagpt.compressed import Losses
 from jagpt.corpus.documents import Article
 from jagpt.corpus.shards import read_rows
-from jagpt.corpus.stats import InputFile, UnknownTemplate
+from jagpt.corpus.stats import InputFile, MissingValues, UnknownTemplate
 from jagpt.errors import DataError
 from jagpt.records import Count, Record, Sha256, remake
 
@@ -39,6 +39,10 @@ class Counts:
     redirects: Count = 0
     other_namespaces: Count = 0
     articles: Count = 0
+    cut_places: Count = 0
+    """Brackets, clauses and sentences that hung on a value which is not in the dump …"""
+    cut_characters: Count = 0
+    """… and their characters."""
     unknown_templates: dict[str, tuple[Count, Count]] = field(default_factory=dict)
 
     def of_pages(self) -> dict[str, int]:
@@ -51,6 +55,8 @@ class Counts:
         self.redirects += other.redirects
         self.other_namespaces += other.other_namespaces
         self.articles += other.articles
+        self.cut_places += other.cut_places
+        self.cut_characters += other.cut_characters
         for name, (characters, articles) in other.unknown_templates.items():
             self.lose(name, characters, articles)
 
@@ -280,6 +286,11 @@ def part_names(source: int, extracted: ExtractedSource) -> Iterator[PartName]:
     for number, file in enumerate(extracted.files):
         for part in range(file.parts):
             yield PartName(source, number, part)
+
+
+def missing_values(counts: Counts) -> MissingValues:
+    """What went with values that are not in the dump, for `stats.json`."""
+    return MissingValues(counts.cut_places, counts.cut_characters)
 
 
 def largest_losses(counts: Counts, limit: int) -> tuple[UnknownTemplate, ...]:

@@ -79,6 +79,14 @@ class UnknownTemplate:
 
 
 @dataclass(frozen=True)
+class MissingValues:
+    """Places that hung on a value which is not in the dump, and the characters left out there."""
+
+    places: Count
+    characters: Count
+
+
+@dataclass(frozen=True)
 class LengthCounts:
     """A histogram: documents by length in characters; the last class has no upper bound."""
 
@@ -107,6 +115,7 @@ class CorpusStats(Record):
     exclude_unmatched: Mapping[str, tuple[str, ...]]
     unknown_templates: tuple[UnknownTemplate, ...]
     lengths: LengthCounts
+    missing_values: MissingValues | None = optional()
 
     @property
     def documents(self) -> int:
@@ -150,3 +159,4 @@ class ExtractionStats(Record):
     left_out: Mapping[str, Count]
     left_out_pages: tuple[LeftOutPage, ...]
     unknown_templates: tuple[UnknownTemplate, ...]
+    missing_values: MissingValues | None = optional()

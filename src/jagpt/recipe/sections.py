@@ -205,6 +205,9 @@ class Corpus(Section):
     closing_sections: bool = Field(
         False, description="Keep 脚注, 出典, 参考文献, 外部リンク, 関連項目 and the like."
     )
+    citations: bool = Field(
+        True, description="Keep citations that are items of a list, such as a person's works."
+    )
     tables: bool = Field(False, description="Keep the text of tables.")
     captions: bool = Field(False, description="Keep the captions of files.")
     math: bool = Field(True, description="Keep inline formulas as LaTeX.")

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from jagpt.wikitext.entities import decode_entities
 from jagpt.wikitext.extensions import KeptPieces, remove_extensions
+from jagpt.wikitext.functions import Page
 from jagpt.wikitext.inline import resolve_inline
 from jagpt.wikitext.links import Links, resolve_simple_links
 from jagpt.wikitext.marks import ALL
@@ -12,6 +13,7 @@ from jagpt.wikitext.options import (
     DEFAULT,
     JA_DEFAULT,
     Converted,
+    Cut,
     Namespaces,
     WikitextLimitError,
     WikitextOptions,
@@ -20,6 +22,7 @@ from jagpt.wikitext.repair import repair
 from jagpt.wikitext.scanner import scan
 from jagpt.wikitext.sections import finish, mark_headings
 from jagpt.wikitext.templates import TemplateTable, table
+from jagpt.wikitext.voids import cut_voids
 
 _MARKS = re.compile(f"[{ALL}]")
 # Controls, lone surrogates, line separators, direction marks, zero-width spaces, noncharacters; not
@@ -68,8 +71,11 @@ class WikitextConverter:
         )
         if "{{" in text:
             text = _resolve_variables(text, title, kept)
-        scanned = scan(resolve_simple_links(text), self._templates, self._links, self.options)
-        text, list_items = _polished(scanned.text, kept)
+        options = self.options
+        page = Page(title, kept, math=options.math, citations=options.citations)
+        text = resolve_simple_links(text)
+        scanned = scan(text, self._templates, self._links, options, page)
+        text, list_items, cut = self._polished(scanned.text, kept)
         return Converted(
             text,
             scanned.unknown,
@@ -78,7 +84,18 @@ class WikitextConverter:
             tuple(
                 _clean(kept.restore(name)).strip() for name in [*categories, *scanned.categories]
             ),
+            cut,
         )
+
+    def _polished(self, text: str, kept: KeptPieces) -> tuple[str, int, Cut]:
+        """What a scan left as final text, its list items, and what went with missing values."""
+        text, items = resolve_inline(text, tables=self.options.tables)
+        text, places, characters = cut_voids(decode_entities(text))
+        text = repair(text)
+        if "  " in text:
+            text = _SPACES.sub(" ", text)
+        text = _clean(kept.restore(text, self.options.max_characters))
+        return finish(text), items, Cut(places, characters)
 
 
 def to_text(
@@ -131,15 +148,6 @@ def _resolve_variables(text: str, title: str, kept: KeptPieces) -> str:
     if "{{{" in text:
         text = _PARAMETER.sub(r"\1", text)
     return text
-
-
-def _polished(text: str, kept: KeptPieces) -> tuple[str, int]:
-    """What a scan left as final text, and the number of list items in it."""
-    text, items = resolve_inline(text)
-    text = repair(decode_entities(text))
-    if "  " in text:
-        text = _SPACES.sub(" ", text)
-    return finish(_clean(kept.restore(text))), items
 
 
 def _is_list(text: str, items: int) -> bool:

@@ -2,15 +2,24 @@
 
 import re
 from html import unescape
+from html.entities import html5
 
-# Past the end of Unicode; `unescape` gives up with a ValueError on thousands of digits.
-_OVERLONG = re.compile(r"&#[0-9]{8,}+;?")
+# MediaWiki wants the semicolon, browsers don't: "A&notes" is no ¬.
+_REFERENCE = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 def decode_entities(text: str) -> str:
     """`text` with its character references replaced; a space that does not break is a space."""
     if "&" in text:
-        if "&#" in text:
-            text = _OVERLONG.sub("", text)
-        text = unescape(text)
+        text = _REFERENCE.sub(_character, text)
     return text.replace("\xa0", " ") if "\xa0" in text else text
+
+
+_KNOWN = {"nbsp": "\xa0", "#124": "|", "#61": "=", "amp": "&", "lt": "<", "gt": ">"}
+
+
+def _character(match: re.Match[str]) -> str:
+    name = match[1]
+    if name in _KNOWN:
+        return _KNOWN[name]
+    return unescape(match[0]) if name[0] == "#" else html5.get(f"{name};", match[0])

@@ -8,20 +8,22 @@ import re
 
 from jagpt.wikitext.entities import decode_entities
 from jagpt.wikitext.marks import GAP, KEPT
+from jagpt.wikitext.options import WikitextLimitError
 
 _DROPPED = (
     "ref|references|gallery|timeline|imagemap|score|graph|mapframe|maplink|templatedata|templatestyles|inputbox"
     "|categorytree|hiero|indicator|includeonly|syntaxhighlight|source|phonos|section|dynamicpagelist|charinsert"
 )
+# As in MediaWiki, the first > ends a tag, even one between quotes.
 _OPENER = re.compile(
-    rf"<(?:!--|/?({_DROPPED}|nowiki|pre|math|chem|ce)(?=[\s/>])([^<>]*+)>)", re.IGNORECASE
+    rf"<(?:!--|/?({_DROPPED}|nowiki|pre|math|chem|ce)(?=[\s/>])([^>]*+)>)", re.IGNORECASE
 )
 _CLOSERS = {
     name: re.compile(rf"</{name}\s*+>", re.IGNORECASE)
     for name in [*_DROPPED.split("|"), "nowiki", "pre", "math", "chem", "ce"]
 }
 _WITHOUT_GAP = frozenset({"templatestyles", "section", "indicator", "includeonly", "templatedata"})
-_INLINE_CODE = re.compile(r"\binline\b", re.IGNORECASE)
+_INLINE_CODE = re.compile(r"\binline\b|\benclose\s*=\s*[\"']?\s*none\b", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 
 
@@ -36,18 +38,21 @@ class KeptPieces:
         self.pieces.append(text)
         return f"{KEPT}{len(self.pieces) - 1}{KEPT}"
 
-    def restore(self, text: str) -> str:
-        """`text` with every mark replaced by its piece."""
+    def restore(self, text: str, limit: int | None = None) -> str:
+        """`text` with every mark replaced by its piece.
+
+        Raises WikitextLimitError when the pieces have more than `limit` characters.
+        """
         if KEPT not in text:
             return text
         parts = text.split(KEPT)
         # A step that cut a mark in two would shift the parity, so only whole numbers are trusted.
-        return "".join(
-            self.pieces[int(part)]
-            if i % 2 and part.isdecimal() and int(part) < len(self.pieces)
-            else part
-            for i, part in enumerate(parts)
-        )
+        for i in range(1, len(parts), 2):
+            if len(parts[i]) < 10 and parts[i].isdecimal() and int(parts[i]) < len(self.pieces):
+                parts[i] = self.pieces[int(parts[i])]
+        if limit is not None and sum(map(len, parts[1::2])) > limit:
+            raise WikitextLimitError(f"its templates expand to more than {limit} characters")
+        return "".join(parts)
 
 
 def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
@@ -78,7 +83,8 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
         if closer is None:
             unclosed.add(name)
             continue
-        out.append(_replacement(name, attributes, text[position : closer.start()], kept, math))
+        content = text[position : closer.start()]
+        out.append(replace_extension(name, attributes, content, kept, math=math))
         position = closer.end()
     if not position:
         return text
@@ -86,7 +92,10 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
     return "".join(out)
 
 
-def _replacement(name: str, attributes: str, content: str, kept: KeptPieces, math: bool) -> str:
+def replace_extension(
+    name: str, attributes: str, content: str, kept: KeptPieces, *, math: bool
+) -> str:
+    """What shows of an extension tag; `name` is in small letters."""
     if name == "nowiki":
         return kept.keep(_SPACE.sub(" ", decode_entities(content))) if content else ""
     if name == "pre":
@@ -96,6 +105,8 @@ def _replacement(name: str, attributes: str, content: str, kept: KeptPieces, mat
     if name in ("math", "chem", "ce"):
         formula = latex(content, chemistry=name != "math") if math else ""
         return kept.keep(formula) if formula else GAP
+    if name not in _CLOSERS:
+        return content
     return "" if name in _WITHOUT_GAP else GAP
 
 

@@ -4,10 +4,22 @@ import re
 
 from jagpt.wikitext.links import resolve_urls
 from jagpt.wikitext.marks import BREAK, HEADING
+from jagpt.wikitext.quotes import remove_quotes
+from jagpt.wikitext.scripts import resolve_scripts
+from jagpt.wikitext.tables import resolve_loose_tables
 
-_FOUR_QUOTES = re.compile(r"(?<!')''''(?!')")
-_QUOTES = re.compile(r"''+")
-_BEHAVIOUR = re.compile(r"__(?:[A-Z]{3,}|目次非表示|目次強制|目次|節編集非表示|索引なし)__")
+# MediaWiki's own switches and their names in Japanese, German, Korean and Chinese; others are text.
+_BEHAVIOUR = re.compile(
+    r"__(?:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT"
+    r"|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|INDEX"
+    r"|NOINDEX|STATICREDIRECT|NOGLOBAL|DISAMBIG|ARCHIVEDTALK|NOTALK|EXPECTWITHOUTSCANS|目次非表示"
+    r"|目次なし|目次強制|目次|節編集非表示|節編集なし|新しい節リンク|新しい節リンク非表示|ギャラリー非表示"
+    r"|カテゴリ非表示|隠しカテゴリ|インデックス|検索可能|索引|インデックス拒否|検索除外|索引なし|二重転送解消無効"
+    r"|KEIN_INHALTSVERZEICHNIS|KEININHALTSVERZEICHNIS|INHALTSVERZEICHNIS_ERZWINGEN|INHALTSVERZEICHNIS"
+    r"|ABSCHNITTE_NICHT_BEARBEITEN|목차숨김|목차없음|목차보임|목차표시|목차|부분편집숨김|단락편집숨김|無目錄"
+    r"|无目录|強制目錄|强显目录|強顯目錄|目錄|目录|無段落編輯|不显示编辑链接)__",
+    re.IGNORECASE,
+)
 _SIGNATURE = re.compile(r"~~~~?~?")
 _VARIANT = re.compile(r"-\{([^{}]*+)\}-")
 
@@ -39,19 +51,18 @@ _RULE = re.compile(r"\n-----*+")
 _STRAYS = ("{{", "}}", "[[", "]]", "{|", "|}")
 
 
-def resolve_inline(text: str) -> tuple[str, int]:
+def resolve_inline(text: str, *, tables: bool = False) -> tuple[str, int]:
     """`text` without markup inside lines and at their start, and the number of its list items.
 
     `text` begins with a newline, so that its first line is like any other.
     """
+    text = resolve_loose_tables(text, tables=tables)
     if "、\n" in text and "<poem" not in text:
         text = _SENTENCE_GOES_ON.sub("、", text)
     if "//" in text:
         text = resolve_urls(text)
     if "''" in text:
-        if "''''" in text:
-            text = _FOUR_QUOTES.sub("'", text)
-        text = _QUOTES.sub("", text)
+        text = remove_quotes(text)
     if "<" in text:
         text = _resolve_tags(text)
     if "__" in text:
@@ -64,6 +75,8 @@ def resolve_inline(text: str) -> tuple[str, int]:
 
 
 def _resolve_tags(text: str) -> str:
+    if "<su" in text or "<SU" in text or "<Su" in text:
+        text = resolve_scripts(text)
     text = _BR.sub(BREAK, text)
     if "<r" in text or "<R" in text:
         parts = _RUBY_TEXT.split(_RUBY_FENCE.sub("", text))

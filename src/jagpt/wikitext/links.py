@@ -17,10 +17,16 @@ class LinkKind(Enum):
 
 
 # Splitting at a pattern with one group and joining again replaces each match by its group without
-# a step in Python. The lookahead keeps targets with a colon, which may be files, for the scanner.
-_SIMPLE_LINK = re.compile(r"\[\[(?=[^\[\]{}|:\n]*+[|\]])(?:[^\[\]{}|\n]*+\|)?+([^\[\]{}|\n]*+)\]\]")
+# a step in Python. The lookahead keeps targets with a colon, which may be files, for the scanner;
+# labels with an equals sign too, which must not name an argument of a template around them.
+_SIMPLE_LINK = re.compile(
+    r"\[\[(?=[^\[\]{}|:\n]*+[|\]])(?:[^\[\]{}|\n]*+\|)?+([^\[\]{}|=\n]++)\]\]"
+)
 _LABELLED_URL = re.compile(
-    r"\[(?:https?://|ftp://|//|mailto:|news:|irc://)[^\s\[\]<>]*+[ \t\u3000]*+([^\[\]\n]*+)\]"
+    r"\[(?:(?:https?|ftps?|ircs?|git|gopher|mms|nntp|sftp|ssh|svn|telnet|worldwind|redis)://|//"
+    r"|(?:mailto|news|tel|sms|urn|xmpp|sips?|geo|magnet|bitcoin|matrix):)"
+    r"[^\s\[\]<>\"]++[ \t\u3000]*+((?:[^\[\]\n]++|\[(?!(?:https?:)?//))*+)\]",
+    re.IGNORECASE,
 )
 _BARE_URL = re.compile(r"(?:https?|ftp)://[A-Za-z0-9!#$%&'*+,\-./:;=?@_~()]++")
 _FILE_OPTION = re.compile(

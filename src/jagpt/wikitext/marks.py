@@ -12,5 +12,13 @@ HEADING = "\ufdd2"
 """Begins a heading's line; its level, a digit, follows."""
 BREAK = "\ufdd3"
 """A line break by <br>."""
+VOID = "\ufdd4"
+"""A value that is not in the dump stood here; `voids` takes out what hangs on it."""
+UNKNOWN = "\ufdd5"
+"""A template that no rule knows stood here: a gap, or a void where the sentence needs it."""
+TABLE_OPEN = "\ufdd6"
+"""A table began here that nothing closes."""
+TABLE_CLOSE = "\ufdd7"
+"""A table ended here that nothing opened, or a template did."""
 
-ALL = GAP + KEPT + HEADING + BREAK
+ALL = GAP + KEPT + HEADING + BREAK + VOID + UNKNOWN + TABLE_OPEN + TABLE_CLOSE

@@ -18,6 +18,8 @@ class WikitextOptions:
     """Keep the captions of images and other files, each on a line of its own."""
     closing_sections: bool = False
     """Keep notes, references, external links and their like (脚注, 出典, 参考文献, 関連項目 …)."""
+    citations: bool = True
+    """Keep citations that are items of a list outside references, such as a person's works."""
     templates: Mapping[str, str] = field(default_factory=dict)
     """Further templates: a name, and the format that renders it (see templates.toml) or ""."""
     max_characters: int = 4_000_000
@@ -37,6 +39,15 @@ class Namespaces:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What was taken out because it hangs on a value that is not in the dump."""
+
+    places: int = 0
+    """Brackets, clauses and sentences."""
+    characters: int = 0
+
+
+@dataclass(frozen=True)
 class Converted:
     """A page as text, and what was learned on the way."""
 
@@ -50,6 +61,7 @@ class Converted:
     """Five list items or more, and one other line at most, headings not counted."""
     categories: tuple[str, ...]
     """The page's categories, in its order, without their namespace."""
+    cut: Cut = Cut()
 
 
 class WikitextLimitError(ValueError):
@@ -77,7 +89,7 @@ zh-cn zh-min-nan zh-tw zh-yue zu
 """
 
 JA_DEFAULT = Namespaces(
-    file=frozenset({"file", "image", "media", "ファイル", "画像", "メディア"}),
+    file=frozenset({"file", "image", "ファイル", "画像"}),
     category=frozenset({"category", "カテゴリ"}),
     interlanguage=frozenset(_LANGUAGE_CODES.split()),
 )

@@ -9,11 +9,20 @@ still waiting, so no stretch is searched twice.
 import re
 from dataclasses import dataclass, field
 
+from jagpt.wikitext.functions import Page
 from jagpt.wikitext.links import LinkKind, Links
-from jagpt.wikitext.marks import GAP
+from jagpt.wikitext.marks import GAP, TABLE_CLOSE, TABLE_OPEN, UNKNOWN
 from jagpt.wikitext.options import WikitextLimitError, WikitextOptions
 from jagpt.wikitext.tables import table_text
-from jagpt.wikitext.templates import Policy, TemplateTable, normal_name, parse_arguments
+from jagpt.wikitext.templates import (
+    DROPPED,
+    Policy,
+    TemplateTable,
+    is_furniture,
+    normal_name,
+    parse_arguments,
+    plain_name,
+)
 
 _BRACKETS = re.compile(r"(\{\{|\}\}|\[\[|\]\])")
 _BRACKETS_AND_TABLES = re.compile(
@@ -22,6 +31,18 @@ _BRACKETS_AND_TABLES = re.compile(
 )
 _TABLE_HINT = re.compile(r"\n[ \t:*#]*+\{\||<table", re.IGNORECASE)
 _LONGEST_NAME = 80
+# {{!}} and its kin part the cells of the table around them.
+_TABLE_MARKUP = {"&#124;": "|", "&#124;&#124;": "||", "&#124;-": "\n|-\n"}
+_HIRAGANA = re.compile("[ぁ-ゖ]")
+# What may stand before a citation that is an item of a list, and no reference for what is said.
+_LINE_START = re.compile(r"(?:^|[\n|])[ \t*#:;]*+(?:[^\n|。、]{1,30}[:：] ?)?$")
+_LOOK_BACK = 8
+_OPEN_ADDRESS = re.compile(r"\[(?:https?:)?//[^\s\]]*[^\]\n]*\Z")
+# An unknown template whose first text is a list, or a paragraph, holds the page's own text.
+_HOLDS_TEXT = re.compile(
+    r"[^|]*+\|\s*+(?:[0-9a-z;. ]{1,8}+\|\s*+)?+"
+    r"(?:[*;]|#(?![0-9A-Fa-f]{3})|[^|=。]{10,}+。[^|=。]{10,}+。)"
+)
 
 
 @dataclass
@@ -33,8 +54,14 @@ class Scanned:
     categories: list[str] = field(default_factory=list)
 
 
-def scan(text: str, templates: TemplateTable, links: Links, options: WikitextOptions) -> Scanned:
-    """`text` with its brackets resolved; WikitextLimitError when they nest beyond `max_depth`."""
+def scan(
+    text: str, templates: TemplateTable, links: Links, options: WikitextOptions, page: Page
+) -> Scanned:
+    """`text` with its brackets resolved.
+
+    Raises WikitextLimitError when they nest beyond `max_depth`, or show more than `max_characters`
+    beyond what is written.
+    """
     has_tables = _TABLE_HINT.search(text) is not None
     parts = (_BRACKETS_AND_TABLES if has_tables else _BRACKETS).split(text)
     if len(parts) == 1:
@@ -42,7 +69,7 @@ def scan(text: str, templates: TemplateTable, links: Links, options: WikitextOpt
     tokens = (
         [_table_token(t) if len(t) > 2 else t for t in parts[1::2]] if has_tables else parts[1::2]
     )
-    return _Scan(tokens, parts[::2], templates, links, options).run()
+    return _Scan(tokens, parts[::2], templates, links, options, page).run()
 
 
 def _table_token(token: str) -> str:
@@ -51,19 +78,12 @@ def _table_token(token: str) -> str:
     return token[-2:]
 
 
-def _render(policy: Policy | None, inner: str) -> str:
-    if policy is None or policy.rule is None:
-        return ""
-    _, bar, body = inner.partition(":" if policy.colon else "|")
-    return policy.rule(parse_arguments(body) if bar else {})
-
-
 @dataclass(slots=True)
 class _Frame:
     """A bracket that is still open."""
 
     opener: str
-    policy: Policy | None
+    policy: Policy
     outer: list[str]
     """The pieces of what surrounds the frame."""
 
@@ -78,12 +98,15 @@ class _Scan:
         templates: TemplateTable,
         links: Links,
         options: WikitextOptions,
+        page: Page,
     ) -> None:
         self._tokens = tokens
         self._texts = texts
         self._templates = templates
         self._links = links
         self._options = options
+        self._page = page
+        self._grown = 0
         self._out: list[str] = [texts[0]]
         self._stack: list[_Frame] = []
         self._open = {"{{": 0, "[[": 0, "{|": 0}
@@ -111,33 +134,99 @@ class _Scan:
         body = self._texts[k + 1]
         if k in self._strays:
             return self._emit(body, k)
-        name = body.partition("|")[0]
-        policy = self._templates.find(name)
-        if policy is not None and policy.rule is not None:
+        policy = self._templates.find(body.partition("|")[0])
+        if (
+            policy is not None
+            and (policy.rule is not None or policy.function is not None)
+            and (policy.where != "line" or self._begins_line())
+        ):
             return self._push("{{", policy, body, k)
         end = self._skip(k, "{{", "}}")
         if not end:
             return self._emit(body, k)
-        if policy is None:
-            self._count_unknown(name, k, end)
-        self._out.append(GAP if policy is None or policy.gap else "")
+        if policy is None and _HOLDS_TEXT.match(body):
+            return self._push("{{", self._templates.columns, body, k)
+        if policy is None and is_furniture(body) and self._alone(end):
+            self._out.append(GAP)
+        elif policy is None:
+            self._count_unknown(body.partition("|")[0], k, end)
+            self._out.append(UNKNOWN)
+        else:
+            self._out.append(GAP if policy.shows else policy.mark)
         return self._emit(self._texts[end + 1], end)
 
+    def _begins_line(self) -> bool:
+        """Whether a citation that stands here is an item of a list."""
+        if not self._page.citations or (self._stack and self._stack[-1].opener != "{{"):
+            return False
+        return _LINE_START.search(self._before()) is not None
+
+    def _before(self) -> str:
+        """What stands before on the line, as far as a look back of some characters goes."""
+        before = ""
+        for piece in reversed(self._out[-_LOOK_BACK:]):
+            before = piece[-_LONGEST_NAME:] + before
+            if "\n" in before or len(before) > _LONGEST_NAME:
+                break
+        return before
+
+    def _alone(self, end: int) -> bool:
+        """Whether nothing but other templates stands on the lines of the one that ends there."""
+        following = self._texts[end + 1]
+        if following.strip(" \t") and not following.lstrip(" \t").startswith("\n"):
+            return False
+        return not self._stack and not self._before().rpartition("\n")[2].strip(f" \t{GAP}")
+
     def _close_template(self, k: int) -> int:
+        following = self._texts[k + 1]
         if self._open["{{"]:
             frame, inner = self._pop("{{")
-            text = _render(frame.policy, inner) or GAP
+            policy = frame.policy
+            text = self._render(policy, inner) or self._label(policy, following)
+            if policy.where == "word" and not _HIRAGANA.match(following):
+                text = GAP
+            if len(text) > len(inner):
+                self._grow(len(text) - len(inner))
             if self._stack:
-                # What a template shows can no longer part the arguments around it.
-                text = text.replace("|", "&#124;").replace("=", "&#61;")
+                text = self._escaped(text)
             self._out.append(text)
-        return self._emit(self._texts[k + 1], k)
+        return self._emit(following, k)
+
+    def _label(self, policy: Policy, following: str) -> str:
+        """What stands for a template that shows nothing: Wiktionary's {{en}}: is a language."""
+        if policy.label:
+            linked = bool(self._stack) and self._stack[-1].opener == "[["
+            if linked or following.startswith((":", "：")):
+                return policy.label
+        return policy.mark
+
+    def _render(self, policy: Policy, inner: str) -> str:
+        if policy.function is not None:
+            return policy.function(plain_name(inner).partition(":")[2].split("|"), self._page)
+        if policy.rule is None:
+            return ""
+        _, bar, body = inner.partition("|")
+        return policy.rule(parse_arguments(body) if bar else {})
+
+    def _grow(self, characters: int) -> None:
+        """A page shows at most as many characters more than it has as it may have itself."""
+        self._grown += characters
+        if self._grown > self._options.max_characters:
+            raise WikitextLimitError(
+                f"its templates expand to more than {self._options.max_characters} characters"
+            )
+
+    def _escaped(self, text: str) -> str:
+        """What a template or a link shows can no longer part the arguments around it."""
+        if self._stack[-1].opener == "{|" and text in _TABLE_MARKUP:
+            return _TABLE_MARKUP[text]
+        return text.replace("|", "&#124;").replace("=", "&#61;")
 
     def _open_link(self, k: int) -> int:
         body = self._texts[k + 1]
         kind = self._links.kind(body)
         if kind is LinkKind.PAGE or (kind is LinkKind.FILE and self._options.captions):
-            return self._push("[[", None, body, k)
+            return self._push("[[", DROPPED, body, k)
         if k in self._strays or not (end := self._skip(k, "[[", "]]")):
             return self._emit(f"{GAP}\n{body.partition(chr(10))[2]}", k)
         if kind is LinkKind.CATEGORY:
@@ -148,28 +237,34 @@ class _Scan:
     def _close_link(self, k: int) -> int:
         if self._stack and self._stack[-1].opener == "[[":
             _, inner = self._pop("[[")
-            self._out.append(self._links.render(inner))
+            shown = self._links.render(inner)
+            if self._open["{|"]:
+                shown = shown.replace("\n", " ")
+            self._out.append(self._escaped(shown) if self._open["{{"] else shown)
+        elif _OPEN_ADDRESS.search(self._out[-1]):
+            self._out.append("]]")
         return self._emit(self._texts[k + 1], k)
 
     def _open_table(self, k: int) -> int:
-        if self._options.tables:
-            return self._push("{|", None, self._texts[k + 1], k)
         end = 0 if k in self._strays else self._skip(k, "{|", "|}")
         if not end:
-            return self._emit("\n" + self._texts[k + 1].partition("\n")[2], k)
+            return self._emit(f"\n{TABLE_OPEN}\n" + self._texts[k + 1].partition("\n")[2], k)
+        if self._options.tables:
+            return self._push("{|", DROPPED, self._texts[k + 1], k)
         return self._emit("\n" + self._texts[end + 1], end)
 
     def _close_table(self, k: int) -> int:
         if self._open["{|"]:
             _, inner = self._pop("{|")
             self._out.append(f"\n{table_text(inner)}\n")
-        return self._emit("\n" + self._texts[k + 1], k)
+            return self._emit("\n" + self._texts[k + 1], k)
+        return self._emit(f"\n{TABLE_CLOSE}\n" + self._texts[k + 1], k)
 
     def _emit(self, text: str, k: int) -> int:
         self._out.append(text)
         return k + 1
 
-    def _push(self, opener: str, policy: Policy | None, body: str, k: int) -> int:
+    def _push(self, opener: str, policy: Policy, body: str, k: int) -> int:
         if len(self._stack) >= self._options.max_depth:
             raise self._too_deep()
         self._stack.append(_Frame(opener, policy, self._out))
@@ -208,7 +303,9 @@ class _Scan:
         return WikitextLimitError(f"nested deeper than {self._options.max_depth} levels")
 
     def _count_unknown(self, name: str, start: int, end: int) -> None:
-        name = normal_name(name).partition(":")[0]
+        name = normal_name(name)
+        if not name.startswith("#invoke:"):
+            name = name.partition(":")[0]
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
             name = "(no name)"
         lost = sum(map(len, self._texts[start + 1 : end + 1])) + 2 * (end - start + 1)

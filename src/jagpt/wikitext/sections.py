@@ -3,12 +3,14 @@
 import re
 from functools import lru_cache
 
+from jagpt.wikitext.languages import language_name
 from jagpt.wikitext.marks import HEADING
 from jagpt.wikitext.templates import table
 
 _HEADING = re.compile(r"\n(=[^\n]*+)")
 _TITLE_MARKUP = re.compile(r"\{\{[^{}]*\}\}|<[^<>]*>|[\[\]'\s:：]")
 _TITLE_PARTS = re.compile(r"[・、,/／&＆･]|および|及び|ならびに|と(?!は)|and")
+_TEMPLATE_TITLE = re.compile(r"\{\{([^{}|]+)(?:\|([^{}|]*))?[^{}]*\}\}")
 _BR = re.compile(r"<br\b[^<>]*+>", re.IGNORECASE)
 _CLOSING = frozenset(re.sub(r"\s", "", title).lower() for title in table()["sections"]["closing"])
 _LEVELS = frozenset("123456")
@@ -29,6 +31,8 @@ def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
             continue
         if dropping and level > dropping:
             continue
+        if "{{" in title:
+            title = _TEMPLATE_TITLE.sub(_named, title)
         dropping = level if not closing_sections and _is_closing(title) else 0
         if not dropping:
             shown = _BR.sub(" ", title) if headings else ""
@@ -42,6 +46,15 @@ def _parse_heading(line: str) -> tuple[int, str]:
     level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
     title = line[level:-level].strip() if len(line) > 2 * level else ""
     return (level, title) if title else (0, "")
+
+
+def _named(match: re.Match[str]) -> str:
+    """Wiktionary's headings are templates: {{ja}}, {{noun}}, {{L|en}}."""
+    name, argument = match[1].strip(), (match[2] or "").strip()
+    titles = table()["headings"]
+    if name in ("L", "l", "lang", "Lang", "head", "H"):
+        return language_name(argument) or match[0]
+    return titles.get(name.lower()) or language_name(name) or match[0]
 
 
 @lru_cache(maxsize=4096)

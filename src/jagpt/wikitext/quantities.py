@@ -1,0 +1,185 @@
+"""{{convert|5|mi|km}} → 5マイル (8.0 km); ranges, several units, and units that convert to none."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jagpt.wikitext.functions import format_number, is_missing
+from jagpt.wikitext.marks import VOID
+from jagpt.wikitext.templates import Arguments, numbered, table
+
+_OFFSETS = {"°C": (1.0, 273.15), "°F": (5 / 9, 459.67 * 5 / 9), "K": (1.0, 0.0)}
+_JOINERS = {
+    "to": "から", "-": "–", "–": "–", "and": "と", "or": "または", "x": "×", "by": "×", "*": "×",
+    "×": "×", "xx": "×", "by(x)": "×", "+/-": "±", "±": "±", "to(-)": "から", "から": "から",
+    "〜": "〜", "～": "～", "+": "+", ",": "、", "、": "、", "と": "と", "&": "と", "/": "/",
+    "to about": "から約",
+}  # fmt: skip
+_MOST_ARGUMENTS = 20
+_NUMBER = re.compile(
+    r"[-+−]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]+)?", re.IGNORECASE
+)
+_FRACTION = re.compile(r"(?:([0-9]+)[+ ])?([0-9]+)/+([1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A row of the table: how it is called, its dimension, its size in the dimension's base."""
+
+    name: str
+    dimension: str
+    factor: float
+    target: str
+    symbol: str
+
+
+def convert(arguments: Arguments) -> str:
+    """The quantity and, in brackets, what it is in the other units.
+
+    Rounded as the source's precision allows; what is no number or no known unit stays as written.
+    """
+    values = numbered(arguments)[:_MOST_ARGUMENTS]
+    if not values or any(map(is_missing, values)):
+        return VOID if values else ""
+    numbers, joiners, rest = _amounts(values)
+    if not numbers:
+        return " ".join(values[:2])
+    source = _unit(rest[0]) if rest else None
+    written = [format_number(number) for number in numbers]
+    if source is None:
+        return f"{_joined(written, joiners)} {rest[0] if rest else ''}".strip()
+    if arguments.get("abbr") in ("on", "values"):
+        source = replace(source, name=source.symbol)
+    shown, total, smallest, rest = _compound(_joined(written, joiners), numbers, source, rest)
+    targets = [unit for unit in _targets(rest[1:], source) if unit.dimension == source.dimension]
+    if total is None or not targets or arguments.get("disp") in ("number", "unit"):
+        return shown
+    places = [int(value) for value in rest[1:3] if value.isdecimal() and len(value) == 1]
+    kept = _decimals_kept(total, numbers, source, smallest)
+    results = [
+        _in_unit(total, joiners, source, target, places[0] if places else kept(target))
+        for target in targets
+    ]
+    if arguments.get("disp") in ("out", "output only", "output number only"):
+        return "; ".join(results)
+    if arguments.get("order") == "flip" or arguments.get("disp") == "flip":
+        return f"{results[0]} ({'; '.join([shown, *results[1:]])})"
+    return f"{shown} ({'; '.join(results)})"
+
+
+def _amounts(values: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Numbers, the words that join them, and what follows them: units."""
+    numbers, joiners = [values[0]], []
+    position = 1
+    if _value(values[0]) is None:
+        return [], [], values
+    while position + 1 < len(values):
+        joiner = values[position]
+        if joiner not in _JOINERS or _value(values[position + 1]) is None:
+            break
+        joiners.append(_JOINERS[joiner])
+        numbers.append(values[position + 1])
+        position += 2
+    return numbers, joiners, values[position:]
+
+
+def _compound(
+    shown: str, numbers: list[str], source: _Unit, rest: list[str]
+) -> tuple[str, list[float] | None, _Unit | None, list[str]]:
+    """{{convert|6|ft|2|in}}: the units that a quantity is written in, its value in the first, the
+    last unit where there are several, and what follows."""
+    smallest = None
+    shown = _quantity(shown, source.name)
+    values = [_value(number) for number in numbers]
+    if any(value is None for value in values):
+        return shown, None, None, rest
+    total = [value for value in values if value is not None]
+    named = source.name != source.symbol
+    while len(rest) >= 3 and _value(rest[1]) is not None:
+        unit, value = _unit(rest[2]), _value(rest[1])
+        if unit is None or value is None or unit.dimension != source.dimension:
+            break
+        more = _quantity(format_number(rest[1]), unit.name if named else unit.symbol)
+        shown += more if named else f" {more}"
+        total = [total[0] + value * unit.factor / source.factor]
+        smallest, rest = unit, rest[:1] + rest[3:]
+    return shown, total, smallest, rest
+
+
+def _targets(rest: list[str], source: _Unit) -> list[_Unit]:
+    """The units to convert to: several parted by a space, or the source's usual one."""
+    wanted = rest[0] if rest and not rest[0].isdecimal() else ""
+    whole = _unit(wanted)
+    units = [whole] if whole else [_unit(code) for code in wanted.split()]
+    known = [unit for unit in units if unit is not None]
+    if not known and source.target and (usual := _unit(source.target)):
+        known = [usual]
+    return known
+
+
+def _decimals_kept(
+    total: list[float], numbers: list[str], source: _Unit, smallest: _Unit | None
+) -> Callable[[_Unit], int]:
+    """How many decimals a value keeps: as precise as the source is, or the last of its units."""
+
+    def kept(target: _Unit) -> int:
+        if smallest is not None:
+            return max(0, math.ceil(-math.log10(smallest.factor / target.factor)))
+        values = [_converted(value, source, target) for value in total]
+        return max(_decimals(value, number) for value, number in zip(values, numbers, strict=False))
+
+    return kept
+
+
+def _in_unit(
+    total: list[float], joiners: list[str], source: _Unit, target: _Unit, kept: int
+) -> str:
+    values = [_converted(value, source, target) for value in total]
+    return _quantity(_joined([f"{value:,.{kept}f}" for value in values], joiners), target.symbol)
+
+
+def _converted(value: float, source: _Unit, target: _Unit) -> float:
+    if source.dimension == "temperature":
+        factor, offset = _OFFSETS[source.symbol]
+        kelvin = value * factor + offset
+        factor, offset = _OFFSETS[target.symbol]
+        return (kelvin - offset) / factor
+    return value * source.factor / target.factor
+
+
+def _joined(numbers: list[str], joiners: list[str]) -> str:
+    return "".join(a + b for a, b in zip(numbers, [*joiners, ""], strict=False))
+
+
+def _quantity(number: str, unit: str) -> str:
+    """A space parts a number from a symbol, not from a Japanese word."""
+    return number + unit if unit >= "\u3000" else f"{number} {unit}"
+
+
+def _unit(code: str) -> _Unit | None:
+    units: Mapping[str, list[Any]] = table()["units"]
+    row = units.get(code)
+    if row is None:
+        return None
+    name, dimension, factor, target, *symbol = row
+    return _Unit(name, dimension, factor, target, symbol[0] if symbol else name)
+
+
+def _value(text: str) -> float | None:
+    fraction = _FRACTION.fullmatch(text)
+    if fraction and len(text) < 30:
+        whole, top, bottom = fraction.groups()
+        return int(whole or 0) + int(top) / int(bottom)
+    if len(text) > 30 or not _NUMBER.fullmatch(text):
+        return None
+    value = float(text.replace(",", "").replace("−", "-"))
+    return value if abs(value) < 1e15 else None
+
+
+def _decimals(value: float, source: str) -> int:
+    """How precise `source` was written: whole numbers for three digits and more."""
+    digits = re.sub(r"[^0-9]", "", source).lstrip("0")
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return min(max(0, max(2, len(digits)) - magnitude - 1), 6)

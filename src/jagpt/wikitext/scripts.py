@@ -1,0 +1,61 @@
+"""Superscripts and subscripts in plain text: 10⁸, H₂O, 10^(n+1), a_(n+1)."""
+
+import re
+
+_SUPER = dict(zip("0123456789+-−–=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁼⁽⁾ⁿⁱ", strict=True))
+_SUB = dict(zip("0123456789+-−–=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₋₌₍₎", strict=True))
+_TAG = re.compile(r"<(su[bp])\b[^<>]*+>([^<>]*+)</\1\s*+>", re.IGNORECASE)
+# What a number says: with a digit or a sign in it, and nothing but what formulas are made of.
+_FORMULA = re.compile(r"(?=.*[0-9+\-−–])[0-9A-Za-z+\-−–±×·/.,()= π]+")
+_SIMPLE = re.compile(r"[+\-−–]?[0-9A-Za-z.,]+")
+_ORDINALS = frozenset("adeor")
+
+
+def resolve_scripts(text: str) -> str:
+    """`text` with the contents of its <sup> and <sub> as scripts of Unicode, where there are."""
+    return _TAG.sub(_resolve, text)
+
+
+def _resolve(match: re.Match[str]) -> str:
+    raised = match[1].lower() == "sup"
+    start = match.start()
+    before = match.string[start - 1 : start]
+    return superscript(match[2], before) if raised else subscript(match[2])
+
+
+def superscript(content: str, before: str = "") -> str:
+    """`content` raised; `before` is the character that it stands behind."""
+    raised = _mapped(content, _SUPER)
+    if raised and (len(content) > 1 or not content.isalpha() or before.isascii()):
+        return raised
+    power = content.strip()
+    if _FORMULA.fullmatch(power):
+        return _marked("^", power)
+    if _is_letter(power) and before.isascii() and before.isalnum():
+        return content if before.isdigit() and power in _ORDINALS else f"^{power}"
+    return content
+
+
+def _is_letter(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text.isalpha()
+
+
+def subscript(content: str) -> str:
+    """`content` lowered."""
+    return _mapped(content, _SUB) or (
+        _marked("_", content)
+        if content
+        and _FORMULA.fullmatch(content)
+        and (content[0].isdigit() or not content.isalnum())
+        else content
+    )
+
+
+def _mapped(content: str, scripts: dict[str, str]) -> str:
+    """`content` in the characters of `scripts`; "" when one of them is missing."""
+    found = [scripts.get(character, "") for character in content.strip()]
+    return "".join(found) if all(found) else ""
+
+
+def _marked(mark: str, content: str) -> str:
+    return f"{mark}{content}" if _SIMPLE.fullmatch(content) else f"{mark}({content})"
