@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from jagpt import cli, files
-from jagpt.errors import StorageError
+from jagpt.errors import StorageError, Terminated
 
 MINE = """
 name = "mine"
@@ -198,6 +199,60 @@ def test_what_the_system_refuses_is_told_without_a_traceback(
     captured = capsys.readouterr().err
     assert words in captured
     assert "Traceback" not in captured
+
+
+LATE = """
+import atexit, os, signal, sys, threading, time
+number, moment = int(sys.argv[1]), sys.argv[2]
+
+def kill():
+    os.kill(os.getpid(), number)
+
+def when_the_main_thread_waits():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    kill()
+    time.sleep(60)
+
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=number):
+        kill(process, number)
+
+if moment == "threads":
+    threading.Thread(target=when_the_main_thread_waits).start()
+elif moment == "atexit":
+    atexit.register(kill)
+else:
+    last = Last()
+sys.argv[1:] = ["run", "nowhere"]
+from jagpt.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["threads", "atexit", "teardown"])
+def test_a_signal_while_leaving_changes_nothing(number: signal.Signals, moment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, str(int(number)), moment],
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no recipe 'nowhere'")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, 130), (Terminated, 75)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_a_second_signal_while_the_first_is_told_gives_its_code(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], code: int
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("click.echo", interrupted)
+    assert call("run", "nowhere") == code
 
 
 def test_recipes_and_init(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

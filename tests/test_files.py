@@ -428,3 +428,42 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     assert done.returncode == -9
     with files.locked(tmp_path):
         pass
+
+
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no `flock`."""
+
+    def missing(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_file_stands_for_one(tmp_path: Path) -> None:
+    with files.locked(tmp_path):
+        with (
+            pytest.raises(RunInUseError, match=f"process {os.getpid()} on"),
+            files.locked(tmp_path),
+        ):
+            pass
+        assert (tmp_path / files.HELD).exists()
+    assert not (tmp_path / files.HELD).exists()
+    with files.locked(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_what_is_left_of_a_lock_on_another_machine_is_named_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / files.HELD
+    left.write_text("12\nelsewhere\n")
+    way_out = f"if no jagpt works there.*delete {left}$"
+    with pytest.raises(RunInUseError, match=way_out) as caught, files.locked(tmp_path):
+        pass
+    assert "\n" not in str(caught.value)
+    left.unlink()
+    with files.locked(tmp_path):
+        pass

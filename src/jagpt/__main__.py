@@ -20,6 +20,9 @@ def main() -> NoReturn:
         from jagpt import safepath
 
         safepath.enter()
+        import signal
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # until the command line listens
         from jagpt.cli import main as command_line
 
         command_line()

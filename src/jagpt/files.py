@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from jagpt.errors import DataError, NewerVersionError, RunInUseError
 
@@ -39,6 +39,8 @@ except ImportError:  # Windows
 MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
 LOCK, OWNER = ".lock", ".owner.json"
+HELD = ".lock-held"
+"""In place of a lock on `LOCK` where the file system has none: it is there while it is held."""
 STAGING_PREFIX = ".staging-"
 REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
 REMOVED_PREFIX = STAGING_PREFIX + "removed-"
@@ -719,14 +721,13 @@ def locked(run_directory: Path) -> Iterator[None]:
     made = [path for path in (run_directory, *run_directory.parents) if not path.exists()]
     make_directory(run_directory)
     owner, place = run_directory / OWNER, run_directory / LOCK
-    os.close(_handle_of(place, _ADDING))  # neither a link nor a pipe
-    lock = FileLock(place)
+    lock = _lock_of(place)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunInUseError(
             f"{run_directory}: in use by another jagpt process{_owner_name(owner)}; "
-            "wait for it to end, stop it, or work elsewhere with --run-dir"
+            f"wait for it to end, stop it, or work elsewhere with --run-dir{_left_over(lock)}"
         ) from None
     try:
         _write_owner(owner)
@@ -736,6 +737,31 @@ def locked(run_directory: Path) -> Iterator[None]:
         if made and [path.name for path in run_directory.iterdir()] == [place.name]:
             _remove_empty(place, made)
         lock.release()
+
+
+def _lock_of(place: Path) -> BaseFileLock:
+    """The lock on a file, which is made; on a file system that has none, a file beside it."""
+    handle = _handle_of(place, _ADDING)  # neither a link nor a pipe
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError:
+        return SoftFileLock(place.with_name(HELD))
+    finally:
+        os.close(handle)
+    return FileLock(place)
+
+
+def _left_over(lock: BaseFileLock) -> str:
+    """What to do about a file that stands for a lock: it outlives a process that was killed."""
+    if not isinstance(lock, SoftFileLock):
+        return ""
+    return (
+        ". The file system has no locks, so that nothing tells whether it still works: if no jagpt "
+        f"works there, on any machine, delete {lock.lock_file}"
+    )
 
 
 def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import io
@@ -33,9 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Arrow's own allocator keeps more of a long extraction than it gives back; workers inherit this
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _print_any_character()
-    with terminal.guarded():
-        code = _guarded(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        with terminal.guarded():
+            code = _guarded(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while the first one was told
+        code = INTERRUPTED
+    except Terminated:
+        code = StoppedError.exit_code
+    if arguments is None:
+        _only_leave(code)
     sys.exit(code)
+
+
+def _only_leave(code: int) -> None:
+    """From here on a signal only makes the leaving faster: the code is known, all is told."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    wishes = (signal.SIGINT, signal.SIGTERM)
+    for wish in wishes:
+        signal.signal(wish, lambda *_: os._exit(code))
+    # and not even that when Python, at its very end, gives signals their defaults back
+    atexit.register(lambda: [signal.signal(wish, signal.SIG_IGN) for wish in wishes])
 
 
 def _print_any_character() -> None:
