@@ -394,6 +394,22 @@ def test_a_disk_that_is_full_is_told_with_the_files_name_and_leaves_no_rest(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_full_disk_that_a_library_tells_in_its_own_words_is_told_as_one(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys, pathlib; from jagpt import files\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))\n"
+        "try:\n"
+        "    with files.staged_directory(pathlib.Path(sys.argv[1])) as folder:\n"
+        "        raise RuntimeError('iostream error')\n"
+        "except OSError as error: print(error.errno, error.filename)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a")], capture_output=True, text=True
+    )
+    assert done.stdout == f"{errno.EFBIG} {tmp_path / 'a'}\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- the lock -------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from typing import IO, Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from jagpt.errors import DataError, NewerVersionError, RunInUseError
+from jagpt.errors import DataError, JagptError, NewerVersionError, RunInUseError
 
 try:
     import fcntl
@@ -52,6 +52,7 @@ _NO_LINK, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOC
 _ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
 _LONGEST_NAME = 200
 """Bytes of a name that a temporary one takes over; file systems allow 255."""
+_SOME = 1024**2
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _observers: list[Callable[[str, Path], None]] = []
@@ -100,13 +101,9 @@ def staged_file(path: Path) -> Iterator[Path]:
     """
     make_directory(path.parent)
     with _held(path, _make_file) as staged, _told_as(staged, path):
-        try:
-            yield staged
-            _publish(staged, path)
-            _sync_directory(path.parent)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        yield staged
+        _publish(staged, path)
+        _sync_directory(path.parent)
 
 
 def publish(staged: Path, target: Path) -> None:
@@ -126,17 +123,13 @@ def staged_directory(path: Path) -> Iterator[Path]:
     """
     make_directory(path.parent)
     with _held(path, _make_directory) as staged, _told_as(staged, path):
-        try:
-            yield staged
-            for file in _files_below(staged):
-                _sync_file(file)
-            for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
-                _sync_directory(folder)
-            _sync_directory(staged)
-            _put_in_place(staged, path)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
+        yield staged
+        for file in _files_below(staged):
+            _sync_file(file)
+        for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
+            _sync_directory(folder)
+        _sync_directory(staged)
+        _put_in_place(staged, path)
 
 
 def _put_in_place(staged: Path, path: Path) -> None:
@@ -161,16 +154,13 @@ def staging(directory: Path) -> Iterator[Path]:
     """An empty folder for a library to write into; its files move into `directory` at the end."""
     make_directory(directory)
     with _held(directory / "files", _make_directory) as staged, _told_as(staged, directory):
-        try:
-            yield staged
-            for file in _files_below(staged):
-                target = directory / file.relative_to(staged)
-                make_directory(target.parent)
-                _publish(file, target)
-            for folder in {file.parent for file in _files_below(directory)}:
-                _sync_directory(folder)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        yield staged
+        for file in _files_below(staged):
+            target = directory / file.relative_to(staged)
+            make_directory(target.parent)
+            _publish(file, target)
+        for folder in {file.parent for file in _files_below(directory)}:
+            _sync_directory(folder)
 
 
 @contextmanager
@@ -323,7 +313,10 @@ def _beside(path: Path, prefix: str = STAGING_PREFIX) -> Path:
 
 @contextmanager
 def _held(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
-    """A new file or folder beside `path`, locked while this process works on it."""
+    """A new file or folder beside `path`, locked while this process works on it.
+
+    It goes at the end, unless it has got another name.
+    """
     while True:
         staged = _beside(path)
         handle = make(staged)
@@ -334,6 +327,10 @@ def _held(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
         yield staged
     finally:
         os.close(handle)
+        if staged.is_dir():
+            shutil.rmtree(staged, ignore_errors=True)
+        else:
+            staged.unlink(missing_ok=True)
 
 
 def _make_file(path: Path) -> int:
@@ -383,6 +380,24 @@ def _told_as(staged: Path, path: Path) -> Iterator[None]:
         elif isinstance(error.filename, str | bytes):
             error.filename = os.fsdecode(error.filename).replace(str(staged), str(path))
         raise
+    except JagptError:
+        raise
+    except Exception:  # many a library tells a full disk in words of its own
+        _ask_disk(path)
+        raise
+
+
+def _ask_disk(path: Path) -> None:
+    """Raise what the disk says to some more bytes in the folder of `path`."""
+    probe = _beside(path)
+    try:
+        with os.fdopen(_make_file(probe), "wb") as file:
+            file.write(bytes(_SOME))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _handle_of(path: Path, flags: int) -> int:
@@ -778,12 +793,8 @@ def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:
 def _write_owner(owner: Path) -> None:
     """Who holds the lock, until it is released: this need not be on the disk."""
     with _held(owner, _make_file) as staged, _told_as(staged, owner):
-        try:
-            staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-            staged.replace(owner)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        staged.replace(owner)
 
 
 def _owner_name(owner: Path) -> str:

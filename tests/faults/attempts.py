@@ -3,6 +3,7 @@
 Everything happens in children of a *nursery*: a process that has imported all of jagpt and started
 no threads, so that an attempt costs a fork and no start. A killed child gets SIGKILL from itself,
 at the gate of `jagpt.files`, just before its Nth operation; a failing one gets an `OSError` there.
+Further kinds of faults stand in `writing` and `planted`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,18 +49,20 @@ Observer = Callable[[str, Path], None]
 class Command:
     """A command line that works on the tree `start`; `{}` stands for the tree of an attempt.
 
-    `may_replace` names finished work (by the start of its path) that it is there to replace.
+    `may_replace` names finished work (by the start of its path) that it is there to replace. One
+    that only `reads` a run is not tried without what is planted there.
     """
 
     name: str
     start: Path
     arguments: tuple[str, ...]
     may_replace: tuple[str, ...] = ()
+    reads: bool = False
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: SIGKILL where there is no `error` (an errno), else that error.
+    """What goes wrong at the gate: SIGKILL where there is no `error` (an errno), else that error.
 
     `lasting`: every later operation fails too, as on a disk that stays full.
     """
@@ -67,14 +71,65 @@ class Fault:
     error: int | None = None
     lasting: bool = False
 
+    def numbers(self, whole: Unbroken) -> Sequence[int]:
+        """What `tried` takes, each number an attempt of its own."""
+        return range(1, len(whole.operations) + 1)
+
+    def at(self, whole: Unbroken, number: int) -> str:
+        """Where it happens, for people."""
+        operation, path = whole.operations[number - 1]
+        return f"{operation} {os.path.relpath(path, whole.end)}"
+
+    def ground(self, tree: Path) -> AbstractContextManager[None]:
+        """What the attempt's tree stands on."""
+        del tree
+        return contextlib.nullcontext()
+
+    def tried(self, whole: Unbroken, number: int, tree: Path) -> str | None:
+        """Let it happen to the command, and run that again; what was wrong."""
+        return self.broken(whole, number, tree) or run_again(whole, tree)
+
+    def broken(self, whole: Unbroken, number: int, tree: Path) -> str | None:
+        """Run with the fault; what is wrong with how the command left."""
+        code, said = in_child(lambda: jagpt(on(whole.command, tree), breaking(self, number)))
+        if self.error is None:
+            return None if code == -signal.SIGKILL else f"not killed: exit code {code}\n{said}"
+        return self.told(code, said) or lost(whole.command, tree)
+
+    def told(self, code: int, said: str) -> str | None:
+        """What is wrong with how the error was told."""
+        if code != STORAGE_EXIT_CODE:
+            return f"exit code {code}, and {STORAGE_EXIT_CODE} was wanted\n{said}"
+        if "Traceback" in said or os.strerror(self.error or 0) not in said or "again" not in said:
+            return f"no clear message:\n{said}"
+        return None
+
+
+class RandomKill(Fault):
+    """Ended by the system, unasked, at a moment that the number decides."""
+
+    def at(self, whole: Unbroken, number: int) -> str:
+        del whole, number
+        return ""
+
+    def broken(self, whole: Unbroken, number: int, tree: Path) -> str | None:
+        moment = random.Random(f"{whole.command.name} {number}").uniform(0.001, whole.seconds)
+
+        def work() -> int:
+            signal.setitimer(signal.ITIMER_REAL, moment)  # SIGALRM kills what does not handle it
+            return jagpt(on(whole.command, tree))
+
+        code, said = in_child(work)
+        return None if code in (0, -signal.SIGALRM) else f"exit code {code}\n{said}"
+
 
 KILL = Fault("SIGKILL")
-RANDOM_KILL = Fault("random SIGKILL")
+RANDOM_KILL = RandomKill("random SIGKILL")
 FULL = Fault("ENOSPC", errno.ENOSPC, lasting=True)
 BROKEN = Fault("EIO", errno.EIO)
 FORBIDDEN = Fault("EACCES", errno.EACCES)
 READ_ONLY = Fault("EROFS", errno.EROFS, lasting=True)
-FAULTS = (KILL, FULL, BROKEN, FORBIDDEN)
+AT_THE_GATE = (KILL, FULL, BROKEN, FORBIDDEN)
 
 
 @dataclass(frozen=True)
@@ -216,16 +271,19 @@ def fix_clock(seconds: float = 0.0) -> None:
 # --- children -------------------------------------------------------------------------------------
 
 
-def in_child(work: Callable[[], int], log: Path) -> int:
-    """What a forked child's `work` returns, or minus the signal that ended it; output to `log`."""
+def in_child(work: Callable[[], int]) -> tuple[int, str]:
+    """What a forked child's `work` returns, or minus the signal that ended it; what it said."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         code = 70
         try:
             signal.alarm(ATTEMPT_SECONDS)
-            handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            os.close(writing)
+            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
             code = work()
             sys.stdout.flush()
             sys.stderr.flush()
@@ -234,7 +292,10 @@ def in_child(work: Callable[[], int], log: Path) -> int:
             sys.stderr.flush()
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as said:
+        text = said.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
 
 
 def jagpt(arguments: Iterable[str], observer: Observer | None = None) -> int:
@@ -266,7 +327,8 @@ def breaking(fault: Fault, number: int) -> Observer:
     return observe
 
 
-def _on(command: Command, tree: Path) -> list[str]:
+def on(command: Command, tree: Path) -> list[str]:
+    """The command line for a tree."""
     return [argument.replace("{}", str(tree)) for argument in command.arguments]
 
 
@@ -275,9 +337,11 @@ def _on(command: Command, tree: Path) -> list[str]:
 
 def unbroken(command: Command, scratch: Path) -> Unbroken:
     """Run the command as it should run."""
+    if command.reads:
+        return Unbroken(command, (), 0.0, tree_of(command.start), command.start, ())
     end = scratch / "ends" / command.name
     copy_tree(command.start, end)
-    recorded, log = end.with_suffix(".json"), end.with_suffix(".log")
+    recorded = end.with_suffix(".json")
 
     def work() -> int:
         order, operations = Order(), []
@@ -286,14 +350,14 @@ def unbroken(command: Command, scratch: Path) -> Unbroken:
             operations.append((operation, str(path)))
             order(operation, path)
 
-        code = jagpt(_on(command, end), observe)
+        code = jagpt(on(command, end), observe)
         recorded.write_text(json.dumps([operations, order.end()]))
         return code
 
     started = time.monotonic()
-    code = in_child(work, log)
+    code, said = in_child(work)
     if code != 0:
-        raise RuntimeError(f"{command.name} without a fault: exit code {code}\n{log.read_text()}")
+        raise RuntimeError(f"{command.name} without a fault: exit code {code}\n{said}")
     seconds = time.monotonic() - started
     operations, disorder = json.loads(recorded.read_text())
     pairs = tuple((operation, path) for operation, path in operations)
@@ -307,54 +371,19 @@ def attempt(whole: Unbroken, fault: Fault, number: int, scratch: Path) -> Result
     """Break the command, run it again, compare."""
     command = whole.command
     tree = scratch / "tries" / f"{command.name}-{fault.name}-{number}".replace(" ", "-")
-    copy_tree(command.start, tree)
-    try:
-        problem = _broken(whole, fault, number, tree) or _run_again(whole, tree)
-    except OSError as error:
-        problem = f"the attempt itself failed: {error}"
+    with fault.ground(tree):
+        copy_tree(command.start, tree)
+        try:
+            problem = fault.tried(whole, number, tree)
+        except OSError as error:
+            problem = f"the attempt itself failed: {error}"
     if problem is None:
         shutil.rmtree(tree)
-    at = "" if fault is RANDOM_KILL else " ".join(_short(whole, number))
     kept = None if problem is None else str(tree)
-    return Result(command.name, fault.name, number, at, problem, kept)
+    return Result(command.name, fault.name, number, fault.at(whole, number), problem, kept)
 
 
-def _short(whole: Unbroken, number: int) -> tuple[str, str]:
-    operation, path = whole.operations[number - 1]
-    return operation, os.path.relpath(path, whole.end)
-
-
-def _broken(whole: Unbroken, fault: Fault, number: int, tree: Path) -> str | None:
-    """Run with the fault; what is wrong with how the command left."""
-    log = tree / "broken.log"
-    if fault is RANDOM_KILL:
-        return _killed_some_time(whole, number, tree, log)
-    code = in_child(lambda: jagpt(_on(whole.command, tree), breaking(fault, number)), log)
-    said = log.read_text("utf-8", "replace")
-    if fault.error is None:
-        return None if code == -signal.SIGKILL else f"not killed: exit code {code}\n{said}"
-    if code != STORAGE_EXIT_CODE:
-        return f"exit code {code}, and {STORAGE_EXIT_CODE} was wanted\n{said}"
-    if "Traceback" in said or os.strerror(fault.error) not in said or "again" not in said:
-        return f"no clear message:\n{said}"
-    return _lost(whole.command, tree)
-
-
-def _killed_some_time(whole: Unbroken, number: int, tree: Path, log: Path) -> str | None:
-    """Ended by the system, unasked, at a moment that the number decides."""
-    moment = random.Random(f"{whole.command.name} {number}").uniform(0.001, whole.seconds)
-
-    def work() -> int:
-        signal.setitimer(signal.ITIMER_REAL, moment)  # SIGALRM kills what does not handle it
-        return jagpt(_on(whole.command, tree))
-
-    code = in_child(work, log)
-    if code in (0, -signal.SIGALRM):
-        return None
-    return f"exit code {code}\n{log.read_text('utf-8', 'replace')}"
-
-
-def _lost(command: Command, tree: Path) -> str | None:
+def lost(command: Command, tree: Path) -> str | None:
     """What a failed command took away of the work that was finished before."""
     there = tree_of(tree)
     aside = (name.split("/", 3) for name in there if name.startswith("run/superseded/"))
@@ -366,13 +395,11 @@ def _lost(command: Command, tree: Path) -> str | None:
     return None
 
 
-def _run_again(whole: Unbroken, tree: Path) -> str | None:
-    log = tree / "again.log"
-    code = in_child(lambda: jagpt(_on(whole.command, tree)), log)
+def run_again(whole: Unbroken, tree: Path) -> str | None:
+    """Run as it should run; how what is left differs from the unbroken run's."""
+    code, said = in_child(lambda: jagpt(on(whole.command, tree)))
     if code != 0:
-        return f"the next run: exit code {code}\n{log.read_text('utf-8', 'replace')}"
-    for said in tree.glob("*.log"):
-        said.unlink()
+        return f"the next run: exit code {code}\n{said}"
     return difference(whole.tree, tree_of(tree)) or _stale_page(tree / "run")
 
 
@@ -393,7 +420,7 @@ def _stale_page(run: Path) -> str | None:
 
 def copy_tree(source: Path, target: Path) -> None:
     """A copy with the times of the original, so that the ledger still knows its files."""
-    shutil.copytree(source, target, symlinks=True)
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
 
 
 def tree_of(root: Path) -> dict[str, str]:

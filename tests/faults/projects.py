@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from .attempts import Command, copy_tree, in_child, jagpt
@@ -162,6 +163,26 @@ def _others(project: Project, made: dict[str, Path]) -> Iterator[Command]:
     )
     yield Command("init", nothing,
                   ("init", "quickstart", "--output", "{}/mine.toml"))  # fmt: skip
+    for name, arguments in _readers(project):
+        yield Command(name, made[last], arguments, reads=True)
+
+
+def _readers(project: Project) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What else a run may be given to."""
+    text = str(project.root / "rows.jsonl")
+    yield "run RUN", ("run", "{}/run")
+    for verb in ("status", "verify", "plan", "evaluate", "export", "release"):
+        yield f"{verb} RUN", (verb, "{}/run")
+    yield "evaluate --model", ("evaluate", "--model", "{}/run", "--text", text)
+    yield "export --model", ("export", "--model", "{}/run/model", "--format", "flax")
+    yield "release --to", ("release", "{}/run", "--to", "git:/nowhere.git")
+    yield "generate", ("generate", "{}/run", "東京は")
+    if find_spec("gradio"):
+        yield "playground", ("playground", "{}/run")
+    yield "tokenizer --compare", ("tokenizer", "--compare", "{}/run", "--text", text)
+    yield "download", ("download", "{}/run", "--dry-run")
+    shared = ("--set", 'tokenizer.from="{}/run"', "--run-dir", "{}/other")
+    yield "tokenizer.from", ("tokenizer", str(project.recipe), *shared)
 
 
 def _sharing_recipe(project: Project, origin: Path) -> Path:
@@ -177,9 +198,9 @@ def _after(command: Command, scratch: Path) -> Path:
     target = scratch / "starts" / command.name
     if not target.exists():
         copy_tree(command.start, target)
-        log = target.with_suffix(".log")
         arguments = [argument.replace("{}", str(target)) for argument in command.arguments]
-        if (code := in_child(lambda: jagpt(arguments), log)) != 0:
+        code, said = in_child(lambda: jagpt(arguments))
+        if code != 0:
             shutil.rmtree(target)
-            raise RuntimeError(f"{command.name}: exit code {code}\n{log.read_text()}")
+            raise RuntimeError(f"{command.name}: exit code {code}\n{said}")
     return target

@@ -20,29 +20,33 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
 
-from faults import attempts, projects  # noqa: E402
-from faults.attempts import FAULTS, KILL, RANDOM_KILL, Fault, Result, Unbroken  # noqa: E402
+from faults import attempts, planted, projects, writing  # noqa: E402
+from faults.attempts import AT_THE_GATE, KILL, RANDOM_KILL, Fault, Result, Unbroken  # noqa: E402
 from jagpt.rundir import STAGE_DIRECTORIES  # noqa: E402
 
+FAULTS = (*AT_THE_GATE, writing.LONG_FILE, writing.SMALL_DISK, planted.LINK, planted.PIPE)
 Plan = list[tuple[Unbroken, Fault, int]]
 
 
 def numbers(whole: Unbroken, fault: Fault, every: Sequence[str] | None) -> Sequence[int]:
-    """Operations to break, from 1: all where `every` is not given.
+    """What to try of a fault: all where `every` is not given.
 
     Else SIGKILL comes at all operations in the folder that a stage of `every` writes, and at the
-    first, a middle and the last operation of the other stages. The middle one must do for errors,
-    and for commands that are no stage.
+    first, a middle and the last operation of the other stages. The middle one must do for what else
+    goes wrong, and for commands that are no stage. The last of `every` has links everywhere.
     """
-    count, name = len(whole.operations), whole.command.name
-    middle = (count + 1) // 2
-    few = {1, middle, count}
-    if every is None:
-        return range(1, count + 1)
-    if name not in STAGE_DIRECTORIES:
-        return [middle] if fault is KILL else []
-    if fault is not KILL:
-        return [middle]
+    name = whole.command.name
+    if whole.command.reads and not isinstance(fault, planted.Planted):
+        return []
+    numbers = fault.numbers(whole)
+    if every is None or (fault is planted.LINK and name in every[-1:]):
+        return numbers
+    middle = numbers[(len(numbers) - 1) // 2 :][:1]
+    if name not in STAGE_DIRECTORIES and fault in AT_THE_GATE[1:]:
+        return []
+    if fault is not KILL or name not in STAGE_DIRECTORIES:
+        return middle
+    few = {numbers[0], *middle, numbers[-1]}
     if name not in every:
         return sorted(few)
     folder = f"{whole.end / 'run' / STAGE_DIRECTORIES[name]}"
@@ -129,12 +133,15 @@ def _show(wholes: Sequence[Unbroken], results: Sequence[Result], seconds: float)
     names = [f.name for f in (*FAULTS, RANDOM_KILL) if any(r.fault == f.name for r in results)]
     tried = Counter((r.command, r.fault) for r in results)
     survived = Counter((r.command, r.fault) for r in results if r.problem is None)
-    print(f"{'command':<14} {'operations':>10}" + "".join(f"{name:>16}" for name in names))
+    print(f"{'command':<19} {'operations':>10}" + "".join(f"{name:>16}" for name in names))
     for whole in wholes:
         name = whole.command.name
-        cells = (f"{survived[name, fault]} of {tried[name, fault]}" for fault in names)
+        cells = (
+            f"{survived[name, fault]} of {tried[name, fault]}" if tried[name, fault] else ""
+            for fault in names
+        )
         row = "".join(f"{cell:>16}" for cell in cells)
-        print(f"{name:<14} {len(whole.operations):>10}{row}")
+        print(f"{name:<19} {len(whole.operations):>10}{row}")
     total = sum(result.problem is None for result in results)
     print(f"survived {total:,} of {len(results):,} faults in {seconds:,.0f} s")
 

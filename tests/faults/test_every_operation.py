@@ -1,4 +1,5 @@
-"""A short form of `make faults`: corpus, tokens and checkpoints at every operation."""
+"""A short form of `make faults`: corpus, tokens and checkpoints at every operation, links in the
+place of all that training leaves."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from jagpt import files
 from jagpt.stages import STAGE_NAMES
 
 from .order import Order
+from .writing import may_mount
 
 WRITERS = ("corpus", "tokens", "train")
 
@@ -37,11 +39,16 @@ def test_each_command_survives_each_fault(outcome: dict[str, Any]) -> None:
     assert problems == [], outcome["stderr"]
 
 
-def test_every_stage_and_every_fault_was_tried(outcome: dict[str, Any]) -> None:
+def test_every_stage_and_every_fault_was_tried(outcome: dict[str, Any], tmp_path: Path) -> None:
     tried = {(result["command"], result["fault"]) for result in outcome["results"]}
     for stage in STAGE_NAMES:
-        for fault in ("SIGKILL", "ENOSPC", "EIO", "EACCES"):
+        for fault in ("SIGKILL", "ENOSPC", "EIO", "EACCES", "EFBIG", "link", "pipe"):
             assert (stage, fault) in tried
+        assert (stage, "full disk") in tried or not may_mount(tmp_path)
+    for reader in ("status", "verify", "plan", "release", "evaluate", "export"):
+        assert {(f"{reader} RUN", "link"), (f"{reader} RUN", "pipe")} <= tried
+    links = [r["operation"] for r in outcome["results"] if r["fault"] == "link"]
+    assert {"run/.lock", "run/recipe.toml", "run/logs", "run/checkpoints/manifest.json"} <= {*links}
     kills = [r["command"] for r in outcome["results"] if r["fault"] == "SIGKILL"]
     for writer in WRITERS:
         assert kills.count(writer) >= 20

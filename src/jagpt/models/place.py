@@ -57,7 +57,8 @@ def find_tokenizer(name: str, where: str) -> Path:
 def local(name: str) -> Path | None:
     """The folder of weights if `name` is a place on this machine that has some."""
     path = Path(name)
-    is_run(path)  # nothing in one leads out of it
+    for folder in (path, *path.absolute().parents[:2]):
+        is_run(folder)  # nothing in the run that a model stands in leads out of it
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists():
             return folder
