@@ -142,6 +142,7 @@ def _refuse_foreign(output: Path) -> None:
     """Nothing is written into a folder that holds something else."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: a folder is wanted, and something else stands there")
+    files.check_tree(output)
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
     notes = there & {files.MANIFEST, files.IN_PROGRESS}
