@@ -18,6 +18,7 @@ import json
 import os
 import pkgutil
 import random
+import re
 import shutil
 import signal
 import stat
@@ -39,6 +40,8 @@ ATTEMPT_SECONDS = 60
 STORAGE_EXIT_CODE = 4
 NOT_COMPARED = ("run/logs/", "run/.lock", "run/.owner.json", "run/report.html")
 """Clock, facts of the machine, and the lock; the page shows the clock, see `_stale_page`."""
+_WHERE = re.compile(r"/[^\s<>\"]*/run\b")
+"""A tree that was copied has a page that says where it was made."""
 HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
 """pyarrow's allocator starts one when it is imported, and starts it again after a fork."""
 
@@ -410,9 +413,11 @@ def _stale_page(run: Path) -> str | None:
     from jagpt.report import render
 
     page = run / "report.html"
-    if page.exists() and page.read_text("utf-8") != render([pipeline.as_it_stands(*open_run(run))]):
-        return "report.html is not about the run as it stands"
-    return None
+    if not page.exists():
+        return None
+    wanted = render([pipeline.as_it_stands(*open_run(run))])
+    there, here = (_WHERE.sub("{}/run", text) for text in (page.read_text("utf-8"), wanted))
+    return None if there == here else "report.html is not about the run as it stands"
 
 
 # --- trees ----------------------------------------------------------------------------------------
@@ -431,15 +436,18 @@ def tree_of(root: Path) -> dict[str, str]:
             path = Path(folder) / name
             relative = path.relative_to(root).as_posix()
             if not f"{relative}/".startswith(tuple(n.rstrip("/") + "/" for n in NOT_COMPARED)):
-                found[relative] = _described(path)
+                found[relative] = _described(path, root)
     return dict(sorted(found.items()))
 
 
-def _described(path: Path) -> str:
+def _described(path: Path, root: Path) -> str:
     status = path.lstat()
     mode = stat.filemode(status.st_mode)
     if stat.S_ISREG(status.st_mode):
-        return f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        content = path.read_bytes()
+        if path.suffix == ".html":  # a page says where its run stands
+            content = content.replace(os.fsencode(root), b"{}")
+        return f"{mode} {hashlib.sha256(content).hexdigest()}"
     return f"{mode} {path.readlink()}" if stat.S_ISLNK(status.st_mode) else mode
 
 
