@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # One more package index, for PyTorch, e.g. https://download.pytorch.org/whl/cpu on CPU-only machines.
 TORCH_INDEX ?=
+# `no` installs the versions of constraints.txt without the hashes of requirements-lock.txt.
+LOCKED ?= yes
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -56,7 +58,8 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/torch: .venv/bin/python constraints.txt
+.venv/torch: .venv/bin/python constraints.txt requirements-lock.txt
+	$(if $(filter-out no,$(LOCKED)),$(BIN)/python tools/install_locked.py $(TORCH_OPTIONS))
 	$(PIP) $(TORCH_OPTIONS) torch
 	touch $@
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
+import subprocess
+from collections.abc import Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -78,3 +81,63 @@ def test_the_lock_names_no_registry_and_agrees_with_the_constraints() -> None:
 
 def test_the_lock_holds_what_jagpt_needs(installed: dict[str, Distribution]) -> None:
     assert set(installed) - {"jagpt"} <= set(locked())
+
+
+# --- installing with hashes -----------------------------------------------------------------------
+
+
+class Pip:
+    """In place of pip: notes what it was asked for; `missing` is in no index, `code` its answer."""
+
+    def __init__(self, missing: str = "", code: int = 0) -> None:
+        self.missing, self.code = missing, code
+        self.installed: list[str] = []
+
+    def __call__(self, command: Sequence[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        if "--dry-run" in command:
+            return subprocess.CompletedProcess(command, int(self.missing in command))
+        assert {"--no-deps", "--require-hashes", "--extra-index-url"} <= set(command)
+        self.installed = re.findall(r"(?m)^(\S+)==.*\\\n +--hash", Path(command[-1]).read_text())
+        return subprocess.CompletedProcess(command, self.code)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, pip: Pip, system: str | None = None) -> int:
+    """What `tools/install_locked.py` leaves with."""
+    program = runpy.run_path(str(ROOT / "tools" / "install_locked.py"))
+    values = program["main"].__globals__
+    own = LOCK.read_text("utf-8").removeprefix("# What a release is built and tested with: ")
+    monkeypatch.setitem(values, "system", lambda: system or own.partition(";")[0])
+    monkeypatch.setattr(subprocess, "run", pip)
+    code: int = program["main"](["--extra-index-url", "x"])
+    return code
+
+
+def test_all_that_is_locked_is_installed_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = Pip()
+    assert install(monkeypatch, pip) == 0
+    assert set(pip.installed) == set(locked())
+
+
+def test_a_pytorch_that_no_index_has_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pip = Pip(missing=f"torch=={locked()['torch'][0]}")
+    assert install(monkeypatch, pip) == 0
+    assert set(pip.installed) == set(locked()) - {"torch"}
+    assert "PyTorch's hash is not checked" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_the_locks_stops_the_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install(monkeypatch, Pip(code=1)) == 1
+    assert "LOCKED=no installs without hashes" in capsys.readouterr().out
+
+
+def test_on_another_system_nothing_is_installed_from_the_lock(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pip = Pip()
+    assert install(monkeypatch, pip, "Linux riscv64, CPython 3.14") == 0
+    assert pip.installed == []
+    assert "no hashes are checked" in capsys.readouterr().out
