@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.export.source import ModelSource
+from jagpt.runtimes.ctranslate2 import prefer_exact_sums
 
 if TYPE_CHECKING:
     from jagpt.export.source import Array
@@ -15,6 +16,7 @@ WEIGHTS = "model.bin"
 
 def write(source: ModelSource, folder: Path, quantization: str) -> None:
     """`model.bin`, CTranslate2's `config.json`, its vocabulary, and the tokenizer's own files."""
+    prefer_exact_sums()
     from ctranslate2.specs import common_spec, transformer_spec
 
     source.check_plain("ctranslate2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import DataError, UsageError
+from jagpt.machines import cpu_vnni
 from jagpt.runtimes.base import Drawing, DrawingRuntime, summed_nats
 
 if TYPE_CHECKING:
     from jagpt.runtimes.base import Floats
 
 VOCABULARY = "vocabulary.json"
+
+
+def prefer_exact_sums() -> None:
+    """Let CTranslate2 take MKL where the processor has no VNNI; to be called before its import.
+
+    oneDNN, its choice on processors that are not Intel's, loses what exceeds 16 bits in a sum of
+    8-bit products there: 5 % of the perplexity in our tests, where MKL loses 0.4 %.
+    """
+    if not cpu_vnni():
+        os.environ.setdefault("CT2_USE_MKL", "1")
 
 
 class CTranslate2(DrawingRuntime):
@@ -25,6 +37,7 @@ class CTranslate2(DrawingRuntime):
     def __init__(self, folder: Path, context: int, threads: int | None = None) -> None:
         import json
 
+        prefer_exact_sums()
         import ctranslate2
 
         try:
