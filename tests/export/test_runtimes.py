@@ -12,7 +12,7 @@ import fakes
 import folders
 import pytest
 
-from jagpt import files, generation
+from jagpt import files, generation, models
 from jagpt.cli import app
 from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
 from jagpt.export import engines, formats, stage
@@ -83,12 +83,12 @@ def test_llama_cpp_repeats_a_seed_and_no_row_depends_on_the_others(exported: Pat
     settings = generation.Settings(seed=3, num_return_sequences=2, max_new_tokens=20, top_k=50)
     loaded = load(exported, "gguf", settings)
     ids = loaded.encode(PROMPT)
-    first, second = loaded.sample(ids, loaded.plan(len(ids), settings))
+    first, second = loaded.sample(ids, loaded.drawing(len(ids), settings))
     assert first != second
     again = load(exported, "gguf", settings)
-    assert again.sample(ids, again.plan(len(ids), settings)) == [first, second]
+    assert again.sample(ids, again.drawing(len(ids), settings)) == [first, second]
     alone = generation.Settings(seed=3, max_new_tokens=20, top_k=50)
-    assert again.sample(ids, again.plan(len(ids), alone)) == [first]
+    assert again.sample(ids, again.drawing(len(ids), alone)) == [first]
     assert all(token.logprob <= 0 for token in first.tokens)
 
 
@@ -121,13 +121,13 @@ def test_a_piece_is_shorter_the_larger_the_model(n_bytes: int, tokens: int) -> N
 
 def load(folder: Path, engine: str, settings: generation.Settings) -> generation.TextGenerator:
     chosen = engines.choose(folder, engine, drawn=not settings.greedy)
-    return generation.load(folder, engines.engine(chosen, folder) if chosen else None)
+    return generation.load(folder, engines.engine(chosen, models.open(folder)) if chosen else None)
 
 
 def texts(folder: Path, engine: str, settings: generation.Settings) -> list[str]:
     loaded = load(folder, engine, settings)
     ids = loaded.encode(PROMPT)
-    return [found.text for found in loaded.sample(ids, loaded.plan(len(ids), settings))]
+    return [found.text for found in loaded.sample(ids, loaded.drawing(len(ids), settings))]
 
 
 # --- which engine ---------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def spoiled(write: Callable[..., None]) -> Callable[..., None]:
     """A writer that gets weights which are not the model's."""
 
     def wrong(source: ModelSource, folder: Path, **options: str) -> None:
-        other = ModelSource(source.directory)
+        other = ModelSource(source.model)
         changed = {name: array.copy() for name, array in source.tensors.items()}
         changed["transformer.h.0.mlp.c_fc.bias"][:] += 0.05
         other.__dict__["tensors"] = changed
@@ -230,8 +230,8 @@ def test_a_missing_extra_says_how_to_install_it(
 
 def test_another_model_class_is_refused_by_name(source: ModelSource, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
-    config = files.read_json(folder / "config.json")
-    files.write_json(folder / "config.json", {**config, "model_type": "llama"})
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    files.write_json(folder / "config.json", {"model_type": "llama", "vocab_size": 300, **sizes})
     with pytest.raises(UsageError, match=r"onnx: .* is a llama model.* huggingface, pytorch\)"):
         stage.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
 

@@ -92,10 +92,12 @@ def _export_folder(
     as_json: bool,
 ) -> None:
     from jagpt.export import stage
+    from jagpt.export.formats import chosen
     from jagpt.rundir import is_run
 
     if not formats:
         raise UsageError("--model: which --format?")
+    chosen(formats)
     if output is None and is_run(model_dir):
         raise UsageError(
             f"--model {model_dir}: a run directory, whose exports are its own: give it as RECIPE, "
