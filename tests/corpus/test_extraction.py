@@ -102,10 +102,13 @@ def test_a_row_says_where_its_text_is_from(tmp_path: Path, dump: Path) -> None:
         ({"closing_sections": True, "math": False}, "前文。\n\n概要\n本文。\n\n脚注\n注。"),
         ({"closing_sections": True, "tables": True, "math": False},
          "前文。\n\n概要\n本文。\n\n脚注\n注。\n表"),
+        ({"closing_sections": True, "markup": "markdown"},
+         "前文。\n\n## 概要\n\n本文。\n\n## 脚注\n\n注。\n\n| 表 |\n| --- |\n\n$$x$$"),
+        ({"markup": "markdown", "tables": False}, "前文。\n\n## 概要\n\n本文。"),
     ],
 )  # fmt: skip
 def test_options_choose_what_is_kept(
-    tmp_path: Path, dump: Path, options: dict[str, bool], text: str
+    tmp_path: Path, dump: Path, options: dict[str, Any], text: str
 ) -> None:
     make(dump, tmp_path / "out", **options)
     assert rows(tmp_path / "out")[0]["text"] == text

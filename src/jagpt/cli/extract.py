@@ -39,6 +39,13 @@ from jagpt.cli.common import Location, app, make_progress, print_json
     "--workers", type=click.IntRange(min=1), help="Processes; the number of cores if not given."
 )
 @click.option(
+    "--markup",
+    type=click.Choice(["plain", "markdown"]),
+    default="plain",
+    show_default=True,
+    help="markdown: headings, lists, tables, formulas and code in GitHub's form.",
+)
+@click.option(
     "--headings/--no-headings", default=True, show_default=True, help="Section headings as lines."
 )
 @click.option("--math/--no-math", default=True, show_default=True, help="Inline formulas as LaTeX.")
@@ -53,7 +60,9 @@ from jagpt.cli.common import Location, app, make_progress, print_json
     show_default=True,
     help="Citations that are items of a list, such as a person's works.",
 )
-@click.option("--tables", is_flag=True, help="Keep the text of tables.")
+@click.option(
+    "--tables/--no-tables", default=None, help="The text of tables.  [default: with markdown]"
+)
 @click.option("--captions", is_flag=True, help="Keep the captions of files.")
 @click.option(
     "--filters",
@@ -74,7 +83,7 @@ def extract(
     force: bool,
     as_json: bool,
     filters: bool,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """The documents of INPUT alone: no recipe, no splits, unfiltered unless asked.
 

@@ -128,8 +128,9 @@ def _signature(text: str, corpus: Corpus) -> bytes:
 
 def _options(corpus: Corpus) -> WikitextOptions:
     return WikitextOptions(
+        markup=corpus.markup,
         headings=corpus.headings,
-        tables=corpus.tables,
+        tables=corpus.keeps_tables,
         math=corpus.math,
         captions=corpus.captions,
         closing_sections=corpus.closing_sections,

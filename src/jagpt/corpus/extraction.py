@@ -40,10 +40,10 @@ LISTED_PAGES = 1_000
 LISTED_TEMPLATES = 100
 _DOCUMENTS = (f"{NAME}.jsonl", f"{NAME}.txt", f"{NAME}-[0-9]*.parquet")
 _OPTIONS = (
+    "markup",
     "headings",
     "closing_sections",
     "citations",
-    "tables",
     "captions",
     "math",
     "skip_damaged",
@@ -82,17 +82,17 @@ class Request:
         """All that decides the result beside the input itself, as plain JSON values."""
         kept = {name: getattr(self.corpus, name) for name in _OPTIONS}
         head = {"jagpt": __version__, "from": self.source.kind, "format": self.format}
-        return {**head, "filters": self.filters, **kept}
+        return {**head, "filters": self.filters, **kept, "tables": self.corpus.keeps_tables}
 
 
 def request(
-    path: str, kind: Kind, form: Format, *, filters: bool = False, **options: bool
+    path: str, kind: Kind, form: Format, *, filters: bool = False, **options: Any
 ) -> Request:
     """A request for the file (or files, by a glob pattern) at `path`.
 
-    `options` are `headings`, `closing_sections`, `citations`, `tables`, `captions`, `math` and
-    `skip_damaged`, as in a recipe's `[corpus]`. With `filters` its defaults leave documents out;
-    without them nothing is left out but what cannot be read.
+    `options` are `markup`, `headings`, `closing_sections`, `citations`, `tables`, `captions`,
+    `math` and `skip_damaged`, as in a recipe's `[corpus]`. With `filters` its defaults leave
+    documents out; without them nothing is left out but what cannot be read.
     """
     # near duplicates and overlaps are looked for between splits and sources, which are not here
     settings: dict[str, Any] = {"drop_near_duplicates": 0.0, "drop_overlap": 0.0, **options}

@@ -201,6 +201,11 @@ class Corpus(Section):
     exclude: Exclude = Field(
         Exclude(), description="Ids, titles and categories of articles to leave out."
     )
+    markup: Literal["plain", "markdown"] = Field(
+        "plain",
+        description="The form of text made from wikitext: `plain` lines, or Markdown with "
+        "headings, lists, tables, formulas and code in GitHub's form.",
+    )
     headings: bool = Field(True, description="Keep section headings as lines.")
     closing_sections: bool = Field(
         False, description="Keep 脚注, 出典, 参考文献, 外部リンク, 関連項目 and the like."
@@ -208,7 +213,9 @@ class Corpus(Section):
     citations: bool = Field(
         True, description="Keep citations that are items of a list, such as a person's works."
     )
-    tables: bool = Field(False, description="Keep the text of tables.")
+    tables: bool | None = Field(
+        None, description="Keep the text of tables; if not given, only Markdown keeps it."
+    )
     captions: bool = Field(False, description="Keep the captions of files.")
     math: bool = Field(True, description="Keep inline formulas as LaTeX.")
     skip_damaged: bool = Field(
@@ -221,6 +228,10 @@ class Corpus(Section):
         description="Templates by name, each with the format that renders it (`{1}` is its first "
         "argument) or an empty text to drop it; they win over jagpt's own table.",
     )
+
+    @property
+    def keeps_tables(self) -> bool:
+        return self.markup == "markdown" if self.tables is None else self.tables
 
     def semantic(self) -> dict[str, Any]:
         sources = [source.semantic() for source in self.source]

@@ -26,10 +26,10 @@ from jagpt.wikitext.voids import cut_voids
 
 _MARKS = re.compile(f"[{ALL}]")
 # Controls, lone surrogates, line separators, direction marks, zero-width spaces, noncharacters; not
-# the heading mark, which `finish` still needs.
+# the marks of headings, lines and cells, which `finish` still needs.
 _UNWANTED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
-    "\ud800-\udfff\ufdd0\ufdd1\ufdd3-\ufdef\ufffe\uffff]"
+    "\ud800-\udfff\ufdd0\ufdd1\ufdd3-\ufdd7\ufdda-\ufdef\ufffe\uffff]"
 )
 _SHORTEST_LIST = 5
 _MOST_PROSE_LINES = 1
@@ -63,16 +63,18 @@ class WikitextConverter:
         if _REDIRECT.match(wikitext):
             return Converted("", {}, False, False, ())
         kept = KeptPieces()
-        text = remove_extensions(_prepared(wikitext), kept, math=self.options.math)
+        options = self.options
+        text = remove_extensions(
+            _prepared(wikitext), kept, math=options.math, markdown=options.markdown
+        )
         disambiguation = _DISAMBIGUATION.search(text) is not None
         text, categories = self._links.take_categories(text)
         text = mark_headings(
-            text, headings=self.options.headings, closing_sections=self.options.closing_sections
+            text, headings=options.headings, closing_sections=options.closing_sections
         )
         if "{{" in text:
             text = _resolve_variables(text, title, kept)
-        options = self.options
-        page = Page(title, kept, math=options.math, citations=options.citations)
+        page = Page(title, kept, options)
         text = resolve_simple_links(text)
         scanned = scan(text, self._templates, self._links, options, page)
         text, list_items, cut = self._polished(scanned.text, kept)
@@ -80,7 +82,7 @@ class WikitextConverter:
             text,
             scanned.unknown,
             disambiguation,
-            _is_list(text, list_items),
+            _is_list(text, list_items, markdown=options.markdown),
             tuple(
                 _clean(kept.restore(name)).strip() for name in [*categories, *scanned.categories]
             ),
@@ -89,13 +91,14 @@ class WikitextConverter:
 
     def _polished(self, text: str, kept: KeptPieces) -> tuple[str, int, Cut]:
         """What a scan left as final text, its list items, and what went with missing values."""
-        text, items = resolve_inline(text, tables=self.options.tables)
+        markdown = self.options.markdown
+        text, items = resolve_inline(text, tables=self.options.tables, markdown=markdown)
         text, places, characters = cut_voids(decode_entities(text))
         text = repair(text)
         if "  " in text:
             text = _SPACES.sub(" ", text)
         text = _clean(kept.restore(text, self.options.max_characters))
-        return finish(text), items, Cut(places, characters)
+        return finish(text, markdown=markdown), items, Cut(places, characters)
 
 
 def to_text(
@@ -150,9 +153,12 @@ def _resolve_variables(text: str, title: str, kept: KeptPieces) -> str:
     return text
 
 
-def _is_list(text: str, items: int) -> bool:
-    """A section adds a blank line and a heading, which are not counted."""
-    lines = text.count("\n") + 1 - 2 * text.count("\n\n")
+def _is_list(text: str, items: int, *, markdown: bool) -> bool:
+    """Blank lines and headings are not counted; in plain text a section adds one of each."""
+    if markdown:
+        lines = sum(1 for line in text.split("\n") if line and not line.startswith("#"))
+    else:
+        lines = text.count("\n") + 1 - 2 * text.count("\n\n")
     return items >= _SHORTEST_LIST and lines - items <= _MOST_PROSE_LINES
 
 

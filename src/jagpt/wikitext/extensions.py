@@ -7,6 +7,7 @@ word for word until the end (`KeptPieces`), so that no later step takes them for
 import re
 
 from jagpt.wikitext.entities import decode_entities
+from jagpt.wikitext.markdown import code_block
 from jagpt.wikitext.marks import GAP, KEPT
 from jagpt.wikitext.options import WikitextLimitError
 
@@ -24,6 +25,8 @@ _CLOSERS = {
 }
 _WITHOUT_GAP = frozenset({"templatestyles", "section", "indicator", "includeonly", "templatedata"})
 _INLINE_CODE = re.compile(r"\binline\b|\benclose\s*=\s*[\"']?\s*none\b", re.IGNORECASE)
+_LANGUAGE = re.compile(r"\blang\s*=\s*[\"']?([A-Za-z0-9+#-]{1,20})")
+_DISPLAYED = re.compile(r"\bdisplay\s*=\s*[\"']?block\b")
 _SPACE = re.compile(r"\s+")
 
 
@@ -55,7 +58,7 @@ class KeptPieces:
         return "".join(parts)
 
 
-def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
+def remove_extensions(text: str, kept: KeptPieces, *, math: bool, markdown: bool = False) -> str:
     """`text` without comments and extension tags; linear, as no closer is sought twice in vain."""
     out: list[str] = []
     position = 0
@@ -84,7 +87,7 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
             unclosed.add(name)
             continue
         content = text[position : closer.start()]
-        out.append(replace_extension(name, attributes, content, kept, math=math))
+        out.append(replace_extension(name, attributes, content, kept, math=math, markdown=markdown))
         position = closer.end()
     if not position:
         return text
@@ -93,21 +96,40 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool) -> str:
 
 
 def replace_extension(
-    name: str, attributes: str, content: str, kept: KeptPieces, *, math: bool
+    name: str,
+    attributes: str,
+    content: str,
+    kept: KeptPieces,
+    *,
+    math: bool,
+    markdown: bool = False,
 ) -> str:
     """What shows of an extension tag; `name` is in small letters."""
     if name == "nowiki":
         return kept.keep(_SPACE.sub(" ", decode_entities(content))) if content else ""
     if name == "pre":
-        return f"\n{kept.keep(decode_entities(_without_nowiki(content)).strip())}\n"
+        code = decode_entities(_without_nowiki(content))
+        return f"\n{kept.keep(code_block(code) if markdown else code.strip())}\n"
     if name in ("syntaxhighlight", "source"):
-        return kept.keep(content) if _INLINE_CODE.search(attributes) else GAP
+        return _code(attributes, content, kept, markdown=markdown)
     if name in ("math", "chem", "ce"):
         formula = latex(content, chemistry=name != "math") if math else ""
+        if formula and markdown and _DISPLAYED.search(attributes):
+            return f"\n{kept.keep(f'${formula}$')}\n"
         return kept.keep(formula) if formula else GAP
     if name not in _CLOSERS:
         return content
     return "" if name in _WITHOUT_GAP else GAP
+
+
+def _code(attributes: str, content: str, kept: KeptPieces, *, markdown: bool) -> str:
+    """Code within a sentence stays; a block of it is no text, but Markdown has a form for it."""
+    if _INLINE_CODE.search(attributes):
+        return kept.keep(f"`{content}`" if markdown and "`" not in content else content)
+    if not markdown:
+        return GAP
+    language = _LANGUAGE.search(attributes)
+    return f"\n{kept.keep(code_block(content, language[1] if language else ''))}\n"
 
 
 def _without_nowiki(text: str) -> str:

@@ -14,6 +14,7 @@ from jagpt.wikitext.entities import decode_entities
 from jagpt.wikitext.expressions import evaluate, shown
 from jagpt.wikitext.extensions import KeptPieces, replace_extension
 from jagpt.wikitext.marks import GAP, UNKNOWN, VOID
+from jagpt.wikitext.options import WikitextOptions
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class Page:
 
     title: str
     kept: KeptPieces
-    math: bool = True
-    citations: bool = True
+    options: WikitextOptions
 
 
 Function = Callable[[list[str], Page], str]
@@ -140,7 +140,8 @@ def _tag(parts: list[str], page: Page) -> str:
     content = decode_entities(_argument(parts, 1)) if name in ("nowiki", "pre") else parts[1:2]
     text = content if isinstance(content, str) else "".join(content)
     attributes = " ".join(part.strip() for part in parts[2:] if "=" in part)
-    return replace_extension(name, attributes, text, page.kept, math=page.math)
+    math, markdown = page.options.math, page.options.markdown
+    return replace_extension(name, attributes, text, page.kept, math=math, markdown=markdown)
 
 
 def _padded(parts: list[str], *, left: bool) -> str:

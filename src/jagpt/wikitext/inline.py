@@ -3,7 +3,7 @@
 import re
 
 from jagpt.wikitext.links import resolve_urls
-from jagpt.wikitext.marks import BREAK, HEADING
+from jagpt.wikitext.marks import BREAK, HEADING, LINE
 from jagpt.wikitext.quotes import remove_quotes
 from jagpt.wikitext.scripts import resolve_scripts
 from jagpt.wikitext.tables import resolve_loose_tables
@@ -45,18 +45,20 @@ _INLINE_TAG = re.compile(
 _SENTENCE_GOES_ON = re.compile(rf"、\n(?=[^\s*#:;=|!{{}}<{HEADING}])")
 _ORPHANED_STOP = re.compile(r"\n(?=[、。，．）」』])")
 _LIST_MARKER = re.compile(r"\n[*#:;]+[ \t\u3000]*")
+_LIST_MARKER_KEPT = re.compile(r"\n([*#:;]+)[ \t\u3000]*")
+_CODE = re.compile(r"<code\b[^<>]*+>([^<>\n`]++)</code\s*+>", re.IGNORECASE)
 _DEFINITION = re.compile(r"(\n;[^\n:]*+):")
 _TABLE_LINE = re.compile(r"\n[ \t]*+[|][^\n]*+")
 _RULE = re.compile(r"\n-----*+")
 _STRAYS = ("{{", "}}", "[[", "]]", "{|", "|}")
 
 
-def resolve_inline(text: str, *, tables: bool = False) -> tuple[str, int]:
+def resolve_inline(text: str, *, tables: bool = False, markdown: bool = False) -> tuple[str, int]:
     """`text` without markup inside lines and at their start, and the number of its list items.
 
     `text` begins with a newline, so that its first line is like any other.
     """
-    text = resolve_loose_tables(text, tables=tables)
+    text = resolve_loose_tables(text, tables=tables, markdown=markdown)
     if "、\n" in text and "<poem" not in text:
         text = _SENTENCE_GOES_ON.sub("、", text)
     if "//" in text:
@@ -64,14 +66,14 @@ def resolve_inline(text: str, *, tables: bool = False) -> tuple[str, int]:
     if "''" in text:
         text = remove_quotes(text)
     if "<" in text:
-        text = _resolve_tags(text)
+        text = _resolve_tags(_CODE.sub(r"`\1`", text) if markdown else text)
     if "__" in text:
         text = _BEHAVIOUR.sub("", text)
     if "~~~" in text:
         text = _SIGNATURE.sub("", text)
     if "-{" in text:
         text = _VARIANT.sub(_choose_variant, text)
-    return _resolve_lines(text)
+    return _resolve_lines(text, markdown=markdown)
 
 
 def _resolve_tags(text: str) -> str:
@@ -96,13 +98,16 @@ def _choose_variant(match: re.Match[str]) -> str:
     return variant.strip() if colon and code.strip().isascii() else first
 
 
-def _resolve_lines(text: str) -> tuple[str, int]:
+def _resolve_lines(text: str, *, markdown: bool) -> tuple[str, int]:
     text = _ORPHANED_STOP.sub("", text)
     if "\n;" in text:
-        text = _DEFINITION.sub(r"\1\n", text)
+        text = _DEFINITION.sub(r"\1\n:" if markdown else r"\1\n", text)
     if "\n----" in text:
         text = _RULE.sub("\n", text)
-    text, items = _LIST_MARKER.subn("\n", text)
+    if markdown:
+        text, items = _LIST_MARKER_KEPT.subn(rf"\n{LINE}\1{LINE}", text)
+    else:
+        text, items = _LIST_MARKER.subn("\n", text)
     if "|" in text:
         text = _TABLE_LINE.sub("\n", text)
     for stray in _STRAYS:

@@ -20,5 +20,9 @@ TABLE_OPEN = "\ufdd6"
 """A table began here that nothing closes."""
 TABLE_CLOSE = "\ufdd7"
 """A table ended here that nothing opened, or a template did."""
+LINE = "\ufdd8"
+"""Begins a line of a block of Markdown, and ends what says of which; see `markdown`."""
+CELL = "\ufdd9"
+"""Parts the cells of a row of Markdown."""
 
-ALL = GAP + KEPT + HEADING + BREAK + VOID + UNKNOWN + TABLE_OPEN + TABLE_CLOSE
+ALL = GAP + KEPT + HEADING + BREAK + VOID + UNKNOWN + TABLE_OPEN + TABLE_CLOSE + LINE + CELL

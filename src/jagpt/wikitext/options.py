@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class WikitextOptions:
     """Which parts of a page become text."""
 
+    markup: Literal["plain", "markdown"] = "plain"
+    """Plain lines, or Markdown: headings, lists, tables, formulas and code in GitHub's form."""
     headings: bool = True
     """Keep section headings, each on a line of its own after a blank line."""
     tables: bool = False
@@ -26,6 +29,10 @@ class WikitextOptions:
     """Longest page that is converted; MediaWiki itself stops at 2 MiB."""
     max_depth: int = 100
     """Deepest nesting of templates, links and tables; MediaWiki's own limit is 40 templates."""
+
+    @property
+    def markdown(self) -> bool:
+        return self.markup == "markdown"
 
 
 @dataclass(frozen=True)

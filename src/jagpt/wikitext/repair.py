@@ -5,7 +5,7 @@ Only the neighbours of a gap are touched: 「『』」 or （） that an author 
 
 import re
 
-from jagpt.wikitext.marks import GAP
+from jagpt.wikitext.marks import CELL, GAP, LINE
 
 _PAIRS = dict(zip("（([［「『【〈《〔｛〖“‘", "）)]］」』】〉》〕｝〗”’", strict=True))
 _CLOSE = frozenset(_PAIRS.values())
@@ -14,8 +14,9 @@ _COMMAS = frozenset("、，,・")
 _STOPS = frozenset("。．")
 _WIDE = frozenset("、。，．：；・！？\n")
 _SPACES = frozenset(" \t\u3000\xa0")
-_LEFT = frozenset(_PAIRS) | _SEPARATORS | _STOPS | _SPACES | {"\n", ""}
-_RIGHT = _CLOSE | _SEPARATORS | _STOPS | _SPACES | {"\n", ""}
+_EDGES = frozenset({"\n", LINE, CELL})
+_LEFT = frozenset(_PAIRS) | _SEPARATORS | _STOPS | _SPACES | _EDGES | {""}
+_RIGHT = _CLOSE | _SEPARATORS | _STOPS | _SPACES | _EDGES | {""}
 _RUN = re.compile(rf"{GAP}(?:[ \t\u3000\xa0]*+{GAP})++")
 
 
@@ -43,9 +44,10 @@ def _mend(texts: list[str], starts: list[int], ends: list[int], piece: str) -> i
         j = i
         while j < n and piece[j] in _SPACES:
             j += 1
-        right = piece[j] if j < n else "\n"
+        right = piece[j] if j < n and piece[j] not in _EDGES else "\n"
         end = _skip_spaces_back(texts, starts, ends)
         left = texts[-1][end - 1] if end > starts[-1] else "\n"
+        left = "\n" if left in _EDGES else left
         cut = _decide(left, right)
         if cut is None:
             return _settle_spaces(ends, end, i, j, left, right)

@@ -157,7 +157,7 @@ class _Scan:
 
     def _begins_line(self) -> bool:
         """Whether a citation that stands here is an item of a list."""
-        if not self._page.citations or (self._stack and self._stack[-1].opener != "{{"):
+        if not self._options.citations or (self._stack and self._stack[-1].opener != "{{"):
             return False
         return _LINE_START.search(self._before()) is not None
 
@@ -256,7 +256,11 @@ class _Scan:
     def _close_table(self, k: int) -> int:
         if self._open["{|"]:
             _, inner = self._pop("{|")
-            self._out.append(f"\n{table_text(inner)}\n")
+            markdown = self._options.markdown and not self._open["{|"]
+            shown = table_text(inner, markdown=markdown)
+            if len(shown) > len(inner):
+                self._grow(len(shown) - len(inner))
+            self._out.append(f"\n{shown}\n")
             return self._emit("\n" + self._texts[k + 1], k)
         return self._emit(f"\n{TABLE_CLOSE}\n" + self._texts[k + 1], k)
 

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 from jagpt.wikitext.languages import language_name
+from jagpt.wikitext.markdown import blocks, heading
 from jagpt.wikitext.marks import HEADING
 from jagpt.wikitext.templates import table
 
@@ -63,20 +64,23 @@ def _is_closing(title: str) -> bool:
     return bool(words) and all(word.lower() in _CLOSING for word in words)
 
 
-def finish(text: str) -> str:
+def finish(text: str, *, markdown: bool = False) -> str:
     """The lines of `text`, a blank line before each section; a heading with nothing below goes."""
+    lines_of = blocks if markdown else _lines
+    below = "\n\n" if markdown else "\n"
     lead, *sections = text.split(HEADING)
-    blocks: list[str] = []
+    parts: list[str] = []
     next_level = 0
     for section in reversed(sections):
         level = int(section[0]) if section[:1] in _LEVELS else 6
         title, _, body = section[1:].partition("\n")
-        lines = _lines(body)
+        lines = lines_of(body)
         if lines or next_level > level:
-            blocks.append("\n".join(filter(None, [title.strip(), lines])))
+            title = heading(level, title.strip()) if markdown else title.strip()
+            parts.append(below.join(filter(None, [title, lines])))
             next_level = level
-    blocks.append(_lines(lead))
-    return "\n\n".join(filter(None, reversed(blocks)))
+    parts.append(lines_of(lead))
+    return "\n\n".join(filter(None, reversed(parts)))
 
 
 def _lines(text: str) -> str:

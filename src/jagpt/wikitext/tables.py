@@ -1,11 +1,17 @@
 """Tables: the cells of MediaWiki's and of HTML's, and tables that a template opens or closes."""
 
 import re
+from dataclasses import dataclass
 
+from jagpt.wikitext.markdown import table_row
 from jagpt.wikitext.marks import HEADING, TABLE_CLOSE, TABLE_OPEN
 
 _HTML_ROW = re.compile(r"<tr\b[^<>]*+>", re.IGNORECASE)
-_HTML_CELL = re.compile(r"<t([dh])\b[^<>]*+>", re.IGNORECASE)
+_HTML_CELL = re.compile(r"<t([dh])\b([^<>|]*+)[^<>]*+>", re.IGNORECASE)
+_SPAN = re.compile(r"\b(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
+_MOST_COLUMNS = 100
+_SPARE = 10_000
+"""Characters that merged cells may add beyond twice the table's own."""
 _HTML_CAPTION = re.compile(r"<caption\b[^<>]*+>", re.IGNORECASE)
 # What would break a row's line, and closing tags of cells.
 _IN_ONE_LINE = re.compile(
@@ -19,57 +25,109 @@ _HINTS = ("|", TABLE_OPEN, TABLE_CLOSE)
 _LOOSE_HINT = re.compile(rf"\n[ \t]*+(?:[|]|[{TABLE_OPEN}{TABLE_CLOSE}])")
 
 
-def table_text(inner: str) -> str:
-    """What stands between {| and |}: a row a line, its cells parted by tabs."""
+@dataclass(slots=True)
+class _Cell:
+    attributes: str
+    lines: list[str]
+
+    def text(self) -> str:
+        """The cell's lines as one."""
+        lines = [_LIST_MARKER.sub("", line, count=1).strip() for line in self.lines]
+        return " ".join(filter(None, lines)).replace("\t", " ")
+
+    def span(self, direction: str) -> int:
+        """How many columns or rows it takes."""
+        match = _SPAN.search(self.attributes) if self.attributes else None
+        while match and match[1].lower() != direction:
+            match = _SPAN.search(self.attributes, match.end())
+        return min(max(int(match[2]), 1), _MOST_COLUMNS) if match else 1
+
+
+def table_text(inner: str, *, markdown: bool = False) -> str:
+    """What stands between {| and |}: a row a line, its cells parted by tabs, or marked.
+
+    In Markdown merged cells are spelled out: each of the places that a cell takes has its text.
+    """
     _, _, body = _as_wikitext(inner).partition("\n")
-    rows = [[_one_line(cell) for cell in row] for row in _rows(body.split("\n"))]
-    return "\n".join(filter(None, ("\t".join(filter(None, row)) for row in rows)))
+    captions, rows = _rows(body.split("\n"))
+    if markdown:
+        lines = map(table_row, _spelled_out(rows, 2 * len(inner) + _SPARE))
+        return "\n".join([*captions, "", *lines])
+    shown = ("\t".join(filter(None, (cell.text() for cell in row))) for row in rows)
+    return "\n".join(filter(None, [*captions, *shown]))
 
 
 def _as_wikitext(inner: str) -> str:
     """HTML's rows and cells in MediaWiki's form."""
     if "<" not in inner:
         return inner
-    inner = _HTML_CELL.sub(lambda m: "\n|" if m[1] in "dD" else "\n!", inner)
+    inner = _HTML_CELL.sub(lambda m: f"\n{'|' if m[1] in 'dD' else '!'}{m[2]}|", inner)
     inner = _HTML_CAPTION.sub("\n|+", _HTML_ROW.sub("\n|-\n", inner))
     return _IN_ONE_LINE.sub(" ", _CLOSERS.sub("", inner))
 
 
-Cell = list[str]
-"""A cell's lines."""
-
-
-def _rows(lines: list[str]) -> list[list[Cell]]:
-    """Cells without their attributes; a line that begins no cell goes on with the one before."""
-    rows: list[list[Cell]] = [[]]
+def _rows(lines: list[str]) -> tuple[list[str], list[list[_Cell]]]:
+    """Captions, and the cells of each row; a line that begins none goes on with the one before."""
+    captions: list[str] = []
+    rows: list[list[_Cell]] = [[]]
     for line in lines:
         line = line.strip()
         if line.startswith("|-"):
             rows.append([])
         elif line.startswith("|+"):
-            rows += [_cells(line[2:]), []]
+            captions.append(_cells(line[2:])[0].text())
         elif line.startswith("|"):
             rows[-1] += _cells(line[1:])
         elif line.startswith("!"):
             rows[-1] += _cells(line[1:].replace("!!", "||"))
         elif line and rows[-1]:
-            rows[-1][-1].append(line)
+            rows[-1][-1].lines.append(line)
         elif line:
-            rows[-1].append([line])
-    return rows
+            rows[-1].append(_Cell("", [line]))
+    return captions, rows
 
 
-def _cells(line: str) -> list[Cell]:
+def _cells(line: str) -> list[_Cell]:
     """As in MediaWiki, what stands before a single bar are attributes, whatever it is."""
-    return [[cell.partition("|")[2] if "|" in cell else cell] for cell in line.split("||")]
+    parts = [cell.partition("|") for cell in line.split("||")]
+    return [_Cell(head if bar else "", [text if bar else head]) for head, bar, text in parts]
 
 
-def _one_line(cell: Cell) -> str:
-    lines = [_LIST_MARKER.sub("", line, count=1).strip() for line in cell]
-    return " ".join(filter(None, lines)).replace("\t", " ")
+def _spelled_out(rows: list[list[_Cell]], budget: int) -> list[list[str]]:
+    """The rows' texts with each merged cell in all of its places, as long as `budget` lasts."""
+    grid: list[list[str]] = []
+    below: dict[int, tuple[int, str]] = {}  # column → rows that a cell from above still takes
+    for row in rows:
+        shown: list[str] = []
+        taken, below = below, {}
+        for cell in row:
+            _take(shown, taken, below)
+            text, columns, down = cell.text(), cell.span("col"), cell.span("row")
+            budget -= (columns * down - 1) * (len(text) + 1)
+            if budget < 0:
+                columns = down = 1
+            for _ in range(columns):
+                if down > 1:
+                    below[len(shown)] = (down - 1, text)
+                shown.append(text)
+        _take(shown, taken, below)
+        if any(shown):
+            grid.append(shown)
+    return grid
 
 
-def resolve_loose_tables(text: str, *, tables: bool) -> str:
+def _take(
+    shown: list[str], taken: dict[int, tuple[int, str]], below: dict[int, tuple[int, str]]
+) -> None:
+    """Fill the next columns as long as a cell from above takes them."""
+    while len(shown) in taken:
+        rows, text = taken[len(shown)]
+        if rows > 1:
+            below[len(shown)] = (rows - 1, text)
+        shown.append(text)
+
+
+def resolve_loose_tables(text: str, *, tables: bool, markdown: bool = False) -> str:
     """`text` with what is left of tables whose opening or closing a template holds, or nothing.
 
     A loose table begins at an opener without closer or at a line with a bar; it ends at a closer
@@ -93,7 +151,7 @@ def resolve_loose_tables(text: str, *, tables: bool) -> str:
         end = ends[position] or _end_of_table(lines, position)
         if tables:
             rows = [each for each in lines[position:end] if not each.startswith(_EDGES)]
-            out.append(table_text("\n" + "\n".join(rows)))
+            out.append(table_text("\n" + "\n".join(rows), markdown=markdown))
         position = end
     return "\n".join(out)
 

@@ -7,7 +7,7 @@ A template that no rule knows leaves such a hole only where the sentence needs a
 import re
 from dataclasses import dataclass, field
 
-from jagpt.wikitext.marks import GAP, HEADING, UNKNOWN, VOID
+from jagpt.wikitext.marks import CELL, GAP, HEADING, LINE, UNKNOWN, VOID
 
 # Behind an unknown template that stands at the head of a clause: it was the subject, or a number.
 _PARTICLE = re.compile(r"[はがをにへと]|で(?:は|も|あ|き)|から|より|まで|も[、た]")
@@ -15,15 +15,16 @@ _UNIT = re.compile(
     r"(?:万|億)?[人名] |平方|㎢|km|[年月日人](?:[、。）でにのはが現]|$)", re.MULTILINE
 )
 _QUOTED = re.compile(r"[」』](?:[はがをにへと]|で[はもあ])")
-_HEADS = frozenset("、。，． \t\n\u3000（(「『")
+_HEADS = frozenset("、。，． \t\n\u3000（(「『" + LINE + CELL)
 _MARKUP = re.compile(
-    rf"[（(［\[「『《〈）)］\]」』》〉。．！？、，,;；・:：/／\t{VOID}]"
+    rf"[（(［\[「『《〈）)］\]」』》〉。．！？、，,;；・:：/／\t{CELL}{LINE}{VOID}]"
     rf"|(?<= )[-–—](?=[ {VOID}])|\. "
 )
 _PAIRS = dict(zip("（(［[「『《〈", "）)］]」』》〉", strict=True))
 _REMOVABLE = frozenset("（(［[")
 _CLOSERS = frozenset(_PAIRS.values())
-_STOPS = frozenset("。．！？\t") | {". "}
+_EDGES = frozenset(("\t", CELL, LINE))
+_STOPS = frozenset("。．！？") | _EDGES | {". "}
 _COMMAS = frozenset("、，")
 # What a value is of: without the value such a label says nothing.
 _MEASURE = re.compile(
@@ -138,7 +139,8 @@ class _Line:
         elif mark in _CLOSERS:
             self._close(mark, start, end)
         elif mark in _STOPS and len(self._stack) == 1:
-            self._end_sentence(start if mark == "\t" else end, end, terminated=mark != "\t")
+            edge = mark in _EDGES
+            self._end_sentence(start if edge else end, end, terminated=not edge)
         elif mark not in _STOPS:
             span.part(start, end)
 
