@@ -128,7 +128,7 @@ def _row(
 
 def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str]]:
     """Each side's engine, with the perplexity that its export was found to have."""
-    from jagpt.export.bounds import Parity
+    from jagpt.formats.bounds import Parity
 
     told = {PLAIN: ("generate", "")}
     for side in (*WISHES, *(EVERY if options.all else ())):
@@ -141,7 +141,7 @@ def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str
 
 def _chosen(folder: Path, side: str) -> Any:
     """The export of a wish (`auto`, `fastest`) or of a format's name."""
-    from jagpt.export import engines
+    from jagpt.formats import engines
 
     if side in WISHES:
         found = engines.choose(folder, side, drawn=False)
@@ -158,7 +158,7 @@ def _chosen(folder: Path, side: str) -> Any:
 def _serve(options: argparse.Namespace) -> None:
     """Continue a batch whenever it is asked for; answers seconds and a digest of the tokens."""
     from jagpt import generation
-    from jagpt.export import engines
+    from jagpt.formats import engines
 
     folder = options.folder
     loaded = generation.load(folder)
@@ -235,7 +235,7 @@ def _is_taken(side: str, batch: int) -> bool:
 
 def _export(folder: Path, run: Path | None, formats: Sequence[str]) -> None:
     """The exports that the engines need, as far as they are not there."""
-    from jagpt.export import engines, stage
+    from jagpt.formats import engines, making
     from jagpt.progress import Progress
 
     place = run / "export" if run else folder / "export"
@@ -243,7 +243,7 @@ def _export(folder: Path, run: Path | None, formats: Sequence[str]) -> None:
     missing = [name for name in formats if name not in there]
     if missing:
         tell(f"exporting {', '.join(missing)}")
-        stage.export_folder(folder, missing, place, Progress("quiet"))
+        making.export_folder(folder, missing, place, Progress("quiet"))
 
 
 def _random_model(quick: bool) -> Path:

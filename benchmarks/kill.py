@@ -116,7 +116,7 @@ def _killed(
 def _process(recipe: Recipe, run: RunDirectory) -> Any:
     """The train stage in a process of a fork server, which has imported what it needs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jagpt.training.stage"])
+    context.set_forkserver_preload(["jagpt.training.session"])
     process = context.Process(target=_train, args=(recipe.to_toml(), run))
     process.start()
     return process
@@ -124,10 +124,10 @@ def _process(recipe: Recipe, run: RunDirectory) -> Any:
 
 def _train(recipe: str, run: RunDirectory) -> None:
     from jagpt.progress import QUIET
-    from jagpt.training import stage
+    from jagpt.training import session
 
     with files.locked(run.root):
-        stage.run(parse(recipe), run, QUIET)
+        session.run(parse(recipe), run, QUIET)
 
 
 def _seconds(process: Any) -> float:

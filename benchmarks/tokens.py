@@ -68,7 +68,7 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.folder import MODEL_FILE
-from jagpt.tokens import stage
+from jagpt.tokens import encoding
 
 DATASETS = "5.2.0"
 PROCESSES = 2
@@ -282,7 +282,7 @@ def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int, shard
     recipe, found = open_made(made)
     texts = repeated(found.corpus, n_bytes)[number::PROCESSES]
     encoder = Encoder.open(found.tokenizer)
-    job = stage.make_job(Path("unused"), recipe, found, encoder)
+    job = encoding.make_job(Path("unused"), recipe, found, encoder)
     encode = _make_shard if shards else _encode
     encode(texts[:WARM_UP], encoder, job)
     pipe.send("ready")
@@ -291,15 +291,15 @@ def _encode_share(pipe: Connection, made: Path, n_bytes: int, number: int, shard
             pipe.send(encode(texts, encoder, job))
 
 
-def _encode(texts: list[str], encoder: Encoder, job: stage.ShardJob) -> int:
-    batches = stage.batches(zip(map(str, count()), texts, strict=False))
-    encoded = [stage.encode_batch(encoder, batch, job) for batch in batches]
+def _encode(texts: list[str], encoder: Encoder, job: encoding.ShardJob) -> int:
+    batches = encoding.batches(zip(map(str, count()), texts, strict=False))
+    encoded = [encoding.encode_batch(encoder, batch, job) for batch in batches]
     return sum(len(ids) for batch in encoded for ids in batch)
 
 
-def _make_shard(texts: list[str], encoder: Encoder, job: stage.ShardJob) -> int:
+def _make_shard(texts: list[str], encoder: Encoder, job: encoding.ShardJob) -> int:
     binary = io.BytesIO()
-    stage.write_documents(zip(map(str, count()), texts, strict=False), encoder, job, binary)
+    encoding.write_documents(zip(map(str, count()), texts, strict=False), encoder, job, binary)
     n_tokens = binary.tell() // np.dtype(job.dtype).itemsize
     return n_tokens - len(texts)  # without the end tokens: no other side has them
 
@@ -390,7 +390,7 @@ def _run_stage(made: Path, corpus: Path) -> None:
     execution = recipe.execution.model_copy(update={"workers": PROCESSES})
     shared = {"corpus": corpus, "tokenizer": found.tokenizer}
     output = RunDirectory(ROOT / OUTPUT, shared)
-    stage.run(recipe.model_copy(update={"execution": execution}), output, QUIET)
+    encoding.run(recipe.model_copy(update={"execution": execution}), output, QUIET)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from typing import Any
 
 from common import tell
 
-from jagpt import evaluation, files, pipeline
+from jagpt import files, pipeline
 from jagpt.evaluation.result import Evaluation
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.rundir import RunDirectory
-from jagpt.training import stage
+from jagpt.stages import EVALUATE
+from jagpt.training import session
 from jagpt.training.metrics import read_metrics
 
 HELD_OUT = 20
@@ -166,7 +167,7 @@ class Study:
         recipe = parse(_trial_recipe(self.scale, trial, self.threads))
         unstable = False
         try:
-            stage.run(recipe, run, QUIET)
+            session.run(recipe, run, QUIET)
         except Exception as error:
             if "not finite" not in str(error) and "validation loss is" not in str(error):
                 raise
@@ -176,7 +177,7 @@ class Study:
         seconds = max((row.seconds or 0.0 for row in train), default=0.0)
         test = None
         if trial.test and not unstable:
-            evaluation.run(recipe, run, QUIET)
+            EVALUATE.run(recipe, run, QUIET)
             test = Evaluation.read(run.evaluation).loss
         files.remove(run.own("train"))
         return Result(curve, seconds, test, unstable)

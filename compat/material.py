@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from jagpt import models
-from jagpt.export import material
-from jagpt.export.source import ModelSource
+from jagpt.formats import material
+from jagpt.formats.source import ModelSource
 from jagpt.runtimes.reference import Reference
 from jagpt.tokenizer.encoder import Encoder
 

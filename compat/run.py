@@ -23,8 +23,8 @@ from typing import Any
 import environments
 import material
 
-from jagpt.export.bounds import TENSORS, Parity
-from jagpt.export.formats import FORMATS
+from jagpt.formats.bounds import TENSORS, Parity
+from jagpt.formats.table import FORMATS
 from jagpt.recipe import load
 from jagpt.release import usage
 

@@ -25,8 +25,8 @@ from jagpt.corpus.stats import (
     UnknownTemplate,
 )
 from jagpt.evaluation.result import Evaluation, Interval, Memorization
-from jagpt.export.bounds import Parity
 from jagpt.files import Manifest
+from jagpt.formats.bounds import Parity
 from jagpt.machines import Host
 from jagpt.models import build
 from jagpt.models.checkpoint_folder import CheckpointIndex, KeptCheckpoint

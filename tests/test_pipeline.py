@@ -22,8 +22,8 @@ from jagpt.errors import (
     StoppedError,
     UsageError,
 )
-from jagpt.export import formats
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.formats import table
 from jagpt.pipeline import Ledger
 from jagpt.progress import QUIET, Progress
 from jagpt.recipe import SECTIONS, Recipe
@@ -134,7 +134,7 @@ def test_until_stops_after_a_stage(tmp_path: Path, workshop: Workshop) -> None:
     ("key", "module", "package", "last"),
     [
         ('execution.trackers=["wandb"]', importlib.util, "wandb", "train"),
-        ('export.formats=["gguf-f16"]', formats, "xllamacpp", "formats"),
+        ('export.formats=["gguf-f16"]', table, "xllamacpp", "formats"),
     ],
 )
 def test_a_package_that_a_later_stage_needs_is_missed_before_the_first(

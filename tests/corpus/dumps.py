@@ -9,9 +9,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from jagpt import recipe
-from jagpt.corpus import stage
 from jagpt.corpus.documents import SPLITS, Document
 from jagpt.corpus.shards import iter_documents
+from jagpt.corpus.stage import CORPUS
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -110,7 +110,7 @@ def make_recipe(*sources: dict[str, object], workers: int = 1, **corpus: object)
 def make_corpus(root: Path, made: Recipe) -> Path:
     """Run the stage below `root`; its directory."""
     run = RunDirectory(root)
-    stage.run(made, run, QUIET)
+    CORPUS.run(made, run, QUIET)
     return run.corpus
 
 

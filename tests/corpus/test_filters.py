@@ -11,7 +11,6 @@ import pytest
 from dumps import all_documents, article_text, dropped, export, make_corpus, make_recipe, page
 from rich.console import Console
 
-from jagpt.corpus import stage
 from jagpt.corpus.documents import Article
 from jagpt.corpus.filters import (
     Duplicates,
@@ -23,6 +22,7 @@ from jagpt.corpus.filters import (
     reason_to_drop,
     text_digest,
 )
+from jagpt.corpus.stage import CORPUS
 from jagpt.progress import Progress
 from jagpt.recipe import Corpus, Exclude
 from jagpt.rundir import RunDirectory
@@ -180,7 +180,7 @@ def test_entries_without_an_article_are_told(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with (tmp_path / "log").open("w", encoding="utf-8") as log:
         console = Console(file=log, width=200)
-        stage.run(make_recipe({"path": path}, **exclude), run, Progress("auto", console))
+        CORPUS.run(make_recipe({"path": path}, **exclude), run, Progress("auto", console))
     assert dropped(run.corpus) == {
         "項目1": "excluded by title",
         "項目2": "excluded by id",

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from jagpt import safepath, telemetry
-from jagpt.export.formats import FORMATS
+from jagpt.formats.table import FORMATS
 
 from .conftest import settings
 

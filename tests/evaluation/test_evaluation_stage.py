@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from jagpt import evaluation
 from jagpt.errors import DataError, UsageError
+from jagpt.evaluation.checkpoint import measure_checkpoint
 from jagpt.evaluation.result import Evaluation
+from jagpt.evaluation.stage import EVALUATE
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 
@@ -24,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 def measured(run: RunDirectory, *overrides: str) -> Evaluation:
     quick = ("evaluate.memorization_samples=0", *overrides)
-    evaluation.run(fakes.recipe(fakes.RECIPE, *quick), run, QUIET)
+    EVALUATE.run(fakes.recipe(fakes.RECIPE, *quick), run, QUIET)
     return Evaluation.read(run.evaluation)
 
 
@@ -140,7 +141,7 @@ def test_another_checkpoint_is_measured_without_a_trace(run: RunDirectory) -> No
     before = measured(run)
     recipe = fakes.recipe(fakes.RECIPE, "evaluate.memorization_samples=0")
     folder = run.checkpoints / "step-00000020"
-    found = evaluation.measure_checkpoint(recipe, run, QUIET, folder)
+    found = measure_checkpoint(recipe, run, QUIET, folder)
     assert found.nats == measured(run, "evaluate.checkpoint=20").nats != before.nats
 
 

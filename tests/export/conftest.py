@@ -3,7 +3,7 @@ from __future__ import annotations
 import folders
 import pytest
 
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import fakes
 from safetensors.torch import save_file
 
 from jagpt import files
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 from jagpt.models import build
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.folder import write_folder

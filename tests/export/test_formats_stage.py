@@ -10,8 +10,9 @@ import pytest
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, UsageError
-from jagpt.export import flax, huggingface, stage
+from jagpt.export import huggingface
 from jagpt.files import Manifest
+from jagpt.formats import flax, making
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.stage import Kept
@@ -29,12 +30,12 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def test_without_formats_nothing_is_made(run: RunDirectory) -> None:
-    stage.run(fakes.recipe(), run, QUIET)
+    making.run(fakes.recipe(), run, QUIET)
     assert list(run.formats.iterdir()) == []
 
 
 def test_each_format_has_its_folder_with_the_proof(run: RunDirectory) -> None:
-    stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+    making.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
     assert sorted(path.name for path in run.formats.iterdir()) == ["flax", "tensorflow"]
     told = json.loads((run.formats / "flax" / "parity.json").read_text())
     assert told == {
@@ -47,9 +48,9 @@ def test_each_format_has_its_folder_with_the_proof(run: RunDirectory) -> None:
 
 
 def test_what_is_made_stays_and_what_is_not_named_is_not_kept(run: RunDirectory) -> None:
-    stage.run(fakes.recipe(fakes.RECIPE, 'export.formats=["flax"]'), run, QUIET)
+    making.run(fakes.recipe(fakes.RECIPE, 'export.formats=["flax"]'), run, QUIET)
     before = (run.formats / "flax" / "flax_model.msgpack").stat()
-    stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+    making.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
     assert (run.formats / "flax" / "flax_model.msgpack").stat() == before
     old = Manifest("formats", 1, "", {}, {})
 
@@ -70,14 +71,14 @@ def test_a_format_that_fails_leaves_the_finished_ones(
 
     monkeypatch.setattr(flax, "check", fail)
     with pytest.raises(JagptError, match="spoiled"):
-        stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+        making.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
     assert [path.name for path in run.formats.iterdir()] == ["tensorflow"]
 
 
 def test_without_a_model_folder_the_verb_is_named(run: RunDirectory) -> None:
     files.remove(run.model)
     with pytest.raises(DataError, match="no exported model here; `jagpt export RECIPE` makes it"):
-        stage.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
+        making.run(fakes.recipe(fakes.RECIPE, TWO), run, QUIET)
 
 
 def test_the_list_of_formats_is_a_matter_of_its_own_stage(run: RunDirectory) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from jagpt import models
 from jagpt.errors import JagptError
-from jagpt.export import material, parity
-from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32
-from jagpt.export.material import Material
-from jagpt.export.source import ModelSource
+from jagpt.formats import material, parity
+from jagpt.formats.bounds import BY_PERPLEXITY, FP16, FP32
+from jagpt.formats.material import Material
+from jagpt.formats.source import ModelSource
 from jagpt.runtimes.reference import Reference
 
 

@@ -15,8 +15,8 @@ import pytest
 from jagpt import files, generation, models
 from jagpt.cli import app
 from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
-from jagpt.export import engines, formats, stage
-from jagpt.export.source import ModelSource
+from jagpt.formats import engines, making, table
+from jagpt.formats.source import ModelSource
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.release import usage
@@ -34,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders.write(folder)
     text = folder.parent / "text.txt"
     text.write_text(folders.TEXT + "京都の𠮷は髙い。\n", "utf-8")
-    stage.export_folder(folder, QUICK, folder / "export", QUIET, text)
+    making.export_folder(folder, QUICK, folder / "export", QUIET, text)
     return folder
 
 
@@ -209,11 +209,11 @@ def spoiled(write: Callable[..., None]) -> Callable[..., None]:
 def test_an_export_out_of_bounds_leaves_nothing(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jagpt.export import ctranslate2
+    from jagpt.formats import ctranslate2
 
     monkeypatch.setattr(ctranslate2, "write", spoiled(ctranslate2.write))
     with pytest.raises(JagptError, match=r"ctranslate2: not the model .* nothing was kept"):
-        stage.export_folder(
+        making.export_folder(
             exported, ["ctranslate2"], tmp_path, QUIET, exported.parent / "text.txt"
         )
     assert list(tmp_path.iterdir()) == []
@@ -222,9 +222,9 @@ def test_an_export_out_of_bounds_leaves_nothing(
 def test_a_missing_extra_says_how_to_install_it(
     source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "xllamacpp" else True)
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "xllamacpp" else True)
     with pytest.raises(MissingExtraError, match=r"gguf-f16 .* pip install 'jagpt\[gguf\]'"):
-        stage.export_folder(source.directory, ["pytorch", "gguf-f16"], tmp_path, QUIET)
+        making.export_folder(source.directory, ["pytorch", "gguf-f16"], tmp_path, QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -233,7 +233,7 @@ def test_another_model_class_is_refused_by_name(source: ModelSource, tmp_path: P
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     files.write_json(folder / "config.json", {"model_type": "llama", "vocab_size": 300, **sizes})
     with pytest.raises(UsageError, match=r"onnx: .* is a llama model.* huggingface, pytorch\)"):
-        stage.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
+        making.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
 
 
 def test_settings_that_a_format_cannot_express_are_refused(
@@ -243,14 +243,14 @@ def test_settings_that_a_format_cannot_express_are_refused(
     config = files.read_json(folder / "config.json")
     files.write_json(folder / "config.json", {**config, "scale_attn_by_inverse_layer_idx": True})
     with pytest.raises(UsageError, match="sets scale_attn_by_inverse_layer_idx to True"):
-        stage.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
+        making.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
 
 
 def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     (folder / "spiece.model").unlink()
     with pytest.raises(DataError, match=r"spiece\.model: missing; gguf carries"):
-        stage.export_folder(folder, ["gguf-f32"], tmp_path / "out", QUIET)
+        making.export_folder(folder, ["gguf-f32"], tmp_path / "out", QUIET)
 
 
 @pytest.mark.parametrize(

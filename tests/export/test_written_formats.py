@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from jagpt.errors import JagptError
-from jagpt.export import flax, onnx, pytorch, tensorflow
-from jagpt.export.source import ModelSource
+from jagpt.formats import flax, onnx, pytorch, tensorflow
+from jagpt.formats.source import ModelSource
 
 
 def test_pytorch_model_bin_holds_the_weights_and_ties_the_output(

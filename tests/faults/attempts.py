@@ -205,13 +205,12 @@ def _threads() -> set[str]:
 def _learn_in_process() -> None:
     """SentencePiece's own process makes no durable operation; its start would cost seconds."""
     from jagpt.tokenizer import learning
-    from jagpt.tokenizer import stage as tokenizer_stage
     from jagpt.tokenizer.sample import draw_sentences
 
     def learn(corpus: Path, settings: Any, report: Any) -> bytes:
         return learning.train(draw_sentences(corpus, settings.sentences, settings.seed), settings)
 
-    tokenizer_stage.learn = learn
+    learning.learn = learn
 
 
 def _try_programs_in_process() -> None:

@@ -25,7 +25,7 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
     without = lambda name, *more: None if name in MISSING else find(name, *more)  # noqa: E731
     monkeypatch.setattr(util, "find_spec", without)
-    monkeypatch.setattr("jagpt.export.formats.find_spec", without)
+    monkeypatch.setattr("jagpt.formats.table.find_spec", without)
     monkeypatch.setattr("jagpt.corpus.hub_datasets.find_spec", without)
     for name in ("rensa", "ray"):
         monkeypatch.setitem(__import__("sys").modules, name, None)

@@ -26,8 +26,8 @@ from jagpt.corpus.parts import PartName
 from jagpt.corpus.stats import CorpusStats, ExtractionStats
 from jagpt.errors import DataError, JagptError
 from jagpt.evaluation.result import Evaluation
-from jagpt.export.bounds import Parity
 from jagpt.files import FileEntry, Manifest
+from jagpt.formats.bounds import Parity
 from jagpt.models import build, checkpoint_folder
 from jagpt.pipeline.ledger import Ledger
 from jagpt.recipe import Model

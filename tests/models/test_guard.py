@@ -23,8 +23,8 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 import jagpt
 from jagpt import cli, generation, models
 from jagpt.errors import DataError
-from jagpt.export import engines
-from jagpt.export.formats import FORMATS
+from jagpt.formats import engines
+from jagpt.formats.table import FORMATS
 from jagpt.models import guard, pretrained
 from jagpt.recipe import Model
 

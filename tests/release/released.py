@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fakes
 
-from jagpt import evaluation
+from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
@@ -25,7 +25,7 @@ def finished(root: Path) -> Run:
     recipe, run = fakes.recipe(), fakes.run_directory(root)
     fakes.ENVIRONMENT.write(run.logs)
     for stage, module in (
-        ("evaluate", evaluation), ("export", huggingface), ("release", folder),
+        ("evaluate", EVALUATE), ("export", huggingface), ("release", folder),
     ):  # fmt: skip
         module.run(recipe, run, QUIET)
         fakes.finish(run, stage)

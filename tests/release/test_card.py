@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from jagpt.corpus.stats import InputFile
 from jagpt.evaluation.result import Memorization
-from jagpt.export.bounds import TENSORS, Parity
+from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.recipe import Recipe
 from jagpt.release import card, metadata
 from jagpt.release.card import Extras, Published

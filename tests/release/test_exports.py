@@ -11,7 +11,7 @@ from released import Run
 
 from jagpt import files
 from jagpt.errors import DataError
-from jagpt.export.bounds import TENSORS, Parity
+from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.progress import QUIET
 from jagpt.release import exports, folder, usage
 from jagpt.rundir import RunDirectory

@@ -14,8 +14,9 @@ import fakes
 import pytest
 from rich.console import Console
 
-from jagpt import evaluation, files
+from jagpt import files
 from jagpt.errors import DataError, JagptError
+from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
 from jagpt.progress import QUIET, Progress
 from jagpt.release import folder, trial, usage
@@ -35,7 +36,7 @@ def in_process() -> Iterator[None]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = fakes.run_directory(tmp_path_factory.mktemp("run"))
     for stage, module in (
-        ("evaluate", evaluation), ("export", huggingface), ("release", folder),
+        ("evaluate", EVALUATE), ("export", huggingface), ("release", folder),
     ):  # fmt: skip
         module.run(fakes.recipe(), run, QUIET)
         fakes.finish(run, stage)

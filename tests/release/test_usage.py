@@ -188,8 +188,8 @@ def test_a_program_finds_no_secret_and_nothing_of_the_current_folder(
 )
 def test_programs_run_on_real_exports(first: Run, tmp_path: Path, name: str, module: str) -> None:
     pytest.importorskip(module, reason=f"needs jagpt[{name}]")
-    formats = pytest.importorskip("jagpt.export.formats")
-    source = pytest.importorskip("jagpt.export.source")
+    formats = pytest.importorskip("jagpt.formats.table")
+    source = pytest.importorskip("jagpt.formats.source")
     one = formats.FORMATS[name]
     one.require()
     model = source.ModelSource.open(first[1].model)

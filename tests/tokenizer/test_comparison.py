@@ -16,9 +16,9 @@ from jagpt.cli import app
 from jagpt.errors import DataError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.tokenizer import stage
 from jagpt.tokenizer.comparison import compare, file_texts
 from jagpt.tokenizer.encoder import Encoder
+from jagpt.tokenizer.stage import TOKENIZER
 
 from .japanese import documents, recipe, write_corpus
 
@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> RunDirectory:
     """A run with a corpus and a tokenizer."""
     run = RunDirectory(tmp_path / "run")
     write_corpus(run.corpus, train=60)
-    stage.run(recipe(), run, QUIET)
+    TOKENIZER.run(recipe(), run, QUIET)
     run.recipe.write_text(recipe().to_toml(), "utf-8")
     return run
 

@@ -18,7 +18,7 @@ from jagpt.progress import QUIET
 from jagpt.recipe import Tokenizer
 from jagpt.rundir import RunDirectory
 from jagpt.stages import TOKENIZER
-from jagpt.tokenizer import imported, stage
+from jagpt.tokenizer import imported
 from jagpt.tokenizer.encoder import Encoder
 
 from .japanese import documents, recipe, write_corpus
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def test_a_trained_folder_and_its_figures(run: RunDirectory) -> None:
-    stage.run(recipe(), run, QUIET)
+    TOKENIZER.run(recipe(), run, QUIET)
     assert sorted(path.name for path in run.tokenizer.iterdir()) == [
         "spiece.model", "stats.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
@@ -63,7 +63,7 @@ def test_a_tokenizer_from_elsewhere_keeps_its_ids(
         origin = tmp_path / "other"
         origin = origin / "my.model" if form == "bare model" else origin
     settings = Tokenizer(from_=str(origin))
-    stage.run(recipe(settings), run, QUIET)
+    TOKENIZER.run(recipe(settings), run, QUIET)
     assert (run.tokenizer / "spiece.model").read_bytes() == raw
     assert (run.tokenizer / "stats.json").exists()
     (name,) = {"folder": ["spiece.model"]}.get(form, ["my.model"])
@@ -84,7 +84,7 @@ def test_a_foreign_model_with_other_special_ids_is_refused(
     )
     (tmp_path / "t5.model").write_bytes(writer.getvalue())
     with pytest.raises(DataError, match=r"ids 0 to 3 are <unk>, <s>, </s>, .* are needed"):
-        stage.run(recipe(Tokenizer(from_=str(tmp_path / "t5.model"))), run, QUIET)
+        TOKENIZER.run(recipe(Tokenizer(from_=str(tmp_path / "t5.model"))), run, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -106,27 +106,27 @@ def test_a_model_whose_byte_pieces_transformers_would_not_decode_is_refused(
     )  # fmt: skip
     (tmp_path / "bytes.model").write_bytes(writer.getvalue())
     with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
-        stage.run(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))), run, QUIET)
+        TOKENIZER.run(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))), run, QUIET)
 
 
 def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(
     run: RunDirectory, folders: Callable[[str], Path]
 ) -> None:
     origin = str(folders("default"))
-    stage.run(recipe(Tokenizer(from_=origin, vocab_size=500)), run, QUIET)
+    TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=500)), run, QUIET)
     with pytest.raises(DataError, match=r"has 500 pieces, and \[tokenizer\] vocab_size asks for 8"):
-        stage.run(recipe(Tokenizer(from_=origin, vocab_size=8000)), run, QUIET)
+        TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=8000)), run, QUIET)
 
 
 def test_a_folder_without_a_model_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="a SentencePiece model"):
-        stage.run(recipe(Tokenizer(from_=str(tmp_path / "empty"))), run, QUIET)
+        TOKENIZER.run(recipe(Tokenizer(from_=str(tmp_path / "empty"))), run, QUIET)
 
 
 def test_a_place_that_is_nothing_is_refused(run: RunDirectory) -> None:
     with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
-        stage.run(recipe(Tokenizer(from_="/no/such/place")), run, QUIET)
+        TOKENIZER.run(recipe(Tokenizer(from_="/no/such/place")), run, QUIET)
     with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
         read(Tokenizer(from_="/no/such/place"))
 
@@ -135,7 +135,7 @@ def test_a_hub_that_does_not_answer_is_a_storage_error(run: RunDirectory) -> Non
     settings = Tokenizer(from_="jagpt-tests/no-such-model", revision="main")
     assert read(settings) == {"tokenizer hub": "jagpt-tests/no-such-model@main"}
     with pytest.raises(StorageError, match="jagpt-tests/no-such-model at revision main"):
-        stage.run(recipe(settings), run, QUIET)
+        TOKENIZER.run(recipe(settings), run, QUIET)
 
 
 def test_a_hub_id_is_fetched_at_its_revision(

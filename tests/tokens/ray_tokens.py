@@ -8,7 +8,7 @@ from pathlib import Path
 from jagpt import recipe
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.tokens import stage
+from jagpt.tokens import encoding
 
 
 def main(made: Path, output: Path) -> None:
@@ -17,7 +17,7 @@ def main(made: Path, output: Path) -> None:
     asked = recipe.parse(text, overrides=["execution.executor=ray", "execution.workers=2"])
     found = RunDirectory(made)
     run = RunDirectory(output, {"corpus": found.corpus, "tokenizer": found.tokenizer})
-    stage.run(asked, run, QUIET)
+    encoding.run(asked, run, QUIET)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ from jagpt.errors import DataError, MissingExtraError, NewerVersionError
 from jagpt.progress import QUIET
 from jagpt.recipe import Execution, Tokenizer, Tokens
 from jagpt.rundir import RunDirectory
-from jagpt.stages import TOKENS
-from jagpt.tokenizer import stage as tokenizer_stage
+from jagpt.stages import TOKENIZER, TOKENS
 from jagpt.tokenizer.encoder import Encoder
-from jagpt.tokens import stage
+from jagpt.tokens import encoding
 from jagpt.tokens.dataset import TokenSplit
 
 
@@ -29,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A corpus and its tokenizer."""
     made = RunDirectory(tmp_path_factory.mktemp("made"))
     write_corpus(made.corpus, train=90, shards=3)
-    tokenizer_stage.run(recipe(), made, QUIET)
+    TOKENIZER.run(recipe(), made, QUIET)
     return made
 
 
@@ -43,7 +42,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def test_each_document_is_encoded_whole_and_ended(run: RunDirectory) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     encoder, split = Encoder.open(run.tokenizer), TokenSplit.open(run.tokens, "train")
     texts = [text for number in range(3) for text in documents(30, seed=number)]
     assert split.n_documents == len(texts)
@@ -61,7 +60,7 @@ def test_each_document_is_encoded_whole_and_ended(run: RunDirectory) -> None:
 def test_what_a_newer_jagpt_wrote_is_told_before_it_is_written_over(
     run: RunDirectory, name: str
 ) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     (run.tokens / "valid-00000.idx").write_bytes(b"damaged")
     TOKENS.check_kept(run)
     path = run.tokens / name
@@ -73,7 +72,7 @@ def test_what_a_newer_jagpt_wrote_is_told_before_it_is_written_over(
 
 
 def test_the_originals_way_joins_lines_with_nothing_between(run: RunDirectory) -> None:
-    stage.run(recipe(tokens=Tokens(end_token=False, by_line=True)), run, QUIET)
+    encoding.run(recipe(tokens=Tokens(end_token=False, by_line=True)), run, QUIET)
     encoder, split = Encoder.open(run.tokenizer), TokenSplit.open(run.tokens, "test")
     for number, text in enumerate(documents(10, seed=1001)):
         lines = [encoder.encode(line) for line in text.split("\n")]
@@ -81,7 +80,7 @@ def test_the_originals_way_joins_lines_with_nothing_between(run: RunDirectory) -
 
 
 def test_shards_go_by_the_corpus_and_the_index_names_them(run: RunDirectory) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     index = json.loads((run.tokens / "index.json").read_text())
     assert {split: len(shards) for split, shards in index["splits"].items()} == {
         "train": 3, "valid": 1, "test": 1,
@@ -90,9 +89,9 @@ def test_shards_go_by_the_corpus_and_the_index_names_them(run: RunDirectory) -> 
 
 
 def test_bytes_are_the_same_whatever_the_workers(run: RunDirectory, tmp_path: Path) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     parallel = RunDirectory(tmp_path / "parallel", run.shared)
-    stage.run(recipe(execution=Execution(workers=2)), parallel, QUIET)
+    encoding.run(recipe(execution=Execution(workers=2)), parallel, QUIET)
     assert contents(parallel.tokens) == contents(run.tokens)
 
 
@@ -102,7 +101,7 @@ def test_bytes_are_the_same_whatever_the_workers(run: RunDirectory, tmp_path: Pa
 def test_a_cluster_makes_the_same_bytes(
     run: RunDirectory, made: RunDirectory, tmp_path: Path
 ) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     (made.root / "recipe.toml").write_text(recipe().to_toml(), "utf-8")
     script = Path(__file__).with_name("ray_tokens.py")
     environment = {
@@ -120,13 +119,13 @@ def test_a_cluster_makes_the_same_bytes(
 def test_what_is_finished_needs_no_cluster(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     monkeypatch.setitem(sys.modules, "ray", None)
     on_ray = recipe(execution=Execution(executor="ray"))
-    stage.run(on_ray, run, QUIET)
+    encoding.run(on_ray, run, QUIET)
     (run.tokens / "train-00001.idx").unlink()
     with pytest.raises(MissingExtraError, match=r"jagpt\[ray\]"):
-        stage.run(on_ray, run, QUIET)
+        encoding.run(on_ray, run, QUIET)
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_shards_it_has(run: RunDirectory) -> None:
@@ -135,21 +134,21 @@ def test_a_run_that_was_cut_off_goes_on_with_the_shards_it_has(run: RunDirectory
             raise KeyboardInterrupt
 
     with files.observed(fail), pytest.raises(KeyboardInterrupt):
-        stage.run(recipe(), run, QUIET)
+        encoding.run(recipe(), run, QUIET)
     assert not (run.tokens / "train-00002.idx").exists()
     written: list[str] = []
     with files.observed(lambda operation, path: written.append(path.name)):
-        stage.run(recipe(), run, QUIET)
+        encoding.run(recipe(), run, QUIET)
     assert "train-00000.bin" not in written
     assert "train-00002.bin" in written
     whole = contents(run.tokens)
     files.remove(run.tokens)
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     assert contents(run.tokens) == whole
 
 
 def test_no_place_or_machine_enters_the_files(run: RunDirectory) -> None:
-    stage.run(recipe(), run, QUIET)
+    encoding.run(recipe(), run, QUIET)
     for name, content in contents(run.tokens).items():
         assert str(run.root).encode() not in content, name
 
@@ -160,7 +159,7 @@ def test_a_damaged_corpus_shard_is_named(made: RunDirectory, tmp_path: Path) -> 
     damaged.write_bytes(damaged.read_bytes()[:-10])
     run = RunDirectory(tmp_path, {"tokenizer": made.tokenizer})
     with pytest.raises(DataError, match=r"train-00001\.parquet"):
-        stage.run(recipe(), run, QUIET)
+        encoding.run(recipe(), run, QUIET)
 
 
 def test_a_shared_tokenizer_of_another_size_than_the_recipe_s_is_refused(
@@ -168,11 +167,11 @@ def test_a_shared_tokenizer_of_another_size_than_the_recipe_s_is_refused(
 ) -> None:
     settings = Tokenizer(from_=str(made.root), vocab_size=8000)
     with pytest.raises(DataError, match=r"has 500 pieces, and .* asks for 8,000"):
-        stage.run(recipe(settings), run, QUIET)
+        encoding.run(recipe(settings), run, QUIET)
     assert not run.tokens.exists()
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     write_shard(tmp_path / "corpus", "train", 0, ["京都"])
     with pytest.raises(DataError, match=r"spiece\.model"):
-        stage.run(recipe(), RunDirectory(tmp_path), QUIET)
+        encoding.run(recipe(), RunDirectory(tmp_path), QUIET)

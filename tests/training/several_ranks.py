@@ -33,7 +33,7 @@ def train(
 ) -> tuple[list[int | None], list[str], float]:
     """Exit codes and last words of the ranks, and seconds from the first's end to the last's."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jagpt.training.stage", "several_ranks"])
+    context.set_forkserver_preload(["jagpt.training.session", "several_ranks"])
     port, words = _free_port(), run.root.with_suffix(".words")
     words.mkdir(exist_ok=True)
     processes = [
@@ -71,14 +71,14 @@ def _rank(
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     from jagpt.recipe import parse
-    from jagpt.training import distributed, ranks, stage
+    from jagpt.training import distributed, ranks, session
 
     _await_fate(rank, fate)
     try:
         with distributed.connected(ranks.read(os.environ)) as group:
             if not group.main:
                 assert group.await_order() == distributed.TRAIN
-            stage.run(parse(recipe), run, QUIET)
+            session.run(parse(recipe), run, QUIET)
     except JagptError as error:
         (words / str(rank)).write_text(str(error))
         os._exit(error.exit_code)

@@ -18,7 +18,7 @@ from jagpt.models import build, checkpoint_folder
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, validation_windows
-from jagpt.training import checkpoints, stage, weights
+from jagpt.training import checkpoints, session, weights
 from jagpt.training.averaging import Average
 from jagpt.training.plan import Plan
 from jagpt.training.validation import measure
@@ -65,7 +65,7 @@ def test_in_place_the_model_has_the_average_and_then_its_own_again() -> None:
 def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: MakeRun) -> None:
     recipe = make_recipe(average="tail", average_share=0.5)
     run = make_run()
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     folder = checkpoint_folder.resolve(run.own("train"), "last")
     own, mean = (load_file(folder / f"{name}.safetensors") for name in ("model", "average"))
     assert own.keys() == mean.keys()
@@ -82,7 +82,7 @@ def test_validation_and_whoever_loads_a_checkpoint_take_the_average(make_run: Ma
 
 def test_a_checkpoint_measures_as_its_export_does(make_run: MakeRun, tmp_path: Path) -> None:
     recipe, run = make_recipe(average="tail", average_share=0.5), make_run()
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     huggingface.run(recipe, run, QUIET)
     checkpoint = checkpoint_folder.resolve(run.own("train"), recipe.export_checkpoint)
     last = Path(shutil.copytree(checkpoint, tmp_path / "without average"))
@@ -102,7 +102,7 @@ def test_a_checkpoint_measures_as_its_export_does(make_run: MakeRun, tmp_path: P
 
 def test_an_average_of_another_model_is_refused(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(average="tail"), run, QUIET)
+    session.run(make_recipe(average="tail"), run, QUIET)
     folder = checkpoint_folder.resolve(run.own("train"), "last")
     shape = make_recipe(model={"n_embd": 32}).model
     with pytest.raises(DataError, match="another model's weights"):

@@ -18,7 +18,7 @@ from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.training import bad_steps, stage
+from jagpt.training import bad_steps, session
 from jagpt.training.bad_steps import Unbearable
 from jagpt.training.checkpoints import read
 from jagpt.training.metrics import BAD_STEPS
@@ -107,7 +107,7 @@ def test_a_bad_step_is_left_out_and_logged(
 ) -> None:
     run = make_run()
     with poisoned(monkeypatch, run, {16, 18}, math.nan):  # both micro-batches of step 5
-        stage.run(recipe("skip"), run, QUIET)
+        session.run(recipe("skip"), run, QUIET)
     (bad,) = last_state(run).bad_steps
     assert (bad.step, bad.sequence, bad.sequences, bad.loss, bad.resumed) == (5, 16, 4, None, None)
     (row,) = [json.loads(line) for line in (run.logs / BAD_STEPS).read_text().splitlines()]
@@ -118,14 +118,14 @@ def test_a_bad_step_is_left_out_and_logged(
     assert all(math.isfinite(loss) for loss in logged.values())
     stop = make_run("stop")
     with poisoned(monkeypatch, stop, {16}, math.nan), pytest.raises(JagptError, match="at step 5"):
-        stage.run(recipe("stop", checkpoint_every=4), stop, QUIET)
+        session.run(recipe("stop", checkpoint_every=4), stop, QUIET)
     assert last_state(stop).step == 4
 
 
 def test_a_spike_is_left_out(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run()
     with poisoned(monkeypatch, run, {32, 34}, 3.0):
-        stage.run(recipe("skip", spike_factor=1.5, spike_window=4), run, QUIET)
+        session.run(recipe("skip", spike_factor=1.5, spike_window=4), run, QUIET)
     (bad,) = last_state(run).bad_steps
     assert bad.step == 9
     assert bad.loss == pytest.approx(3 * 3.9, rel=0.1)
@@ -139,7 +139,7 @@ def test_a_run_with_bad_steps_that_is_killed_ends_as_the_unbroken_one(
     settings = {"spike_factor": 1.5, "spike_window": 3, "max_steps": 14}
     whole, broken = make_run("whole"), make_run("broken")
     with poisoned(monkeypatch, whole, {20, 40}, 2.5):
-        stage.run(recipe(action, **settings), whole, QUIET)
+        session.run(recipe(action, **settings), whole, QUIET)
         for step in ("step-00000006", "step-00000009", "step-00000012"):
 
             def die(operation: str, path: Any, step: str = step) -> None:
@@ -147,8 +147,8 @@ def test_a_run_with_bad_steps_that_is_killed_ends_as_the_unbroken_one(
                     raise RuntimeError("killed")
 
             with files.observed(die), pytest.raises(RuntimeError, match="killed"):
-                stage.run(recipe(action, **settings), broken, QUIET)
-        stage.run(recipe(action, **settings), broken, QUIET)
+                session.run(recipe(action, **settings), broken, QUIET)
+        session.run(recipe(action, **settings), broken, QUIET)
     assert contents(broken.own("train")) == contents(whole.own("train"))
     assert (broken.logs / BAD_STEPS).read_text() == (whole.logs / BAD_STEPS).read_text()
     assert len(last_state(whole).bad_steps) == 2
@@ -159,7 +159,7 @@ def test_a_run_goes_back_and_on_with_the_data_after_the_bad_step(
 ) -> None:
     run = make_run()
     with poisoned(monkeypatch, run, {28, 30}, math.nan):  # step 8; checkpoints at 3, 4, 6
-        stage.run(recipe("rewind"), run, QUIET)
+        session.run(recipe("rewind"), run, QUIET)
     state = last_state(run)
     assert [(bad.step, bad.resumed) for bad in state.bad_steps] == [(8, 6)]
     assert (state.step, state.sequences) == (12, (12 + 2) * 4)
@@ -172,4 +172,4 @@ def test_before_the_first_checkpoint_there_is_nothing_to_go_back_to(
 ) -> None:
     run = make_run()
     with poisoned(monkeypatch, run, {4}, math.inf), pytest.raises(JagptError, match="go back to"):
-        stage.run(recipe("rewind"), run, QUIET)
+        session.run(recipe("rewind"), run, QUIET)

@@ -17,7 +17,7 @@ from jagpt.errors import UsageError
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.training import distributed, stage
+from jagpt.training import distributed, session
 from jagpt.training.distributed import Group
 from jagpt.training.metrics import SAMPLES
 from jagpt.training.ranks import Ranks
@@ -50,7 +50,7 @@ def recipe(max_steps: int = 50, strategy: str = "ddp") -> Recipe:
 def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Fifty steps of one process."""
     run = RunDirectory(tmp_path_factory.mktemp("alone") / "run", inputs)
-    stage.run(recipe(), run, QUIET)
+    session.run(recipe(), run, QUIET)
     return run
 
 
@@ -82,9 +82,9 @@ def test_two_ranks_then_one_then_two_shards_end_as_one_process_does(
     assert "after step 17 of 50 (SIGTERM)" in words[0]
     with (
         signalled_at(monkeypatch, 35, signal.SIGTERM),
-        pytest.raises(stage.JagptError, match="after step 34 of 50"),
+        pytest.raises(session.JagptError, match="after step 34 of 50"),
     ):
-        stage.run(recipe(), run, QUIET)
+        session.run(recipe(), run, QUIET)
     codes, words, _ = train(recipe(50, "fsdp"), run)
     assert codes == [0, 0], words
     assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
@@ -108,10 +108,10 @@ def test_muon_and_the_average_work_on_shards_and_go_on_alone(make_run: MakeRun) 
         )
 
     alone, sharded = make_run("alone"), make_run("sharded")
-    stage.run(muon(), alone, QUIET)
+    session.run(muon(), alone, QUIET)
     codes, words, _ = train(muon("fsdp"), sharded, fate=Fate(0, 10, signal.SIGTERM))
     assert codes == [75, 75], words
-    stage.run(muon(), sharded, QUIET)
+    session.run(muon(), sharded, QUIET)
     assert losses(sharded) == pytest.approx(losses(alone), rel=1e-4)
     ours, theirs = tensors(sharded, 16, "average"), tensors(alone, 16, "average")
     assert {key: t.shape for key, t in ours.items()} == {k: t.shape for k, t in theirs.items()}
@@ -131,7 +131,7 @@ def test_a_number_of_ranks_that_does_not_divide_the_step_is_refused(
 ) -> None:
     monkeypatch.setattr(distributed, "_current", Group(Ranks(0, 3)))
     with pytest.raises(UsageError, match=r"grad_accum_steps: found 4, which 3 processes"):
-        stage.preflight(shared_recipe(), make_run())
+        session.preflight(shared_recipe(), make_run())
 
 
 def test_a_group_of_one_exchanges_nothing() -> None:

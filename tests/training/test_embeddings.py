@@ -15,7 +15,7 @@ from jagpt.models import build
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.training import embeddings, stage
+from jagpt.training import embeddings, session
 from jagpt.training.embeddings import WINDOW
 from jagpt.training.loss import model_nats
 
@@ -120,7 +120,7 @@ def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: Make
     for kind in ("random", "text"):
         run, heard = make_run(kind), Heard()
         made = make_recipe(max_steps=4, model={"embeddings": kind, "embeddings_tokens": 640})
-        stage.run(made, run, heard)
+        session.run(made, run, heard)
         losses[kind] = logged_rows(run)[0]["loss"]
         said = [text for text in heard.lines if "640 tokens" in text]
         assert len(said) == (kind == "text")
@@ -129,7 +129,9 @@ def test_a_run_that_begins_with_the_text_is_better_from_the_start(make_run: Make
 
 def test_gpt_neo_begins_with_the_text_too(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(max_steps=2, model={"embeddings": "text", "type": "gpt_neo"}), run, QUIET)
+    session.run(
+        make_recipe(max_steps=2, model={"embeddings": "text", "type": "gpt_neo"}), run, QUIET
+    )
     trained = models.open(run.own("train") / "step-00000002").network
     assert trained.transformer.ln_f.bias[0].item() == pytest.approx(10.0, abs=0.1)
     assert model_nats(trained, torch.full((1, 9), 7)).isfinite()

@@ -24,7 +24,7 @@ from jagpt.models import checkpoint_folder, tensors
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.training import stage
+from jagpt.training import session
 from jagpt.training.validation import Validator
 
 MakeRun = Callable[..., RunDirectory]
@@ -45,7 +45,7 @@ def result(run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:
 
 
 def unbroken(recipe: Recipe, run: RunDirectory) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     return result(run)
 
 
@@ -75,10 +75,10 @@ def test_a_run_stopped_at_several_steps_ends_the_same(
     run = make_run("broken")
     for step in (2, 3, 4, 5, 9, 10, 40):
         with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError) as caught:
-            stage.run(recipe, run, QUIET)
+            session.run(recipe, run, QUIET)
         assert f"after step {step - 1} of 40 (SIGTERM)" in str(caught.value)
         assert caught.value.exit_code == 75
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
 
@@ -93,8 +93,8 @@ def test_muon_wsd_and_an_average_go_on_the_same(
     run = make_run("broken")
     for step in (3, 8, 9, 12):
         with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError):
-            stage.run(recipe, run, QUIET)
-    stage.run(recipe, run, QUIET)
+            session.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     assert result(run) == unbroken(recipe, make_run("unbroken"))
     averaged = {path.parent.name for path in run.own("train").glob("*/average.safetensors")}
     assert averaged == {"step-00000009", "step-00000012"}
@@ -105,8 +105,8 @@ def test_a_run_may_be_resumed_in_the_middle_of_an_epoch_and_across_one(make_run:
     run = make_run("broken")
     for name, occasion in (("step-00000007", 1), ("step-00000042", 1), ("step-00000056", 1)):
         with killed_at("rename", name, occasion):
-            stage.run(recipe, run, QUIET)
-    stage.run(recipe, run, QUIET)
+            session.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     expected = unbroken(recipe, make_run("unbroken"))
     assert expected[1][-1]["step"] > 80
     assert result(run) == expected
@@ -130,9 +130,9 @@ def test_a_run_killed_while_it_saves_ends_the_same(
 ) -> None:
     run = make_run("broken")
     with killed_at(operation, name, occasion):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     (run.own("train") / ".staging-step-00000099").mkdir()
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
     assert not list(run.own("train").glob(".*"))
 
@@ -146,7 +146,7 @@ def test_sigkill_in_another_process_changes_nothing(make_run: MakeRun) -> None:
         from tiny_training import make_recipe
         from jagpt.progress import QUIET
         from jagpt.rundir import RunDirectory
-        from jagpt.training import stage
+        from jagpt.training import session
         from jagpt.training.trainer import Trainer
         gradient = Trainer.gradient
         def die_at_8(self, state, break_off):
@@ -156,13 +156,13 @@ def test_sigkill_in_another_process_changes_nothing(make_run: MakeRun) -> None:
         Trainer.gradient = die_at_8
         root, tokens, tokenizer = map(Path, sys.argv[2:])
         run = RunDirectory(root, {"tokens": tokens, "tokenizer": tokenizer})
-        stage.run(make_recipe(precision="bf16"), run, QUIET)
+        session.run(make_recipe(precision="bf16"), run, QUIET)
     """)
     arguments = [str(Path(__file__).parent), str(run.root), str(run.tokens), str(run.tokenizer)]
     done = subprocess.run([sys.executable, "-c", script, *arguments], check=False)
     assert done.returncode == -signal.SIGKILL
     recipe, heard = make_recipe(precision="bf16"), Heard()
-    stage.run(recipe, run, heard)
+    session.run(recipe, run, heard)
     assert "going on from the checkpoint of step 6" in heard.lines
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
@@ -172,7 +172,7 @@ def test_ctrl_c_saves_and_leaves_as_interrupted(
 ) -> None:
     run, heard = make_run(), Heard()
     with signalled_at(monkeypatch, 6, signal.SIGINT), pytest.raises(KeyboardInterrupt):
-        stage.run(make_recipe(), run, heard)
+        session.run(make_recipe(), run, heard)
     assert (run.own("train") / "step-00000005").is_dir()
     assert heard.lines[-1] == (
         "training stopped after step 5 of 12 (Ctrl-C); the same command goes on from there"
@@ -183,11 +183,11 @@ def test_a_signal_after_the_last_step_still_stops_the_command(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run()
-    monkeypatch.setattr(stage, "draw_curve", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(session, "draw_curve", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(StoppedError, match="training is done"):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     monkeypatch.undo()
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
 
 
@@ -196,7 +196,7 @@ def test_before_the_first_step_there_is_nothing_to_save(
 ) -> None:
     run = make_run()
     with signalled_at(monkeypatch, 1, signal.SIGTERM), pytest.raises(StoppedError):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     assert list(run.own("train").iterdir()) == []
 
 
@@ -214,11 +214,11 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(
         with monkeypatch.context() as patch:
             patch.setattr(Validator, "measure", signal_and_measure)
             with pytest.raises(StoppedError, match=f"after step {step}"):
-                stage.run(recipe, run, QUIET)
+                session.run(recipe, run, QUIET)
         if step < 12:  # the validation that was dropped, and what follows up to the next
             with signalled_at(monkeypatch, step + 2, signal.SIGTERM), pytest.raises(StoppedError):
-                stage.run(recipe, run, QUIET)
-    stage.run(recipe, run, QUIET)
+                session.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
 
@@ -229,8 +229,8 @@ def test_a_time_limit_stops_each_run_after_some_steps_and_the_end_is_the_same(
     limited = make_recipe(execution={"max_hours": 1e-9})
     for _ in range(11):
         with pytest.raises(StoppedError, match=r"execution\.max_hours"):
-            stage.run(limited, run, QUIET)
-    stage.run(limited, run, QUIET)
+            session.run(limited, run, QUIET)
+    session.run(limited, run, QUIET)
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
 
 
@@ -239,11 +239,11 @@ def test_a_damaged_checkpoint_is_named_and_made_again(make_run: MakeRun, name: s
     recipe = make_recipe(validate_every=6)
     run, heard = make_run("broken"), Heard()
     with killed_at("rename", "step-00000009", 1):
-        stage.run(recipe, run, QUIET)
+        session.run(recipe, run, QUIET)
     path = run.own("train") / "step-00000006" / name
     path.write_bytes(path.read_bytes()[:-3] + b"xyz")
     damaged = contents(path.parent)
-    stage.run(recipe, run, heard)
+    session.run(recipe, run, heard)
     (line,) = (line for line in heard.lines if str(path) in line)
     kept = run.superseded / "train-step-00000006-damaged"
     assert line.endswith(f"this checkpoint is set aside in {kept}")
@@ -256,10 +256,10 @@ def test_a_damaged_checkpoint_that_is_not_needed_is_not_kept(make_run: MakeRun) 
     recipe = make_recipe(max_steps=9)
     run = make_run()
     with killed_at("rename", "step-00000009", 1):
-        stage.run(recipe, run, QUIET)
+        session.run(recipe, run, QUIET)
     path = run.own("train") / "step-00000006" / "model.safetensors"
     path.write_bytes(b"")
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     assert not path.exists()
     names = [folder.name for folder in sorted(run.own("train").glob("step-*"))]
     assert names == ["step-00000009"]
@@ -270,10 +270,10 @@ def test_a_damaged_checkpoint_that_is_not_needed_is_not_kept(make_run: MakeRun) 
 def test_without_a_sound_checkpoint_training_starts_again_and_says_so(make_run: MakeRun) -> None:
     run, heard = make_run("broken"), Heard()
     with killed_at("rename", "step-00000006", 1):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     for path in run.own("train").glob("step-*/model.safetensors"):
         path.unlink()
-    stage.run(make_recipe(), run, heard)
+    session.run(make_recipe(), run, heard)
     assert "no sound checkpoint is left: training starts again from step 0" in heard.lines
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
     kept = {path.name for path in run.superseded.iterdir()}
@@ -283,25 +283,25 @@ def test_without_a_sound_checkpoint_training_starts_again_and_says_so(make_run: 
 def test_checkpoints_of_a_newer_jagpt_stop_training_and_stay(make_run: MakeRun) -> None:
     run = make_run()
     with killed_at("rename", "step-00000009", 1):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     for path in run.own("train").glob("step-*/state.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
     files.remove_leftovers(run.own("train"))
     before = contents(run.root)
     with pytest.raises(NewerVersionError, match=r"state\.json: a newer jagpt wrote this") as caught:
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     assert caught.value.exit_code == 3
     assert contents(run.root) == before
 
 
 def test_one_checkpoint_of_a_newer_jagpt_is_enough_even_beyond_the_plan(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(schedule="constant"), run, QUIET)
+    session.run(make_recipe(schedule="constant"), run, QUIET)
     path = run.own("train") / "step-00000012" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
     before = contents(run.root)
     with pytest.raises(NewerVersionError):
-        stage.run(make_recipe(schedule="constant", max_steps=9), run, QUIET)
+        session.run(make_recipe(schedule="constant", max_steps=9), run, QUIET)
     assert contents(run.root) == before
 
 
@@ -313,12 +313,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(make_run: MakeRun) -> None:
             raise OSError(28, "No space left on device", str(path))
 
     with files.observed(full), pytest.raises(StorageError, match="free some space"):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     assert [path.name for path in sorted(run.own("train").glob("step*"))] == [
         "step-00000003",
         "step-00000004",
     ]
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
 
 
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_within_a_tensor_file_is_told_as_such(
     run = make_run()
     monkeypatch.setattr(tensors, "_bytes", full)
     with pytest.raises(StorageError, match=r"model.safetensors: No space left.*free some"):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
     assert list(run.own("train").iterdir()) == []
 
 
@@ -339,15 +339,15 @@ def test_a_longer_run_goes_on_to_what_it_would_have_been(make_run: MakeRun) -> N
     short = make_recipe(schedule="constant", max_steps=7)
     long = make_recipe(schedule="constant", max_steps=14)
     run = make_run("broken")
-    stage.run(short, run, QUIET)
-    stage.run(long, run, QUIET)
+    session.run(short, run, QUIET)
+    session.run(long, run, QUIET)
     assert contents(run.own("train")) == unbroken(long, make_run("unbroken"))[0]
 
 
 def test_a_finished_run_is_left_as_it_is(make_run: MakeRun) -> None:
     run = make_run()
     before = unbroken(make_recipe(), run)
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     assert result(run) == before
 
 
@@ -356,25 +356,25 @@ def test_other_threads_are_told_on_resume(
 ) -> None:
     run, heard = make_run(), Heard()
     with signalled_at(monkeypatch, 3, signal.SIGTERM), pytest.raises(StoppedError):
-        stage.run(make_recipe(), run, QUIET)
-    stage.run(make_recipe(execution={"threads": 2}), run, heard)
+        session.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(execution={"threads": 2}), run, heard)
     assert any("not as it was before" in line and "threads 1 → 2" in line for line in heard.lines)
 
 
 def test_a_run_without_progress_ends_early_and_is_done(make_run: MakeRun) -> None:
     recipe = make_recipe(learning_rate=1e-30, patience=2, max_steps=40, checkpoint_every=5)
     whole, broken = make_run("whole"), make_run("broken")
-    stage.run(recipe, whole, QUIET)
+    session.run(recipe, whole, QUIET)
     assert checkpoint_folder.standing(whole.own("train")) == [4, 10, 12]
     index = files.read_json(whole.own("train") / "index.json")
     assert (index["best"], index["last"]) == ("step-00000004", "step-00000012")
-    stage.run(recipe, whole, QUIET)  # nothing is left to do
+    session.run(recipe, whole, QUIET)  # nothing is left to do
 
     def die(operation: str, path: object) -> None:
         if operation == "rename" and str(path).endswith("step-00000010"):
             raise RuntimeError("killed")
 
     with files.observed(die), pytest.raises(RuntimeError, match="killed"):
-        stage.run(recipe, broken, QUIET)
-    stage.run(recipe, broken, QUIET)
+        session.run(recipe, broken, QUIET)
+    session.run(recipe, broken, QUIET)
     assert contents(broken.own("train")) == contents(whole.own("train"))

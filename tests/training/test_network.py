@@ -17,7 +17,7 @@ from jagpt.models import build, pretrained, size
 from jagpt.progress import QUIET
 from jagpt.recipe import Model
 from jagpt.rundir import RunDirectory
-from jagpt.training import network, stage
+from jagpt.training import network, session
 from jagpt.training.loss import model_nats
 
 MakeRun = Callable[..., RunDirectory]
@@ -40,7 +40,7 @@ def test_other_classes_train_with_the_same_loop(make_run: MakeRun, kind: str, na
         max_steps=2, optimizer="muon", precision="bf16", model={"type": kind}, warmup_steps=0
     )
     run = make_run()
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     trained = models.open(run.own("train") / "step-00000002").network
     assert type(trained).__name__ == name
     before = build.network(recipe.model, VOCAB, SPECIAL, recipe.train.seed)
@@ -135,7 +135,7 @@ def test_activation_checkpointing_gives_the_same_losses(make_run: MakeRun) -> No
     for flag in (False, True):
         run = make_run(str(flag))
         recipe = make_recipe(precision="bf16", execution={"activation_checkpointing": flag})
-        stage.run(recipe, run, QUIET)
+        session.run(recipe, run, QUIET)
         runs.append(losses(run))
     assert runs[0] == runs[1]
 
@@ -173,7 +173,7 @@ def test_a_compiled_network_has_the_same_losses(make_run: MakeRun) -> None:
             max_steps=3, compile=compiled, model={"dropout": 0.0, "n_layer": 1}, warmup_steps=0
         )
         run = make_run(f"compiled-{compiled}")
-        stage.run(recipe, run, QUIET)
+        session.run(recipe, run, QUIET)
         found[compiled] = losses(run)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert found[True] == pytest.approx(found[False], rel=1e-5)
@@ -200,13 +200,13 @@ def test_training_starts_from_a_folders_weights(make_run: MakeRun, tmp_path: Pat
     assert made.training
     assert {m.p for m in made.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
     run = make_run()
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     assert (run.own("train") / "step-00000012").is_dir()
 
 
 def test_a_runs_best_checkpoint_or_its_exported_model_is_taken(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(max_steps=4, average="tail", average_share=1.0), run, QUIET)
+    session.run(make_recipe(max_steps=4, average="tail", average_share=1.0), run, QUIET)
     shape = Model(from_=str(run.root), **SHAPE)
     best = pretrained.opened(shape).folder
     assert best == run.own("train") / "step-00000004"

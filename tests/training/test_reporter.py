@@ -7,14 +7,14 @@ from tiny_training import logged_rows, make_recipe
 
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import stage
+from jagpt.training import session
 
 MakeRun = Callable[..., RunDirectory]
 
 
 def test_every_step_is_logged_with_its_own_figures(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(execution={"log_every": 5}), run, QUIET)
+    session.run(make_recipe(execution={"log_every": 5}), run, QUIET)
     rows = logged_rows(run)
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in train] == [1, 5, 10, 12]
@@ -27,7 +27,7 @@ def test_every_step_is_logged_with_its_own_figures(make_run: MakeRun) -> None:
 
 def test_every_row_tells_what_a_watcher_wants(make_run: Callable[..., RunDirectory]) -> None:
     run = make_run()
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     rows = [row for row in logged_rows(run) if row["kind"] == "train"]
     for row in rows:
         assert 0 < row["mfu"] < 1

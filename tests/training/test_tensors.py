@@ -16,7 +16,7 @@ from jagpt.models import tensors
 from jagpt.models.tensors import Named, Stored
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import checkpoints, stage
+from jagpt.training import checkpoints, session
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -80,15 +80,15 @@ def test_a_run_of_many_files_goes_on_bit_by_bit_and_loads(
 ) -> None:
     monkeypatch.setattr(tensors, "MAX_FILE_BYTES", 6000)
     whole, broken = make_run("whole"), make_run("broken")
-    stage.run(make_recipe(), whole, QUIET)
+    session.run(make_recipe(), whole, QUIET)
 
     def die(operation: str, path: Path) -> None:
         if operation == "rename" and path.name == "step-00000009":
             raise RuntimeError("killed")
 
     with files.observed(die), pytest.raises(RuntimeError, match="killed"):
-        stage.run(make_recipe(), broken, QUIET)
-    stage.run(make_recipe(), broken, QUIET)
+        session.run(make_recipe(), broken, QUIET)
+    session.run(make_recipe(), broken, QUIET)
     assert contents(broken.own("train")) == contents(whole.own("train"))
     folder = whole.own("train") / "step-00000012"
     assert len(list(folder.glob("optimizer-*.safetensors"))) > 2
@@ -101,11 +101,11 @@ def test_a_run_of_many_files_goes_on_bit_by_bit_and_loads(
 
 def test_a_checkpoint_whose_weights_are_a_pickle_is_refused(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(max_steps=6), run, QUIET)
+    session.run(make_recipe(max_steps=6), run, QUIET)
     folder = run.own("train") / "step-00000006"
     torch.save({"a": torch.ones(1)}, folder / "model.safetensors")
     state = files.read_json(folder / "state.json")
     state["files"]["model.safetensors"] = files.sha256(folder / "model.safetensors")
     files.write_json(folder / "state.json", state)
     with pytest.raises(DataError, match=r"model\.safetensors: not readable as safetensors"):
-        stage.run(make_recipe(max_steps=9), run, QUIET)
+        session.run(make_recipe(max_steps=9), run, QUIET)

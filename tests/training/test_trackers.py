@@ -15,7 +15,7 @@ from tiny_training import make_recipe
 from jagpt.errors import MissingExtraError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import stage, trackers
+from jagpt.training import session, trackers
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -49,7 +49,7 @@ def test_a_tracker_gets_the_figures_of_every_row(
     fake = Fake(name)
     monkeypatch.setitem(sys.modules, name, fake)
     execution = {"trackers": f'["{name}"]', "log_every": 4}
-    stage.run(make_recipe(execution=execution), make_run(), QUIET)
+    session.run(make_recipe(execution=execution), make_run(), QUIET)
     kind, options = fake.calls[0]
     assert kind == "init"
     assert (options["project"], options["name"], options["resume"]) == ("jagpt", "tiny", "allow")
@@ -69,7 +69,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_anything_runs(
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda _: None)
     recipe = make_recipe(execution={"trackers": f'["{name}"]'})
     with pytest.raises(MissingExtraError, match=rf"pip install 'jagpt\[{name}\]'") as caught:
-        stage.preflight(recipe, make_run())
+        session.preflight(recipe, make_run())
     assert caught.value.exit_code == 2
 
 

@@ -21,7 +21,7 @@ from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
-from jagpt.training import stage
+from jagpt.training import session
 from jagpt.training.loss import model_nats
 from jagpt.training.trainer import derived_seed
 
@@ -30,7 +30,7 @@ SPECIAL = build.SpecialIds(2, 3, 0)
 
 
 def trained(recipe: Recipe, run: RunDirectory) -> dict[str, torch.Tensor]:
-    stage.run(recipe, run, QUIET)
+    session.run(recipe, run, QUIET)
     last = sorted(run.own("train").glob("step-*"))[-1]
     return dict(load_file(last / "model.safetensors"))
 
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(make_run: Mak
                          checkpoint_every=3, validate_every=400)  # fmt: skip
     run = make_run()
     with pytest.raises(JagptError, match=r"failed at step \d+: .* not finite; the checkpoint of"):
-        stage.run(recipe, run, QUIET)
+        session.run(recipe, run, QUIET)
     for folder in run.own("train").glob("step-*"):
         tensors = load_file(folder / "model.safetensors")
         assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
@@ -132,7 +132,7 @@ def test_only_the_state_names_what_arithmetic_depends_on_and_nothing_names_the_h
     make_run: MakeRun,
 ) -> None:
     run = make_run()
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     for path in run.own("train").rglob("*.json"):
         text = Path(path).read_text()
         assert socket.gethostname() not in text

@@ -15,7 +15,7 @@ from jagpt import files, machines
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import parallel, stage
+from jagpt.training import parallel, session
 from jagpt.training.environment import Environment
 from jagpt.training.metrics import CURVE
 
@@ -39,7 +39,7 @@ def test_what_this_machine_lacks_is_refused_before_anything_runs(
 ) -> None:
     run = make_run()
     with pytest.raises(UsageError, match=message):
-        stage.run(make_recipe(**values), run, QUIET)
+        session.run(make_recipe(**values), run, QUIET)
     assert not run.root.exists()
 
 
@@ -61,16 +61,16 @@ def test_a_recipe_that_the_data_cannot_fill_is_refused(
 ) -> None:
     run = make_run()
     with pytest.raises(error, match=message):
-        stage.run(make_recipe(**values), run, QUIET)
+        session.run(make_recipe(**values), run, QUIET)
     assert not run.own("train").exists()
 
 
 def test_a_class_of_model_that_cannot_mask_documents_is_refused(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "separates_documents", lambda model, end_id: False)
+    monkeypatch.setattr(session, "separates_documents", lambda model, end_id: False)
     with pytest.raises(UsageError, match="document_mask: transformers' gpt2 does not keep"):
-        stage.run(make_recipe(document_mask=True), make_run(), QUIET)
+        session.run(make_recipe(document_mask=True), make_run(), QUIET)
 
 
 def test_a_document_mask_needs_end_tokens(tmp_path: Path, inputs: Any) -> None:
@@ -81,21 +81,21 @@ def test_a_document_mask_needs_end_tokens(tmp_path: Path, inputs: Any) -> None:
     raw.tofile(path)
     run = RunDirectory(tmp_path / "run", {**inputs, "tokens": tmp_path / "tokens"})
     with pytest.raises(UsageError, match=r"document_mask: the tokens in .* have no end token"):
-        stage.preflight(make_recipe(document_mask=True), run)
+        session.preflight(make_recipe(document_mask=True), run)
 
 
 def test_an_empty_valid_split_is_refused_and_the_key_named(tmp_path: Path, inputs: Any) -> None:
     write_tokens(tmp_path / "tokens", {"train": 60, "valid": 0, "test": 1})
     run = RunDirectory(tmp_path / "run", {**inputs, "tokens": tmp_path / "tokens"})
     with pytest.raises(DataError, match=r"valid_share"):
-        stage.run(make_recipe(), run, QUIET)
+        session.run(make_recipe(), run, QUIET)
 
 
 def test_the_weights_of_another_model_are_refused(make_run: MakeRun) -> None:
     run = make_run()
-    stage.run(make_recipe(), run, QUIET)
+    session.run(make_recipe(), run, QUIET)
     with pytest.raises(DataError, match=r"another model's weights.*has the shape"):
-        stage.run(make_recipe(model={"n_embd": 32}, max_steps=14), run, QUIET)
+        session.run(make_recipe(model={"n_embd": 32}, max_steps=14), run, QUIET)
 
 
 def test_out_of_memory_names_the_knob(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,16 +106,16 @@ def test_out_of_memory_names_the_knob(make_run: MakeRun, monkeypatch: pytest.Mon
     with pytest.raises(
         JagptError, match=r"--set train\.batch_size=2 --set train\.grad_accum_steps=4"
     ) as caught:
-        stage.run(make_recipe(batch_size=4), make_run(), QUIET)
+        session.run(make_recipe(batch_size=4), make_run(), QUIET)
     assert caught.value.exit_code == 1
     with pytest.raises(JagptError, match=r"lower train\.block_size"):
-        stage.run(make_recipe(batch_size=1), make_run("one"), QUIET)
+        session.run(make_recipe(batch_size=1), make_run("one"), QUIET)
 
 
 def test_only_finished_content_is_left(make_run: MakeRun) -> None:
     run = make_run()
     files.write_json(run.own("train") / files.IN_PROGRESS, {})
-    stage.run(make_recipe(execution={"tensorboard": True}), run, QUIET)
+    session.run(make_recipe(execution={"tensorboard": True}), run, QUIET)
     assert sorted(path.name for path in run.own("train").iterdir()) == [
         files.IN_PROGRESS, "index.json", "step-00000009", "step-00000012",
     ]  # fmt: skip
@@ -136,5 +136,5 @@ def test_pytorch_is_left_as_it_was_found(make_run: MakeRun) -> None:
         ]
 
     before = switches()
-    stage.run(make_recipe(), make_run(), QUIET)
+    session.run(make_recipe(), make_run(), QUIET)
     assert switches() == before

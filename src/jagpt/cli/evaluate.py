@@ -160,10 +160,10 @@ def _refuse_model_options() -> None:
 def _measure_checkpoint(
     recipe: str, overrides: tuple[str, ...], run_dir: Path | None, folder: Path, as_json: bool
 ) -> None:
-    from jagpt import evaluation
+    from jagpt.evaluation.checkpoint import measure_checkpoint
 
     loaded, place = open_recipe(recipe, overrides, run_dir)
-    found = evaluation.measure_checkpoint(loaded, place, make_progress(as_json), folder)
+    found = measure_checkpoint(loaded, place, make_progress(as_json), folder)
     if as_json:
         print_json(found.as_json())
     else:

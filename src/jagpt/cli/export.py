@@ -77,7 +77,7 @@ def _with_formats(
     if not formats:
         return overrides
     from jagpt import recipe as recipes
-    from jagpt.export.formats import chosen
+    from jagpt.formats.table import chosen
 
     named = recipes.load(recipe, overrides).export.formats
     both = ", ".join(f'"{one.name}"' for one in chosen([*named, *formats]))
@@ -91,8 +91,8 @@ def _export_folder(
     text: Path | None,
     as_json: bool,
 ) -> None:
-    from jagpt.export import stage
-    from jagpt.export.formats import chosen
+    from jagpt.formats import making
+    from jagpt.formats.table import chosen
     from jagpt.rundir import is_run
 
     if not formats:
@@ -106,7 +106,7 @@ def _export_folder(
     if output is None and not model_dir.is_dir():
         raise UsageError(f"--model {model_dir}: no folder here; a hub id needs an --output")
     warn_of_stale(model_dir)
-    found = stage.export_folder(
+    found = making.export_folder(
         model_dir, formats, output or model_dir / "export", make_progress(as_json), text
     )
     if as_json:

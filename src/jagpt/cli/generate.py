@@ -93,7 +93,7 @@ def generate(
 def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:
     """The model with the engine that is wished for; what is not full precision is told."""
     from jagpt import generation, models
-    from jagpt.export import engines
+    from jagpt.formats import engines
 
     warn_of_stale(place)
     opened = models.open(place)

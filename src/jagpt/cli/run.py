@@ -98,11 +98,11 @@ def _follow(call: Call, group: Group) -> None:
 
     try:
         if group.await_order() == distributed.TRAIN:
-            from jagpt.training import stage
+            from jagpt.training import session
 
             loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
             settled, _ = pipeline.settled(loaded, place)  # as rank 0 has written it down
-            stage.run(settled, place, QUIET)
+            session.run(settled, place, QUIET)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED) from None
     except JagptError as error:

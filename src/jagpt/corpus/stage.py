@@ -2,42 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jagpt import files
-from jagpt.corpus.assign import assign
-from jagpt.corpus.convert import convert
-from jagpt.corpus.near_duplicates import check_library
-from jagpt.corpus.parts import ExtractedSource, read_index
-from jagpt.corpus.stats import CorpusStats
-from jagpt.progress import Progress
-from jagpt.recipe import Recipe
-from jagpt.rundir import RunDirectory
-from jagpt.workers import executor_of
+from jagpt.stage import Hash, Stage, by_split
+
+if TYPE_CHECKING:
+    from jagpt.corpus.parts import ExtractedSource
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
+
 
 PARTS = "parts"
 
 
-def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-    """Make the corpus of `recipe` in the run's own corpus directory, or finish an earlier attempt.
+class CorpusStage(Stage):
+    name = "corpus"
+    help = "From a dump or texts to documents in three splits."
+    version = 2
+    sections = ("corpus",)
 
-    Leaves `{train,valid,test}-NNNNN.parquet`, `dropped.jsonl` and `stats.json`. Raises `DataError`
-    where an input is missing, damaged or without articles, or a split stays empty.
-    """
-    directory = run.own("corpus")
-    files.make_directory(directory)
-    parts = directory / PARTS
-    files.remove_leftovers(directory)  # they must not be taken for a result
-    if not (directory / CorpusStats.FILE).exists():  # it is written last
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        from jagpt.corpus.sources import source_inputs
+
+        found: dict[str, str] = {}
+        for source in recipe.corpus.source:
+            found |= source_inputs(source, digest, known)
+        return found
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        return recipe.corpus.from_ or recipe.tokens.from_
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt import workers
+        from jagpt.corpus import hub_datasets, near_duplicates
+
+        workers.check(recipe.execution)
         if recipe.corpus.drop_near_duplicates > 0:
-            check_library()
-        files.make_directory(parts)
-        sources = _convert(recipe, parts, progress)
-        assign(recipe.corpus, sources, parts, directory, progress)
-    files.remove(parts)
+            near_duplicates.check_library()
+        if any(source.kind == "hf" for source in recipe.corpus.source):
+            hub_datasets.check_library()
+
+    def fetch(self, recipe: Recipe, progress: Progress) -> None:
+        from jagpt.corpus.download import fetch_sources
+
+        fetch_sources(recipe.corpus.source, recipe.execution.mirror, progress)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        """Make the corpus in the run's own directory, or finish an earlier attempt.
+
+        Leaves `{train,valid,test}-NNNNN.parquet`, `dropped.jsonl` and `stats.json`. Raises
+        `DataError` where an input is missing, damaged or without articles, or a split stays empty.
+        """
+        from jagpt import files
+        from jagpt.corpus.assign import assign
+        from jagpt.corpus.stats import CorpusStats
+
+        directory = run.own(self.name)
+        files.make_directory(directory)
+        parts = directory / PARTS
+        files.remove_leftovers(directory)  # they must not be taken for a result
+        if not (directory / CorpusStats.FILE).exists():  # it is written last
+            files.make_directory(parts)
+            sources = _convert(recipe, parts, progress)
+            assign(recipe.corpus, sources, parts, directory, progress)
+        files.remove(parts)
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.corpus.stats import CorpusStats
+
+        found = CorpusStats.read(run.corpus)
+        splits = by_split({name: split.documents for name, split in found.splits.items()})
+        return f"{found.documents:,} documents, {found.characters:,} characters; {splits}"
+
+
+CORPUS = CorpusStage()
 
 
 def _convert(recipe: Recipe, directory: Path, progress: Progress) -> list[ExtractedSource]:
+    from jagpt.corpus.convert import convert
+    from jagpt.corpus.parts import read_index
+    from jagpt.workers import executor_of
+
     if (done := read_index(directory, len(recipe.corpus.source))) is not None:
         return done  # no cluster is needed for what is there
     workers, executor = executor_of(recipe.execution)

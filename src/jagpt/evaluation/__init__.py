@@ -5,6 +5,7 @@ windows       what the model sees of a stream of tokens, and which labels count
 scoring       a causal model's nats for each label
 result        what a measurement gives; `evaluation/test.json`
 stage         the recipe's stage
+checkpoint    a checkpoint on a split of its run
 loading       any model of a folder or the hub
 texts         any text, its documents as they stand, and their tokens
 comparing     several models on one text
@@ -12,7 +13,3 @@ pairs         minimal pairs of sentences
 memorization  generated spans that stand verbatim in the training corpus
 harness       lm-evaluation-harness, an extra
 """
-
-from jagpt.evaluation.stage import measure_checkpoint, run
-
-__all__ = ["measure_checkpoint", "run"]

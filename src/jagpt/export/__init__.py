@@ -1,1 +1,1 @@
-"""From a checkpoint to the folders that others load, one module a format."""
+"""From a checkpoint to the Hugging Face folder that `transformers` loads."""

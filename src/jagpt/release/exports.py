@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jagpt import files
 from jagpt.errors import DataError
-from jagpt.export.bounds import TENSORS, Parity
-from jagpt.export.formats import FORMATS
+from jagpt.formats.bounds import TENSORS, Parity
+from jagpt.formats.table import FORMATS
 from jagpt.records import read_json, remake
 from jagpt.rundir import RunDirectory
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jagpt import files, generation
 from jagpt.errors import DataError
-from jagpt.export.bounds import Parity
+from jagpt.formats.bounds import Parity
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.release import card, changelog, exports, licences, usage

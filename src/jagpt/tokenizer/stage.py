@@ -2,47 +2,85 @@
 
 from __future__ import annotations
 
-from jagpt import recipe as recipes
-from jagpt import units
-from jagpt.progress import Progress
-from jagpt.recipe import Recipe
-from jagpt.rundir import RunDirectory
-from jagpt.tokenizer import imported
-from jagpt.tokenizer import model as pieces
-from jagpt.tokenizer.encoder import Encoder
-from jagpt.tokenizer.folder import write_folder
-from jagpt.tokenizer.learning import learn
-from jagpt.tokenizer.stats import first_texts, measure
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jagpt.stage import Hash, Stage, named_place
+
+if TYPE_CHECKING:
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe, Tokenizer
+    from jagpt.rundir import RunDirectory
 
 
-def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-    """Write the tokenizer folder and `stats.json` (measured on the valid split)."""
-    directory = run.own("tokenizer")
-    if recipe.tokenizer.from_ is None:
-        raw, origin = _learned(recipe, run, progress), "the trained model"
-    else:
-        raw, origin = _imported(recipe.tokenizer, progress)
-    model = pieces.parse(raw, origin)
-    pieces.check(model, origin)
-    imported.check_size(recipe.tokenizer, len(model.pieces), origin)
-    write_folder(model, directory)
-    stats = measure(Encoder.open(directory), first_texts(run.corpus, "valid"), "valid")
-    stats.write(directory)
-    progress.say(
-        f"tokenizer: {stats.vocab_size:,} pieces, {stats.characters_per_token:.3f} characters a "
-        f"token, {units.percent(stats.unknown_share)} unknown, "
-        f"{units.percent(stats.byte_share)} bytes"
-    )
+class TokenizerStage(Stage):
+    name = "tokenizer"
+    help = "Train SentencePiece and make the folder that transformers loads."
+    version = 1
+    sections = ("tokenizer",)
+    needs = ("corpus",)
+
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        if recipe.tokenizer.from_ is None:
+            return {}
+        from jagpt.tokenizer import imported
+
+        path = imported.local_file(recipe.tokenizer)
+        hub = f"{recipe.tokenizer.from_}@{recipe.tokenizer.revision}"
+        return named_place("tokenizer", [path] if path else [], hub, digest)
+
+    def shared_from(self, recipe: Recipe) -> str | None:
+        return recipe.tokenizer.from_ or recipe.tokens.from_
+
+    def takes(self, origin: str) -> bool:
+        """A tokenizer folder, a model file or a hub id is no run, but is good for a start."""
+        return True
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        """Write the tokenizer folder and `stats.json` (measured on the valid split)."""
+        from jagpt import units
+        from jagpt.tokenizer import imported
+        from jagpt.tokenizer import model as pieces
+        from jagpt.tokenizer.encoder import Encoder
+        from jagpt.tokenizer.folder import write_folder
+        from jagpt.tokenizer.stats import first_texts, measure
+
+        directory = run.own(self.name)
+        raw, origin = _model(recipe.tokenizer, run.corpus, progress)
+        model = pieces.parse(raw, origin)
+        pieces.check(model, origin)
+        imported.check_size(recipe.tokenizer, len(model.pieces), origin)
+        write_folder(model, directory)
+        stats = measure(Encoder.open(directory), first_texts(run.corpus, "valid"), "valid")
+        stats.write(directory)
+        progress.say(
+            f"tokenizer: {stats.vocab_size:,} pieces, {stats.characters_per_token:.3f} characters "
+            f"a token, {units.percent(stats.unknown_share)} unknown, "
+            f"{units.percent(stats.byte_share)} bytes"
+        )
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt.tokenizer.stats import TokenizerStats
+
+        found = TokenizerStats.read(run.tokenizer)
+        ratio = found.characters_per_token
+        return f"{found.vocab_size:,} pieces; {ratio:.2f} characters a token"
 
 
-def _learned(recipe: Recipe, run: RunDirectory, progress: Progress) -> bytes:
-    settings = recipe.tokenizer
+TOKENIZER = TokenizerStage()
+
+
+def _model(settings: Tokenizer, corpus: Path, progress: Progress) -> tuple[bytes, str]:
+    """A SentencePiece model, learnt or taken from elsewhere, and where it is from."""
+    from jagpt.tokenizer import imported
+    from jagpt.tokenizer import model as pieces
+    from jagpt.tokenizer.learning import learn
+
+    if settings.from_ is not None:
+        path = imported.model_file(settings)
+        progress.say(f"tokenizer: taken from {settings.from_}")
+        return pieces.read(path), str(path)
     what = f"tokenizer ({settings.vocab_size:,} pieces)"
     with progress.bar(what, None, "documents read") as bar:
-        return learn(run.corpus, settings, bar.update)
-
-
-def _imported(settings: recipes.Tokenizer, progress: Progress) -> tuple[bytes, str]:
-    path = imported.model_file(settings)
-    progress.say(f"tokenizer: taken from {settings.from_}")
-    return pieces.read(path), str(path)
+        return learn(corpus, settings, bar.update), "the trained model"

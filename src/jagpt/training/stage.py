@@ -2,211 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import PreTrainedModel
+from jagpt.stage import Hash, Kept, Stage, named_place
 
-from jagpt import devices, files, units
-from jagpt.errors import DataError, JagptError, UsageError, storage_error
-from jagpt.models import load_tokenizer, size
-from jagpt.models.build import SpecialIds
-from jagpt.progress import Progress
-from jagpt.recipe import Recipe, Train
-from jagpt.rundir import RunDirectory
-from jagpt.tokens.dataset import TokenSplit
-from jagpt.training import distributed, embeddings, keeper, machine, network, trackers
-from jagpt.training.batches import Batches
-from jagpt.training.data import Data, prepare
-from jagpt.training.distributed import Group
-from jagpt.training.environment import Environment
-from jagpt.training.fit import fit
-from jagpt.training.keeper import Keeper
-from jagpt.training.loss import separates_documents
-from jagpt.training.metrics import Metrics, draw_curve
-from jagpt.training.parallel import Learner
-from jagpt.training.plan import Plan
-from jagpt.training.reporter import Reporter
-from jagpt.training.samples import Continuer
-from jagpt.training.stopping import StopRequest
-from jagpt.training.trainer import Trainer
-from jagpt.training.validation import Validator
+if TYPE_CHECKING:
+    from jagpt.files import Manifest
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
 
 
-def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-    """Train until the recipe's last step, from the newest sound checkpoint if there is one.
-
-    Each rank of `distributed.current()` calls this; only rank 0 writes. `checkpoints/` must be
-    empty or hold checkpoints of a run that this one may continue (`plan.continues`). `DataError`
-    where the tokens are too few for the recipe, `UsageError` where this machine lacks what it asks
-    for, `StoppedError` or `KeyboardInterrupt` after an interruption, once a checkpoint stands.
-    """
-    group = distributed.current()
-    device = machine.device_of(recipe, group.ranks)
-    with (
-        StopRequest(recipe.execution.max_hours, group) as stop,
-        machine.settings(recipe, device),
-        _explained(recipe.train, group),
-        distributed.explained(group),
-    ):
-        data, plan = prepare(recipe, run.tokens, group.size)
-        for split in ("train", "valid"):  # a changed shard is found now, not after a week
-            TokenSplit.open(run.tokens, split).check()
-        with group.training(device):
-            _check_agreement(recipe, plan, group)
-            _train(recipe, run, data, plan, device, stop, progress)
-        if group.main:
-            draw_curve(run.logs)
-        if stop.signalled():  # it came too late to break training off, and no other stage starts
-            stop.leave("training is done", progress)
-
-
-def preflight(recipe: Recipe, run: RunDirectory) -> None:
-    """Refuse what the machine or the tokens do not allow; raises as `run` does."""
-    group = distributed.current()
-    device = machine.device_of(recipe, group.ranks)
-    trackers.check(recipe.execution.trackers)
-    data, _ = prepare(recipe, run.tokens, group.size)
-    network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
-
-
-def _train(
-    recipe: Recipe,
-    run: RunDirectory,
-    data: Data,
-    plan: Plan,
-    device: torch.device,
-    stop: StopRequest,
-    progress: Progress,
-) -> None:
-    """Set up what takes part in training, and fit."""
-    group, execution = distributed.current(), recipe.execution
-    tokenizer = load_tokenizer(run.tokenizer)
-    special = network.special_ids(tokenizer, data.valid.vocab_size)
-    trained = _network(recipe, run, data, special, group, device)
-    facts = machine.facts(device, group)
-    if group.main:
-        Environment.of(facts).write(run.logs)
-    found = keeper.find(run, plan, group, progress)
-    if recipe.model.embeddings == "text" and found.state is None:
-        embeddings.begin(recipe, trained, data.order, group, progress)
-    if found.saved is not None:
-        machine.warn_of_changes(found.saved.machine, facts, progress)
-    _announce(trained, plan, device, group, execution.distributed, progress)
-    learner = Learner(trained, device, group, execution.distributed, _end_id(recipe, data))
-    prompts = execution.sample_prompts
-    prompts = recipe.release.prompts if prompts is None else prompts
-    sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
-    with (
-        _trackers(recipe, run.logs, group) as chosen,
-        Metrics(run.logs if group.main else None, execution.tensorboard, chosen) as metrics,
-        Batches(data.order, device) as batches,
-    ):
-        fit(
-            plan,
-            Trainer(plan, learner, batches),
-            Validator(plan, learner, data.valid, sampler),
-            Keeper(run.own("train"), plan, found, group, facts),
-            Reporter(plan, learner, metrics, progress, execution.log_every),
-            stop,
-        )
-
-
-def _network(
-    recipe: Recipe,
-    run: RunDirectory,
-    data: Data,
-    special: SpecialIds,
-    group: Group,
-    device: torch.device,
-) -> PreTrainedModel:
-    """The network before its first step; on its device, unless it is to be sharded there."""
-    moved = group.size == 1 or recipe.execution.distributed == "ddp"
-    vocab_size = data.valid.vocab_size
-    made = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=moved)
-    end_id = _end_id(recipe, data)
-    if end_id is not None and not separates_documents(made, end_id):
-        raise UsageError(
-            f"train.document_mask: transformers' {recipe.model.type} does not keep documents of a "
-            "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
-        )
-    return made
-
-
-def _end_id(recipe: Recipe, data: Data) -> int | None:
-    """The token that keeps documents of a block apart, if the recipe wants that."""
-    return data.valid.end_id if recipe.train.document_mask else None
-
-
-@contextmanager
-def _trackers(recipe: Recipe, logs: Path, group: Group) -> Iterator[list[trackers.Tracker]]:
-    """The recipe's trackers, on rank 0; the others wait, as a server may take its time."""
-    with ExitStack() as stack:
-        chosen: list[trackers.Tracker] = []
-        with group.together():
-            if group.main:
-                chosen = stack.enter_context(trackers.opened(recipe, logs))
-        yield chosen
-
-
-def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
-    """Refuse ranks that read different recipes or tokens."""
-    mine = files.fingerprint_of(
-        [recipe.model.semantic(), recipe.train.semantic(), plan.total_steps]
-    )
-    if group.share(mine) != mine:
-        raise DataError(
-            f"{group.ranks.name}another recipe or other tokens than those of rank 0 are read here; "
-            "give every machine the same recipe file and run directory (a shared file system)"
-        )
-
-
-def _announce(
-    trained: PreTrainedModel,
-    plan: Plan,
-    device: torch.device,
-    group: Group,
-    strategy: str,
-    progress: Progress,
-) -> None:
-    if group.main and (
-        warning := devices.emulation_warning(device, plan.train.precision, "train.precision")
-    ):
-        progress.say(warning)
-    parameters = units.amount(size.parameter_count(trained))
-    ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
-    progress.say(
-        f"{parameters} parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
-        f"tokens, {ranks}{plan.train.precision} on {device.type} "
-        f"({torch.get_num_threads()} threads)"
+class TrainStage(Stage):
+    name = "train"
+    help = "Train the model; goes on from the last checkpoint."
+    version = 2
+    sections = ("model", "train")
+    needs = ("tokenizer", "tokens")
+    logs = (
+        "metrics.jsonl",
+        "samples.jsonl",
+        "bad-steps.jsonl",
+        "val_loss_curve.png",
+        "tensorboard",
     )
 
+    def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
+        if recipe.model.from_ is None:
+            return {}
+        from jagpt.models import pretrained
 
-@contextmanager
-def _explained(train: Train, group: Group) -> Iterator[None]:
-    """Out of memory and refusals of the disk, in the user's words."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, "training") from error
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise JagptError(group.ranks.name + _out_of_memory(train)) from error
-        raise
+        hub = f"{recipe.model.from_}@{recipe.model.revision}"
+        return named_place("model", pretrained.input_files(recipe.model), hub, digest)
+
+    def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
+        from jagpt.training import settling
+
+        return settling.settle(recipe, began)
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt.training import trackers
+
+        trackers.check(recipe.execution.trackers)
+        shape = recipe.model
+        if shape.from_ is None and (shape.type != "gpt2" or shape.config):  # torch takes seconds
+            from jagpt.models import build
+
+            build.check_class(shape, recipe.tokenizer.vocab_size)
+
+    def check_kept(self, run: RunDirectory) -> None:
+        from jagpt.training import checkpoints
+
+        checkpoints.check_versions(run.own("train"))
+
+    def keeps(
+        self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
+    ) -> Kept | None:
+        """Checkpoints up to the last one whose steps would have been the same."""
+        from jagpt.errors import DataError
+        from jagpt.models.checkpoint_folder import standing, step_name
+        from jagpt.tokens.dataset import TokenSplit
+        from jagpt.training import checkpoints
+        from jagpt.training.plan import continues
+
+        steps = standing(directory)
+        if not steps:
+            return None
+        try:
+            train_tokens = TokenSplit.open(run.tokens, "train").n_tokens
+        except DataError:  # they are still to be made
+            return None
+        sections = old.section, self.semantic(recipe)
+        for last in reversed(steps):
+            bad = checkpoints.had_bad_steps(directory / step_name(last))
+            if continues(*sections, last, train_tokens, bad_steps=bad):
+                break
+        else:
+            return None
+        why = "the steps already done stay the same"
+        names = None
+        if last < steps[-1]:
+            why = f"the first {last:,} of {steps[-1]:,} steps stay the same"
+            names = frozenset(step_name(step) for step in steps if step <= last)
+        if sections[0]["train"].get("validate_tokens") != recipe.train.validate_tokens:
+            why += ", but their validation losses are of other tokens"
+        return Kept(why, last, names)
+
+    def worth(self, directory: Path) -> str | None:
+        from jagpt.models.checkpoint_folder import standing
+
+        steps = standing(directory)
+        return f"{steps[-1]:,} steps" if steps else None
+
+    def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
+        from jagpt.training import session
+
+        session.preflight(recipe, run)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.training import session
+
+        session.run(recipe, run, progress)
+
+    def outcome(self, run: RunDirectory) -> str:
+        from jagpt import units
+        from jagpt.models import size
+        from jagpt.models.checkpoint_folder import MODEL, CheckpointIndex
+        from jagpt.training.state import SavedState
+
+        last = run.checkpoints / CheckpointIndex.read(run.checkpoints).last
+        state, weights = SavedState.read(last), last / MODEL
+        said = [f"{state.tokens:,} tokens seen"]
+        if state.best is not None:
+            loss = state.best.loss
+            said = [f"valid loss {loss:.4f}", f"perplexity {units.perplexity(loss):,.2f}", *said]
+        if weights.is_file():
+            said.append(f"{units.amount(size.count_parameters(weights))} parameters")
+        return "; ".join(said)
 
 
-def _out_of_memory(train: Train) -> str:
-    if train.batch_size == 1:
-        return (
-            "out of memory with train.batch_size = 1: lower train.block_size, or make the model "
-            "smaller ([model] n_layer, n_embd)"
-        )
-    smaller = train.batch_size // 2
-    more = -(-train.batch_size * train.grad_accum_steps // smaller)
-    return (
-        f"out of memory with train.batch_size = {train.batch_size}: "
-        f"--set train.batch_size={smaller} --set train.grad_accum_steps={more} keeps the tokens "
-        "a step and needs about half the memory"
-    )
+TRAIN = TrainStage()

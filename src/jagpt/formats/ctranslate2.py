@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 from jagpt.runtimes.ctranslate2 import prefer_exact_sums
 
 if TYPE_CHECKING:
-    from jagpt.export.source import Array
+    from jagpt.formats.source import Array
 
 WEIGHTS = "model.bin"
 

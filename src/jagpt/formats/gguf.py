@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import DataError
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 
 if TYPE_CHECKING:
-    from jagpt.export.source import Array
+    from jagpt.formats.source import Array
 
 TENSORS = {
     "transformer.wte.weight": "token_embd.weight",

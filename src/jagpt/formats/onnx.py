@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 from jagpt.models.quiet import quiet
 
 WEIGHTS = "model.onnx"
@@ -48,7 +48,7 @@ def _exported(source: ModelSource) -> Any:
     import torch
     from torch.export import Dim
 
-    from jagpt.export.decoder_graph import DecoderGraph
+    from jagpt.formats.decoder_graph import DecoderGraph
 
     batch, sequence, past = Dim("batch"), Dim("sequence"), Dim("past")
     names = cache_names(source.n_layer, "past_key_values")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from jagpt import files
 from jagpt.errors import DataError, UsageError
-from jagpt.export.bounds import Parity
-from jagpt.export.formats import FORMATS, Format
-from jagpt.export.source import WEIGHTS, ModelSource
+from jagpt.formats.bounds import Parity
+from jagpt.formats.source import WEIGHTS, ModelSource
+from jagpt.formats.table import FORMATS, Format
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
 from jagpt.models import ModelFolder, guard
 from jagpt.rundir import is_run

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as f
 from torch import Tensor, nn
 
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 
 
 class DecoderGraph(nn.Module):

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from jagpt.errors import MissingExtraError, UsageError
-from jagpt.export.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
-from jagpt.export.source import ModelSource
+from jagpt.formats.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
+from jagpt.formats.source import ModelSource
 from jagpt.runtimes import Runtime
 
 ALWAYS = "huggingface"
@@ -70,7 +70,7 @@ def chosen(names: Iterable[str]) -> list[Format]:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"jagpt.export.{name}")
+    return importlib.import_module(f"jagpt.formats.{name}")
 
 
 def _write(module: str, source: ModelSource, folder: Path, **options: str) -> None:

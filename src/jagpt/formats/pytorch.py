@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from jagpt.errors import JagptError
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 
 WEIGHTS = "pytorch_model.bin"
 

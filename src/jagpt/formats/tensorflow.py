@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import JagptError
-from jagpt.export.source import ModelSource
+from jagpt.formats.source import ModelSource
 
 if TYPE_CHECKING:
-    from jagpt.export.source import Array
+    from jagpt.formats.source import Array
 
 WEIGHTS = "tf_model.h5"
 LAYER = "transformer"

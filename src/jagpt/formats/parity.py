@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import JagptError
-from jagpt.export.bounds import Bounds
-from jagpt.export.material import Material
+from jagpt.formats.bounds import Bounds
+from jagpt.formats.material import Material
 from jagpt.runtimes import Runtime
 
 if TYPE_CHECKING:

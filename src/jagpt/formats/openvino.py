@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jagpt.export import onnx
-from jagpt.export.bounds import Parity
-from jagpt.export.source import ModelSource
+from jagpt.formats import onnx
+from jagpt.formats.bounds import Parity
+from jagpt.formats.source import ModelSource
 
 WEIGHTS = "openvino_model.xml"
 

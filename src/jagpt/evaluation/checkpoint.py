@@ -1,0 +1,114 @@
+"""Loss, perplexity and bits of a checkpoint on a split of its run, and what it repeats.
+
+In fp32 unless the recipe says otherwise, whatever the training's precision: the model's figure, not
+that of its arithmetic.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jagpt import units
+from jagpt.errors import DataError
+from jagpt.evaluation.measures import DocumentNats
+from jagpt.evaluation.result import Evaluation
+from jagpt.evaluation.windows import Windows
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.scoring import Scorer
+    from jagpt.tokens.dataset import TokenSplit
+
+KEYS = ("execution.device", "evaluate.precision")
+
+
+def measure_checkpoint(
+    recipe: Recipe, run: RunDirectory, progress: Progress, folder: Path | None = None
+) -> Evaluation:
+    """The figures of the recipe's checkpoint, or of the model in `folder`.
+
+    Raises as the stage does.
+    """
+    from jagpt import devices, models
+    from jagpt.evaluation.scoring import Scorer, choose
+    from jagpt.models import checkpoint_folder
+    from jagpt.models.build import prepared
+    from jagpt.tokens.dataset import TokenSplit
+    from jagpt.training import checkpoints
+
+    wanted = recipe.evaluate
+    name, step = str(folder), None
+    if folder is None:
+        folder = checkpoint_folder.resolve(run.checkpoints, wanted.checkpoint)
+        name, step = folder.name, checkpoints.read(folder).step
+    split = TokenSplit.open(run.tokens, wanted.split)
+    split.check()
+    network = prepared(models.open(folder).network)
+    if split.vocab_size != network.config.vocab_size:
+        raise DataError(
+            f"{run.tokens}: tokens of a vocabulary of {split.vocab_size:,}, but {folder} is a "
+            f"model of {network.config.vocab_size:,}: train it on these tokens"
+        )
+    windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
+    device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
+    if warning := devices.emulation_warning(device, wanted.precision, KEYS[1]):
+        progress.say(warning)
+    with devices.threads(recipe.execution.threads):
+        end_id = split.end_id if recipe.train.document_mask else None
+        scorer = Scorer(network, device, wanted.precision, end_id)
+        found = measure_split(scorer, split, windows, progress)
+        memorized = None
+        if wanted.memorization_samples:
+            from jagpt.evaluation import memorization
+
+            memorized = memorization.measure(
+                network.float(), split, run, wanted.memorization_samples, progress
+            )
+    return Evaluation(
+        split=wanted.split,
+        checkpoint=name,
+        step=step,
+        **vars(found.figures()),
+        windows=windows.kind,
+        block_size=windows.block_size,
+        stride=windows.stride,
+        precision=wanted.precision,
+        memorization=memorized,
+    )
+
+
+def measure_split(
+    scorer: Scorer, split: TokenSplit, windows: Windows, progress: Progress
+) -> DocumentNats:
+    """Nats of every token of the split but its first."""
+    from jagpt.evaluation.scoring import document_nats
+
+    if split.n_tokens < 2:
+        raise DataError(
+            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, and at "
+            f"least 2 are needed; raise [corpus] {split.split}_share or add text"
+        )
+    if not split.n_characters:
+        raise DataError(f"{split.directory}: the {split.split} split has no characters")
+    sizes = (
+        np.concatenate([np.asarray(shard.characters) for shard in split.shards]),
+        np.concatenate([np.asarray(shard.bytes) for shard in split.shards]),
+    )
+    with progress.bar(f"evaluate {split.split}", split.n_tokens - 1, "tokens") as bar:
+        return document_nats(scorer, split, windows, sizes, bar.advance)
+
+
+def sentence(result: Evaluation) -> str:
+    """The figures, in a line."""
+    said = (
+        f"{result.split}: loss {result.loss:.4f}, perplexity {result.perplexity:,.2f}, "
+        f"{result.bits_per_character:.4f} bits per character"
+    )
+    if (repeated := result.memorization) and repeated.spans:
+        said += f"; {units.percent(repeated.share)} of what it wrote stands in the training text"
+    return said

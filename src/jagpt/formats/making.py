@@ -1,0 +1,160 @@
+"""The further formats: each is made, proven, and only then put where it belongs.
+
+`export/<format>/` holds the format's files and `parity.json`; it appears as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files
+from jagpt.errors import DataError
+from jagpt.formats import material, parity
+from jagpt.formats.bounds import TENSORS, Parity
+from jagpt.formats.material import Material
+from jagpt.formats.source import WEIGHTS, ModelSource
+from jagpt.formats.table import Format, chosen
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from jagpt.runtimes import Runtime
+
+TEXT_SPLIT = "test"
+
+
+def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+    """Make the recipe's formats from the run's model folder; finished ones are kept.
+
+    Raises `MissingExtraError`, `DataError` where the model folder is missing, `JagptError` where an
+    export is out of bounds.
+    """
+    wanted = chosen(recipe.export.formats)
+    directory = run.own("formats")
+    files.make_directory(directory)
+    missing = [one for one in wanted if not (directory / one.name / Parity.FILE).is_file()]
+    if not missing:
+        return
+    if not (run.model / WEIGHTS).is_file():
+        raise DataError(f"{run.model}: no exported model here; `jagpt export RECIPE` makes it")
+    source = ModelSource.open(run.model)
+
+    def text(tokenizer: Any) -> Material:
+        return material.of_split(run.tokens, TEXT_SPLIT, tokenizer, source.n_positions)
+
+    make(source, missing, directory, text, progress, recipe.execution.threads)
+
+
+def export_folder(
+    model_dir: Path,
+    names: Sequence[str],
+    output: Path,
+    progress: Progress,
+    text_file: Path | None = None,
+) -> list[Parity]:
+    """Export any GPT-2 folder: a folder a format below `output`; what parity found of each.
+
+    The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
+    `UsageError` for a format that there is not or that cannot hold this model.
+    """
+    formats = chosen(names)
+    source = ModelSource.open(model_dir)
+
+    def text(tokenizer: Any) -> Material:
+        if text_file is not None:
+            return material.of_file(text_file, tokenizer, source.n_positions)
+        return material.of_sample(tokenizer, source.n_positions)
+
+    return make(source, formats, output, text, progress)
+
+
+def make(
+    source: ModelSource,
+    formats: Sequence[Format],
+    output: Path,
+    text: Callable[[Any], Material],
+    progress: Progress,
+    threads: int | None = None,
+) -> list[Parity]:
+    """Each format into its folder below `output`; what stood there is replaced.
+
+    `text` gives what to compare on, for the source's tokenizer.
+    """
+    from jagpt.runtimes.reference import Reference
+
+    for one in formats:
+        one.require()
+        one.check_type(source.model_type, source.directory)
+    if not formats:
+        return []
+    tokenizer = source.model.tokenizer
+    chosen_text = text(tokenizer)
+    reference = Reference(source.network)
+    found = []
+    for one in formats:
+        files.remove_leftovers(output, of=one.name)
+        with files.staged_directory(output / one.name) as folder:
+            one.write(source, folder)
+            told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)
+            told.write(folder)
+        progress.say(f"{one.name}: {sentence(told)}")
+        found.append(told)
+    return found
+
+
+def _proof(
+    one: Format,
+    source: ModelSource,
+    folder: Path,
+    text: Material,
+    tokenizer: Any,
+    reference: Runtime,
+    threads: int | None,
+) -> Parity:
+    """What was compared; `JagptError` where the export is not the model."""
+    compared = partial(
+        Parity,
+        format=one.name,
+        weights=one.weights,
+        source=source.sha256,
+        precision=one.bounds.precision,
+    )
+    if one.check is not None:
+        one.check(source, folder)
+        return compared(compared=TENSORS, equal=True)
+    if one.runtime is None:
+        raise AssertionError(f"{one.name} has neither a runtime nor a check")
+    runtime = one.runtime(source, folder, threads)
+    try:
+        measured = parity.measure(runtime, reference, text, tokenizer)
+        normalized = runtime.normalized
+    finally:
+        runtime.close()
+    parity.require(one.name, measured, one.bounds)
+    return compared(
+        text=text.origin,
+        compared="log-probabilities" if normalized else "logits",
+        **vars(measured),
+        bounds=one.bounds,
+    )
+
+
+def sentence(told: Parity) -> str:
+    """What was compared, in a line."""
+    if told.compared == TENSORS:
+        return "every tensor read back is the model's"
+    parts = [
+        f"{told.compared} within {told.logit_difference:.1e}",
+        f"greedy {told.greedy_equal} of {told.prompts} prompts equal"
+        + (f" and {told.greedy_ties} tied" if told.greedy_ties else ""),
+        f"perplexity {told.perplexity:.4f} (PyTorch {told.perplexity_pytorch:.4f})",
+    ]
+    if told.texts:
+        parts.append(f"token ids {told.texts_equal} of {told.texts} lines equal")
+    if told.byte_texts:
+        parts.append(f"with byte pieces {told.byte_texts_equal} of {told.byte_texts} lines equal")
+    return ", ".join(parts)

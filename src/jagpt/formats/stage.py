@@ -1,0 +1,53 @@
+"""The formats stage: what other programs load, each format proven equal to the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jagpt.stage import Kept, Stage
+
+if TYPE_CHECKING:
+    from jagpt.files import Manifest
+    from jagpt.progress import Progress
+    from jagpt.recipe import Recipe
+    from jagpt.rundir import RunDirectory
+
+
+class FormatsStage(Stage):
+    name = "formats"
+    help = "The further formats, each proven equal."
+    verb = "export"
+    version = 1
+    sections = ("export",)
+    needs = ("tokens", "export")
+
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        section = recipe.export.semantic() | {"checkpoint": recipe.export_checkpoint}
+        return {"export": section}
+
+    def check(self, recipe: Recipe) -> None:
+        from jagpt.formats.table import chosen
+
+        for one in chosen(recipe.export.formats):
+            one.require()
+            one.check_type(recipe.model.type, "[model]")
+
+    def keeps(
+        self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
+    ) -> Kept | None:
+        """The formats that are still wanted: one does not depend on those beside it."""
+        there = {path.name for path in directory.iterdir() if path.is_dir()}
+        wanted = there & set(recipe.export.formats)
+        if not wanted:
+            return None
+        names = None if wanted == there else frozenset(wanted)
+        return Kept("the formats already made stay as they are", len(wanted), names)
+
+    def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
+        from jagpt.formats import making
+
+        making.run(recipe, run, progress)
+
+
+FORMATS = FormatsStage()
