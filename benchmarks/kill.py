@@ -49,6 +49,7 @@ warmup_steps = 10
 max_steps = 300
 validate_every = 15
 checkpoint_every = 10
+precision = "fp32"
 [execution]
 tensorboard = false
 sample_prompts = []

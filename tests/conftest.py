@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from jagpt import telemetry
+from jagpt.runtimes.ctranslate2 import prefer_exact_sums
 
 telemetry.off()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+prefer_exact_sums()  # some tests import CTranslate2 before jagpt does
 
 # No deadline: a busy machine is no bug. `HYPOTHESIS_PROFILE=nightly` looks longer (make nightly).
 settings.register_profile("jagpt", deadline=None, suppress_health_check=[HealthCheck.too_slow])

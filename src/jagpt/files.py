@@ -349,7 +349,11 @@ def _if_abandoned(path: Path) -> Iterator[bool]:
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         yield True
         return
-    handle = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
+    try:
+        handle = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
+    except FileNotFoundError:  # its process has just put it in place
+        yield False
+        return
     try:
         yield _lock(handle)
     finally:

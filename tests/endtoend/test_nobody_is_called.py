@@ -211,7 +211,7 @@ def test_no_verb_calls_anybody(environment: dict[str, str], tmp_path: Path, home
         ["export", "--model", "r/model", "--format", "pytorch", "--output", "out"],
         ["extract", str(next(sample())), "--output", "extracted", "--workers", "2"],
         *([["release", "r", "--to", "git:remote.git"]] if shutil.which("git-lfs") else []),
-        ["train", "r", "--nproc", "2", "--set", "train.grad_accum_steps=2"],
+        ["train", "r", "--nproc", "2", "--set", "train.grad_accum_steps=2", "--yes"],
         ["clean", "r"],
     )
     assert called(environment) == set()

@@ -143,7 +143,7 @@ def test_a_process_that_was_suspended_while_it_measured_still_knows_a_speed(
     readings = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(readings)))
     assert devices._measured.__wrapped__(torch.device("cpu"), "fp32", 1) > 0
-    assert local._measured_speed(recipes.load("quickstart")) > 0
+    assert local._measured_speed(recipes.load("quickstart").with_precision("fp32")) > 0
 
 
 # --- places ---------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ FORBIDDEN_CALLS = {
 WRITES_PICKLE = {"torch.save"}
 OWN_PROGRAMS = {("release/trial.py", "exec")}
 """The card's programs, which jagpt itself wrote, are run before they are shown, elsewhere."""
-MAY_WRITE_PICKLE = "export/"
+MAY_WRITE_PICKLE = "formats/"
 """Where the requested pytorch_model.bin is written."""
 
 

@@ -11,7 +11,7 @@ from tiny_training import make_recipe, train_section
 
 from jagpt import models
 from jagpt.errors import DataError
-from jagpt.evaluation.comparing import Settings, compare
+from jagpt.evaluation.comparing import MeasureSettings, compare
 from jagpt.evaluation.texts import read
 from jagpt.export import huggingface
 from jagpt.models import build, checkpoint_folder
@@ -89,10 +89,10 @@ def test_a_checkpoint_measures_as_its_export_does(make_run: MakeRun, tmp_path: P
     (last / "average.safetensors").unlink()
     (tmp_path / "text").write_text("<s></s><cls><sep>" * 9)
     losses = [
-        found["text"]["loss"]
+        found.text.loss if found.text else None
         for found in compare(
             [str(folder) for folder in (checkpoint, run.model, last)],
-            settings=Settings(tokenizer=str(run.tokenizer)),
+            settings=MeasureSettings(tokenizer=str(run.tokenizer)),
             progress=QUIET,
             text=read(tmp_path / "text"),
         )

@@ -122,7 +122,8 @@ def test_only_finished_content_is_left(make_run: MakeRun) -> None:
     assert (run.logs / CURVE).is_file()
     found = Environment.read(run.logs)
     assert (found.world_size, found.device, found.torch) == (1, "cpu", torch.__version__)
-    assert found.hardware == f"CPU ({machines.processor()}, {torch.get_num_threads()} threads)"
+    threads = make_recipe().execution.threads or torch.get_num_threads()
+    assert found.hardware == f"CPU ({machines.processor()}, {threads} threads)"
     assert list((run.logs / "tensorboard").iterdir())
 
 
