@@ -124,33 +124,28 @@ def host() -> Host:
 
 def processor() -> str:
     """The processor's own name where the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_bf16() -> bool:
     """Whether the processor multiplies bf16 in hardware (AVX512-BF16 or AMX)."""
-    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo().get("flags", "").split()))
 
 
 def cpu_vnni() -> bool:
     """Whether the processor sums products of 8-bit numbers without loss (VNNI)."""
-    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & _cpu_flags())
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(_cpuinfo().get("flags", "").split()))
 
 
 @functools.cache
-def _cpu_flags() -> frozenset[str]:
-    """What the kernel says that the processor can do; nothing where there is no Linux."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                return frozenset(line.split())
-    return frozenset()
+def _cpuinfo() -> Mapping[str, str]:
+    """What Linux says of the first processor, by its own names; nothing elsewhere."""
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+    except OSError:
+        return {}
+    rows = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in rows}
 
 
 def _plain(name: str) -> str:
