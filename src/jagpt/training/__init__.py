@@ -12,7 +12,6 @@ reporter     what is told of a step and of a validation
 stopping     SIGTERM, Ctrl-C and the time limit
 bad_steps    losses and gradients that must not be learnt from (no torch)
 
-settling     what a recipe leaves to the machine: `auto` (no torch unless it is asked)
 data         what is learnt from and measured on
 batches      sequences on their way to the device
 network      the model that is trained: built or loaded, on its device

@@ -38,9 +38,17 @@ class TrainStage(Stage):
         return named_place("model", pretrained.input_files(recipe.model), hub, digest)
 
     def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
-        from jagpt.training import settling
+        if recipe.train.precision != "auto":
+            return recipe, None
+        known = ((began or {}).get("train") or {}).get("precision")
+        if known in ("fp32", "bf16", "fp16"):
+            return recipe.with_precision(
+                known
+            ), f"train.precision: {known}, in which this run began"
+        from jagpt import devices
 
-        return settling.settle(recipe, began)
+        precision, reason = devices.best_precision(devices.choose(recipe.execution.device))
+        return recipe.with_precision(precision), f"train.precision: {precision} ({reason})"
 
     def check(self, recipe: Recipe) -> None:
         from jagpt.training import trackers
