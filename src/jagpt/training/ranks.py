@@ -121,11 +121,11 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
         env=environment,
         stdout=None if rank == 0 else subprocess.DEVNULL,
         start_new_session=True,  # a terminal's Ctrl-C comes once, from here
-        preexec_fn=_leave_with_parent if sys.platform == "linux" else None,  # no threads here
+        preexec_fn=_terminate_with_parent if sys.platform == "linux" else None,  # no threads here
     )
 
 
-def _leave_with_parent() -> None:
+def _terminate_with_parent() -> None:
     """Ask Linux for SIGTERM when the parent dies, however: a rank alone would wait for ever."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from jagpt.wikitext.entities import decode_entities
 from jagpt.wikitext.extensions import KeptPieces, remove_extensions
-from jagpt.wikitext.functions import Page
+from jagpt.wikitext.functions import PageContext
 from jagpt.wikitext.inline import resolve_inline
 from jagpt.wikitext.links import Links, resolve_simple_links
 from jagpt.wikitext.marks import ALL
@@ -74,7 +74,7 @@ class WikitextConverter:
         )
         if "{{" in text:
             text = _resolve_variables(text, title, kept)
-        page = Page(title, kept, options)
+        page = PageContext(title, kept, options)
         text = resolve_simple_links(text)
         scanned = scan(text, self._templates, self._links, options, page)
         text, list_items, cut = self._polished(scanned.text, kept)

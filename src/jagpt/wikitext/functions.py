@@ -18,7 +18,7 @@ from jagpt.wikitext.options import WikitextOptions
 
 
 @dataclass(frozen=True)
-class Page:
+class PageContext:
     """What a function may ask of its page."""
 
     title: str
@@ -26,7 +26,7 @@ class Page:
     options: WikitextOptions
 
 
-Function = Callable[[list[str], Page], str]
+Function = Callable[[list[str], PageContext], str]
 
 _MISSING = re.compile(f"[{GAP}{VOID}{UNKNOWN}]")
 _LONGEST_PADDING = 500
@@ -58,11 +58,11 @@ def _value(parts: list[str], position: int) -> str:
     return decode_entities(_argument(parts, position))
 
 
-def _if(parts: list[str], page: Page) -> str:
+def _if(parts: list[str], page: PageContext) -> str:
     return _argument(parts, 1 if _argument(parts, 0).strip(GAP) else 2)
 
 
-def _ifeq(parts: list[str], page: Page) -> str:
+def _ifeq(parts: list[str], page: PageContext) -> str:
     left, right = _value(parts, 0), _value(parts, 1)
     if is_missing(left) or is_missing(right):
         return _undecided(parts[2:4])
@@ -82,20 +82,20 @@ def _undecided(branches: list[str]) -> str:
     return distinct.pop() if len(distinct) == 1 and len(branches) > 1 else VOID
 
 
-def _ifexpr(parts: list[str], page: Page) -> str:
+def _ifexpr(parts: list[str], page: PageContext) -> str:
     if is_missing(_argument(parts, 0)):
         return _undecided(parts[1:3])
     value = evaluate(_value(parts, 0)) if _argument(parts, 0) else 0.0
     return VOID if value is None else _argument(parts, 1 if value else 2)
 
 
-def _iferror(parts: list[str], page: Page) -> str:
+def _iferror(parts: list[str], page: PageContext) -> str:
     if _ERROR.search(parts[0]):
         return _argument(parts, 1)
     return _argument(parts, 2 if len(parts) > 2 else 0)
 
 
-def _switch(parts: list[str], page: Page) -> str:
+def _switch(parts: list[str], page: PageContext) -> str:
     """The case that equals the first argument; cases without = fall through to the next with."""
     wanted = _value(parts, 0)
     if is_missing(wanted):
@@ -116,7 +116,7 @@ def _switch(parts: list[str], page: Page) -> str:
     return default
 
 
-def _expr(parts: list[str], page: Page) -> str:
+def _expr(parts: list[str], page: PageContext) -> str:
     expression = _value(parts, 0)
     if is_missing(expression):
         return VOID
@@ -124,7 +124,7 @@ def _expr(parts: list[str], page: Page) -> str:
     return shown(value) if value is not None else VOID if expression else ""
 
 
-def _formatnum(parts: list[str], page: Page) -> str:
+def _formatnum(parts: list[str], page: PageContext) -> str:
     """1234567.8 → 1,234,567.8; R takes the commas out."""
     number = _argument(parts, 0)
     if is_missing(number):
@@ -134,7 +134,7 @@ def _formatnum(parts: list[str], page: Page) -> str:
     return number if _argument(parts, 1).upper() == "NOSEP" else format_number(number)
 
 
-def _tag(parts: list[str], page: Page) -> str:
+def _tag(parts: list[str], page: PageContext) -> str:
     """{{#tag:ref|…}} as the tag itself would show."""
     name = _argument(parts, 0).lower()
     content = decode_entities(_argument(parts, 1)) if name in ("nowiki", "pre") else parts[1:2]
@@ -153,7 +153,7 @@ def _padded(parts: list[str], *, left: bool) -> str:
     return padding + text if left else text + padding
 
 
-def _titleparts(parts: list[str], page: Page) -> str:
+def _titleparts(parts: list[str], page: PageContext) -> str:
     pieces = _argument(parts, 0).split("/")
     count, first = _whole(_argument(parts, 1)), _whole(_argument(parts, 2))
     start = first - 1 if first > 0 else len(pieces) + first if first < 0 else 0
@@ -166,25 +166,25 @@ def _whole(text: str) -> int:
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
 
 
-def _sub(parts: list[str], page: Page) -> str:
+def _sub(parts: list[str], page: PageContext) -> str:
     text, start, length = _argument(parts, 0), _whole(_argument(parts, 1)), _argument(parts, 2)
     return text[start:][: _whole(length)] if length and _whole(length) else text[start:]
 
 
-def _replace(parts: list[str], page: Page) -> str:
+def _replace(parts: list[str], page: PageContext) -> str:
     text, old, new = (_argument(parts, position) for position in range(3))
     found = text.count(old) if old else 0
     return text.replace(old, new) if old and found * len(new) <= len(text) + 1000 else text
 
 
-def _plural(parts: list[str], page: Page) -> str:
+def _plural(parts: list[str], page: PageContext) -> str:
     if is_missing(_argument(parts, 0)):
         return VOID
     one = evaluate(_value(parts, 0)) == 1
     return _argument(parts, 1 if one or len(parts) < 3 else 2)
 
 
-def _page_name(parts: list[str], page: Page) -> str:
+def _page_name(parts: list[str], page: PageContext) -> str:
     """{{PAGENAME:甲}}: the name without its namespace."""
     return _argument(parts, 0)
 
@@ -193,11 +193,11 @@ def _on_first(change: Callable[[str], str]) -> Function:
     return lambda parts, page: change(_argument(parts, 0))
 
 
-def _nothing(parts: list[str], page: Page) -> str:
+def _nothing(parts: list[str], page: PageContext) -> str:
     return ""
 
 
-def _void(parts: list[str], page: Page) -> str:
+def _void(parts: list[str], page: PageContext) -> str:
     return VOID
 
 

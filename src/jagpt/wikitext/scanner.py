@@ -9,7 +9,7 @@ still waiting, so no stretch is searched twice.
 import re
 from dataclasses import dataclass, field
 
-from jagpt.wikitext.functions import Page
+from jagpt.wikitext.functions import PageContext
 from jagpt.wikitext.links import LinkKind, Links
 from jagpt.wikitext.marks import GAP, TABLE_CLOSE, TABLE_OPEN, UNKNOWN
 from jagpt.wikitext.options import WikitextLimitError, WikitextOptions
@@ -55,7 +55,7 @@ class Scanned:
 
 
 def scan(
-    text: str, templates: TemplateTable, links: Links, options: WikitextOptions, page: Page
+    text: str, templates: TemplateTable, links: Links, options: WikitextOptions, page: PageContext
 ) -> Scanned:
     """`text` with its brackets resolved.
 
@@ -98,7 +98,7 @@ class _Scan:
         templates: TemplateTable,
         links: Links,
         options: WikitextOptions,
-        page: Page,
+        page: PageContext,
     ) -> None:
         self._tokens = tokens
         self._texts = texts

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from jagpt.wikitext.functions import FUNCTIONS, Function, Page
+from jagpt.wikitext.functions import FUNCTIONS, Function, PageContext
 from jagpt.wikitext.marks import GAP, VOID
 
 Arguments = dict[str, str]
@@ -197,7 +197,7 @@ class TemplateTable:
 
 
 def _as_function(rule: Rule) -> Function:
-    def function(parts: list[str], page: Page) -> str:
+    def function(parts: list[str], page: PageContext) -> str:
         return rule(parse_arguments("|".join(parts)))
 
     return function
