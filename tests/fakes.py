@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -263,3 +265,42 @@ def write_logs(directory: Path) -> None:
                 loss = 3.25 if step == 10 else 3.5
                 metrics.valid(step, step * 512, loss=loss, perplexity=26.0)
     TIMING.write(directory)
+
+
+def cuda(
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: Mapping[str, tuple[int, int]],
+    *,
+    built: Sequence[str] = ("sm_75", "sm_80", "sm_86", "sm_90", "compute_90"),
+    bf16: bool = True,
+    free: int = 8 << 30,
+) -> None:
+    """PyTorch as if it saw GPUs of 8 GiB (name → compute capability), with code for `built`."""
+    names = list(gpus)
+    answers = {
+        "is_available": lambda: bool(gpus),
+        "device_count": lambda: len(gpus),
+        "get_arch_list": lambda: list(built),
+        "get_device_name": lambda index=0: names[_index(index)],
+        "get_device_capability": lambda index=0: gpus[names[_index(index)]],
+        "is_bf16_supported": lambda including_emulation=True: bf16,
+        "mem_get_info": lambda _device=0: (free, 8 << 30),
+        "memory_reserved": lambda _device=0: 0,
+        "set_device": lambda _device: None,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+
+def _index(device: torch.device | int) -> int:
+    return device if isinstance(device, int) else device.index or 0
+
+
+def mps(monkeypatch: pytest.MonkeyPatch, name: str = "Apple M3 Pro", macos: int = 15) -> None:
+    """PyTorch as if it saw an Apple GPU."""
+    monkeypatch.setattr(torch.backends.mps, "is_built", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "get_name", lambda: name)
+    newer = lambda major, minor: (macos, 0) >= (major, minor)  # noqa: E731
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", newer)

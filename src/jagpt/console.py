@@ -200,7 +200,6 @@ def show_recipes(descriptions: Mapping[str, str]) -> None:
 def show_machine(found: Mapping[str, Any]) -> None:
     """The machine, a line a fact, with what is missing named."""
     gpus = ", ".join(f"{gpu['name']} ({units.size(gpu['memory'])})" for gpu in found["gpus"])
-    build = "" if found["cuda"] else " (its build has no CUDA)"
     rows = {
         "system": found["platform"],
         "processor": f"{found['processor']}, {found['cores']} cores, {found['threads']} threads",
@@ -209,7 +208,7 @@ def show_machine(found: Mapping[str, Any]) -> None:
         "bf16 on the CPU": "in hardware"
         if found["cpu_bf16"]
         else "emulated: slow, auto takes fp32",
-        "GPU": gpus or f"none that PyTorch sees{build}: small models only",
+        "GPU": gpus or f"none: {found['no_gpu']}. Small models only",
         "git": found["git"] or "not installed",
         "git-lfs": found["git_lfs"] or "not installed: needed to push a release by git",
         "versions": ", ".join(f"{name} {text}" for name, text in found["versions"].items()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def examine_machine() -> dict[str, Any]:
     """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes)."""
     import torch
 
+    from jagpt import devices
+
     return {
         **vars(host()),
         "threads": torch.get_num_threads(),
@@ -25,7 +28,9 @@ def examine_machine() -> dict[str, Any]:
         "disk_free": shutil.disk_usage(Path.cwd()).free,
         "cpu_bf16": cpu_bf16(),
         "cuda": torch.version.cuda,
-        "gpus": [_gpu(index) for index in range(torch.cuda.device_count())],
+        "rocm": torch.version.hip,
+        "gpus": _gpus(),
+        "no_gpu": devices.lacking("mps" if sys.platform == "darwin" else "cuda"),
         "git": _version("git", "--version"),
         "git_lfs": _version("git-lfs", "--version"),
         "extras": _extras(),
@@ -51,15 +56,25 @@ def _installed(requirement: Requirement) -> bool:
         return False
 
 
-def _gpu(index: int) -> dict[str, Any]:
+def _gpus() -> list[dict[str, Any]]:
+    """What PyTorch sees of GPUs of any kind; an Apple one has a share of the machine's memory."""
     import torch
 
-    properties = torch.cuda.get_device_properties(index)
-    return {
-        "name": properties.name,
-        "memory": properties.total_memory,
-        "bf16": properties.major >= 8,
-    }
+    from jagpt import devices
+
+    found = []
+    for kind in devices.GPU_KINDS:
+        if kind == "mps":
+            if devices.lacking("mps") is None:
+                memory = torch.mps.recommended_max_memory()
+                found.append((torch.backends.mps.get_name(), memory, False))
+            continue
+        library = getattr(torch, kind)
+        for index in range(library.device_count()):
+            properties = library.get_device_properties(index)
+            bf16 = kind == "xpu" or properties.major >= 8
+            found.append((properties.name, properties.total_memory, bf16))
+    return [{"name": name, "memory": memory, "bf16": bf16} for name, memory, bf16 in found]
 
 
 def _version(program: str, flag: str) -> str | None:

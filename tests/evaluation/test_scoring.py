@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import fakes
 import numpy as np
 import pytest
 import torch
@@ -135,8 +136,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_bf16_on_a_gpu_without_it_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    fakes.cuda(monkeypatch, {"Tesla T4": (7, 5)}, bf16=False)
     assert choose("auto", "auto") == (torch.device("cuda"), "fp32")
     with pytest.raises(UsageError, match=r"evaluate\.precision"):
         choose("auto", "bf16", ("execution.device", "evaluate.precision"))

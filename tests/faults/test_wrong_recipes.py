@@ -89,7 +89,7 @@ execution.workers=4294967296 | 65536 or less
 execution.threads=1000000 | 1024 or less
 execution.max_hours=inf | finite number
 execution.tracker_project="a/b" | form
-execution.device="tpu" | allowed are auto, cpu, cuda
+execution.device="tpu" | allowed are auto, cpu, cuda, mps, xpu
 execution.mirror="ftp://x" | form
 """
 CASES = [tuple(part.strip() for part in line.split(" | ")) for line in WRONG.strip().splitlines()]

@@ -114,8 +114,8 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
     help="With --model; auto: bf16 where the hardware has it.",
 )
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="With --model: where to compute.",
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps", "xpu"]), default="auto",
+    show_default=True, help="With --model: where to compute.",
 )  # fmt: skip
 def evaluate(
     recipe: str | None,

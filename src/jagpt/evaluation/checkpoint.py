@@ -58,7 +58,7 @@ def measure_checkpoint(
     device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
     if warning := devices.emulation_warning(device, wanted.precision, KEYS[1]):
         progress.say(warning)
-    with devices.threads(recipe.execution.threads):
+    with devices.threads(recipe.execution.threads), devices.explained(device, KEYS[0]):
         end_id = split.end_id if recipe.train.document_mask else None
         scorer = Scorer(network, device, wanted.precision, end_id)
         found = measure_split(scorer, split, windows, progress)

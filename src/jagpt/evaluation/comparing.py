@@ -87,9 +87,10 @@ def _measured(
     if warning := devices.emulation_warning(device, precision, "--precision"):
         progress.say(warning)
     subject = models.open(name, tokenizer=settings.tokenizer, where="--model").read()
-    scorer = Scorer(subject.network, device, precision)
-    figures = measure_text(subject, scorer, text, settings, progress) if text else None
-    accuracies = pairs.measure(subject, scorer, sentences, progress) if sentences else None
+    with devices.explained(device, "--device"):
+        scorer = Scorer(subject.network, device, precision)
+        figures = measure_text(subject, scorer, text, settings, progress) if text else None
+        accuracies = pairs.measure(subject, scorer, sentences, progress) if sentences else None
     results = None
     if tasks:
         from jagpt.evaluation import harness

@@ -23,9 +23,9 @@ from jagpt.models.build import prepared
 from jagpt.training import cpu
 from jagpt.training.loss import by_rows, document_positions
 
-CHUNK = {"cpu": 512, "cuda": 2048}
+CHUNK, GPU_CHUNK = 512, 2048
 """Positions whose logits live at a time: fewer slow the products down, more leave the cache."""
-BATCH_TOKENS = {"cpu": 8192, "cuda": 32_768}
+BATCH_TOKENS, GPU_BATCH_TOKENS = 8192, 32_768
 """Tokens of a forward pass, about."""
 MOST_LOGITS = 1 << 28
 """Numbers in one pass's logits where a model's head cannot be taken off."""
@@ -42,7 +42,7 @@ def choose(
     fast = devices.multiplies_bf16(chosen)
     if precision == "auto":
         return chosen, "bf16" if fast else "fp32"
-    if precision == "bf16" and chosen.type == "cuda" and not fast:
+    if precision == "bf16" and chosen.type in ("cuda", "xpu") and not fast:
         raise UsageError(f'{keys[1]}: found "bf16", which this GPU lacks; use "fp32"')
     return chosen, precision
 
@@ -103,13 +103,14 @@ class Scorer:
                 inputs = _inputs(ids[:, :-1], self.end_id)
                 rows = self.model(**inputs, use_cache=False).logits[:, skipped:]
                 rows, head = rows.reshape(labels.numel(), -1), _as_it_is
-            found = _label_nats(rows, head, labels.reshape(-1), CHUNK[self.device.type])
-        nats: Floats = found.reshape(labels.shape).double().cpu().numpy()
+            chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK
+            found = _label_nats(rows, head, labels.reshape(-1), chunk)
+        nats: Floats = found.reshape(labels.shape).cpu().double().numpy()  # MPS has no fp64
         return nats
 
     def batch_size(self, length: int) -> int:
         """Sequences of `length` tokens that go through the model together."""
-        tokens = BATCH_TOKENS[self.device.type]
+        tokens = BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS
         if not self._split:
             tokens = min(tokens, MOST_LOGITS // self.vocab_size)
         return max(1, tokens // length)

@@ -35,6 +35,8 @@ class Sampler:
         import torch
 
         scores = torch.as_tensor(logits).float()
+        if scores.device.type == "mps":  # it has no fp64
+            scores = scores.cpu()
         norm = scores.logsumexp(-1, keepdim=True)  # (R, 1)
         if not bool(norm.isfinite().all()):
             raise DataError(

@@ -569,7 +569,10 @@ class Execution(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Threads of PyTorch; its own choice if not given."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field(
+        "auto",
+        description="Where to train; `cuda` is AMD's ROCm too, `mps` Apple's GPU, `xpu` Intel's.",
+    )
     activation_checkpointing: bool = Field(
         False,
         description="Compute each block a second time on the way back: less memory, a third more "

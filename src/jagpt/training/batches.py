@@ -19,8 +19,8 @@ class Batches:
 
     def __init__(self, order: TrainingOrder, device: torch.device, ahead: bool | None = None):
         self._order, self._device = order, device
-        self._pinned = device.type == "cuda"
-        self._ahead = self._pinned if ahead is None else ahead
+        self._pinned = device.type in ("cuda", "xpu")  # MPS shares the processor's memory
+        self._ahead = device.type != "cpu" if ahead is None else ahead
         self._worker = ThreadPoolExecutor(1, "batches") if self._ahead else None
         self._coming: tuple[int, int, Future[Tensor]] | None = None
 
@@ -33,7 +33,7 @@ class Batches:
             found = self._gather(first, count)
         if self._worker is not None and following is not None:
             self._coming = (following, count, self._worker.submit(self._gather, following, count))
-        return found.to(self._device, non_blocking=True)
+        return found.to(self._device, non_blocking=self._pinned)
 
     def __enter__(self) -> Batches:
         return self

@@ -26,9 +26,19 @@ def device_of(recipe: Recipe, ranks: Ranks) -> torch.device:
 
     Of several processes on a machine, each takes the GPU of its own number.
     """
-    chosen = devices.choose(recipe.execution.device, recipe.train.precision)
-    if chosen.type == "cpu" or ranks.size == 1:
-        return chosen
+    chosen = devices.choose(recipe.execution.device)
+    if chosen.type != "cpu" and ranks.size > 1:
+        chosen = _own_gpu(chosen, ranks)
+    devices.refuse_precision(chosen, recipe.train.precision)
+    return chosen
+
+
+def _own_gpu(chosen: torch.device, ranks: Ranks) -> torch.device:
+    if chosen.type != "cuda":
+        raise UsageError(
+            f"{ranks.name}several processes train on NVIDIA's or AMD's GPUs or on CPUs, not on "
+            f"{chosen.type}: start one, or use the CPU (--set execution.device=cpu)"
+        )
     count = torch.cuda.device_count()
     if ranks.local >= count:
         raise UsageError(
@@ -36,8 +46,35 @@ def device_of(recipe: Recipe, ranks: Ranks) -> torch.device:
             f"GPU(s), and each process needs its own: start {count}, or use the CPU "
             "(--set execution.device=cpu)"
         )
+    if (reason := devices.not_built_for(ranks.local)) is not None:
+        raise UsageError(f"{ranks.name}{reason}; or leave it out with CUDA_VISIBLE_DEVICES")
     torch.cuda.set_device(ranks.local)
     return torch.device("cuda", ranks.local)
+
+
+def remarks(recipe: Recipe, device: torch.device, size: int) -> list[str]:
+    """What of the device may surprise those who train on it, with `size` processes."""
+    train = recipe.train
+    on_processor = device.type == "cpu" and recipe.execution.device == "auto"
+    found = [
+        devices.passed_over() if on_processor else None,
+        devices.emulation_warning(device, train.precision, "train.precision"),
+    ]
+    if (taken := devices.taken_by_others(device)) is not None:
+        found.append(f"warning: {taken}")
+    if device.type == "mps" and train.deterministic:
+        found.append(
+            "warning: train.deterministic: Apple's GPU adds some gradients up in any order, so "
+            "that two runs of one recipe differ in their bits"
+        )
+    if size > 1 and device.type == "cuda":
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        if len(names) > 1:
+            found.append(
+                f"warning: GPUs of different kinds ({', '.join(sorted(names))}): each step waits "
+                "for the slowest; CUDA_VISIBLE_DEVICES leaves some out"
+            )
+    return [remark for remark in found if remark is not None]
 
 
 @contextmanager
@@ -51,12 +88,13 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
     products = torch.get_float32_matmul_precision()
     if recipe.train.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(recipe.train.deterministic)
+    # MPS has none for the embeddings' gradient, and refuses it in newer versions of PyTorch.
+    torch.use_deterministic_algorithms(recipe.train.deterministic and device.type != "mps")
     # Every tensor is written before it is read, so filling them first only costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    else:
+    elif device.type == "cpu":
         allocator.map_large_blocks()
     try:
         with devices.threads(recipe.execution.threads):
@@ -72,7 +110,6 @@ def facts(device: torch.device, group: Group) -> dict[str, Any]:
     import numpy
     import transformers
 
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "world_size": group.size,
         "python": platform.python_version(),
@@ -80,7 +117,7 @@ def facts(device: torch.device, group: Group) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "numpy": numpy.__version__,
         "threads": torch.get_num_threads(),
-        "device": gpu or device.type,
+        "device": devices.name(device),
         "machine": platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }

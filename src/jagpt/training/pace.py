@@ -40,7 +40,12 @@ class Pace:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes: the most that PyTorch held on a GPU so far, else what this process holds now."""
+    """Bytes: the most that PyTorch held on a GPU so far, what it holds on Apple's; else what this
+    process holds now."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if device.type == "xpu":
+        return int(torch.xpu.max_memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
     return int(psutil.Process().memory_info().rss)

@@ -48,7 +48,8 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     with (
         StopRequest(recipe.execution.max_hours, group) as stop,
         machine.settings(recipe, device),
-        _explained(recipe.train, group),
+        devices.explained(device, "execution.device"),
+        _explained(recipe.train, device, group),
         distributed.explained(group),
     ):
         data, plan = prepare(recipe, run.tokens, group.size)
@@ -94,6 +95,8 @@ def _train(
         embeddings.begin(recipe, trained, data.order, group, progress)
     if found.saved is not None:
         machine.warn_of_changes(found.saved.machine, facts, progress)
+    for remark in machine.remarks(recipe, device, group.size) if group.main else ():
+        progress.say(remark)
     _announce(trained, plan, device, group, execution.distributed, progress)
     learner = Learner(trained, device, group, execution.distributed, _end_id(recipe, data))
     prompts = execution.sample_prompts
@@ -171,10 +174,6 @@ def _announce(
     strategy: str,
     progress: Progress,
 ) -> None:
-    if group.main and (
-        warning := devices.emulation_warning(device, plan.train.precision, "train.precision")
-    ):
-        progress.say(warning)
     parameters = units.amount(size.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
@@ -185,16 +184,18 @@ def _announce(
 
 
 @contextmanager
-def _explained(train: Train, group: Group) -> Iterator[None]:
+def _explained(train: Train, device: torch.device, group: Group) -> Iterator[None]:
     """Out of memory and refusals of the disk, in the user's words."""
     try:
         yield
     except OSError as error:
         raise storage_error(error, "training") from error
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise JagptError(group.ranks.name + _out_of_memory(train)) from error
-        raise
+        if not devices.is_out_of_memory(error):
+            raise
+        others = devices.taken_by_others(device)
+        said = _out_of_memory(train) + (f"; {others}" if others else "")
+        raise JagptError(group.ranks.name + said) from error
 
 
 def _out_of_memory(train: Train) -> str:

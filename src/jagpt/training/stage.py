@@ -47,7 +47,10 @@ class TrainStage(Stage):
             ), f"train.precision: {known}, in which this run began"
         from jagpt import devices
 
-        precision, reason = devices.best_precision(devices.choose(recipe.execution.device))
+        wanted = recipe.execution.device
+        if wanted not in ("auto", "cpu") and devices.lacking(wanted) is not None:
+            return recipe, None  # training refuses; data are made on machines without a GPU, too
+        precision, reason = devices.best_precision(devices.choose(wanted))
         return recipe.with_precision(precision), f"train.precision: {precision} ({reason})"
 
     def check(self, recipe: Recipe) -> None:

@@ -143,9 +143,9 @@ class Trainer:
     def checked_numbers(self, step: Step) -> tuple[float, float]:
         """Loss and norm of `step` and `check`, for which a GPU is waited for only once."""
         parts = (step.loss, step.norm, self._first_bad_step)
-        loss, norm, bad = torch.stack([part.double() for part in parts]).tolist()
+        loss, norm, bad = torch.stack([part.float() for part in parts]).tolist()
         if bad:
-            raise Unbearable(int(bad), NOT_FINITE)
+            raise Unbearable(int(self._first_bad_step), NOT_FINITE)
         return loss, norm
 
     # --- to a checkpoint and back -----------------------------------------------------------------

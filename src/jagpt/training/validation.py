@@ -89,7 +89,8 @@ def measure(
     """
     learner = model if isinstance(model, Learner) else Learner(model)
     group = learner.group
-    total = torch.zeros((), dtype=torch.float64, device=learner.device)
+    place = "cpu" if learner.device.type == "mps" else learner.device  # it has no fp64
+    total = torch.zeros((), dtype=torch.float64, device=place)
     tokens = 0
     with learner.evaluating(precision):
         for batches in _turns(_batches(windows, batch_size), group.size):
@@ -99,7 +100,7 @@ def measure(
             mine = batches[min(group.rank, len(batches) - 1)]
             nats = learner.nats(torch.from_numpy(mine).to(learner.device))
             if group.rank < len(batches):
-                total += nats
+                total += nats.to(total)
             tokens += sum(batch[:, 1:].size for batch in batches)
     return Nats(group.sum(total).item(), tokens)
 
