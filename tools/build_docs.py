@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from jagpt.cli import app
-from jagpt.recipe import SECTIONS, Exclude, Recipe, Section, Source
+from jagpt.recipe import SECTIONS, Exclude, Include, Recipe, Section, Source
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HELP_WIDTH = 96
@@ -81,9 +81,10 @@ def recipe_page() -> str:
         *_table(Recipe, skip=set(SECTIONS)),
     ]
     for name, section in SECTIONS.items():
-        parts += [f"## [{name}]", "", *_table(section, skip={"source", "exclude"})]
+        parts += [f"## [{name}]", "", *_table(section, skip={"source", "include", "exclude"})]
         if name == "corpus":
             parts += ["### [[corpus.source]]", "", *_table(Source, skip=set())]
+            parts += ["### [corpus.include]", "", *_table(Include, skip=set())]
             parts += ["### [corpus.exclude]", "", *_table(Exclude, skip=set())]
     return "\n".join(parts).rstrip() + "\n"
 

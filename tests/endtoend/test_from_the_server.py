@@ -72,6 +72,23 @@ def test_download_tells_and_fetches(server: DumpServer, tmp_path: Path) -> None:
     assert fetched.read_bytes() == sample.path().read_bytes()
 
 
+@pytest.mark.parametrize("by", ["name", "address"])
+def test_extract_fetches_the_dump_that_it_is_told(
+    server: DumpServer, tmp_path: Path, by: str
+) -> None:
+    place: tuple[str, ...] = ("--wiki", "jawiki", "--date", DATE, "--mirror", server.base)
+    if by == "address":
+        place = (f"{server.base}/jawiki/{DATE}/{NAME}",)
+    arguments = ("extract", *place, "--output", tmp_path / "out", "--workers", "1")
+    for _ in range(2):
+        done = jagpt(*arguments, "--title", "折り鶴")
+        assert done.returncode == 0, done.stderr
+        assert "1 documents" in done.stdout
+    assert len(server.gets(f"/jawiki/{DATE}/{NAME}")) == 1
+    assert jagpt(*arguments, "--from", "wikitext").returncode == 2
+    assert jagpt(*arguments, "page.xml", "--date", "20210301").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

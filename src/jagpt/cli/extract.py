@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from jagpt import units
 from jagpt.cli.common import Location, app, make_progress, print_json
+from jagpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from jagpt.corpus.extraction import Dump
+    from jagpt.progress import Progress
+
+_ADDRESS = re.compile(
+    r"(?P<mirror>https?://[^/]+(?:/[^/]+)*)/(?P<wiki>[a-z][a-z0-9_]{1,40})/"
+    r"(?P<date>[0-9]{8}|latest)(?:/[^/]*)?"
+)
+"""A dump's folder, or a file in it."""
 
 
 @app.command()
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", required=False)
+@click.option("--wiki", metavar="NAME", help="In place of INPUT: a wiki's dump, like jawiki.")
+@click.option("--date", metavar="DATE", help="Its day, like 20210301, or latest.")
+@click.option(
+    "--mirror", metavar="URL", help="Fetch it from here; dumps.wikimedia.org if not given."
+)
 @click.option(
     "--output",
     type=Location(),
@@ -63,6 +81,13 @@ from jagpt.cli.common import Location, app, make_progress, print_json
 @click.option(
     "--tables/--no-tables", default=None, help="The text of tables.  [default: with markdown]"
 )
+@click.option(
+    "--title",
+    "titles",
+    multiple=True,
+    metavar="TITLE",
+    help="Only the article with this title; may be given more than once.",
+)
 @click.option("--captions", is_flag=True, help="Keep the captions of files.")
 @click.option(
     "--filters",
@@ -75,7 +100,10 @@ from jagpt.cli.common import Location, app, make_progress, print_json
 @click.option("--force", is_flag=True, help="Replace another extraction in DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print stats.json.")  # fmt: skip
 def extract(
-    source: str,
+    source: str | None,
+    wiki: str | None,
+    date: str | None,
+    mirror: str | None,
     output: Path,
     kind: Any,
     form: Any,
@@ -87,18 +115,58 @@ def extract(
 ) -> None:
     """The documents of INPUT alone: no recipe, no splits, unfiltered unless asked.
 
-    INPUT is a file, plain or compressed, or several by a pattern in quotes.
+    INPUT is a file, plain or compressed, or several by a pattern in quotes, or the address of a
+    dump on its server, which is fetched into the cache first.
     """
     from jagpt.corpus import extraction
     from jagpt.machines import available_cores
 
-    wanted = extraction.request(source, kind, form, filters=filters, **options)
-    stats = extraction.extract_documents(
-        wanted, output, workers or available_cores(), make_progress(as_json), force=force
-    )
+    progress = make_progress(as_json)
+    place = _place(source, wiki, date, mirror, progress)
+    if kind != "dump" and not isinstance(place, str):
+        raise UsageError(f"--from {kind}: what is fetched is a dump")
+    wanted = extraction.request(place, kind, form, filters=filters, **options)
+    cores = workers or available_cores()
+    stats = extraction.extract_documents(wanted, output, cores, progress, force=force)
     if as_json:
         print_json(stats.as_json())
         return
     click.echo(f"{output}: {stats.documents:,} documents, {stats.characters:,} characters")
     for reason, count in stats.left_out.items():
         click.echo(f"left out: {count:,} ({reason})")
+
+
+def _place(
+    source: str | None, wiki: str | None, date: str | None, mirror: str | None, progress: Progress
+) -> str | Dump:
+    """The file that INPUT names, or the dump that stands in the cache now."""
+    address = _ADDRESS.fullmatch(source or "")
+    if source is not None and (wiki or date or mirror):
+        raise UsageError("INPUT or --wiki NAME and --date DATE: leave one of them out")
+    if address:
+        wiki, date, mirror = address["wiki"], address["date"], address["mirror"]
+    elif source is not None and "://" in source:
+        raise UsageError(
+            f"{source}: an address of a dump is wanted, like "
+            "https://dumps.wikimedia.org/jawiki/20210301/; fetch any other file yourself"
+        )
+    elif source is not None:
+        return source
+    if not wiki or not date:
+        raise UsageError("say what to read: INPUT, or --wiki NAME and --date DATE")
+    return _fetched(wiki, date, mirror, progress)
+
+
+def _fetched(wiki: str, date: str, mirror: str | None, progress: Progress) -> Dump:
+    from jagpt.corpus import download
+    from jagpt.corpus.extraction import Dump, dump_source
+    from jagpt.corpus.sources import to_download
+
+    download.check_request(wiki, date)
+    if date == download.LATEST or to_download(dump_source(Dump(wiki, date))):
+        plan = download.plan_download(wiki, date, mirror or download.DUMP_SERVER, progress=progress)
+        if plan.missing:
+            progress.say(f"{wiki}: {units.size(plan.missing)} to download ({plan.origin})")
+        download.fetch(plan, progress)
+        date = plan.date
+    return Dump(wiki, date)

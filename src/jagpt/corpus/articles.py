@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from jagpt.corpus.documents import Article, SourceDocument
 from jagpt.corpus.dump import VERSIONS, Header, Page, is_redirect
 from jagpt.corpus.filters import is_bare_list, japanese_share, text_digest
 from jagpt.corpus.near_duplicates import signature
 from jagpt.corpus.parts import Counts
-from jagpt.recipe import Corpus
+from jagpt.corpus.selection import NOT_INCLUDED, Selection
+from jagpt.recipe import Corpus, Include
 from jagpt.wikitext import (
     JA_DEFAULT,
     Converted,
@@ -32,6 +34,9 @@ def page_articles(
     converter = WikitextConverter(_options(corpus), _namespaces(header))
     for page in pages:
         counts.pages += 1
+        if page.namespace == _CATEGORY and corpus.include.depth:
+            name = page.title.partition(":")[2]
+            counts.parents[name] = converter.categories(page.wikitext)
         if page.namespace != ARTICLES:
             counts.other_namespaces += 1
         elif page.redirect:
@@ -45,6 +50,8 @@ def _page_article(
     page: Page, header: Header, converter: WikitextConverter, corpus: Corpus, counts: Counts
 ) -> Article:
     url = header.url(page.title)
+    if not (corpus.include.categories or _titles(corpus.include).takes_title(page.title)):
+        return Article(page.id, page.title, url, page.revision, "", NOT_INCLUDED)
     converted, problem = _converted(page, converter)
     if converted is None:
         return Article(page.id, page.title, url, page.revision, "", problem)
@@ -52,6 +59,7 @@ def _page_article(
         counts.lose(template, characters)
     counts.cut_places += converted.cut.places
     counts.cut_characters += converted.cut.characters
+    asked = corpus.exclude.categories or corpus.include.categories
     return Article(
         id=page.id,
         title=page.title,
@@ -62,9 +70,14 @@ def _page_article(
         list_only=converted.list_only and is_bare_list(converted.text),
         japanese_share=_share(converted.text, corpus),
         digest=text_digest(converted.text),
-        categories=converted.categories if corpus.exclude.categories else (),
+        categories=converted.categories if asked else (),
         signature=_signature(converted.text, corpus),
     )
+
+
+@lru_cache(maxsize=1)
+def _titles(include: Include) -> Selection:
+    return Selection(include, {})
 
 
 def _converted(page: Page, converter: WikitextConverter) -> tuple[Converted | None, str | None]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +46,21 @@ class _Articles:
     sources: Sequence[ExtractedSource]
     directory: Path
     progress: Progress
+
+    def filters(self, near: dict[int, int]) -> Filters:
+        """The filters of a pass."""
+        return Filters(self.corpus, near, self.parents)
+
+    @cached_property
+    def parents(self) -> dict[str, tuple[str, ...]]:
+        """The categories of categories, where subcategories are asked for."""
+        if not self.corpus.include.depth:
+            return {}
+        total = Counts()
+        for number, source in enumerate(self.sources):
+            for name in parts.part_names(number, source):
+                total.add(parts.read_counts(self.directory, name))
+        return total.parents
 
     def each(self, what: str, action: Callable[[Source, Article], None]) -> None:
         """Do `action` with each article in the order of the sources; `what` names it."""
@@ -94,12 +109,12 @@ def assign(
             stack.enter_context(files.staged_file(directory / DROPPED)).open("w", encoding="utf-8")
         )
         writers = {split: stack.enter_context(SplitWriter(directory, split)) for split in SPLITS}
-        filters = Filters(corpus, near)
+        filters = articles.filters(near)
         state = _Assignment(corpus, filters, Splitter(corpus), held_out, writers, log)
         articles.each("assign", partial(_assign_article, state))
     _check_splits(state)
     _stats(state, sources, parts_directory).write(directory)
-    _tell_unmatched(filters.exclusions.unmatched(), progress)
+    _tell_unmatched(filters, progress)
 
 
 def _near_duplicates(articles: _Articles) -> dict[int, int]:
@@ -107,7 +122,7 @@ def _near_duplicates(articles: _Articles) -> dict[int, int]:
     threshold = articles.corpus.drop_near_duplicates
     if threshold == 0:
         return {}
-    filters = Filters(articles.corpus, {})
+    filters = articles.filters({})
     found = NearDuplicates(threshold)
 
     def take(source: Source, article: Article) -> None:
@@ -123,7 +138,7 @@ def _held_out(articles: _Articles, near: dict[int, int]) -> HeldOut:
     held_out = HeldOut(articles.corpus.drop_overlap)
     if articles.corpus.drop_overlap == 0:
         return held_out
-    filters, splitter = Filters(articles.corpus, near), Splitter(articles.corpus)
+    filters, splitter = articles.filters(near), Splitter(articles.corpus)
 
     def take(source: Source, article: Article) -> None:
         if filters.reason(source.name, article) is None:
@@ -164,10 +179,12 @@ def _drop(state: _Assignment, source: Source, article: Article, reason: Reason) 
     state.log.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _tell_unmatched(unmatched: dict[str, list[str]], progress: Progress) -> None:
+def _tell_unmatched(filters: Filters, progress: Progress) -> None:
+    unmatched = {f"exclude.{key}": names for key, names in filters.exclusions.unmatched().items()}
+    unmatched["include.titles"] = filters.selection.unmatched()
     for key, entries in unmatched.items():
         if entries:
-            progress.say(f"corpus.exclude.{key}: no article matched {', '.join(entries)}")
+            progress.say(f"corpus.{key}: no article matched {', '.join(entries)}")
 
 
 # --- empty splits ---------------------------------------------------------------------------------
@@ -260,6 +277,7 @@ def _stats(state: _Assignment, sources: Sequence[ExtractedSource], directory: Pa
         unknown_templates=parts.largest_losses(total, LISTED_TEMPLATES),
         lengths=LengthCounts(LENGTH_EDGES, tuple(sum(column) for column in lengths)),
         missing_values=parts.missing_values(total),
+        include_unmatched=tuple(state.filters.selection.unmatched()),
     )
 
 

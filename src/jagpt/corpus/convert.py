@@ -29,7 +29,14 @@ from jagpt.corpus.jobs import Batch, PartJob, RangeJob, make_part
 from jagpt.corpus.parts import Counts, ExtractedFile, ExtractedSource, PartName, RangeFacts
 from jagpt.corpus.readers import Documents, readers_of
 from jagpt.corpus.sources import source_files
-from jagpt.corpus.streams import Beginning, Range, Ranges, beginning, index_beside
+from jagpt.corpus.streams import (
+    Beginning,
+    Range,
+    Ranges,
+    beginning,
+    index_beside,
+    ranges_of_titles,
+)
 from jagpt.errors import DataError
 from jagpt.progress import Bar, Progress
 from jagpt.recipe import Corpus, Source
@@ -74,8 +81,8 @@ def convert(
             for number, (source, paths) in enumerate(zip(corpus.source, places, strict=True))
         ]
         pool.finish()
-    for number, (source, paths) in enumerate(zip(corpus.source, places, strict=True)):
-        _check_articles(directory, number, source, paths, extracted[number])
+    for number, paths in enumerate(places):
+        _check_articles(corpus, directory, number, paths, extracted[number])
     parts.write_index(directory, extracted)
     return extracted
 
@@ -149,7 +156,8 @@ class _Extraction:
         """With the database name that the dump states."""
         first = beginning(file.path)
         if first is not None:
-            return self._streams(file, first), first.place.header.dbname
+            found = self._chosen_streams(file, first) or self._streams(file, first)
+            return found, first.place.header.dbname
         with closing(Reader(file.path, skip_damaged=self.corpus.skip_damaged)) as reader:
             dump = Dump(reader)
             self._pages(file, dump)
@@ -198,6 +206,31 @@ class _Extraction:
                 return ExtractedFile(file.path.name, ranges.size, ranges.sha256, file.parts)
         file.parts -= 1 + len(state.taken)
         return self._read_on(file, state, streams, index)
+
+    def _chosen_streams(self, file: _File, first: Beginning) -> ExtractedFile | None:
+        """Have the workers read the streams alone that hold the titles asked for.
+
+        None where titles are not all that is asked for, or no sound index lists them.
+        """
+        index = index_beside(file.path)
+        if index is None or not self.corpus.include.titles_only:
+            return None
+        titles = self.corpus.include.titles
+        ranges = ranges_of_titles(file.path, first.size, index, titles)
+        if ranges is None:
+            return None
+        self.ready = None  # not all of the file's parts are made
+        header = first.place.header
+        jobs = (
+            RangeJob(self.directory, file.next_part(), file.path, header, streams, self.corpus)
+            for streams in ranges
+        )
+        with closing(self.pool.results(jobs)) as results:
+            if any(facts is None or facts.against_index for facts in results):
+                file.parts = 0
+                return None
+        size = file.path.stat().st_size
+        return ExtractedFile(file.path.name, size, files.sha256(file.path), file.parts)
 
     def _range_jobs(self, file: _File, state: _Streams) -> Iterator[RangeJob]:
         header = state.place.header
@@ -260,13 +293,14 @@ def _grouped(items: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
 
 
 def _check_articles(
+    corpus: Corpus,
     directory: Path,
     number: int,
-    source: Source,
     paths: Sequence[Path],
     extracted: ExtractedSource,
 ) -> None:
     """A source without a single article is a mistake, whatever the others have."""
+    source = corpus.source[number]
     counts = Counts()
     for name in parts.part_names(number, extracted):
         counts.add(parts.read_counts(directory, name))
@@ -274,6 +308,8 @@ def _check_articles(
         return
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     place = f"{paths[0]}{more}" if paths else source.dataset
+    if corpus.include.titles_only:
+        raise DataError(f"{place}: no page has a title that is asked for")
     if source.kind not in ("dump", "cirrus"):
         raise DataError(f"{place}: no text in it")
     raise DataError(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 from jagpt import __version__, files
 from jagpt.corpus import parts
@@ -21,6 +21,7 @@ from jagpt.corpus.convert import convert
 from jagpt.corpus.documents import COLUMNS, Article, Document
 from jagpt.corpus.filters import Filters
 from jagpt.corpus.parts import Counts, ExtractedSource, PartName
+from jagpt.corpus.selection import NOT_INCLUDED, normal
 from jagpt.corpus.shards import SplitWriter
 from jagpt.corpus.sources import source_files
 from jagpt.corpus.stats import ExtractionStats, LeftOutPage, SplitCounts
@@ -59,6 +60,13 @@ _UNFILTERED = {
 }
 
 
+class Dump(NamedTuple):
+    """A wiki's dump in the cache."""
+
+    wiki: str
+    date: str
+
+
 @dataclass(frozen=True)
 class Request:
     """What to extract and how; `corpus` has one source."""
@@ -81,25 +89,47 @@ class Request:
     def summary(self) -> dict[str, Any]:
         """All that decides the result beside the input itself, as plain JSON values."""
         kept = {name: getattr(self.corpus, name) for name in _OPTIONS}
-        head = {"jagpt": __version__, "from": self.source.kind, "format": self.format}
+        head: dict[str, Any] = {
+            "jagpt": __version__,
+            "from": self.source.kind,
+            "format": self.format,
+        }
+        if titles := self.corpus.include.titles:
+            head["titles"] = list(titles)
         return {**head, "filters": self.filters, **kept, "tables": self.corpus.keeps_tables}
 
 
 def request(
-    path: str, kind: Kind, form: Format, *, filters: bool = False, **options: Any
+    place: str | Dump,
+    kind: Kind,
+    form: Format,
+    *,
+    filters: bool = False,
+    titles: Sequence[str] = (),
+    **options: Any,
 ) -> Request:
-    """A request for the file (or files, by a glob pattern) at `path`.
+    """A request for the file (or files, by a glob pattern) at `place`, or a dump in the cache.
 
-    `options` are `markup`, `headings`, `closing_sections`, `citations`, `tables`, `captions`,
-    `math` and `skip_damaged`, as in a recipe's `[corpus]`. With `filters` its defaults leave
-    documents out; without them nothing is left out but what cannot be read.
+    With `titles` these articles alone are read. `options` are `markup`, `headings`,
+    `closing_sections`, `citations`, `tables`, `captions`, `math` and `skip_damaged`, as in a
+    recipe's `[corpus]`. With `filters` its defaults leave documents out; without them nothing is
+    left out but what cannot be read.
     """
     # near duplicates and overlaps are looked for between splits and sources, which are not here
     settings: dict[str, Any] = {"drop_near_duplicates": 0.0, "drop_overlap": 0.0, **options}
+    settings["include"] = {"titles": tuple(titles)}
     if not filters:
         settings |= _UNFILTERED
-    source = Source.model_validate({"name": kind, "kind": kind, "path": path})
+    if isinstance(place, str):
+        source = Source.model_validate({"name": kind, "kind": kind, "path": place})
+    else:
+        source = dump_source(place)
     return Request(Corpus.model_validate({"source": (source,), **settings}), form, filters)
+
+
+def dump_source(dump: Dump) -> Source:
+    """The source that a dump in the cache is."""
+    return Source.model_validate({"name": "dump", "kind": "dump", **dump._asdict()})
 
 
 def extract_documents(
@@ -126,7 +156,9 @@ def extract_documents(
 
 def _inputs(source: Source) -> list[Path]:
     """The source's files; messages speak of the command line, not of a recipe."""
-    path = str(source.path)
+    if source.path is None:
+        return source_files(source)
+    path = source.path
     if path != SAMPLE and Path(path).is_dir():
         raise DataError(f"{path}: a folder; name the files in it by a pattern, in quotes")
     try:
@@ -262,7 +294,7 @@ class _LeftOut:
 
     def add(self, article: Article, reason: str) -> None:
         self.reasons[reason] += 1
-        if len(self.pages) < LISTED_PAGES:
+        if reason != NOT_INCLUDED and len(self.pages) < LISTED_PAGES:
             self.pages.append(LeftOutPage(article.id, article.title, reason))
 
 
@@ -272,6 +304,7 @@ def _make(wanted: Request, directory: Path, workers: int, progress: Progress) ->
         state = _Writing(wanted, directory, writer)
         (extracted,) = convert(wanted.corpus, directory, workers, progress, ready=state.take)
         state.take_rest(list(parts.part_names(0, extracted)), progress)
+    state.tell_missing(progress)
     return state.stats(extracted)
 
 
@@ -289,6 +322,8 @@ class _Writing:
 
     def __post_init__(self) -> None:
         self._judge = _judge(self.wanted)
+        titles = self.wanted.corpus.include.titles
+        self._missing = {normal(title): title for title in titles}
 
     def take(self, name: PartName) -> None:
         """Write the documents of the next part."""
@@ -296,6 +331,8 @@ class _Writing:
         self.counts.add(parts.read_counts(self.directory, name))
         for article in parts.read_articles(self.directory, name):
             reason = self._judge(article)
+            if self._missing:
+                self._missing.pop(normal(article.title), None)
             if reason is None:
                 self.writer.add(article.document(self.wanted.source.name, article.text))
             else:
@@ -310,6 +347,15 @@ class _Writing:
             for name in rest:
                 self.take(name)
                 bar.advance()
+
+    def tell_missing(self, progress: Progress) -> None:
+        """Name the titles asked for that no article has; `DataError` where none is there."""
+        if not self._missing:
+            return
+        names = ", ".join(self._missing.values())
+        if len(self._missing) == len(self.wanted.corpus.include.titles):
+            raise DataError(f"no article has a title that is asked for: {names}")
+        progress.say(f"no article has the title: {names}")
 
     def stats(self, extracted: ExtractedSource) -> ExtractionStats:
         """What `stats.json` says when all is written."""

@@ -2,7 +2,7 @@
 
 The order is fixed, and the first reason counts:
 
-1. excluded by title, id or category
+1. excluded by title, id or category; not included
 2. a problem of the page (malformed, too large, …), or no text
 3. short; disambiguation; list; few Japanese letters
 4. duplicate; near duplicate (of an earlier document that stays)
@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from jagpt.corpus.documents import Article
+from jagpt.corpus.selection import NOT_INCLUDED, Selection, normal
 from jagpt.recipe import Corpus, Exclude
 
 EMPTY = "empty"
@@ -55,11 +56,17 @@ class Filters:
     """Reasons 1 to 4 for the articles of a corpus, which come once each, in order.
 
     `near` maps the numbers of near duplicates, counted from 0 over all articles, to the numbers of
-    the documents that they repeat.
+    the documents that they repeat; `parents` are the categories of categories.
     """
 
-    def __init__(self, corpus: Corpus, near: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        near: Mapping[int, int],
+        parents: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self.exclusions = Exclusions(corpus.exclude)
+        self.selection = Selection(corpus.include, parents)
         self.number = -1
         """Of the article that was judged last."""
         self._corpus = corpus
@@ -73,6 +80,8 @@ class Filters:
         excluded = self.exclusions.reason(source, article)
         if excluded is not None:
             return excluded
+        if not self.selection.takes(article.title, article.categories):
+            return Reason(NOT_INCLUDED)
         reason = reason_to_drop(article, self._corpus)
         if reason is not None:
             return Reason(reason)
@@ -146,17 +155,13 @@ class Exclusions:
         wanted = self._wanted[kind]
         if not wanted:
             return []
-        found = [name for name in map(_normal, names) if name in wanted]
+        found = [name for name in map(normal, names) if name in wanted]
         self._matched[kind].update(found)
         return found
 
 
 def _by_normal_form(entries: Sequence[str]) -> dict[str, str]:
-    return {_normal(entry): entry for entry in entries}
-
-
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return {normal(entry): entry for entry in entries}
 
 
 class Duplicates:

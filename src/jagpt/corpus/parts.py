@@ -19,7 +19,7 @@ from jagpt.corpus.documents import Article
 from jagpt.corpus.shards import read_rows
 from jagpt.corpus.stats import InputFile, MissingValues, UnknownTemplate
 from jagpt.errors import DataError
-from jagpt.records import Count, Record, Sha256, remake
+from jagpt.records import Count, Record, Sha256, optional, remake
 
 INDEX = "index.json"
 GROUP_ARTICLES = 256
@@ -44,6 +44,8 @@ class Counts:
     cut_characters: Count = 0
     """… and their characters."""
     unknown_templates: dict[str, tuple[Count, Count]] = field(default_factory=dict)
+    parents: dict[str, tuple[str, ...]] = optional(dict)
+    """The categories of the Category pages, where subcategories are asked for."""
 
     def of_pages(self) -> dict[str, int]:
         """For `stats.json`: pages by what they are."""
@@ -59,6 +61,7 @@ class Counts:
         self.cut_characters += other.cut_characters
         for name, (characters, articles) in other.unknown_templates.items():
             self.lose(name, characters, articles)
+        self.parents.update(other.parents)
 
     def lose(self, template: str, characters: int, articles: int = 1) -> None:
         """So many characters of wikitext were lost to a template without a rule."""

@@ -103,7 +103,8 @@ class LengthCounts:
 @dataclass(frozen=True)
 class CorpusStats(Record):
     """`dropped` counts articles by the reason why they were left out; `exclude_unmatched` has the
-    entries of `[corpus.exclude]` that no article matched."""
+    entries of `[corpus.exclude]` that no article matched, `include_unmatched` the titles of
+    `[corpus.include]`."""
 
     FILE = "stats.json"
     KIND = "record of the corpus"
@@ -116,6 +117,7 @@ class CorpusStats(Record):
     unknown_templates: tuple[UnknownTemplate, ...]
     lengths: LengthCounts
     missing_values: MissingValues | None = optional()
+    include_unmatched: tuple[str, ...] = optional(tuple)
 
     @property
     def documents(self) -> int:

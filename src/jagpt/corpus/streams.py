@@ -17,11 +17,12 @@ import bz2
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from jagpt.compressed import START_BYTES, STREAM_START, Reader
 from jagpt.corpus.dump import HEADER_BYTES, Dump, Place
@@ -37,7 +38,7 @@ LAST_SHARE = 8
 SCAN_BYTES = 1024 * 1024
 INDEX_LINE_BYTES = 64 * 1024
 _BLOCK_MARK = b"1AY&SY"
-_ENTRY = re.compile(rb"([0-9]{1,18}):([0-9]{1,18}):")
+_ENTRY = re.compile(rb"([0-9]{1,18}):([0-9]{1,18}):(.*)")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,44 @@ class Ranges:
         return own.hexdigest()
 
 
+def ranges_of_titles(
+    path: Path, start: int, index: Path, titles: Iterable[str]
+) -> list[Range] | None:
+    """The streams with the pages of these titles, each a range, as the index lists them.
+
+    None where it does not list streams in order from byte `start` on: it tells nothing then.
+    """
+    names = {form.encode() for title in titles for form in _listed(title)}
+    size, bounds, pages, wanted = path.stat().st_size, [start], [array("Q")], [-1]
+    for offset, page, title in _Entries(index).read():
+        if offset != bounds[-1]:
+            if not bounds[-1] < offset < size:
+                return None
+            bounds.append(offset)
+            pages.append(array("Q"))
+        pages[-1].append(page)
+        if title in names and wanted[-1] != len(pages) - 1:
+            wanted.append(len(pages) - 1)
+    bounds.append(size)
+    return [
+        Range(bounds[k], end := bounds[k + 1], _sha256(path, bounds[k], end), end == size, pages[k])
+        for k in wanted[1:]
+    ]
+
+
+def _listed(title: str) -> tuple[str, ...]:
+    """A title as an index may have it, in which some characters are XML's references."""
+    quoted = escape(title, {'"': "&quot;"})
+    return title, escape(title), quoted, quoted.replace("'", "&#039;")
+
+
+def _sha256(path: Path, start: int, end: int) -> str:
+    digest = hashlib.sha256()
+    for _, block in _blocks(path, start, end):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def stream_starts(path: Path, start: int = 0) -> Iterator[int]:
     """The offsets from `start` on at which a bzip2 stream seems to begin, in order."""
     tail = b""
@@ -191,8 +230,8 @@ class _Entries:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines = self._read()
-        self._next: tuple[int, int] | None = None
+        self._lines = self.read()
+        self._next: tuple[int, int, bytes] | None = None
         self._begun = False
 
     def take(self, stream: int, ids: array[int], *, last: bool) -> str | None:
@@ -212,15 +251,15 @@ class _Entries:
             ids.append(self._next[1])
             self._next = next(self._lines, None)
         if self._next is not None and (last or self._next[0] < stream):
-            offset, page = self._next
+            offset, page, _ = self._next
             return (
                 f"{self.path}: says that page {page} is in a stream that begins at byte {offset} "
                 "of the dump, and none begins there"
             )
         return None
 
-    def _read(self) -> Iterator[tuple[int, int]]:
-        """Offset and page id of each line."""
+    def read(self) -> Iterator[tuple[int, int, bytes]]:
+        """Offset, page id and title of each line."""
         number, waiting = 0, b""
         for block in Reader(self.path):
             *lines, waiting = (waiting + block).split(b"\n")
@@ -232,7 +271,7 @@ class _Entries:
         if waiting:
             yield self._entry(number + 1, waiting)
 
-    def _entry(self, number: int, line: bytes) -> tuple[int, int]:
-        if entry := _ENTRY.match(line):
-            return int(entry[1]), int(entry[2])
+    def _entry(self, number: int, line: bytes) -> tuple[int, int, bytes]:
+        if entry := _ENTRY.fullmatch(line):
+            return int(entry[1]), int(entry[2]), entry[3]
         raise DataError(f"{self.path}: line {number} is no `offset:page id:title`: {line[:40]!r}")

@@ -19,6 +19,7 @@ from jagpt.recipe.sections import (
     Corpus,
     Evaluate,
     Exclude,
+    Include,
     Model,
     Recipe,
     Section,
@@ -163,6 +164,9 @@ def _check_corpus(corpus: Corpus, shared: bool) -> Iterator[Problem]:
         yield Problem("corpus", "drop_near_duplicates", f"{corpus.drop_near_duplicates:g}",
                       f"allowed is 0, or {LEAST_SIMILARITY:g} to 1")  # fmt: skip
     yield from _check_templates(corpus.templates)
+    if corpus.include.depth and not corpus.include.categories:
+        yield Problem("corpus.include", "depth", str(corpus.include.depth),
+                      "it goes with `categories`")  # fmt: skip
     names = [source.name for source in corpus.source]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem("corpus", "source.name", f"{name!r} more than once",
@@ -316,6 +320,8 @@ def _field_names(model: type[Section], place: Sequence[str]) -> list[str]:
         model = Source
     if model is Corpus and place[:1] == ["exclude"]:
         model = Exclude
+    if model is Corpus and place[:1] == ["include"]:
+        model = Include
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

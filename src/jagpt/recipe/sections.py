@@ -44,11 +44,18 @@ class Section(BaseModel):
 
     places: ClassVar[frozenset[str]] = frozenset({"from", "path"})
     """Keys that name a place: what stands there enters a fingerprint, the name does not."""
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that finished work does not know: with their default they enter no fingerprint."""
 
     def semantic(self) -> dict[str, Any]:
         """The fields that can change a result, in their TOML names, as plain JSON values."""
-        value = self.model_dump(mode="json", by_alias=True)
+        unset = {key for key in self.later if getattr(self, key) == self._default(key)}
+        value = self.model_dump(mode="json", by_alias=True, exclude=unset)
         return {key: item for key, item in value.items() if key not in self.places}
+
+    @classmethod
+    def _default(cls, key: str) -> Any:
+        return cls.model_fields[key].default
 
 
 class Source(Section):
@@ -159,8 +166,35 @@ class Exclude(Section):
         return [str(entry) if type(entry) is int else entry for entry in value]
 
 
+class Include(Section):
+    """`[corpus.include]`: the articles to take, by any of these; all where nothing is named."""
+
+    titles: tuple[str, ...] = Field((), strict=False, description="Titles, exactly.")
+    title_patterns: tuple[str, ...] = Field(
+        (), strict=False, description="Titles by shell patterns, like `*駅` or `日本の*`."
+    )
+    categories: tuple[str, ...] = Field(
+        (), strict=False, description="Categories, exactly and without their namespace."
+    )
+    depth: NotNegative = Field(
+        0,
+        description="Levels of subcategories that are taken too, by the Category pages of the "
+        "dump.",
+    )
+
+    @property
+    def everything(self) -> bool:
+        return not (self.titles or self.title_patterns or self.categories)
+
+    @property
+    def titles_only(self) -> bool:
+        return bool(self.titles) and not (self.title_patterns or self.categories)
+
+
 class Corpus(Section):
     """`[corpus]`: from sources to documents in three splits."""
+
+    later = frozenset({"include"})
 
     from_: str | None = Field(
         None, alias="from", description="Another run's directory: share its corpus."
@@ -197,6 +231,9 @@ class Corpus(Section):
         0.0,
         description="Leave a document out of train that holds this share of a test or valid "
         "document's sentences, or has this share of its own there; 0 for not at all.",
+    )
+    include: Include = Field(
+        Include(), description="Titles and categories of the articles to take."
     )
     exclude: Exclude = Field(
         Exclude(), description="Ids, titles and categories of articles to leave out."

@@ -89,6 +89,13 @@ class WikitextConverter:
             cut,
         )
 
+    def categories(self, wikitext: str) -> tuple[str, ...]:
+        """A page's own categories alone: those that stand in no template, without a conversion."""
+        kept = KeptPieces()
+        text = remove_extensions(_prepared(wikitext), kept, math=False, markdown=False)
+        _, categories = self._links.take_categories(text)
+        return tuple(_clean(kept.restore(name)).strip() for name in categories)
+
     def _polished(self, text: str, kept: KeptPieces) -> tuple[str, int, Cut]:
         """What a scan left as final text, its list items, and what went with missing values."""
         markdown = self.options.markdown

@@ -31,6 +31,7 @@ __all__ = [
     "DUMP_SERVER",
     "LATEST",
     "DownloadPlan",
+    "check_request",
     "downloaded_files",
     "fetch",
     "fetch_sources",
@@ -58,7 +59,7 @@ def plan_download(
     Raises `UsageError` for a name that can't be, `StorageError` where the dump is nowhere, is not
     finished, or the network fails.
     """
-    _check_request(wiki, date, mirror)
+    check_request(wiki, date, mirror)
     base = mirror.rstrip("/")
     with Client(patience, progress) as client:
         if date == LATEST:
@@ -95,7 +96,8 @@ def fetch_sources(sources: Iterable[Source], mirror: str | None, progress: Progr
             fetch(plan, progress)
 
 
-def _check_request(wiki: str, date: str, mirror: str) -> None:
+def check_request(wiki: str, date: str, mirror: str = DUMP_SERVER) -> None:
+    """Raise `UsageError` for a name that can't be."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", wiki):
         raise UsageError(f"--wiki {wiki!r}: no database name; Japanese Wikipedia is jawiki")
     if date != LATEST and not _is_day(date):
