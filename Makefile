@@ -1,13 +1,15 @@
 # The commands of the README. Everything is installed into .venv; nothing else is touched.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first of these that is new enough.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$name && break; done)
 # One more package index, for PyTorch, e.g. https://download.pytorch.org/whl/cpu on CPU-only machines.
 TORCH_INDEX ?=
 # `no` installs the versions of constraints.txt without the hashes of requirements-lock.txt.
 LOCKED ?= yes
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo test faults nightly lock audit lint format bench compat docs clean
@@ -55,8 +57,13 @@ docs: .venv/installed
 clean:
 	rm -rf .venv
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+# Made anew where its Python is gone or has no pip.
+.venv/bin/python: $(if $(shell .venv/bin/python -c 'import pip' 2>&1),anew)
+	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'jagpt needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.12 ...' >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+
+.PHONY: anew
 
 .venv/torch: .venv/bin/python constraints.txt requirements-lock.txt
 	$(if $(filter-out no,$(LOCKED)),$(BIN)/python tools/install_locked.py $(TORCH_OPTIONS))
@@ -64,7 +71,7 @@ clean:
 	touch $@
 
 .venv/installed: .venv/torch pyproject.toml
-	$(PIP) --editable .
+	$(PIP) --editable '.[train]'
 	touch $@
 
 .venv/installed-test: .venv/torch pyproject.toml

@@ -37,7 +37,8 @@ from common import (
 )
 
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.tokens.shards import CHUNK, FORMAT_VERSION, ShardSize, TokenIndex, dtype_for
+from jagpt.tokens.index import FORMAT_VERSION, ShardSize, TokenIndex, dtype_for
+from jagpt.tokens.shards import CHUNK
 
 BLOCK_SIZE = 1024
 SEQUENCES = 32

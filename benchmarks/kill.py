@@ -27,7 +27,8 @@ from jagpt import files
 from jagpt.models.checkpoint_folder import standing
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
+from jagpt.tokens.index import ShardSize, TokenIndex, dtype_for
+from jagpt.tokens.shards import ShardWriter
 
 VOCAB_SIZE = 512
 RECIPE = """

@@ -223,7 +223,8 @@ def _write_shards(directory: Path, shape: Shape) -> None:
     """Random tokens for more steps than are taken, and as many to validate on as must be there."""
     import numpy as np
 
-    from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
+    from jagpt.tokens.index import ShardSize, TokenIndex, dtype_for
+    from jagpt.tokens.shards import ShardWriter
 
     directory.mkdir()
     random = np.random.default_rng(SEED)

@@ -37,7 +37,8 @@ from jagpt.release.exports import ReleasedFormat
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.timing import StageTime, Timing
 from jagpt.tokenizer.stats import TokenizerStats
-from jagpt.tokens.shards import ShardWriter, TokenIndex, dtype_for
+from jagpt.tokens.index import TokenIndex, dtype_for
+from jagpt.tokens.shards import ShardWriter
 from jagpt.training import checkpoints
 from jagpt.training.environment import Environment
 from jagpt.training.metrics import Metrics

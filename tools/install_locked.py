@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LOCK = Path(__file__).parents[1] / "requirements-lock.txt"
-_PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 def system() -> str:
@@ -48,7 +48,7 @@ def main(options: Sequence[str]) -> int:
 
 
 def _is_there(requirement: str, options: Sequence[str]) -> bool:
-    command = (*_PIP, "install", "--dry-run", "--no-deps", *options, requirement)
+    command = (*_PIP, "install", "--quiet", "--dry-run", "--no-deps", *options, requirement)
     done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
     return done.returncode == 0
 

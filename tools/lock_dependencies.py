@@ -40,15 +40,17 @@ def main() -> int:
     return 0
 
 
-def needed(package: str = "jagpt") -> dict[str, str]:
-    """Name → version of all that a package needs without its extras, itself left out."""
+def needed() -> dict[str, str]:
+    """Name → version of all that `jagpt[train]` needs, itself left out."""
     found: dict[str, str] = {}
-    waiting = [package]
+    waiting = ["jagpt"]
     while waiting:
-        for line in requires(waiting.pop()) or ():
+        package = waiting.pop()
+        extra = {"extra": "train" if package == "jagpt" else ""}
+        for line in requires(package) or ():
             requirement = Requirement(line)
             name = canonicalize_name(requirement.name)
-            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            applies = requirement.marker is None or requirement.marker.evaluate(extra)
             if applies and name not in found:
                 found[name] = pinned_versions().get(name) or _installed(name)
                 waiting.append(name)

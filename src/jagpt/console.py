@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from jagpt import units
+from jagpt import installation, units
 from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.records import plain
@@ -197,18 +197,25 @@ def show_recipes(descriptions: Mapping[str, str]) -> None:
         click.echo(f"{name:<{width}}  {description}")
 
 
+def _gpus(gpus: Sequence[Mapping[str, Any]] | None, why_none: str | None) -> str:
+    if gpus is None:
+        return f"nothing trains here without PyTorch: {installation.command('train')}"
+    named = ", ".join(f"{gpu['name']} ({units.size(gpu['memory'])})" for gpu in gpus)
+    return named or f"none: {why_none}. Small models only"
+
+
 def show_machine(found: Mapping[str, Any]) -> None:
     """The machine, a line a fact, with what is missing named."""
-    gpus = ", ".join(f"{gpu['name']} ({units.size(gpu['memory'])})" for gpu in found["gpus"])
     rows = {
         "system": found["platform"],
-        "processor": f"{found['processor']}, {found['cores']} cores, {found['threads']} threads",
-        "memory": units.size(found["memory"]),
+        "processor": f"{found['processor']}, {found['cores']} cores"
+        + (f", {found['threads']} threads" if found["threads"] else ""),
+        "memory": units.size(found["memory"]) if found["memory"] else "unknown without PyTorch",
         "disk free here": units.size(found["disk_free"]),
         "bf16 on the CPU": "in hardware"
         if found["cpu_bf16"]
         else "emulated: slow, auto takes fp32",
-        "GPU": gpus or f"none: {found['no_gpu']}. Small models only",
+        "GPU": _gpus(found["gpus"], found["no_gpu"]),
         "git": found["git"] or "not installed",
         "git-lfs": found["git_lfs"] or "not installed: needed to push a release by git",
         "versions": ", ".join(f"{name} {text}" for name, text in found["versions"].items()),

@@ -9,32 +9,44 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
 from packaging.requirements import Requirement
 
+from jagpt import installation
 from jagpt.machines import available_cores, cpu_bf16, host
+
+_BY_PYTORCH = ("threads", "memory", "cuda", "rocm", "gpus", "no_gpu")
 
 
 def examine_machine() -> dict[str, Any]:
-    """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes)."""
+    """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes).
+
+    Of what PyTorch tells, `threads` to `no_gpu`, all is None where jagpt's part that trains is missing.
+    """
+    return {
+        **vars(host()),
+        **(_seen_by_pytorch() if installation.is_there("train") else dict.fromkeys(_BY_PYTORCH)),
+        "disk_free": shutil.disk_usage(Path.cwd()).free,
+        "cpu_bf16": cpu_bf16(),
+        "git": _version("git", "--version"),
+        "git_lfs": _version("git-lfs", "--version"),
+        "extras": _extras(),
+        "usable_cores": available_cores(),
+    }
+
+
+def _seen_by_pytorch() -> dict[str, Any]:
+    import psutil
     import torch
 
     from jagpt import devices
 
     return {
-        **vars(host()),
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
-        "disk_free": shutil.disk_usage(Path.cwd()).free,
-        "cpu_bf16": cpu_bf16(),
         "cuda": torch.version.cuda,
         "rocm": torch.version.hip,
         "gpus": _gpus(),
         "no_gpu": devices.lacking("mps" if sys.platform == "darwin" else "cuda"),
-        "git": _version("git", "--version"),
-        "git_lfs": _version("git-lfs", "--version"),
-        "extras": _extras(),
-        "usable_cores": available_cores(),
     }
 
 

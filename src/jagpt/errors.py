@@ -20,7 +20,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Sequence
 
-from jagpt import __version__
+from jagpt import __version__, installation
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -52,7 +52,10 @@ class MissingExtraError(UsageError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional package: pip install 'jagpt[{extra}]'")
+        super().__init__(
+            f"{feature} needs the part [{extra}] of jagpt, which is not installed here: "
+            f"{installation.command(extra)}"
+        )
 
 
 class DataError(JagptError):

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from jagpt import installation
+from jagpt.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from jagpt.files import Manifest
     from jagpt.progress import Progress
@@ -52,11 +55,18 @@ class Stage:
     """Of these, those that a result shared from another run must have been made with."""
     logs: ClassVar[tuple[str, ...]] = ()
     """What it writes below `logs/`."""
+    part: ClassVar[str | None] = "train"
+    """The extra of jagpt that makes it; None where the core does."""
 
     @property
     def verb_help(self) -> str:
         """The help of its verb where that does nothing else."""
         return f"{self.help} One stage of a run."
+
+    @property
+    def installed(self) -> bool:
+        """Whether the part of jagpt that makes it is there."""
+        return self.part is None or installation.is_there(self.part)
 
     # --- what it is made of ---
 
@@ -88,6 +98,11 @@ class Stage:
         return recipe, None
 
     # --- what is done before it is made ---
+
+    def require(self) -> None:
+        """`MissingExtraError` where the part of jagpt that makes it is not installed."""
+        if self.part is not None and not self.installed:
+            raise MissingExtraError(f"the stage {self.name}", self.part)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse (`UsageError`) what the recipe asks for and no earlier stage's result can mend."""

@@ -201,7 +201,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "datasets", None)
     made = Source.model_validate({"name": "s", "kind": "hf", "dataset": "a/b", "revision": "r"})
     assert source_files(made) == []
-    with pytest.raises(MissingExtraError, match=r"jagpt\[datasets\]"):
+    with pytest.raises(MissingExtraError, match=r"\[datasets\]"):
         read(made)
 
 

@@ -105,4 +105,4 @@ def test_tasks_without_the_extra_stop_before_a_model_is_loaded(
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert call("--model", "nowhere", "--tasks", "lambada") == 2
-    assert "jagpt[harness]" in capsys.readouterr().err
+    assert "[harness]" in capsys.readouterr().err

@@ -16,15 +16,15 @@ ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements-lock.txt"
 
 
-def needed(name: str, found: dict[str, Distribution]) -> None:
-    """Collect a package and, through its requirements without extras, all below it."""
+def needed(name: str, found: dict[str, Distribution], extra: str = "") -> None:
+    """Collect a package and, through its requirements, all below it; of an extra only its own."""
     key = re.sub(r"[-_.]+", "-", name).lower()
     if key in found:
         return
     found[key] = distribution(name)
     for line in found[key].requires or []:
         requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
             try:
                 needed(requirement.name, found)
             except PackageNotFoundError:
@@ -34,7 +34,7 @@ def needed(name: str, found: dict[str, Distribution]) -> None:
 @pytest.fixture(scope="module")
 def installed() -> dict[str, Distribution]:
     found: dict[str, Distribution] = {}
-    needed("jagpt", found)
+    needed("jagpt", found, "train")
     return found
 
 

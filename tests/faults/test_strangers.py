@@ -35,7 +35,7 @@ from jagpt.release.samples import Samples
 from jagpt.rundir import RunDirectory
 from jagpt.timing import Timing
 from jagpt.tokenizer.stats import TokenizerStats
-from jagpt.tokens.shards import TokenIndex
+from jagpt.tokens.index import TokenIndex
 from jagpt.training import checkpoints, weights
 from jagpt.training.environment import Environment
 from jagpt.training.state import State, Validation

@@ -25,7 +25,7 @@ from jagpt.release.markdown import escape
 from jagpt.release.samples import Sample
 from jagpt.rundir import RunDirectory
 from jagpt.text import printable
-from jagpt.tokens.shards import ShardSize
+from jagpt.tokens.index import ShardSize
 
 EVIL = (
     "x: y # \"z\" 'w' {a} [b]",

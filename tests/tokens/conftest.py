@@ -10,7 +10,8 @@ import pytest
 
 from jagpt import files
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.tokens.shards import Shard, ShardWriter, TokenIndex
+from jagpt.tokens.index import TokenIndex
+from jagpt.tokens.shards import Shard, ShardWriter
 
 VOCAB_SIZE, END_ID = 1000, 3
 Documents = list[list[int]]

@@ -11,7 +11,8 @@ import pytest
 
 from jagpt.errors import DataError
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.tokens.shards import CHUNK, Shard, TokenIndex, dtype_for
+from jagpt.tokens.index import TokenIndex, dtype_for
+from jagpt.tokens.shards import CHUNK, Shard
 
 from .conftest import random_shards, write_tokens
 

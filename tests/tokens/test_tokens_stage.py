@@ -124,7 +124,7 @@ def test_what_is_finished_needs_no_cluster(
     on_ray = recipe(execution=Execution(executor="ray"))
     encoding.run(on_ray, run, QUIET)
     (run.tokens / "train-00001.idx").unlink()
-    with pytest.raises(MissingExtraError, match=r"jagpt\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"\[ray\]"):
         encoding.run(on_ray, run, QUIET)
 
 

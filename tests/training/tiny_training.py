@@ -19,7 +19,8 @@ from jagpt import files
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import ShardSize, ShardWriter, TokenIndex, dtype_for
+from jagpt.tokens.index import ShardSize, TokenIndex, dtype_for
+from jagpt.tokens.shards import ShardWriter
 from jagpt.training.metrics import METRICS
 from jagpt.training.trainer import Trainer
 

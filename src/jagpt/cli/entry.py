@@ -15,11 +15,12 @@ from typing import NoReturn
 
 import click
 
-from jagpt import telemetry, terminal
+from jagpt import installation, telemetry, terminal
 from jagpt.cli.common import app
 from jagpt.errors import (
     INTERRUPTED,
     JagptError,
+    MissingExtraError,
     StoppedError,
     Terminated,
     UsageError,
@@ -87,6 +88,11 @@ def _guarded(arguments: list[str]) -> int:
         return _fail(StoppedError(message), error)
     except (BrokenPipeError, SystemExit):  # click and rich leave so where nobody reads on
         return _reader_left()
+    except ModuleNotFoundError as error:
+        extra = installation.extra_of(error.name or "")
+        if extra is None:
+            raise
+        return _fail(MissingExtraError(" ".join(["jagpt", *arguments[:1]]), extra), error)
     except (JagptError, OSError, MemoryError) as error:
         return _fail(error)
     return code if isinstance(code, int) else 0  # what `click.exceptions.Exit` carried

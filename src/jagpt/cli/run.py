@@ -158,12 +158,14 @@ def _announce(
     ledger: Ledger,
 ) -> None:
     """Say the expected hours and disk before training; above a day, ask for `--yes`."""
-    from jagpt import pipeline, plan
+    from jagpt import pipeline
 
     found = pipeline.examine(recipe, run, ledger, last, forced)
     states = {state.stage.name: state for state in found}
     if TRAIN.name not in states or states[TRAIN.name].done:
         return
+    from jagpt import plan
+
     settled, _ = pipeline.settled(recipe, run, forced)
     estimate = plan.estimate(settled, run)
     progress.say(estimate.sentence())

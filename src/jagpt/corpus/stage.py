@@ -23,6 +23,7 @@ class CorpusStage(Stage):
     help = "From a dump or texts to documents in three splits."
     version = 2
     sections = ("corpus",)
+    part = None
 
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
         from jagpt.corpus.sources import source_inputs

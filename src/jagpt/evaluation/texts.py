@@ -19,7 +19,7 @@ from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder
 from jagpt.models.quiet import quiet
-from jagpt.tokens.shards import dtype_for
+from jagpt.tokens.index import dtype_for
 
 LAYOUTS = ("file", "line")
 JSON_LINES = (".jsonl", ".ndjson", ".json")

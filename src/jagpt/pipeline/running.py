@@ -28,11 +28,19 @@ def fetch(
     names: Sequence[str],
     forced: Collection[str] = (),
 ) -> None:
-    """Bring what these stages read from elsewhere to this machine, where it is needed."""
-    for stage in _named(names):
-        fresh = stage.name in forced or not _is_of(recipe, stage, run)
-        if stage.name not in run.shared and fresh:
-            stage.fetch(recipe, progress)
+    """Bring what these stages read from elsewhere to this machine, where it is needed.
+
+    `MissingExtraError` before, where a stage that is not made yet cannot be made here.
+    """
+    fresh = [
+        stage
+        for stage in _named(names)
+        if stage.name not in run.shared and (stage.name in forced or not _is_of(recipe, stage, run))
+    ]
+    for stage in fresh:
+        stage.require()
+    for stage in fresh:
+        stage.fetch(recipe, progress)
 
 
 def _is_of(recipe: Recipe, stage: Stage, run: RunDirectory) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,10 +139,11 @@ def settled(
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe with values where it leaves them to the machine, and by stage what to say of it.
 
-    What a run began with holds, but for a `forced` stage.
+    What a run began with holds, but for a `forced` stage. A stage that cannot be made here has
+    nothing to settle.
     """
     notes = {}
-    for stage in stages.STAGES:
+    for stage in filter(attrgetter("installed"), stages.STAGES):
         began = None if stage.name in forced else _began(run.own(stage.name))
         recipe, note = stage.settle(recipe, began)
         if note is not None:

@@ -11,7 +11,7 @@ from jagpt.models.size import flops_per_token, parameters_of
 from jagpt.plan.size import Size, size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import dtype_for
+from jagpt.tokens.index import dtype_for
 from jagpt.training.plan import make_plan
 
 EFFICIENCY = 0.6

@@ -15,7 +15,7 @@ from jagpt.models import size
 from jagpt.models.checkpoint_folder import CheckpointIndex
 from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import RunDirectory
-from jagpt.tokens.shards import TokenIndex
+from jagpt.tokens.index import TokenIndex
 from jagpt.training.state import SavedState, State
 
 WEIGHTS = "model.safetensors"

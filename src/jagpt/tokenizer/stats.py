@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jagpt import units
 from jagpt.corpus.shards import read_rows, split_shards
 from jagpt.records import Count, Record, remake
@@ -59,6 +57,8 @@ class TokenizerStats(Record):
 
 def measure(encoder: Encoder, texts: Iterable[str], split: str) -> TokenizerStats:
     """The tokenizer's figures on `texts`, which are (the first) documents of `split`."""
+    import numpy as np
+
     counts = np.zeros(encoder.vocab_size, dtype=np.int64)
     documents = characters = n_bytes = 0
     for text in texts:

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jagpt.errors import DataError
-from jagpt.tokens.shards import Ints, Shard, TokenIndex
+from jagpt.tokens.index import TokenIndex
+from jagpt.tokens.shards import Ints, Shard
 
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")

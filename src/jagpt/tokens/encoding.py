@@ -20,7 +20,8 @@ from jagpt.recipe import Execution, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.imported import check_size
-from jagpt.tokens.shards import Shard, ShardWriter, TokenIndex, dtype_for
+from jagpt.tokens.index import TokenIndex, dtype_for
+from jagpt.tokens.shards import Shard, ShardWriter
 from jagpt.workers import Workers, executor_of
 
 Batch = list[tuple[str, str]]

@@ -32,58 +32,22 @@ import mmap
 import struct
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from jagpt import files
 from jagpt.errors import DataError, NewerVersionError
-from jagpt.records import Count, FileName, Versioned
+from jagpt.tokens.index import FORMAT_VERSION, REMEDY, ShardSize, TokenIndex
 
 Ints = npt.NDArray[np.int64]
-FORMAT_VERSION = 1
 CHUNK = 1 << 20
-REMEDY = "run the tokens stage again (jagpt tokens … --force)"
 
 _MAGIC = b"jagptidx"
 _HEADER = struct.Struct("<8sIIQQQQ")
-
-
-@dataclass(frozen=True)
-class ShardSize:
-    """What `index.json` tells of one shard; characters and bytes are those of the raw texts."""
-
-    name: FileName
-    documents: Count
-    tokens: Count
-    characters: Count
-    bytes: Count
-
-
-@dataclass(frozen=True)
-class TokenIndex(Versioned):
-    """What is needed to read the shards, and which tokenizer made them."""
-
-    FILE = "index.json"
-    KIND = "token index"
-    REMEDY = REMEDY
-    VERSION = FORMAT_VERSION
-
-    dtype: Literal["<u2", "<u4"]
-    vocab_size: Count
-    end_id: Annotated[int, Field(ge=-1, lt=1 << 31)]
-    tokenizer: str
-    splits: Mapping[str, Sequence[ShardSize]]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Tokens of each split."""
-        return {name: sum(one.tokens for one in shards) for name, shards in self.splits.items()}
 
 
 def check_versions(directory: Path) -> None:
@@ -105,11 +69,6 @@ def _check_version(path: Path) -> None:
         head = file.read(_HEADER.size)
     if len(head) == _HEADER.size and head.startswith(_MAGIC):
         files.check_version(path, _HEADER.unpack(head)[1], FORMAT_VERSION)
-
-
-def dtype_for(vocab_size: int) -> Literal["<u2", "<u4"]:
-    """The smallest token type that holds every id of a vocabulary."""
-    return "<u2" if vocab_size <= 1 << 16 else "<u4"
 
 
 class ShardWriter:

@@ -44,7 +44,7 @@ class TokensStage(Stage):
         encoding.run(recipe, run, progress)
 
     def outcome(self, run: RunDirectory) -> str:
-        from jagpt.tokens.shards import TokenIndex
+        from jagpt.tokens.index import TokenIndex
 
         counts = TokenIndex.read(run.tokens).counts
         return f"{sum(counts.values()):,} tokens; {by_split(counts)}"

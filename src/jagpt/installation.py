@@ -1,0 +1,78 @@
+"""How this jagpt was installed, and so how a part that is missing is added to it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+_MODULES = {"protobuf": "google"}
+"""Distributions whose module has another name."""
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings a module, [train] before others; None where none does."""
+    wanted = module.partition(".")[0]
+    bringing = [extra for distribution, extra in _extras() if _module(distribution) == wanted]
+    return "train" if "train" in bringing else next(iter(bringing), None)
+
+
+def _extras() -> Iterator[tuple[str, str]]:
+    """Distributions and the extras that they belong to."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    names = metadata.metadata("jagpt").get_all("Provides-Extra") or []
+    for line in metadata.requires("jagpt") or ():
+        requirement = Requirement(line)
+        for extra in names if requirement.marker is not None else ():
+            if requirement.marker and requirement.marker.evaluate({"extra": extra}):
+                yield canonicalize_name(requirement.name), extra
+
+
+def is_there(extra: str) -> bool:
+    """Whether all that an extra brings is installed, in whatever version."""
+    brought = (distribution for distribution, name in _extras() if name == extra)
+    return all(find_spec(_module(one)) is not None for one in brought if one != "jagpt")
+
+
+def _module(distribution: str) -> str:
+    return _MODULES.get(distribution, distribution.replace("-", "_"))
+
+
+def command(extra: str) -> str:
+    """The shell line that adds an extra to the environment that this process runs in."""
+    pip = "-m pip" if find_spec("pip") else None
+    python = shlex.quote(_here(sys.executable))
+    installer = f"{python} {pip} install" if pip else f"uv pip install --python {python}"
+    return f"{installer} {_source(extra)}"
+
+
+def _source(extra: str) -> str:
+    """Where jagpt itself came from: an index, a folder that one works in, a wheel or a URL."""
+    wanted = f"jagpt[{extra}]"
+    record = metadata.distribution("jagpt").read_text("direct_url.json")  # PEP 610
+    if record is None:
+        return f"'{wanted}'"
+    origin: dict[str, Any] = json.loads(record)
+    if not origin.get("dir_info", {}).get("editable"):
+        return shlex.quote(f"{wanted} @ {origin['url']}")
+    folder = Path(url2pathname(urlsplit(origin["url"]).path))
+    constraints = folder / "constraints.txt"
+    pins = f"-c {shlex.quote(_here(str(constraints)))} " if constraints.is_file() else ""
+    return f"{pins}-e {shlex.quote(f'{_here(str(folder))}[{extra}]')}"
+
+
+def _here(path: str) -> str:
+    """The path as one would type it: relative to the current folder where it lies below it."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return path
