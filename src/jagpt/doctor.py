@@ -20,7 +20,7 @@ _BY_PYTORCH = ("threads", "memory", "cuda", "rocm", "gpus", "no_gpu")
 def examine_machine() -> dict[str, Any]:
     """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes).
 
-    Of what PyTorch tells, `threads` to `no_gpu`, all is None where jagpt's part that trains is missing.
+    What PyTorch tells (`threads`, `memory`, GPUs) is None where it is not installed.
     """
     return {
         **vars(host()),
