@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -65,6 +66,58 @@ def test_several_models_stand_in_one_table(place: Path, capsys: pytest.CaptureFi
     assert len([line for line in shown.splitlines() if "16/4" in line]) == 2
 
 
+def test_an_ensemble_is_the_mean_of_the_probabilities_in_the_last_row(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import GPT2LMHeadModel
+
+    names = ["one", "two"]
+    named = [part for name in names for part in ("--model", place / name)]
+    where = ("--text", place / "text.txt", "--layout", "line", "--precision", "fp32")
+    assert call(*named, *where, "--ensemble", "--pairs", "shipped", "--json") == 0
+    *alone, together = json.loads(capsys.readouterr().out)
+    ids = [token for line in TEXT.split("\n") for token in fakes.encode(line)]
+    with torch.no_grad():
+        chances = [
+            GPT2LMHeadModel.from_pretrained(place / name)
+            .eval()(torch.tensor([ids]))
+            .logits.softmax(-1)
+            for name in names
+        ]
+    mean = torch.stack(chances).double().mean(0)[0, :-1]
+    nats = -mean.gather(1, torch.tensor(ids[1:])[:, None]).log().sum()
+    assert together["text"]["nats"] == pytest.approx(float(nats), rel=1e-5)
+    assert together["text"]["nats"] < sum(found["text"]["nats"] for found in alone) / 2
+    assert together["model"].startswith("ensemble")
+    assert together["pairs"]["pairs"] == alone[0]["pairs"]["pairs"]
+    assert together["fingerprint"] not in {found["fingerprint"] for found in alone}
+
+
+def test_models_with_other_ids_have_no_mean_and_nothing_is_measured(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(place / "two", other)
+    path = other / "tokenizer.json"
+    path.write_text(_with_two_pieces_swapped(path.read_text("utf-8")), "utf-8")
+    models = ("--model", place / "one", "--model", other)
+    assert call(*models, "--ensemble", "--text", place / "text.txt") == 2
+    told = capsys.readouterr()
+    assert f"{other} gives 2 pieces other ids than" in " ".join(told.err.split())
+    assert not told.out
+
+
+def _with_two_pieces_swapped(tokenizer: str) -> str:
+    value = json.loads(tokenizer)
+    vocab = value["model"]["vocab"]
+    if isinstance(vocab, list):
+        vocab[-1], vocab[-2] = vocab[-2], vocab[-1]
+    else:
+        first, second = list(vocab)[-2:]
+        vocab[first], vocab[second] = vocab[second], vocab[first]
+    return json.dumps(value)
+
+
 def test_the_shipped_pairs_have_a_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--model", place / "one", "--pairs", "shipped", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)
@@ -79,6 +132,9 @@ def test_the_shipped_pairs_have_a_name(place: Path, capsys: pytest.CaptureFixtur
         (["quickstart", "--model", "one"], 2, "either a RECIPE or --model"),
         (["quickstart", "--windows", "sliding"], 2, "--windows goes with --model"),
         (["--model", "one"], 2, "--text, --pairs or --tasks"),
+        (["--model", "one", "--ensemble", "--text", "text.txt"], 2, "more than once"),
+        (["--model", "one", "--ensemble", "--tasks", "x"], 2, "goes with --text or --pairs"),
+        (["quickstart", "--ensemble"], 2, "--ensemble goes with --model"),
         (["--model", "one", "--checkpoint", "two", "--text", "text.txt"], 2, "goes with a RECIPE"),
         (["--model", "one", "--text", "text.txt", "--block-size", "99"], 2, "a context of 48"),
         (["--model", "one", "--text", "text.txt", "--stride", "4"], 2, "blocks do not overlap"),

@@ -48,6 +48,11 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
     help="A model to measure; may be repeated.",
 )
 @click.option(
+    "--ensemble",
+    is_flag=True,
+    help="With several --model: all of them as one too, by the mean of their probabilities.",
+)
+@click.option(
     "--tokenizer",
     metavar="DIR|HUB_ID",
     help="With --model: its tokenizer, where it lies elsewhere.",
@@ -146,7 +151,7 @@ def _refuse_model_options() -> None:
     """With RECIPE, how to measure stands in its `[evaluate]`."""
     context = click.get_current_context()
     names = ("tokenizer", "text", "layout", "column", "end_token", "windows", "block_size",
-             "stride", "pairs", "tasks", "precision", "device")  # fmt: skip
+             "stride", "pairs", "tasks", "precision", "device", "ensemble")  # fmt: skip
     for name in names:
         source = context.get_parameter_source(name)
         if source is click.core.ParameterSource.COMMANDLINE:
@@ -178,6 +183,11 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     text, sentences, tasks = (options.pop(name) for name in ("text", "pairs", "tasks"))
     layout, column = options.pop("layout"), options.pop("column")
+    ensemble = options.pop("ensemble")
+    if ensemble and not (text or sentences):
+        raise UsageError(
+            "--ensemble goes with --text or --pairs: tasks measure one model at a time"
+        )
     if not (text or sentences or tasks):
         raise UsageError("--model: what shall it be measured on? --text, --pairs or --tasks")
     for name in models:
@@ -190,6 +200,7 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         text=texts.read(text, layout, column) if text else None,
         sentences=_pairs(sentences) if sentences else (),
         tasks=[name for name in (tasks or "").split(",") if name],
+        ensemble=ensemble,
     )
     if as_json:
         print_json(plain(found))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jagpt import models
+from jagpt import files, models
 from jagpt.errors import UsageError
 from jagpt.evaluation import pairs, texts
 from jagpt.evaluation.pairs import Pair
@@ -18,6 +19,9 @@ from jagpt.evaluation.windows import Kind, Windows
 from jagpt.models import ModelFolder
 from jagpt.progress import Progress
 from jagpt.records import optional
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.scoring import Scores
 
 DEFAULT_WINDOW = 1024
 """Tokens of a window where a model tells of no context."""
@@ -57,8 +61,12 @@ def compare(
     text: Text | None = None,
     sentences: Sequence[Pair] = (),
     tasks: Sequence[str] = (),
+    ensemble: bool = False,
 ) -> list[ModelMeasured]:
     """For each model what was asked for; one model is in memory at a time.
+
+    With `ensemble` all of them as one stand last (all are in memory then; it has no tasks);
+    `UsageError` where their ids differ.
 
     `text` gives loss, perplexity and bits, `sentences` the accuracy on minimal pairs, `tasks` what
     lm-evaluation-harness finds.
@@ -69,7 +77,12 @@ def compare(
         harness.require()
     if text is not None and text.had_crlf:
         progress.say(f"{text.path}: lines end with CR LF; they are measured with LF alone")
-    return [_measured(name, settings, progress, text, sentences, tasks) for name in models]
+    if ensemble:
+        _check_ensemble(models, settings)
+    found = [_measured(name, settings, progress, text, sentences, tasks) for name in models]
+    if ensemble:
+        found.append(_measured_together(models, settings, progress, text, sentences))
+    return found
 
 
 def _measured(
@@ -86,7 +99,7 @@ def _measured(
     device, precision = choose(settings.device, settings.precision)
     if warning := devices.emulation_warning(device, precision, "--precision"):
         progress.say(warning)
-    subject = models.open(name, tokenizer=settings.tokenizer, where="--model").read()
+    subject = _opened(name, settings).read()
     with devices.explained(device, "--device"):
         scorer = Scorer(subject.network, device, precision)
         figures = measure_text(subject, scorer, text, settings, progress) if text else None
@@ -107,8 +120,48 @@ def _measured(
     )
 
 
+def _opened(name: str, settings: MeasureSettings) -> ModelFolder:
+    return models.open(name, tokenizer=settings.tokenizer, where="--model")
+
+
+def _check_ensemble(names: Sequence[str], settings: MeasureSettings) -> None:
+    from jagpt.evaluation import ensemble
+
+    ensemble.check([_opened(name, settings) for name in names])
+
+
+def _measured_together(
+    names: Sequence[str],
+    settings: MeasureSettings,
+    progress: Progress,
+    text: Text | None,
+    sentences: Sequence[Pair],
+) -> ModelMeasured:
+    """The mean of the models' probabilities, in windows that suit the shortest context."""
+    from jagpt import devices
+    from jagpt.evaluation import ensemble
+    from jagpt.evaluation.scoring import Scorer, choose
+
+    device, precision = choose(settings.device, settings.precision)
+    subjects = [_opened(name, settings).read() for name in names]
+    shortest = min(subjects, key=lambda one: one.context or math.inf)
+    subject = replace(shortest, name=ensemble.NAME)
+    with devices.explained(device, "--device"):
+        scorer = ensemble.Ensemble([Scorer(one.network, device, precision) for one in subjects])
+        figures = measure_text(subject, scorer, text, settings, progress) if text else None
+        accuracies = pairs.measure(subject, scorer, sentences, progress) if sentences else None
+    return ModelMeasured(
+        model=ensemble.NAME,
+        fingerprint=files.fingerprint_of(sorted(one.fingerprint() for one in subjects)),
+        text=figures,
+        pairs=accuracies,
+        precision=precision,
+        device=device.type,
+    )
+
+
 def measure_text(
-    subject: ModelFolder, scorer: Any, text: Text, settings: MeasureSettings, progress: Progress
+    subject: ModelFolder, scorer: Scores, text: Text, settings: MeasureSettings, progress: Progress
 ) -> TextFigures:
     """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
     from jagpt.evaluation.scoring import document_nats

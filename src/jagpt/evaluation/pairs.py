@@ -23,7 +23,7 @@ from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
 
 if TYPE_CHECKING:
-    from jagpt.evaluation.scoring import Scorer
+    from jagpt.evaluation.scoring import Scores
 
 SHIPPED = "shipped"
 """The name that means the shipped set."""
@@ -67,7 +67,7 @@ def _pair(value: dict[str, Any], place: str) -> Pair:
 
 
 def measure(
-    subject: ModelFolder, scorer: Scorer, pairs: Sequence[Pair], progress: Progress
+    subject: ModelFolder, scorer: Scores, pairs: Sequence[Pair], progress: Progress
 ) -> dict[str, Any]:
     """Share of pairs whose good sentence is the likelier, in all and by phenomenon.
 

@@ -6,7 +6,7 @@ Shapes: B sequences, T tokens of context, D width, V vocabulary, C positions of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +57,16 @@ class Stream(Protocol):
         """(D + 1,): where documents start; the last is the stream's end."""
 
     def slice(self, start: int, stop: int) -> npt.NDArray[Any]: ...
+
+
+class Scores(Protocol):
+    """What gives labels their nats: a `Scorer`, or several as one."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    def session(self) -> AbstractContextManager[None]: ...
+    def nats(self, sequences: Ints, skipped: int = 0) -> Floats: ...
+    def batch_size(self, length: int) -> int: ...
 
 
 class Scorer:
@@ -117,7 +127,7 @@ class Scorer:
 
 
 def measure_stream(
-    scorer: Scorer, stream: Stream, windows: Windows, advance: Callable[[int], None]
+    scorer: Scores, stream: Stream, windows: Windows, advance: Callable[[int], None]
 ) -> tuple[Floats, Ints]:
     """Nats (D,) and number (D,) of the labels of each document, each token but the first once.
 
@@ -139,7 +149,7 @@ def measure_stream(
 
 
 def document_nats(
-    scorer: Scorer,
+    scorer: Scores,
     stream: Stream,
     windows: Windows,
     sizes: tuple[Ints, Ints],
@@ -151,7 +161,7 @@ def document_nats(
 
 
 def sequence_nats(
-    scorer: Scorer, sequences: Sequence[Sequence[int]], advance: Callable[[int], None]
+    scorer: Scores, sequences: Sequence[Sequence[int]], advance: Callable[[int], None]
 ) -> Floats:
     """Nats of all labels of each sequence, summed; sequences of like length go together.
 

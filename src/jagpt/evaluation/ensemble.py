@@ -1,0 +1,64 @@
+"""Several models as one: the mean of their probabilities.
+
+Shapes: B sequences, T tokens of context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from jagpt.errors import UsageError
+from jagpt.evaluation.measures import Floats, Ints
+from jagpt.evaluation.scoring import Scorer
+from jagpt.models import ModelFolder
+
+NAME = "ensemble (mean of the probabilities)"
+
+
+class Ensemble:
+    """Scorers of models that share their ids, asked together as one `scoring.Scores`."""
+
+    def __init__(self, scorers: Sequence[Scorer]) -> None:
+        self._scorers = scorers
+        self.vocab_size = min(scorer.vocab_size for scorer in scorers)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """As of a `Scorer`, around all of them."""
+        with ExitStack() as stack:
+            for scorer in self._scorers:
+                stack.enter_context(scorer.session())
+            yield
+
+    def nats(self, sequences: Ints, skipped: int = 0) -> Floats:
+        """−log of the mean probability of the labels `sequences[:, 1 + skipped:]` (B, T − skipped).
+
+        A label's mean needs its own probabilities alone, not those of the whole vocabulary.
+        """
+        found = np.stack([scorer.nats(sequences, skipped) for scorer in self._scorers])
+        nats: Floats = np.log(len(found)) - np.logaddexp.reduce(-found, axis=0)
+        return nats
+
+    def batch_size(self, length: int) -> int:
+        """Sequences of `length` tokens that go through every model together."""
+        return min(scorer.batch_size(length) for scorer in self._scorers)
+
+
+def check(subjects: Sequence[ModelFolder]) -> None:
+    """Refuse models whose ids mean different pieces: their probabilities have no mean."""
+    if len(subjects) < 2:
+        raise UsageError("--ensemble: the mean of several models; give --model more than once")
+    first, *others = subjects
+    ids = first.tokenizer.get_vocab()
+    for other in others:
+        theirs = other.tokenizer.get_vocab()
+        odd = sum(theirs.get(piece) != number for piece, number in ids.items())
+        if odd or len(theirs) != len(ids):
+            raise UsageError(
+                f"--ensemble: {other.name} gives {max(odd, abs(len(theirs) - len(ids))):,} pieces "
+                f"other ids than {first.name}, so that their probabilities have no mean; measure "
+                "them without --ensemble"
+            )
