@@ -44,6 +44,8 @@ class Scale:
     documents: int | None = None
     """Documents to train on; all if None."""
     validate_tokens: int = 131_072
+    character_coverage: float | None = None
+    """Of the tokenizer, where so few pieces are not enough for all characters; its own if None."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -129,7 +131,10 @@ class Study:
     def key(self, trial: Trial) -> str:
         """A name that depends on everything that the result depends on."""
         settings = {key: trial.settings[key] for key in sorted(trial.settings)}
-        parts = [asdict(self.scale), {**asdict(trial), "settings": settings}, self.text.name]
+        scale = asdict(self.scale)
+        if scale["character_coverage"] is None:  # lines of older studies are found again
+            del scale["character_coverage"]
+        parts = [scale, {**asdict(trial), "settings": settings}, self.text.name]
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     # --- making -----------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class Study:
         shared = {name: data.own(name) for name in ("corpus", "tokenizer", "tokens")}
         run = RunDirectory(self.work / "runs" / key, shared)
         files.make_directory(run.root)
-        recipe = parse(_trial_recipe(self.scale, trial, self.threads))
+        recipe, _ = pipeline.settled(parse(_trial_recipe(self.scale, trial, self.threads)), run)
         unstable = False
         try:
             session.run(recipe, run, QUIET)
@@ -189,9 +194,11 @@ def _data_recipe(texts: Mapping[str, Path], scale: Scale) -> str:
         f"path = {json.dumps(str(path.absolute()))}\nsplit = \"{split}\"\n"
         for split, path in texts.items()
     )  # fmt: skip
+    share = scale.character_coverage
+    coverage = f"character_coverage = {share}\n" if share else ""
     return (
         f'name = "study"\n{sources}[tokenizer]\nvocab_size = {scale.vocab_size}\n'
-        "sentences = 100000\n[train]\nmax_steps = 1\n"
+        f"sentences = 100000\n{coverage}[train]\nmax_steps = 1\n"
     )
 
 
@@ -230,6 +237,7 @@ embeddings_tokens = {counted}
 {train}
 [evaluate]
 checkpoint = "last"
+memorization_samples = 0
 [execution]
 tensorboard = false
 sample_prompts = []
