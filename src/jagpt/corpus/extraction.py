@@ -321,7 +321,7 @@ class _Writing:
     """Parts written so far."""
 
     def __post_init__(self) -> None:
-        self._judge = _judge(self.wanted)
+        self._judge = judge(self.wanted)
         titles = self.wanted.corpus.include.titles
         self._missing = {normal(title): title for title in titles}
 
@@ -372,7 +372,7 @@ class _Writing:
         )
 
 
-def _judge(wanted: Request) -> Callable[[Article], str | None]:
+def judge(wanted: Request) -> Callable[[Article], str | None]:
     """Why an article gives no document. Unfiltered, one without text gives an empty one."""
     if not wanted.filters:
         return lambda article: article.problem

@@ -1,0 +1,305 @@
+"""jagpt from Python: what `import jagpt` offers, each name loaded when it is first used.
+
+    wikitext_to_text, documents      text without a run
+    load_recipe, run, open_run       a run: make it, watch it, look into it
+    open_model                       a model: continue texts, score them, measure it
+
+What goes wrong raises `JagptError` or one of its kinds (`jagpt.errors`), as on the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from jagpt import pipeline
+from jagpt import recipe as recipes
+from jagpt.errors import UsageError
+from jagpt.progress import Bar, Progress
+from jagpt.recipe import Recipe
+from jagpt.rundir import is_run
+from jagpt.stages import STAGE_NAMES
+from jagpt.summary import collect
+from jagpt.wikitext import WikitextOptions, to_text
+
+if TYPE_CHECKING:
+    from jagpt.corpus.documents import Document
+    from jagpt.evaluation.result import Evaluation, TextFigures
+    from jagpt.generation import Continuation, TextGenerator, Token
+    from jagpt.models import ModelFolder
+    from jagpt.rundir import RunDirectory
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def wikitext_to_text(wikitext: str, *, title: str = "", **options: Any) -> str:
+    """The text that a reader of the page sees; `options` are those of `WikitextOptions`.
+
+    `title` is what {{PAGENAME}} shows. Raises `WikitextLimitError` where the page is too long or
+    too deeply nested.
+    """
+    return to_text(wikitext, title=title, options=WikitextOptions(**options)).text
+
+
+def documents(dump: str | Path, *, filters: bool = False, **options: Any) -> Iterator[Document]:
+    """The articles of a MediaWiki dump as they are read, in this process.
+
+    `dump` is a file, a glob pattern or `jagpt:sample`; `options` are those of `[corpus]` that
+    `jagpt extract` knows (`markup`, `headings`, `tables`, `titles` …). With `filters` a recipe's
+    defaults leave documents out. Raises `DataError` where a file is missing or damaged.
+    """
+    from jagpt.compressed import Reader
+    from jagpt.corpus import extraction
+    from jagpt.corpus.articles import page_articles
+    from jagpt.corpus.dump import Dump, parse_page
+    from jagpt.corpus.parts import Counts
+    from jagpt.corpus.sources import source_files
+
+    wanted = extraction.request(str(dump), "dump", "jsonl", filters=filters, **options)
+    left_out = extraction.judge(wanted)
+    for path in source_files(wanted.source):
+        with closing(Reader(path, skip_damaged=wanted.corpus.skip_damaged)) as reader:
+            pages = Dump(reader)
+            parsed = (parse_page(raw, pages.header) for raw in pages)
+            for article in page_articles(pages.header, parsed, wanted.corpus, Counts()):
+                if left_out(article) is None:
+                    yield article.document(wanted.source.name, article.text)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def load_recipe(reference: str | Path, **values: Any) -> Recipe:
+    """The recipe in a file, of a run, or shipped under that name (`jagpt recipes`).
+
+    `values` take the place of its own: `load_recipe("small", train={"max_steps": 100})`. Raises
+    `RecipeError` with all mistakes at once.
+    """
+    overrides = [
+        f"{section}.{key}={json.dumps(value, ensure_ascii=False)}"
+        for section, keys in values.items()
+        for key, value in keys.items()
+    ]
+    return recipes.load(reference, overrides)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Work that goes on: `done` of `total` units of `what`; of a message only `what` is there."""
+
+    what: str
+    done: int | None = None
+    total: int | None = None
+    unit: str = ""
+    note: str = ""
+
+
+def run(
+    recipe: Recipe | str | Path,
+    *,
+    run_dir: str | Path | None = None,
+    until: str | None = None,
+    force: bool = False,
+    yes: bool = False,
+    progress: Callable[[Event], None] | None = None,
+) -> Run:
+    """Make everything that is not done yet, up to the stage `until`; the run as it stands then.
+
+    `progress` is called with what goes on. `yes` lets what was trained be set aside. Raises as
+    `jagpt run` leaves: `RunInUseError` where another process works there, `StoppedError` where it
+    was asked to stop.
+    """
+    from jagpt import files
+
+    if until is not None and until not in STAGE_NAMES:
+        raise UsageError(f"until={until!r}: the stages are {', '.join(STAGE_NAMES)}")
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    place = pipeline.open_run(loaded, _place(recipe, loaded, run_dir))
+    told = Progress("quiet") if progress is None else _Told(progress)
+
+    def agree(costs: str) -> None:
+        if not yes:
+            raise UsageError(f"{costs}. Call with yes=True if that is meant; nothing was changed")
+
+    with files.locked(place.root):
+        names = pipeline.chosen(None, until)
+        pipeline.fetch(loaded, place, told, names, names if force else ())
+        pipeline.run_stages(loaded, place, told, until=until, force=force, agree=agree)
+    return open_run(place.root)
+
+
+def _place(recipe: Recipe | str | Path, loaded: Recipe, run_dir: str | Path | None) -> Path:
+    if run_dir is not None:
+        return Path(run_dir)
+    named = not isinstance(recipe, Recipe) and is_run(Path(recipe))
+    return Path(str(recipe)) if named else Path("runs") / loaded.name
+
+
+class _Told(Progress):
+    """Progress that calls a function in place of a terminal."""
+
+    def __init__(self, told: Callable[[Event], None]) -> None:
+        super().__init__("quiet")
+        self._told = told
+
+    def say(self, text: str) -> None:
+        self._told(Event(text))
+
+    @contextmanager
+    def bar(self, what: str, total: int | None = None, unit: str = "") -> Iterator[Bar]:
+        yield _ToldBar(what, total, unit, self._told)
+
+
+class _ToldBar(Bar):
+    def __init__(
+        self, what: str, total: int | None, unit: str, told: Callable[[Event], None]
+    ) -> None:
+        super().__init__(what, total, unit)
+        self._told = told
+
+    def _show(self) -> None:
+        self._told(Event(self.what, self.done, self.total, self.unit, self.note))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that stands in a directory; its parts are read when they are asked for."""
+
+    recipe: Recipe
+    paths: RunDirectory
+    """Where everything is: `paths.corpus`, `paths.checkpoints`, `paths.model`, `paths.logs` …"""
+
+    @property
+    def stages(self) -> Mapping[str, str]:
+        """Stage → done, shared, stale, interrupted or missing."""
+        found = pipeline.examine(self.recipe, self.paths, pipeline.Ledger.read(self.paths))
+        return MappingProxyType({state.stage.name: state.status for state in found})
+
+    @cached_property
+    def _summary(self) -> Any:
+        return collect(pipeline.as_it_stands(self.recipe, self.paths))
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, Sequence[Any]]]:
+        """`train` and `valid`, each as columns: name → a value for each row that was logged.
+
+        `pandas.DataFrame(run.metrics["valid"])` is a table.
+        """
+        rows = {"train": self._summary.train_rows, "valid": self._summary.valid_rows}
+        return {name: _columns(some) for name, some in rows.items()}
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """Loss, perplexity and bits of the test split; None where it was not measured."""
+        found: Evaluation | None = self._summary.evaluation
+        return found
+
+    @property
+    def samples(self) -> Mapping[str, Sequence[str]]:
+        """Prompt → the continuations that the release shows."""
+        return {sample.prompt: sample.continuations for sample in self._summary.samples}
+
+    @property
+    def model(self) -> Model:
+        """The model that it exported, else its last checkpoint."""
+        return open_model(self.paths.root)
+
+
+def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    if not rows:
+        return {}
+    names = [field.name for field in dataclasses.fields(rows[0]) if field.name != "kind"]
+    return {name: [getattr(row, name) for row in rows] for name in names}
+
+
+def open_run(run_dir: str | Path) -> Run:
+    """The run in a directory; `UsageError` where there is none."""
+    place = Path(run_dir)
+    if not is_run(place):
+        raise UsageError(f"{place}: no run directory (it has no recipe.toml)")
+    loaded = recipes.load(place)
+    return Run(loaded, pipeline.open_run(loaded, place))
+
+
+# --- a model --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model with its tokenizer, on the CPU in fp32."""
+
+    folder: ModelFolder
+
+    @cached_property
+    def _generator(self) -> TextGenerator:
+        from jagpt import generation
+
+        return generation.load(self.folder)
+
+    def generate(self, prompt: str, **settings: Any) -> list[str]:
+        """Continuations of a prompt, without it: one, or `num_return_sequences` of them.
+
+        `settings` are those of `jagpt generate` (`max_new_tokens`, `temperature`, `top_k`, `top_p`,
+        `seed`, `greedy` …); what is not given is the folder's own default.
+        """
+        return [continuation.text for continuation in self.continuations(prompt, **settings)]
+
+    def continuations(self, prompt: str, **settings: Any) -> list[Continuation]:
+        """The same with each token and its log-probability."""
+        from jagpt import generation
+
+        wanted = generation.Settings(**settings)
+        return next(generation.scored(self._generator, [prompt], wanted))
+
+    def score(self, text: str) -> list[Token]:
+        """The text's tokens, each with its log-probability in nats after all before it.
+
+        The first follows the end of another text. `UsageError` where it exceeds the context.
+        """
+        import numpy as np
+
+        from jagpt.evaluation.scoring import Scorer, choose
+        from jagpt.generation import Token
+        from jagpt.generation.text import TextStream
+
+        [start], ids = self._generator.encode(""), self._generator.encode(text)
+        if self.folder.context is not None and len(ids) > self.folder.context:
+            raise UsageError(
+                f"the text has {len(ids):,} tokens, but the model's context is "
+                f"{self.folder.context:,}: score it in parts, or measure a file with evaluate"
+            )
+        scorer = Scorer(self.folder.network, *choose("cpu", "fp32"))
+        with scorer.session():
+            (nats,) = scorer.nats(np.array([[start, *ids]], dtype=np.int64))
+        pieces = TextStream(self._generator.tokenizer, [start])
+        return [Token(one, pieces.push(one), -float(n)) for one, n in zip(ids, nats, strict=True)]
+
+    def evaluate(self, path: str | Path, **settings: Any) -> TextFigures:
+        """Loss, perplexity and bits per character of a text, as `jagpt evaluate --model` finds.
+
+        `settings` are those of `MeasureSettings` (`windows`, `block_size`, `stride` …).
+        """
+        from jagpt.evaluation import comparing, texts
+        from jagpt.evaluation.scoring import Scorer, choose
+        from jagpt.progress import QUIET
+
+        wanted = comparing.MeasureSettings(**settings)
+        scorer = Scorer(self.folder.network, *choose(wanted.device, wanted.precision))
+        return comparing.measure_text(self.folder, scorer, texts.read(Path(path)), wanted, QUIET)
+
+
+def open_model(place: str | Path) -> Model:
+    """The model of a run, a checkpoint, a folder or a hub id (ORG/NAME@REVISION).
+
+    No code of its folder runs. Raises `DataError` where there is none or its parts do not match.
+    """
+    from jagpt import models
+
+    return Model(models.open(place).read())
