@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,9 +60,7 @@ def test_a_recipes_values_are_replaced_by_name() -> None:
 
 def test_a_run_goes_as_far_as_asked_and_tells_what_it_does(tmp_path: Path) -> None:
     events: list[jagpt.Event] = []
-    made = jagpt.run(
-        "quickstart", run_dir=tmp_path / "run", until="corpus", progress=events.append
-    )
+    made = jagpt.run("quickstart", run_dir=tmp_path / "run", until="corpus", progress=events.append)
     assert made.stages["corpus"] == "done"
     assert made.stages["train"] == "missing"
     assert any(event.done and event.total for event in events)
@@ -77,7 +76,9 @@ def test_a_finished_run_shows_its_parts(finished: Path) -> None:
     steps, losses = run.metrics["valid"]["step"], run.metrics["valid"]["loss"]
     assert len(steps) == len(losses) > 0
     assert run.evaluation is not None
-    assert run.evaluation.loss == json.loads((run.paths.evaluation / "test.json").read_text())["loss"]
+    assert (
+        run.evaluation.loss == json.loads((run.paths.evaluation / "test.json").read_text())["loss"]
+    )
     assert run.samples
     with pytest.raises(UsageError, match=r"recipe\.toml"):
         jagpt.open_run(finished.parent / "nothing")
@@ -107,3 +108,18 @@ def test_a_model_continues_scores_and_is_measured(
     assert model.evaluate(text).loss == json.loads(measured.stdout)[0]["text"]["loss"]
     with pytest.raises(UsageError, match="context"):
         model.score("京都" * 500)
+
+
+def test_every_line_of_the_page_runs(
+    copied: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    copied().rename(tmp_path / "runs" / "quickstart")
+    (tmp_path / "text.txt").write_text("京都は古い都である。\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102
