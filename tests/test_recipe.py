@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jagpt import recipe as recipes
 from jagpt.errors import RecipeError, UsageError
 from jagpt.recipe import SAMPLE, Recipe
+from jagpt.training.stage import TRAIN
 
 MINIMAL = """
 name = "mine"
@@ -275,6 +276,21 @@ def test_places_never_enter_the_semantic_fields() -> None:
     assert one != other
     assert one.corpus.semantic() == other.corpus.semantic()
     assert one.corpus.semantic() != parse("", "corpus.source.licence=x").corpus.semantic()
+
+
+def test_a_sources_weight_is_trainings_alone() -> None:
+    plain, heavy = parse(), parse("", "corpus.source.weight=2.5")
+    assert heavy.corpus.weights == {plain.corpus.source[0].name: 2.5}
+    assert heavy.corpus.semantic() == plain.corpus.semantic()
+    assert (
+        TRAIN.semantic(heavy)
+        != TRAIN.semantic(plain)
+        == TRAIN.semantic(parse("", "corpus.source.weight=1.0"))
+    )
+    assert any("[corpus] source.0.weight: found 11" in text for text in
+               problems("", "corpus.source.weight=11.0"))  # fmt: skip
+    both = problems("", "corpus.source.weight=2.0", 'train.order="blocks"')
+    assert any("[train] order: found 'blocks'" in text for text in both)
 
 
 # --- filters and templates ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from jagpt import plan
 from jagpt import recipe as recipes
 from jagpt.corpus.stats import SplitCounts
 from jagpt.files import Manifest
+from jagpt.plan.size import size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
@@ -70,3 +71,13 @@ def test_the_sentence_is_for_people() -> None:
         "about 361.5 hours of training (110 M parameters, 15.6 B tokens, 476,700 steps) "
         "and 5 GB of disk"
     )
+
+
+def test_an_epoch_is_as_long_as_the_sources_weigh(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    source = made.corpus.source[0].model_copy(update={"weight": 2.0})
+    heavy = made.model_copy(update={"corpus": made.corpus.model_copy(update={"source": (source,)})})
+    run = RunDirectory(tmp_path / "run")
+    plain, weighted = size_of(made, run), size_of(heavy, run)
+    assert (plain.epoch, weighted.tokens) == (plain.tokens, plain.tokens)
+    assert weighted.epoch == 2 * plain.tokens

@@ -115,6 +115,16 @@ def test_the_body_tells_data_model_training_and_results_in_two_languages(
         assert len(set(rows)) == 1
 
 
+def test_the_card_tells_the_weights_of_sources(facts: Facts) -> None:
+    recipe = fakes.recipe()
+    source = recipe.corpus.source[0].model_copy(update={"weight": 2.5})
+    weighted = recipe.corpus.model_copy(update={"source": (source,)})
+    text = card.render(recipe.model_copy(update={"corpus": weighted}), facts, VERSIONS)
+    assert f"現れる回数（記載のないものは1回）: {source.name} 2.5." in text
+    assert "weight = 2.5" in text
+    assert "現れる回数" not in card.render(recipe, facts, VERSIONS)
+
+
 def evil_facts(facts: Facts, evil: str) -> Facts:
     """A run whose every text is the payload."""
     assert facts.corpus is not None

@@ -44,7 +44,7 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
     `UsageError` where this machine lacks the device or the precision.
     """
     size = size_of(recipe, run)
-    steps = steps_of(recipe, size.tokens)
+    steps = steps_of(recipe, size.epoch)
     parameters = parameters_of(recipe)
     tokens = steps * recipe.tokens_per_step
     hours = tokens * flops_of_token(recipe) / speed_here(recipe) / 3600

@@ -126,7 +126,7 @@ def plan(
             f"plan: the size of {', '.join(size.unknown)} is not known here; say with --text-mb "
             "how many MB of text there are"
         )
-    steps = steps_of(recipe, size.tokens)
+    steps = steps_of(recipe, size.epoch)
     tokens = steps * recipe.tokens_per_step
     train, waiting = _training_seconds(recipe, machine, steps)
     return Planned(

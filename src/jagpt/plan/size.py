@@ -47,6 +47,12 @@ class Size:
     dump: int
     text: int
     unknown: tuple[str, ...] = ()
+    weighted: int | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Tokens of an epoch: those of the split, each document as often as its source weighs."""
+        return self.tokens if self.weighted is None else self.weighted
 
 
 def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Size:
@@ -57,9 +63,10 @@ def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) ->
     if text_bytes is not None:
         return Size(max(1, round(text_bytes * TOKENS_PER_TEXT_BYTE)), 0, text_bytes)
     with suppress(DataError):  # what is damaged is told by the stage that reads it
-        if (counted := _counted(run)) is not None:
-            return Size(counted, 0, round(counted / TOKENS_PER_TEXT_BYTE))
-    dump = text = tokens = 0.0
+        if (counted := _counted(recipe, run)) is not None:
+            tokens, epoch = counted
+            return Size(tokens, 0, round(tokens / TOKENS_PER_TEXT_BYTE), weighted=epoch)
+    dump = text = total = epochs = 0.0
     unknown = []
     for source in recipe.corpus.source:
         sizes = list(_sizes(source))
@@ -67,10 +74,13 @@ def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) ->
             unknown.append(source.name)
         for size, kind, packed in sizes:
             of = tokens_a_byte(kind, packed)
-            tokens += size * of
+            total += size * of
+            epochs += size * of * source.weight
             dump += size if kind == "dump" else 0
             text += size * of / TOKENS_PER_TEXT_BYTE
-    return Size(max(1, round(tokens)), round(dump), round(text), tuple(unknown))
+    return Size(
+        max(1, round(total)), round(dump), round(text), tuple(unknown), max(1, round(epochs))
+    )
 
 
 def tokens_a_byte(kind: str, packed: bool) -> float:
@@ -80,14 +90,21 @@ def tokens_a_byte(kind: str, packed: bool) -> float:
     return TOKENS_PER_TEXT_BYTE * (PACKED if packed else 1)
 
 
-def _counted(run: RunDirectory) -> int | None:
-    """Train tokens of a finished tokens stage, or those that a finished corpus gives."""
+def _counted(recipe: Recipe, run: RunDirectory) -> tuple[int, int] | None:
+    """Train tokens, and those of an epoch: of a finished tokens stage, or by a finished corpus."""
+    weights = recipe.corpus.weights
     if (run.tokens / MANIFEST).is_file():
         from jagpt.tokens.dataset import TokenSplit
+        from jagpt.tokens.weights import Weights
 
-        return TokenSplit.open(run.tokens, "train").n_tokens
+        split = TokenSplit.open(run.tokens, "train")
+        found = Weights.of(split, weights, recipe.train.seed)
+        return split.n_tokens, split.n_tokens if found is None else found.tokens_per_epoch
     if (run.corpus / MANIFEST).is_file() and (corpus := CorpusStats.find(run.corpus)) is not None:
-        return max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
+        tokens = max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
+        documents = sum(source.documents for source in corpus.sources)
+        come = sum(source.documents * weights.get(source.name, 1.0) for source in corpus.sources)
+        return tokens, round(tokens * come / max(documents, 1)) or 1
     return None
 
 

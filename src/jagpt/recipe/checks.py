@@ -124,6 +124,9 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
         yield from _check_model(model)
     if isinstance(train, Train):
         yield from _check_train(train)
+        if isinstance(corpus, Corpus) and corpus.weights and train.order != "documents":
+            yield Problem("train", "order", repr(train.order),
+                          'a source\'s `weight` goes with "documents"')  # fmt: skip
         if isinstance(model, Model) and (train.block_size or 0) > model.n_positions:
             yield Problem("train", "block_size", str(train.block_size),
                           f"allowed is n_positions ({model.n_positions}) or less")  # fmt: skip

@@ -95,6 +95,12 @@ class Source(Section):
     split: Split | None = Field(
         None, description="Put all documents of this source into one split (ready-made splits)."
     )
+    weight: Annotated[float, Field(ge=0.1, le=10.0)] = Field(
+        1.0,
+        description="How often its documents come in an epoch of training, on the average: `2.0` "
+        "twice, `0.5` in every other one. The corpus stays the same; goes with "
+        '`train.order = "documents"`.',
+    )
     layout: Literal["file", "line", "block"] = Field(
         "file",
         description="`text` only. One document a file, a line, or a block of lines between blank "
@@ -130,6 +136,10 @@ class Source(Section):
     revision: str | None = Field(
         None, min_length=1, description="`hf`: commit or tag of the data set; needed for an id."
     )
+
+    def semantic(self) -> dict[str, Any]:
+        """All but the weight, which enters the fingerprint of training alone."""
+        return {key: item for key, item in super().semantic().items() if key != "weight"}
 
     @model_validator(mode="before")
     @classmethod
@@ -265,6 +275,11 @@ class Corpus(Section):
         description="Templates by name, each with the format that renders it (`{1}` is its first "
         "argument) or an empty text to drop it; they win over jagpt's own table.",
     )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of sources other than 1."""
+        return {source.name: source.weight for source in self.source if source.weight != 1.0}
 
     @property
     def keeps_tables(self) -> bool:

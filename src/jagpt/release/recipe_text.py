@@ -13,7 +13,11 @@ from jagpt.recipe import SECTIONS, Recipe
 def recipe_text(recipe: Recipe) -> str:
     """The whole recipe without paths and `[execution]`."""
     names = [name for name in SECTIONS if name != "execution"]
-    return sections_text(recipe.name, {name: getattr(recipe, name).semantic() for name in names})
+    sections = {name: getattr(recipe, name).semantic() for name in names}
+    for row in sections["corpus"]["source"]:
+        if (weight := recipe.corpus.weights.get(row["name"])) is not None:
+            row["weight"] = weight  # of training, not of the corpus
+    return sections_text(recipe.name, sections)
 
 
 def sections_text(name: str, sections: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,11 @@ from jagpt.errors import DataError
 from jagpt.tokens.index import TokenIndex
 from jagpt.tokens.shards import Ints, Shard
 
+if TYPE_CHECKING:
+    from jagpt.tokens.weights import Weights
+
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")
-Number = TypeVar("Number", int, Ints)
 SHUFFLED_TOGETHER = 1 << 16
 """Packed sequences: documents are shuffled before, so that more would only take time."""
 
@@ -124,10 +127,11 @@ class TokenSplit:
 class TrainingOrder:
     """The endless, numbered stream of training sequences over a split.
 
-    `documents`: each epoch the documents are shuffled and packed end to end, and all epochs are cut
-    into sequences of tokens kT … (k+1)T (inclusive), so that each token is once an input and once a
-    label in an epoch. Those that begin in an epoch are shuffled too, 65,536 at a time:
-    neighbours are often of one document, and a batch of them would tell less.
+    `documents`: each epoch the documents are shuffled and packed end to end, as often as `weights`
+    say (once without), and all epochs are cut into sequences of tokens kT … (k+1)T (inclusive), so
+    that each token is once an input and once a label each time. Those that begin in an epoch are
+    shuffled too, 65,536 at a time: neighbours are often of one document, and a batch of them would
+    tell less.
     `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; the tail that
     fills none is left out. A block's last label is the next block's first token.
     `buffer`: the same blocks through the original's shuffle buffer: it fills with the first
@@ -138,7 +142,14 @@ class TrainingOrder:
     """
 
     def __init__(
-        self, split: TokenSplit, *, block_size: int, order: Order, seed: int, shuffle_buffer: int
+        self,
+        split: TokenSplit,
+        *,
+        block_size: int,
+        order: Order,
+        seed: int,
+        shuffle_buffer: int,
+        weights: Weights | None = None,
     ) -> None:
         if split.n_tokens <= block_size:
             raise DataError(
@@ -148,7 +159,7 @@ class TrainingOrder:
             )
         self.split, self.block_size = split, block_size
         self._stream: _Stream = (
-            _DocumentStream(split, block_size, seed)
+            _DocumentStream(split, block_size, seed, weights)
             if order == "documents"
             else _BlockStream(
                 split, block_size, seed, shuffle_buffer if order == "buffer" else None
@@ -204,9 +215,14 @@ class _PackedEpoch:
 
 
 class _DocumentStream:
-    def __init__(self, split: TokenSplit, block_size: int, seed: int) -> None:
+    def __init__(
+        self, split: TokenSplit, block_size: int, seed: int, weights: Weights | None
+    ) -> None:
         self._split, self._block_size, self._seed = split, block_size, seed
-        self.sequences_per_epoch = split.n_tokens / block_size
+        self._weights = weights
+        tokens = split.n_tokens if weights is None else weights.tokens_per_epoch
+        self.sequences_per_epoch = tokens / block_size
+        self._starts = np.zeros(1, dtype=np.int64)  # of epochs of different length
         self._epochs: OrderedDict[int, _PackedEpoch] = OrderedDict()
         self._orders: OrderedDict[int, Ints] = OrderedDict()
 
@@ -226,21 +242,43 @@ class _DocumentStream:
 
     def _firsts(self, numbers: Ints) -> Ints:
         """The first sequence of each one's group: `SHUFFLED_TOGETHER` that begin in one epoch."""
-        epochs = numbers * self._block_size // self._split.n_tokens
+        epochs = self._epochs_at(numbers * self._block_size)
         firsts: Ints = numbers - (numbers - self._first_of(epochs)) % SHUFFLED_TOGETHER
         return firsts
 
-    def _first_of(self, epoch: Number) -> Number:
-        """The first sequence that begins in `epoch`, or in each."""
-        return -(-epoch * self._split.n_tokens // self._block_size)
+    def _first_of(self, epochs: Ints) -> Ints:
+        """The first sequence that begins in each epoch."""
+        return -(-self._start_of(epochs) // self._block_size)
+
+    def _epochs_at(self, tokens: Ints) -> Ints:
+        """The epoch in which each token stands, all epochs end to end."""
+        if self._weights is None:
+            return tokens // self._split.n_tokens
+        while self._starts[-1] <= tokens.max():
+            self._measure_another(self._weights)
+        return np.searchsorted(self._starts, tokens, side="right") - 1
+
+    def _start_of(self, epochs: Ints) -> Ints:
+        """The tokens before each epoch."""
+        if self._weights is None:
+            return epochs * self._split.n_tokens
+        while len(self._starts) <= epochs.max():
+            self._measure_another(self._weights)
+        return self._starts[epochs]
+
+    def _measure_another(self, weights: Weights) -> None:
+        size = weights.tokens(len(self._starts) - 1)
+        self._starts = np.append(self._starts, self._starts[-1] + size)
 
     def _spans(self, starts: Ints, length: int) -> Ints:
         """`length` tokens from each of `starts`, places in all epochs end to end, as one array."""
-        n_tokens, stops = self._split.n_tokens, starts + length
+        stops = starts + length
+        first, last = self._epochs_at(np.array([starts.min(), stops.max() - 1]))
+        begins = self._start_of(np.arange(first, last + 2))
         parts = []
-        for epoch in range(int(starts.min()) // n_tokens, int(stops.max() - 1) // n_tokens + 1):
-            lows = np.maximum(starts - epoch * n_tokens, 0)
-            highs = np.minimum(stops - epoch * n_tokens, n_tokens)
+        for epoch, (begin, end) in enumerate(pairwise(begins.tolist()), start=int(first)):
+            lows = np.maximum(starts - begin, 0)
+            highs = np.minimum(stops - begin, end - begin)
             here = np.flatnonzero(lows < highs)
             if len(here):
                 parts.append(self._pieces(epoch, here, lows[here], highs[here]))
@@ -265,16 +303,23 @@ class _DocumentStream:
         """The epoch's documents; two epochs are kept, as a sequence may straddle them."""
 
         def pack() -> _PackedEpoch:
-            order = shuffled(self._split.n_documents, self._seed, epoch)
+            order = self._shuffled_documents(epoch)
             lengths = np.diff(self._split.document_starts)
             return _PackedEpoch(order, np.cumsum(lengths[order]))
 
         return _kept(self._epochs, epoch, pack)
 
+    def _shuffled_documents(self, epoch: int) -> Ints:
+        """The numbers of the epoch's documents in order, each as often as it comes."""
+        if self._weights is None:
+            return shuffled(self._split.n_documents, self._seed, epoch)
+        numbers = np.repeat(np.arange(self._split.n_documents), self._weights.counts(epoch))
+        return numbers[shuffled(len(numbers), self._seed, epoch)]
+
     def _order(self, first: int) -> Ints:
         """In which order the sequences of the group of `first` come, counted from it."""
-        following = self._first_of(first * self._block_size // self._split.n_tokens + 1)
-        count = min(SHUFFLED_TOGETHER, following - first)
+        following = self._first_of(self._epochs_at(np.array([first * self._block_size])) + 1)
+        count = min(SHUFFLED_TOGETHER, int(following[0]) - first)
         # Another seed than the documents', which may be as many.
         return _kept(self._orders, first, lambda: shuffled(count, ~self._seed, first))
 

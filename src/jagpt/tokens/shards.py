@@ -32,7 +32,8 @@ import mmap
 import struct
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -178,6 +179,12 @@ class Shard:
         """The id of the shard's document number `document`."""
         start, stop = self._id_starts[document : document + 2]
         return bytes(self._ids[start:stop]).decode("utf-8")
+
+    def document_ids(self) -> Iterator[str]:
+        """The ids of all documents, in order."""
+        ids, bounds = bytes(self._ids), self._id_starts.tolist()
+        for start, stop in pairwise(bounds):
+            yield ids[start:stop].decode("utf-8")
 
     def check(self) -> None:
         """Read the whole `.bin`; `DataError` names the first chunk that was changed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from jagpt.errors import DataError, UsageError
 from jagpt.recipe import Recipe
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
+from jagpt.tokens.weights import Weights
 from jagpt.training.plan import Plan, make_plan
 
 
@@ -29,13 +30,16 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
             "lower train.batch_size, which keeps the tokens a step"
         )
     split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
-    plan = make_plan(recipe.model, train, split.n_tokens)
+    weights = Weights.of(split, recipe.corpus.weights, train.seed)
+    per_epoch = split.n_tokens if weights is None else weights.tokens_per_epoch
+    plan = make_plan(recipe.model, train, per_epoch)
     order = TrainingOrder(
         split,
         block_size=plan.block_size,
         order=train.order,
         seed=train.seed,
         shuffle_buffer=train.shuffle_buffer,
+        weights=weights,
     )
     if plan.sequences_per_step > order.sequences_per_epoch:
         raise DataError(

@@ -29,6 +29,11 @@ class TrainStage(Stage):
         "tensorboard",
     )
 
+    def semantic(self, recipe: Recipe) -> dict[str, Any]:
+        weights = recipe.corpus.weights
+        corpus = {"corpus": {"weights": weights}} if weights else {}
+        return {**super().semantic(recipe), **corpus}
+
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
         if recipe.model.from_ is None:
             return {}
@@ -75,6 +80,7 @@ class TrainStage(Stage):
         from jagpt.errors import DataError
         from jagpt.models.checkpoint_folder import standing, step_name
         from jagpt.tokens.dataset import TokenSplit
+        from jagpt.tokens.weights import Weights
         from jagpt.training import checkpoints
         from jagpt.training.plan import continues
 
@@ -82,9 +88,11 @@ class TrainStage(Stage):
         if not steps:
             return None
         try:
-            train_tokens = TokenSplit.open(run.tokens, "train").n_tokens
+            split = TokenSplit.open(run.tokens, "train")
+            weights = Weights.of(split, recipe.corpus.weights, recipe.train.seed)
         except DataError:  # they are still to be made
             return None
+        train_tokens = split.n_tokens if weights is None else weights.tokens_per_epoch
         sections = old.section, self.semantic(recipe)
         for last in reversed(steps):
             bad = checkpoints.had_bad_steps(directory / step_name(last))
