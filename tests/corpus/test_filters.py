@@ -204,6 +204,19 @@ def test_entries_without_an_article_are_told(tmp_path: Path) -> None:
     assert "corpus.exclude.categories: no article matched ない\n" in told
 
 
+def test_a_filter_that_takes_most_of_a_source_is_named(tmp_path: Path) -> None:
+    lines, dump = tmp_path / "lines.txt", tmp_path / "dump.xml"
+    lines.write_text("".join(f"短い行{n}。\n" for n in range(90)) + ("長い行。" * 20), "utf-8")
+    dump.write_bytes(export([*(page(n) for n in range(1, 20)), page(30, "短")]))
+    run = RunDirectory(tmp_path / "run")
+    sources = ({"path": dump}, {"path": lines, "kind": "text", "layout": "line"})
+    with (tmp_path / "log").open("w", encoding="utf-8") as log:
+        CORPUS.run(make_recipe(*sources), run, Progress("auto", Console(file=log, width=200)))
+    told = (tmp_path / "log").read_text("utf-8")
+    assert "source1: 90 of 91 left out: short; min_characters = 50\n" in told
+    assert "source0:" not in told
+
+
 def test_list_pages_are_left_out_where_asked(tmp_path: Path) -> None:
     path = tmp_path / "dump.xml"
     listed = "甲の一覧は、甲の一覧である。\n" + "".join(f"* 項目その{n}\n" for n in range(20))

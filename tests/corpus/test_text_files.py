@@ -12,7 +12,7 @@ import zstandard
 from jagpt.compressed import Reader
 from jagpt.corpus import text_files
 from jagpt.corpus.text_files import read_documents
-from jagpt.errors import DataError
+from jagpt.errors import DataError, MissingExtraError
 
 TEXT = "題一\n本文の一行目。\n二行目。\n\n\n題二\r\n別の本文。\r\n\u3000\n一行だけ\n"
 
@@ -100,3 +100,93 @@ def test_a_document_over_the_limit_is_refused(
     data = "題\n\n" + ("あ" * 5_000 if layout == "line" else "行\n" * 5_000)
     with pytest.raises(DataError, match="longer than"):
         read(tmp_path, data, layout)
+
+
+# --- encodings ------------------------------------------------------------------------------------
+
+LEGACY = "題\n日本語の文章です。漢字とカナが混じります。\n\n別の題\n半角ABCもあります。\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp", "iso2022_jp", "utf-8"])
+def test_an_encoding_is_named_or_found(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(LEGACY.encode(encoding))
+    expected = [(d.title, d.text) for d in read_documents(Reader(path), "block", encoding=encoding)]
+    assert expected == [
+        ("題", "日本語の文章です。漢字とカナが混じります。"),
+        ("別の題", "半角ABCもあります。"),
+    ]
+    found = read_documents(Reader(path), "block", encoding="auto")
+    assert [(d.title, d.text) for d in found] == expected
+
+
+def test_ascii_before_the_first_character_does_not_mislead(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"plain text\n" * 200 + LEGACY.encode("euc_jp"))
+    *_, last = read_documents(Reader(path), "line", encoding="auto")
+    assert last.text == "半角ABCもあります。"
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "words"),
+    [
+        (LEGACY.encode("cp932"), "utf-8", r"line 1: 91 e8 .*looks like cp932: set `encoding = "),
+        (LEGACY.encode("euc_jp"), "iso2022_jp", r"not iso2022_jp at byte 0 .*looks like euc_jp"),
+        ("行\n行\n".encode("cp932") + b"\xfc\xfc\n", "cp932",
+         r"not cp932 at byte 6 \(line 3: fc fc 0a\)"),
+        (bytes(range(128, 256)), "auto", "its encoding cannot be told"),
+        ("行\n".encode("cp932") * 30_000 + b"\xfc\xfc", "auto",
+         r"not cp932, which it was taken for at byte 90000 \(line 30001"),
+    ],
+)  # fmt: skip
+def test_a_wrong_encoding_is_told_with_line_and_guess(
+    tmp_path: Path, data: bytes, encoding: str, words: str
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=words):
+        list(read_documents(Reader(path), "line", encoding=encoding))
+
+
+def test_without_the_library_a_wrong_encoding_is_told_and_none_is_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jagpt.corpus.encodings.find_spec", lambda name: None)
+    path = tmp_path / "text.txt"
+    path.write_bytes(LEGACY.encode("cp932"))
+    with pytest.raises(DataError, match=r"not UTF-8 at byte 0 .*convert it"):
+        list(read_documents(Reader(path), "line"))
+    with pytest.raises(MissingExtraError, match="encodings"):
+        list(read_documents(Reader(path), "line", encoding="auto"))
+
+
+# --- long documents -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "lengths"),
+    [
+        ("短い。", 100, [3]),
+        ("あ" * 250, 100, [84, 83, 83]),
+        (("い" * 39 + "。\n") * 10, 100, [81, 81, 81, 81, 81]),
+        (("う" * 29 + "。") * 10, 100, [90, 60, 60, 90]),
+        ("え" * 10 + "\n" + "お" * 190, 100, None),
+    ],
+)
+def test_long_documents_are_cut_at_lines_and_sentences(
+    text: str, most: int, lengths: list[int] | None
+) -> None:
+    pieces = list(text_files.cut(text, most))
+    assert "".join(pieces).replace("\n", "") == text.replace("\n", "")
+    assert max(map(len, pieces)) <= most
+    if lengths is not None:
+        assert [len(piece) for piece in pieces] == lengths
+
+
+def test_pieces_share_a_title_and_have_ids_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "work.txt"
+    path.write_text("題\n\n" + "".join(f"文{n}である。\n" for n in range(100)), "utf-8")
+    pieces = list(read_documents(Reader(path), "file", markup="aozora", split_characters=200))
+    assert len(pieces) == 4
+    assert {piece.title for piece in pieces} == {"題"}
+    assert len({piece.id for piece in pieces}) == 4

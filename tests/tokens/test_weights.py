@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ import pytest
 from jagpt import files
 from jagpt.errors import DataError
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder
-from jagpt.tokens.shards import Shard, ShardWriter, TokenIndex
+from jagpt.tokens.index import TokenIndex
+from jagpt.tokens.shards import Shard, ShardWriter
 from jagpt.tokens.weights import Weights
 
 LENGTH = 7
 """Of each document, which is its own number again and again, so that it is known in a stream."""
 N_WIKI, N_NOTES = 90, 50
-Open = Callable[[], TokenSplit]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ sources         which files a recipe's source means; `cache`, where downloaded d
 download        a wiki's dump from its server or the Internet Archive
 readers         what each kind of source is read by:
   dump, streams   pages of a MediaWiki export; ranges of one in multistream form
+  encodings, aozora   text in old encodings; Aozora Bunko's form
   text_files, rows, cirrus, wikiextractor, hub_datasets   documents of all other kinds
 convert         step 1: sources to parts of articles
 jobs, articles  what a worker does for it, for a part and for a page

@@ -19,10 +19,11 @@ from typing import IO
 from jagpt import files
 from jagpt.corpus import parts
 from jagpt.corpus.documents import SPLITS, Article
-from jagpt.corpus.filters import NO_LINES, OVERLAPS, Filters, Reason, document_name
+from jagpt.corpus.filters import NO_LINES, OVERLAPS, SHORT, Filters, Reason, document_name
 from jagpt.corpus.near_duplicates import NearDuplicates
 from jagpt.corpus.overlap import HeldOut
 from jagpt.corpus.parts import Counts, ExtractedSource
+from jagpt.corpus.selection import NOT_INCLUDED
 from jagpt.corpus.shards import LENGTH_EDGES, SplitWriter
 from jagpt.corpus.splits import Splitter
 from jagpt.corpus.stats import CorpusStats, LengthCounts, SourceStats
@@ -32,6 +33,8 @@ from jagpt.recipe import Corpus, Source
 
 DROPPED = "dropped.jsonl"
 LISTED_TEMPLATES = 100
+LOUD_SHARE = 0.5
+"""A filter that takes more of a source is named on the terminal."""
 TRAIN = "train"
 
 Pieces = list[tuple[str, str]]
@@ -87,6 +90,8 @@ class _Assignment:
     """Dropped articles by kind of reason."""
     kept: Counter[str] = field(default_factory=Counter)
     """Documents by source."""
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Dropped articles by source and kind of reason."""
 
 
 def assign(
@@ -115,6 +120,7 @@ def assign(
     _check_splits(state)
     _stats(state, sources, parts_directory).write(directory)
     _tell_unmatched(filters, progress)
+    _tell_losses(state, progress)
 
 
 def _near_duplicates(articles: _Articles) -> dict[int, int]:
@@ -175,6 +181,7 @@ def _reason_to_drop_pieces(state: _Assignment, pieces: Pieces) -> Reason | None:
 
 def _drop(state: _Assignment, source: Source, article: Article, reason: Reason) -> None:
     state.reasons[reason.kind] += 1
+    state.lost[source.name, reason.kind] += 1
     row = {"source": source.name, "id": article.id, "title": article.title, "reason": str(reason)}
     state.log.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -185,6 +192,17 @@ def _tell_unmatched(filters: Filters, progress: Progress) -> None:
     for key, entries in unmatched.items():
         if entries:
             progress.say(f"corpus.{key}: no article matched {', '.join(entries)}")
+
+
+def _tell_losses(state: _Assignment, progress: Progress) -> None:
+    """Name each filter that took more than half of what a source gave."""
+    given = Counter(state.kept)
+    for (source, _), count in state.lost.items():
+        given[source] += count
+    for (source, reason), count in state.lost.items():
+        if reason != NOT_INCLUDED and count > given[source] * LOUD_SHARE:
+            least = f"; min_characters = {state.corpus.min_characters}" if reason == SHORT else ""
+            progress.say(f"{source}: {count:,} of {given[source]:,} left out: {reason}{least}")
 
 
 # --- empty splits ---------------------------------------------------------------------------------

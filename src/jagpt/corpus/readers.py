@@ -65,7 +65,13 @@ class FileDocuments:
 
 
 def _text(reader: Reader, source: Source) -> Iterator[SourceDocument]:
-    return text_files.read_documents(reader, source.layout)
+    return text_files.read_documents(
+        reader,
+        source.layout,
+        encoding=source.encoding,
+        markup=source.markup,
+        split_characters=source.split_characters,
+    )
 
 
 def _json_lines(reader: Reader, source: Source) -> Iterator[SourceDocument]:

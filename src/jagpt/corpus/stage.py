@@ -38,11 +38,13 @@ class CorpusStage(Stage):
 
     def check(self, recipe: Recipe) -> None:
         from jagpt import workers
-        from jagpt.corpus import hub_datasets, near_duplicates
+        from jagpt.corpus import encodings, hub_datasets, near_duplicates
 
         workers.check(recipe.execution)
         if recipe.corpus.drop_near_duplicates > 0:
             near_duplicates.check_library()
+        if any(source.encoding == encodings.AUTO for source in recipe.corpus.source):
+            encodings.check_library()
         if any(source.kind == "hf" for source in recipe.corpus.source):
             hub_datasets.check_library()
 

@@ -1,11 +1,14 @@
-"""Documents of plain text files: UTF-8, one document a file, a line, or a block of lines."""
+"""Documents of plain text files: one document a file, a line, or a block of lines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from jagpt.compressed import FORMATS, Reader
+from jagpt.corpus import aozora
 from jagpt.corpus.documents import SourceDocument, identity
+from jagpt.corpus.encodings import AUTO, SAMPLE_BYTES, UTF_8, check_library, guessed, likely
 from jagpt.errors import DataError
 
 DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -15,29 +18,70 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_documents(reader: Reader, layout: str) -> Iterator[SourceDocument]:
+def read_documents(
+    reader: Reader,
+    layout: str,
+    *,
+    encoding: str = UTF_8,
+    markup: str = "plain",
+    split_characters: int | None = None,
+) -> Iterator[SourceDocument]:
     """The documents of a file, in order. A block's first line is its title and not in its text,
     unless it is the only one.
 
-    Raises `DataError` with file and offset (in the decompressed bytes) where the text is not UTF-8
-    or a document is over the limit, and whatever `Reader` raises.
+    Text in Aozora Bunko's `markup` has its title; what is longer than `split_characters` is cut.
+    Raises `DataError` with file and offset (in the decompressed bytes) where the text is not in its
+    encoding or a document is over the limit, and whatever `Reader` raises.
     """
-    for title, text in _LAYOUTS[layout](Lines(reader)):
-        yield SourceDocument(identity(title, text), title, text)
+    for title, text in _LAYOUTS[layout](Lines(reader, encoding=encoding)):
+        if markup == "aozora":
+            title, text = aozora.read(text)
+        for piece in cut(text, split_characters) if split_characters else (text,):
+            if piece:
+                yield SourceDocument(identity(title, piece), title, piece)
+
+
+def cut(text: str, most: int) -> Iterator[str]:
+    """`text` in pieces of `most` characters or fewer, about as long as each other.
+
+    They end where a line does or, in a long one, a sentence; where there is no 。 either, anywhere.
+    """
+    start = 0
+    while (rest := len(text) - start) > most:
+        wanted = -(-rest // -(-rest // most))
+        end = _last(text, "\n", start, start + wanted) or _last(text, "。", start, start + wanted)
+        end = end or start + wanted
+        yield text[start:end].strip("\n")
+        start = end
+    yield text[start:].strip("\n")
+
+
+def _last(text: str, mark: str, start: int, end: int) -> int | None:
+    """Behind the last `mark` in the second half of this stretch."""
+    found = text.rfind(mark, (start + end) // 2, end)
+    return found + 1 if found >= 0 else None
 
 
 class Lines:
     """The lines of a file without their ends (LF or CR LF; LF alone with `exact`), once over."""
 
-    def __init__(self, reader: Reader, *, exact: bool = False) -> None:
+    def __init__(self, reader: Reader, *, exact: bool = False, encoding: str = UTF_8) -> None:
         self.reader = reader
+        self.encoding = encoding
+        """The one that the text is read in; a guess takes the place of `auto`."""
         self._return = "" if exact else "\r"
+        self._guessed = False
+        self.number = 0
+        """Lines handed out."""
         self.offset = 0
         """Bytes before what was handed out last."""
 
     def __iter__(self) -> Iterator[str]:
+        blocks = iter(self.reader)
+        if self.encoding == AUTO:
+            blocks = self._guess(blocks)
         waiting = bytearray()
-        for number, block in enumerate(self.reader):
+        for number, block in enumerate(blocks):
             searched = len(waiting)
             waiting += self._without_mark(block) if number == 0 else block
             end = waiting.rfind(b"\n", searched) + 1
@@ -49,6 +93,23 @@ class Lines:
                 raise self.too_long()
         if waiting:
             yield from self._lines(bytes(waiting) + b"\n")
+
+    def _guess(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same blocks, once the encoding is known by the first of them."""
+        check_library()
+        first: list[bytes] = []
+        for block in blocks:
+            first.append(block)
+            if sum(map(len, first)) >= SAMPLE_BYTES:
+                break
+        found = guessed(b"".join(first))
+        if found is None:
+            raise DataError(
+                f"{self.reader.path}: its encoding cannot be told; set the source's `encoding` to "
+                "its name, or convert the file to UTF-8"
+            )
+        self.encoding, self._guessed = found, True
+        return chain(first, blocks)
 
     def too_long(self) -> DataError:
         return DataError(
@@ -74,15 +135,22 @@ class Lines:
             place = self.offset + nul
             raise DataError(f"{self.reader.path}: not text: byte {place} is 0{self._hint()}")
         try:
-            text = data.decode("utf-8")
+            text = data.decode(self.encoding)
         except UnicodeDecodeError as error:
-            found = data[error.start : error.start + 4].hex(" ")
-            raise DataError(
-                f"{self.reader.path}: not UTF-8 at byte {self.offset + error.start} ({found})"
-                f"{self._hint()}; convert it, for instance with iconv"
-            ) from None
+            raise self._not_in_encoding(data, error) from None
         for line in text.split("\n")[:-1]:
+            self.number += 1
             yield line.removesuffix(self._return)
+
+    def _not_in_encoding(self, data: bytes, error: UnicodeDecodeError) -> DataError:
+        place, found = self.offset + error.start, data[error.start : error.start + 4].hex(" ")
+        line = self.number + data.count(b"\n", 0, error.start) + 1
+        name = "UTF-8" if self.encoding == UTF_8 else self.encoding
+        said = ", which it was taken for" if self._guessed else ""
+        return DataError(
+            f"{self.reader.path}: not {name}{said} at byte {place} (line {line}: {found})"
+            f"{self._hint()}; {likely(data, self.encoding)}"
+        )
 
     def _hint(self) -> str:
         endings = ", ".join(FORMATS)

@@ -183,6 +183,9 @@ _KINDS_OF_KEY: dict[str, tuple[str, ...]] = {
     "wiki": ("dump",),
     "date": ("dump", "cirrus", "wikiextractor"),
     "layout": ("text",),
+    "encoding": ("text",),
+    "markup": ("text",),
+    "split_characters": ("text",),
     "column": _ROWS,
     "title_column": _ROWS,
     "id_column": _ROWS,
@@ -213,6 +216,9 @@ def _check_source(source: Source, key: str) -> Iterator[Problem]:
             allowed = " or ".join(f'"{kind}"' for kind in kinds)
             yield Problem("corpus", f"{key}.{name}", repr(value),
                           f"it goes with kind = {allowed}")  # fmt: skip
+    if source.markup == "aozora" and source.layout != "file":
+        yield Problem("corpus", f"{key}.layout", repr(source.layout),
+                      'markup = "aozora" goes with "file"')  # fmt: skip
     if source.kind == "hf":
         yield from _check_dataset(source, key)
     elif source.kind == "dump":

@@ -106,6 +106,23 @@ class Source(Section):
         description="`text` only. One document a file, a line, or a block of lines between blank "
         "lines, whose first line is the title.",
     )
+    encoding: Literal[
+        "utf-8", "auto", "cp932", "shift_jis_2004", "euc_jp", "euc_jis_2004", "iso2022_jp"
+    ] = Field(
+        "utf-8",
+        description="`text` only. The files' encoding; `cp932` is Windows' Shift JIS, `auto` finds "
+        "it by each file's beginning.",
+    )
+    markup: Literal["plain", "aozora"] = Field(
+        "plain",
+        description="`text` only. `aozora`: Aozora Bunko's form; ruby, notes, header and colophon "
+        'go. With `layout = "file"`.',
+    )
+    split_characters: Annotated[int, Field(ge=100, le=INT64)] | None = Field(
+        None,
+        description="`text` only. Longer documents are cut into pieces of at most so many "
+        "characters, at ends of lines or sentences.",
+    )
     column: str | None = Field(
         None,
         min_length=1,
@@ -136,6 +153,8 @@ class Source(Section):
     revision: str | None = Field(
         None, min_length=1, description="`hf`: commit or tag of the data set; needed for an id."
     )
+
+    later = frozenset({"encoding", "markup", "split_characters"})
 
     def semantic(self) -> dict[str, Any]:
         """All but the weight, which enters the fingerprint of training alone."""
