@@ -47,6 +47,7 @@ def test_an_unknown_gpu_lists_what_is_near_or_all_that_are_known() -> None:
         ("NVIDIA A10G", "A10G"),
         ("NVIDIA L40", "L40"),
         ("NVIDIA GeForce RTX 4060 Laptop GPU", "RTX 4060 Laptop"),
+        ("NVIDIA GeForce RTX 3080 Ti Laptop GPU", "RTX 3080 Ti Laptop"),
         ("NVIDIA GeForce RTX 4070 SUPER", "RTX 4070 SUPER"),
         ("NVIDIA GeForce RTX 3060 Ti", "RTX 3060 Ti"),
         ("AMD Instinct MI300X", "MI300X"),

@@ -54,12 +54,12 @@ def overrides(*settings: str) -> list[str]:
 def small_pieces() -> None:
     """Several parts, shards and row groups of the tiny corpus; a quick look at the machine."""
     from jagpt.corpus import convert, shards
-    from jagpt.plan import local
+    from jagpt.plan import measured
 
     convert.PART_PAGES = 8
     shards.SHARD_BYTES = 3_000
     shards.ROW_GROUP_BYTES = 1_000
-    local.PRODUCT_SIZE = 16
+    measured.WINDOW_SECONDS = 0.0
 
 
 def make_project(root: Path) -> Project:

@@ -138,12 +138,14 @@ def test_a_process_that_was_suspended_while_it_measured_still_knows_a_speed(
 
     from jagpt import devices
     from jagpt import recipe as recipes
-    from jagpt.plan import local
+    from jagpt.plan import measured
 
     readings = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(readings)))
     assert devices._measured.__wrapped__(torch.device("cpu"), "fp32", 1) > 0
-    assert local._measured_speed(recipes.load("quickstart").with_precision("fp32")) > 0
+    measured._speed_of.cache_clear()
+    assert measured.speed(recipes.load("quickstart").with_precision("fp32")) > 0
+    measured._speed_of.cache_clear()
 
 
 # --- places ---------------------------------------------------------------------------------------

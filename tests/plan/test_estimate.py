@@ -29,7 +29,7 @@ def recipe(tmp_path: Path, text: str = "本文" * 300, **train: object) -> Recip
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jagpt.plan.local._measured_speed", lambda _recipe: 1e12)
+    monkeypatch.setattr("jagpt.plan.measured.speed", lambda _recipe: 1e12)
 
 
 def test_the_parameters_are_those_of_the_model(tmp_path: Path) -> None:
@@ -47,7 +47,11 @@ def test_hours_are_flops_over_the_measured_speed(tmp_path: Path) -> None:
     estimate = plan.estimate(recipe(tmp_path), RunDirectory(tmp_path / "run"))
     assert (estimate.steps, estimate.tokens) == (10, 10 * 2 * 16 * 64)
     flops = estimate.tokens * (6 * estimate.parameters + 12 * 2 * 32 * 64)
-    assert estimate.hours == pytest.approx(flops / (0.6e12) / 3600)
+    assert estimate.hours == pytest.approx(flops / 1e12 / 3600)
+    muon = plan.estimate(recipe(tmp_path, optimizer="'muon'"), RunDirectory(tmp_path / "run"))
+    squares, wide = 4 * (4 * 32**3 + 2 * 32**3), 2 * (4 * 32 * 32 * 128 + 2 * 32**3)
+    flops += 10 * 5 * (squares + wide) * 2  # iterations of both layers' matrices, each step
+    assert muon.hours == pytest.approx(flops / 1e12 / 3600)
 
 
 def test_epochs_become_steps_by_the_size_of_the_text(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jagpt import cli
+from jagpt import cli, units
 from jagpt import recipe as recipes
 from jagpt.errors import UsageError
 from jagpt.machines import gpu
-from jagpt.plan import growth, memory, planning, published, size
+from jagpt.plan import growth, instead, memory, planning, published, size
 from jagpt.plan.planning import Machine
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -202,6 +202,48 @@ def test_a_mistake_gets_one_message(
     arguments: tuple[str, ...],
     words: str,
 ) -> None:
-    monkeypatch.setattr("jagpt.plan.local._measured_speed", lambda _recipe: 1e12)
+    monkeypatch.setattr("jagpt.plan.measured.speed", lambda _recipe: 1e12)
     assert call(*arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_more_than_a_week_on_a_processor_names_the_gpu_that_takes_a_day(tmp_path: Path) -> None:
+    recipe = loaded(tmp_path, "train.precision=fp32")
+    steps = 20_000
+    assert instead.gpu_instead(recipe, steps, 168.0, 1e10) is None
+    said = instead.gpu_instead(recipe, steps, 169.0, 1e10)
+    assert said is not None
+    name = said.removeprefix("a GPU is needed: one ").partition(" would take")[0]
+
+    def hours(gpu_name: str) -> float:
+        machine = Machine(gpu(gpu_name))
+        precision = f"train.precision={gpu(gpu_name).precision}"
+        longer = planned(tmp_path, machine, f"train.max_steps={steps}", precision)
+        assert longer.advice is None
+        return longer.seconds["train"] / 3600
+
+    assert 12 < hours(name) <= 24
+    assert f"about {units.rough_duration(hours(name) * 3600)}" in said
+    assert hours("H100") < hours(name)
+
+
+def test_a_run_beyond_one_gpu_names_several_and_a_plan_shows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = ("train.precision=fp32", "train.max_steps=20000000")
+    monkeypatch.setattr("jagpt.plan.measured.speed", lambda _recipe: 1e11)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found = planned(tmp_path, Machine(), *large)
+    assert found.instead is not None
+    assert found.instead.startswith("a GPU is needed: 8 × B200 would take")
+    assert found.as_json()["gpu_instead"] == found.instead
+    assert planned(tmp_path, Machine(gpu("A100")), *large).instead is None
+
+
+def test_bf16_is_refused_where_training_refuses_it(tmp_path: Path) -> None:
+    bf16 = loaded(tmp_path, "train.precision=bf16")
+    with pytest.raises(UsageError, match=r'found "bf16", which T4 lacks'):
+        planning.settled_on(gpu("T4"), bf16)
+    assert planning.settled_on(gpu("Apple M3"), bf16) == bf16
+    auto = loaded(tmp_path)
+    assert planning.settled_on(gpu("Apple M3"), auto).train.precision == "fp32"

@@ -165,10 +165,13 @@ def _announce(
     if TRAIN.name not in states or states[TRAIN.name].done:
         return
     from jagpt import plan
+    from jagpt.plan import planning
 
     settled, _ = pipeline.settled(recipe, run, forced)
     estimate = plan.estimate(settled, run)
     progress.say(estimate.sentence())
+    if (gpu := planning.instead_of_here(settled, estimate.steps, estimate.hours)) is not None:
+        progress.say(gpu)
     if estimate.hours > LONG_RUN_HOURS and not yes:
         raise UsageError(
             f"this run takes about {estimate.hours:,.0f} hours on this machine: start it with --yes"

@@ -14,9 +14,6 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokens.index import dtype_for
 from jagpt.training.plan import make_plan
 
-EFFICIENCY = 0.6
-"""Share of the measured matrix product that training reaches."""
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -39,7 +36,7 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
-    """Measure a matrix product on the device and do the sums of the recipe.
+    """Measure matrix products on the device and do the sums of the recipe.
 
     `UsageError` where this machine lacks the device or the precision.
     """
@@ -47,7 +44,7 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
     steps = steps_of(recipe, size.epoch)
     parameters = parameters_of(recipe)
     tokens = steps * recipe.tokens_per_step
-    hours = tokens * flops_of_token(recipe) / speed_here(recipe) / 3600
+    hours = seconds_here(recipe, steps) / 3600
     disk = sum(disk_of(recipe, size).values())
     return Estimate(parameters, tokens, steps, hours, disk)
 
@@ -58,9 +55,20 @@ def flops_of_token(recipe: Recipe) -> int:
     return flops_per_token(parameters_of(recipe), shape.n_layer, shape.n_embd, recipe.block_size)
 
 
-def speed_here(recipe: Recipe) -> float:
-    """FLOP/s that training reaches on this machine."""
-    return _measured_speed(recipe) * EFFICIENCY
+def seconds_here(recipe: Recipe, steps: int) -> float:
+    """Seconds of training on this machine; in small batches Muon's own products count."""
+    from jagpt.plan import measured
+
+    flops = recipe.tokens_per_step * flops_of_token(recipe) + _muon_flops(recipe)
+    return steps * flops / measured.speed(recipe)
+
+
+def _muon_flops(recipe: Recipe) -> int:
+    """Of a step: 4a²b + 2a³ in each of five iterations for a matrix a × b, a ≤ b, of a block."""
+    if recipe.train.optimizer != "muon":
+        return 0
+    square, wide = 6, 18  # of width³: four matrices (Q, K, V and the output's), and the MLP's two
+    return 5 * (4 * square + 2 * wide) * recipe.model.n_embd**3 * recipe.model.n_layer
 
 
 def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
@@ -78,11 +86,3 @@ def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
 def steps_of(recipe: Recipe, train_tokens: int) -> int:
     """Optimizer steps of the whole run."""
     return make_plan(recipe.model, recipe.train, train_tokens).total_steps
-
-
-def _measured_speed(recipe: Recipe) -> float:
-    """FLOP/s of a square product on the recipe's device in its precision."""
-    from jagpt import devices
-
-    precision = recipe.train.precision
-    return devices.product_speed(devices.choose(recipe.execution.device, precision), precision)

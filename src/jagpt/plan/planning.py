@@ -11,7 +11,8 @@ from jagpt.machines import Gpu
 from jagpt.models.size import parameters_of
 from jagpt.plan import growth
 from jagpt.plan.growth import Grown
-from jagpt.plan.local import disk_of, flops_of_token, speed_here, steps_of
+from jagpt.plan.instead import gpu_instead
+from jagpt.plan.local import disk_of, flops_of_token, seconds_here, steps_of
 from jagpt.plan.memory import Memory, knob, memory_of
 from jagpt.plan.published import efficiency
 from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of
@@ -54,7 +55,8 @@ class Planned:
     """What a run takes: `seconds` by stage, `disk` by content, `memory` of one GPU.
 
     `range` are the hours of training at the best and the worst efficiency of the published runs,
-    `waiting` the share of it in which GPUs wait for each other; `advice` is None where it fits.
+    `waiting` the share of it in which GPUs wait for each other; `advice` is None where it fits,
+    `instead` names a GPU where a processor would take more than a week.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Planned:
     advice: str | None
     disk: dict[str, int]
     waiting: float
+    instead: str | None = None
 
     @property
     def hours(self) -> float:
@@ -106,6 +109,7 @@ class Planned:
             "gpu_memory": gpu.memory if gpu else None,
             "fits": self.advice is None,
             "advice": self.advice,
+            "gpu_instead": self.instead,
             "precision": self.precision,
             "disk": {**self.disk, "total": sum(self.disk.values())},
             "cost": self.cost,
@@ -144,7 +148,17 @@ def plan(
         advice=knob(recipe, machine.gpu.memory) if machine.gpu else None,
         disk=disk_of(recipe, size),
         waiting=waiting,
+        instead=None if machine.gpu else instead_of_here(recipe, steps, train / 3600),
     )
+
+
+def instead_of_here(recipe: Recipe, steps: int, hours: float) -> str | None:
+    """A sentence with a GPU for training that takes a processor more than a week, else None."""
+    from jagpt import devices
+
+    if devices.choose(recipe.execution.device).type != "cpu":
+        return None
+    return gpu_instead(recipe, steps, hours, DEFAULT_NETWORK)
 
 
 def settled_on(gpu: Gpu, recipe: Recipe) -> Recipe:
@@ -177,8 +191,7 @@ def grown(planned: Planned, recipe: Recipe) -> list[Grown]:
 def _training_seconds(recipe: Recipe, machine: Machine, steps: int) -> tuple[float, float]:
     """Seconds of training, and the share of them in which GPUs wait for each other."""
     if machine.gpu is None:
-        tokens = steps * recipe.tokens_per_step
-        return tokens * flops_of_token(recipe) / speed_here(recipe), 0.0
+        return seconds_here(recipe, steps), 0.0
     step = growth.step_on(recipe, machine.gpu, machine.gpus, machine.network)
     return step.seconds * steps, 1 - step.computing / step.seconds
 

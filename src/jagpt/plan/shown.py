@@ -47,7 +47,9 @@ def _show_basis(planned: Planned) -> None:
     """What the hours of training rest on."""
     gpu = planned.machine.gpu
     if gpu is None or planned.range is None:
-        click.echo("  (training: by a matrix product measured on this machine)")
+        click.echo("  (training: by matrix products measured on this machine)")
+        if planned.instead is not None:
+            click.echo(f"  {planned.instead}")
         return
     known = efficiency(gpu.family)
     low, high = (units.rough_duration(hours * 3600) for hours in planned.range)
