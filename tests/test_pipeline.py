@@ -614,6 +614,25 @@ def test_another_runs_corpus_is_shared_and_not_copied(tmp_path: Path, workshop: 
     assert [v.problems for v in pipeline.verify(place, QUIET)] == [()] * len(STAGE_NAMES)
 
 
+def test_what_was_altered_where_it_is_shared_from_costs_no_result(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    """Size and time are as they were: its content is looked at before anything is set aside."""
+    text = "name='two'\n[corpus]\nfrom='one'\n[train]\nmax_steps=10\n[tokens]\nend_token={}\n"
+    run(tmp_path, until="corpus", name="one")
+    first, changed = (
+        recipes.parse(text.format(value), folder=tmp_path) for value in ("true", "false")
+    )
+    place = pipeline.open_run(first, tmp_path / "two")
+    pipeline.run_stages(first, place, QUIET)
+    shard = tmp_path / "one" / "corpus" / "whole.txt"
+    shard.write_text("corpuS")
+    before, workshop.calls = tree(tmp_path / "two"), []
+    with pytest.raises(DataError, match=r"one/corpus/whole\.txt: altered since it was made"):
+        pipeline.run_stages(changed, place, QUIET)
+    assert (workshop.calls, tree(tmp_path / "two")) == ([], before)
+
+
 def test_shared_tokens_bring_their_corpus_and_tokenizer(tmp_path: Path, workshop: Workshop) -> None:
     run(tmp_path, until="tokens", name="one")
     workshop.calls.clear()

@@ -12,6 +12,7 @@ from transformers.activations import NewGELUActivation
 from jagpt import models, recipe
 from jagpt.errors import DataError, UsageError
 from jagpt.models import build, size
+from jagpt.training.rehearsal import rehearse
 
 SPECIAL = build.SpecialIds(bos=2, eos=3, pad=0)
 SHAPE = recipe.Model(n_layer=2, n_head=2, n_embd=16, n_positions=8, dropout=0.1)
@@ -126,5 +127,40 @@ def test_keys_that_make_no_network_are_refused_before_anything_runs(
     values: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        build.check_class(SHAPE.model_copy(update={"config": values}), 40)
+        rehearse(SHAPE.model_copy(update={"config": values}), 40)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["biogpt", "seed_oss", "starcoder2", "opt", "xglm"])
+def test_dropout_reaches_every_place_that_a_class_has(kind: str) -> None:
+    shape = SHAPE.model_copy(update={"type": kind, "dropout": 0.25})
+    network = build.network(shape, 40, SPECIAL, 0)
+    rates = {
+        float(value)
+        for module in network.modules()
+        for name, value in vars(module).items()
+        if name in ("p", "dropout", "attention_dropout", "activation_dropout", "residual_dropout")
+    }
+    assert rates == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("mamba", "found 0.1, but mamba has none: .*--set model.dropout=0.0"),
+        ("ernie4_5", r"does not reach all of ernie4_5 \(attention_dropout is 0\)"),
+        ("mpt", "does not reach all of mpt"),
+    ],
+)
+def test_a_class_that_dropout_does_not_reach_is_refused(kind: str, words: str) -> None:
+    shape = SHAPE.model_copy(update={"type": kind})
+    with pytest.raises(UsageError, match=f"model.dropout: .*{words}"):
+        build.network(shape, 40, SPECIAL, 0)
+    build.network(shape.model_copy(update={"dropout": 0.0}), 40, SPECIAL, 0)
+
+
+def test_what_the_configuration_says_of_one_dropout_holds() -> None:
+    shape = SHAPE.model_copy(update={"config": {"attn_pdrop": 0.0}})
+    network = build.network(shape, 40, SPECIAL, 0)
+    assert network.transformer.h[0].attn.attn_dropout.p == 0.0
+    assert network.transformer.drop.p == 0.1

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import fakes
 import pytest
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from jagpt import plan
 from jagpt import recipe as recipes
 from jagpt.corpus.stats import SplitCounts
 from jagpt.files import Manifest
+from jagpt.plan import planning
+from jagpt.plan.planning import Machine
 from jagpt.plan.size import size_of
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -41,6 +44,27 @@ def test_the_parameters_are_those_of_the_model(tmp_path: Path) -> None:
     )
     estimate = plan.estimate(made, RunDirectory(tmp_path / "run"))
     assert estimate.parameters == size.parameter_count(network)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_tokenizer_from_elsewhere_brings_its_size(tmp_path: Path, shared: bool) -> None:
+    """Of another run by its record, of a bare model by its pieces; unread where it is damaged."""
+    made, theirs = recipe(tmp_path), tmp_path / "theirs"
+    theirs.mkdir()
+    model = ModelProto(pieces=[ModelProto.SentencePiece(piece=str(n)) for n in range(50)])
+    (theirs / "spiece.model").write_bytes(model.SerializeToString())
+    if shared:
+        replace(fakes.TOKENIZER, vocab_size=50).write(theirs)
+    own = made.tokenizer.model_copy(update={"from_": str(theirs)})
+    taken = made.model_copy(update={"tokenizer": own})
+    run = RunDirectory(tmp_path / "run", {"tokenizer": theirs} if shared else {})
+    whole = plan.estimate(made, RunDirectory(tmp_path / "run")).parameters
+    fewer = whole - (made.tokenizer.vocab_size - 50) * made.model.n_embd
+    assert plan.estimate(taken, run).parameters == fewer
+    assert planning.plan(taken, run, Machine()).parameters == fewer
+    for path in theirs.iterdir():
+        path.write_text("{")
+    assert plan.estimate(taken, run).parameters == whole
 
 
 def test_hours_are_flops_over_the_measured_speed(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def _count_exchanges(parallel: Any, path: Path) -> None:
 
     replicate = parallel._replicated
 
-    def counted(root: Any, device: Any) -> Any:
-        module = replicate(root, device)
+    def counted(root: Any, device: Any, idle: bool) -> Any:
+        module = replicate(root, device, idle)
 
         def hook(group: Any, bucket: Any) -> Any:
             if bucket.is_last():

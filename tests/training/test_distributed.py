@@ -93,6 +93,25 @@ def test_two_ranks_then_one_then_two_shards_end_as_one_process_does(
     assert last["machine"]["world_size"] == 2
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_weights_that_get_no_gradient_disturb_no_rank(make_run: MakeRun, strategy: str) -> None:
+    def phi(max_steps: int = 4) -> Recipe:
+        return shared_recipe(
+            max_steps=max_steps,
+            schedule="constant",
+            model={"type": "phi"},
+            execution={"distributed": strategy},
+        )
+
+    alone, shared = make_run("alone"), make_run("shared")
+    session.run(phi(), alone, QUIET)
+    for steps in (2, 4):
+        codes, words, _ = train(phi(steps), shared)
+        assert codes == [0, 0], words
+    ours, theirs = losses(shared), losses(alone)
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs, rel=1e-4)
+
+
 def test_muon_and_the_average_work_on_shards_and_go_on_alone(make_run: MakeRun) -> None:
     def muon(strategy: str = "ddp", max_steps: int = 16) -> Recipe:
         return shared_recipe(

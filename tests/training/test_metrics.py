@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,29 @@ def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
 def test_without_tensorboard_nothing_is_written_for_it(tmp_path: Path) -> None:
     log(tmp_path, 0, range(1, 2))
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_disk_that_is_full_for_tensorboard_is_one_error_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(_self: RecordWriter, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def log_until_it_is_told() -> None:
+        with Metrics(tmp_path, tensorboard=True) as metrics:
+            metrics.begin(0)
+            monkeypatch.setattr(RecordWriter, "write", full)
+            for step in range(100):
+                metrics.valid(step, 0, loss=2.0, perplexity=7.0)
+                time.sleep(0.01)
+
+    hook = threading.excepthook
+    with pytest.raises(OSError, match="No space left"):
+        log_until_it_is_told()
+    assert "Traceback" not in capfd.readouterr().err
+    assert threading.excepthook is hook
 
 
 @pytest.mark.parametrize("steps", [range(0), range(1, 4)])

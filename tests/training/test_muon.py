@@ -8,12 +8,12 @@ from transformers import GPT2LMHeadModel
 
 from jagpt import recipe
 from jagpt.models import build
-from jagpt.training.muon import COEFFICIENTS, Matrix, Muon, orthogonalized
+from jagpt.training.matrices import Matrix
+from jagpt.training.muon import COEFFICIENTS, Muon, orthogonalized
 from jagpt.training.optimizers import (
     learning_rates,
     make_optimizer,
     set_learning_rate,
-    weights_by_kind,
 )
 
 WIDTH = 16
@@ -58,6 +58,31 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     assert (rough - naive(matrix).float()).norm() < 0.1 * rough.norm()
 
 
+def test_each_of_a_stack_is_orthogonalized_for_itself() -> None:
+    torch.manual_seed(0)
+    stack = torch.randn(3, 8, 24)
+    for dtype in (torch.float32, torch.bfloat16):
+        found = orthogonalized(stack, dtype)
+        for single, matrix in zip(found, stack, strict=True):
+            torch.testing.assert_close(single, orthogonalized(matrix, dtype))
+    assert not orthogonalized(torch.zeros(2, 8, 8), torch.float32).any()  # experts without tokens
+
+
+def test_outputs_between_each_other_are_matrices_of_their_own() -> None:
+    """K is smaller than Q, and so is its step; its rows lie between Q's."""
+    weight = torch.nn.Parameter(torch.randn(12, 4))
+    order = torch.tensor([0, 1, 3, 4, 6, 7, 9, 10, 2, 5, 8, 11])
+    matrix = Matrix(weight, inputs_first=False, sizes=(8, 4), order=order)
+    rest = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    muon = Muon([matrix], rest, lr=0.1, weight_decay=0.0, momentum=0.95, dtype=torch.float32)
+    before, weight.grad = weight.detach().clone(), torch.randn(12, 4)
+    gradient = weight.grad.clone()
+    muon.step()
+    for places in (order[:8], order[8:]):
+        expected = naive_steps(before[places].double(), [gradient[places].double()], 0.1, 0.0)
+        torch.testing.assert_close(weight.detach()[places].double(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_fused_conv1d_is_updated_as_three_linear_matrices(network: GPT2LMHeadModel) -> None:
     weight = network.transformer.h[1].attn.c_attn.weight  # (in, 3 · out)
     train = train_section(optimizer="muon", muon_weight_decay=0.3, precision="fp32")
@@ -75,27 +100,6 @@ def test_a_fused_conv1d_is_updated_as_three_linear_matrices(network: GPT2LMHeadM
         torch.testing.assert_close(
             weight.detach()[:, columns].double(), expected, rtol=1e-4, atol=1e-5
         )
-
-
-def test_a_tall_output_is_scaled_up(network: GPT2LMHeadModel) -> None:
-    block = network.transformer.h[0]
-    assert Matrix(block.mlp.c_fc.weight, inputs_first=True).scale == 2.0  # 16 → 64
-    assert Matrix(block.mlp.c_proj.weight, inputs_first=True).scale == 1.0
-    assert Matrix(block.mlp.c_fc.weight, inputs_first=False).scale == 1.0
-    assert Matrix(block.attn.c_attn.weight, inputs_first=True, parts=3).scale == 1.0
-
-
-def test_matrices_of_the_blocks_are_muons_and_the_rest_is_adamws(network: GPT2LMHeadModel) -> None:
-    names = {id(parameter): name for name, parameter in network.named_parameters()}
-    kinds = weights_by_kind(network)
-    matrices = {names[id(matrix.parameter)]: matrix.parts for matrix in kinds.matrices}
-    assert len(matrices) == 2 * 4
-    assert matrices["transformer.h.1.attn.c_attn.weight"] == 3
-    assert matrices["transformer.h.1.mlp.c_fc.weight"] == 1
-    embeddings = [names[id(parameter)] for parameter in kinds.embeddings]
-    assert embeddings == ["transformer.wte.weight", "transformer.wpe.weight"]
-    assert all("ln_" in names[id(p)] or names[id(p)].endswith("bias") for p in kinds.vectors)
-    assert len(matrices) + len(embeddings) + len(kinds.vectors) == len(names)
 
 
 def test_each_group_has_its_own_rate_and_decay(network: GPT2LMHeadModel) -> None:

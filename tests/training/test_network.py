@@ -8,17 +8,25 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import VOCAB, logged_rows, make_recipe, write_tokenizer
+from tiny_training import (
+    VOCAB,
+    Heard,
+    contents,
+    logged_rows,
+    make_recipe,
+    write_tokenizer,
+)
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from jagpt import models
 from jagpt.errors import DataError, RecipeError, StorageError, UsageError
 from jagpt.models import build, pretrained, size
 from jagpt.progress import QUIET
-from jagpt.recipe import Model
+from jagpt.recipe import Model, Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import network, session
 from jagpt.training.loss import model_nats
+from jagpt.training.rehearsal import rehearse
 
 MakeRun = Callable[..., RunDirectory]
 SPECIAL = build.SpecialIds(2, 3, 0)
@@ -51,6 +59,21 @@ def test_other_classes_train_with_the_same_loop(make_run: MakeRun, kind: str, na
     assert all(changed)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("phi", "lm_head.bias"), ("ctrl", "lm_head.bias")])
+def test_weights_that_get_no_gradient_are_told_and_the_run_goes_on_the_same(
+    make_run: MakeRun, kind: str, name: str
+) -> None:
+    def recipe(steps: int) -> Recipe:
+        return make_recipe(max_steps=steps, schedule="constant", model={"type": kind})
+
+    whole, broken, heard = make_run("whole"), make_run("broken"), Heard()
+    session.run(recipe(4), whole, heard)
+    assert any(f"take no part in its loss, and stay as they are ({name})" in s for s in heard.lines)
+    session.run(recipe(2), broken, QUIET)
+    session.run(recipe(4), broken, QUIET)
+    assert contents(broken.own("train")) == contents(whole.own("train"))
+
+
 @pytest.mark.parametrize("kind", ["gpt_neo", "llama"])
 def test_the_loss_in_chunks_is_the_classs_own(kind: str) -> None:
     shape = Model(type=kind, dropout=0.0, **SHAPE)
@@ -64,7 +87,7 @@ def test_the_loss_in_chunks_is_the_classs_own(kind: str) -> None:
 def test_what_one_layer_cannot_tell_is_left_to_the_training() -> None:
     config = {"layer_types": ["full_attention", "sliding_attention"]}
     shape = Model(type="gemma3_text", config=config, **SHAPE)
-    build.check_class(shape, VOCAB)
+    rehearse(shape, VOCAB)
     build.network(shape, VOCAB, SPECIAL, 0)
 
 
@@ -155,12 +178,14 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
         network.preflight(make_recipe(compile=True), VOCAB, Path(), CPU)
 
 
-def test_compile_is_applied_to_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_is_applied_to_the_network(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = []
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__)
     )
-    network.make(make_recipe(compile=True), VOCAB, SPECIAL, Path(), CPU)
+    session.run(make_recipe(compile=True, max_steps=2), make_run(), QUIET)
     assert compiled == ["GPT2Model"]
 
 
@@ -216,6 +241,27 @@ def test_a_runs_best_checkpoint_or_its_exported_model_is_taken(make_run: MakeRun
     assert torch.equal(first_weights(pretrained.start(shape, VOCAB, run.tokenizer)), mean)
     saved(run.root / "model")
     assert pretrained.opened(shape).folder == run.root / "model"
+
+
+def test_the_configuration_of_given_weights_is_changed_or_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    saved(tmp_path)
+
+    def preflight(**config: Any) -> PreTrainedModel:
+        recipe = make_recipe(model={"from": str(tmp_path), **config})
+        network.preflight(recipe, VOCAB, tmp_path, CPU)
+        return network.make(recipe, VOCAB, SPECIAL, tmp_path, CPU)
+
+    changed = preflight(**{"config.layer_norm_epsilon": 0.01})
+    assert {m.eps for m in changed.modules() if isinstance(m, torch.nn.LayerNorm)} == {0.01}
+    with pytest.raises(DataError, match=r"no GPT2LMHeadModel weights .*mismatched keys: .*mlp"):
+        preflight(**{"config.n_inner": 8})
+    with pytest.raises(UsageError, match=r"model.config.n_inn: .* has no such key"):
+        preflight(**{"config.n_inn": 8})
+    saved(tmp_path, type="mamba", dropout=0.0)
+    with pytest.raises(UsageError, match=r"model.dropout: found 0.1, but mamba has none"):
+        preflight(type="mamba", dropout=0.1)
 
 
 def test_another_shape_is_told_with_what_to_set(tmp_path: Path) -> None:

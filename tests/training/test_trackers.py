@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tiny_training import make_recipe
 
+from jagpt import files
 from jagpt.errors import MissingExtraError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -52,7 +53,8 @@ def test_a_tracker_gets_the_figures_of_every_row(
     session.run(make_recipe(execution=execution), make_run(), QUIET)
     kind, options = fake.calls[0]
     assert kind == "init"
-    assert (options["project"], options["name"], options["resume"]) == ("jagpt", "tiny", "allow")
+    assert (options["project"], options["resume"]) == ("jagpt", "allow")
+    assert options["name"].partition("-")[0] == "tiny"
     assert options["config"]["train"]["max_steps"] == 12
     logged = [values for kind, values in fake.calls if kind == "log"]
     train = [values for values in logged if "loss/train" in values]
@@ -74,5 +76,30 @@ def test_a_tracker_that_is_not_installed_is_told_before_anything_runs(
 
 
 def test_without_trackers_none_is_opened(tmp_path: Path) -> None:
-    with trackers.opened(make_recipe(), tmp_path) as found:
+    with trackers.opened(make_recipe(), tmp_path, fresh=True) as found:
         assert found == []
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "key"), [("wandb", "id"), ("trackio", "name")])
+def test_a_training_that_goes_on_is_one_run_and_a_new_one_another(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, name: str, key: str
+) -> None:
+    fake = Fake(name)
+    monkeypatch.setitem(sys.modules, name, fake)
+
+    def train(steps: int, **changed: Any) -> str:
+        settings = {"schedule": "constant", "execution": {"trackers": f'["{name}"]'}, **changed}
+        session.run(make_recipe(max_steps=steps, **settings), run, QUIET)
+        return str([options for kind, options in fake.calls if kind == "init"][-1][key])
+
+    run = make_run()
+    first = train(6)
+    assert train(9) == first
+    files.remove(run.own("train"))  # as a stage that is made anew finds it
+    second = train(6, learning_rate=1e-3)
+    assert second != first
+    (run.logs / trackers.ID).write_text("{")  # a damaged log stops nothing
+    third = train(9, learning_rate=1e-3)
+    assert third not in (first, second)
+    assert train(12, learning_rate=1e-3) == third

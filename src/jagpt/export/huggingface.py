@@ -88,7 +88,8 @@ def generation_defaults(recipe: Recipe, tokenizer: Any) -> GenerationConfig:
 def _complete_config(path: Path) -> None:
     """Add the keys by which older readers know what newer ones call otherwise."""
     config = files.read_json(path, "model configuration")
-    config["n_ctx"] = config["n_positions"]  # transformers before 4.0, and TensorFlow readers
+    if "n_positions" in config:  # transformers before 4.0, and TensorFlow readers
+        config["n_ctx"] = config["n_positions"]
     config["torch_dtype"] = config.get("dtype", "float32")  # transformers before 4.56
     files.write_json(path, dict(sorted(config.items())))
 
@@ -99,7 +100,7 @@ def check(folder: Path, checkpoint: Path) -> None:
     Raises `JagptError` (or `DataError` from loading) that says what differs.
     """
     loaded = generation.load(folder)
-    _check_weights(folder / WEIGHTS, checkpoint)
+    _check_weights(loaded.model, folder, checkpoint)
     _check_names(loaded.model, folder)
     room = (loaded.context or CHECK_TOKENS + 1) - 1
     start = [0 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
@@ -109,31 +110,28 @@ def check(folder: Path, checkpoint: Path) -> None:
         raise JagptError(f"{folder}: the exported model does not generate ({error})") from None
 
 
-def _check_weights(exported: Path, checkpoint: Path) -> None:
-    """Bit for bit the checkpoint's tensors (averaged ones, if any), however they are laid out."""
+def _check_weights(network: Any, folder: Path, checkpoint: Path) -> None:
+    """What was loaded is bit for bit the checkpoint's (averaged, if it has averaged weights)."""
     import torch
-    from safetensors import safe_open
 
-    from jagpt.models.tensors import trained
+    from jagpt.models.tensors import kept, trained
 
-    theirs = trained(checkpoint)
-    with safe_open(exported, "pt") as ours:
-        names, wanted = set(ours.keys()), set(theirs.names())
-        if names != wanted:
-            odd = ", ".join(sorted(names ^ wanted)[:3])
-            raise JagptError(f"{exported}: not the tensors of {checkpoint} ({odd})")
-        for name in sorted(names):
-            if not torch.equal(ours.get_tensor(name), theirs.get(name)):
-                raise JagptError(f"{exported}: {name} is not as in {checkpoint}")
+    theirs, ours = trained(checkpoint), kept(network)
+    if odd := sorted(set(theirs.names()) ^ set(ours)):
+        raise JagptError(f"{folder}: not the tensors of {checkpoint} ({', '.join(odd[:3])})")
+    for name in sorted(ours):
+        if not torch.equal(ours[name], theirs.get(name)):
+            raise JagptError(f"{folder}: {name} is not as in {checkpoint}")
 
 
 def _check_names(network: Any, folder: Path) -> None:
-    """The loaded class is the one that `config.json` names, with tied output weights."""
+    """The loaded class is the one that `config.json` names, tied if it says so."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if config["architectures"] != [type(network).__name__]:
         raise JagptError(
             f"{folder}: config.json names {config['architectures']}, but the folder loads as "
             f"{type(network).__name__}"
         )
-    if network.get_output_embeddings().weight is not network.get_input_embeddings().weight:
+    tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
+    if network.config.tie_word_embeddings and not tied:
         raise JagptError(f"{folder}: input and output embeddings are no longer tied")

@@ -53,8 +53,12 @@ class TransformersSession:
 
     def _after_prompt(self) -> Tensor:
         logits = self._logits([self._prompt])  # (1, V)
-        if self._cache is not None:
-            self._cache.batch_repeat_interleave(self._rows)
+        try:
+            if self._cache is not None:
+                self._cache.batch_repeat_interleave(self._rows)
+        except AttributeError:  # some kinds of layer have a state that none repeats
+            self._cache = None
+            return self._logits(self._texts)
         return logits.expand(self._rows, -1)
 
     def _logits(self, ids: Sequence[Sequence[int]]) -> Tensor:

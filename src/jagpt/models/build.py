@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,16 +26,14 @@ _FUSED_GELU = partial(nn.GELU, approximate="tanh")
 _DROPOUTS = (
     "embd_pdrop", "attn_pdrop", "resid_pdrop",  # GPT-2, GPT-J, Phi
     "embed_dropout", "attention_dropout", "resid_dropout",  # GPT-Neo, Llama and its kin
-    "hidden_dropout", "dropout",  # GPT-NeoX, OPT
+    "hidden_dropout", "dropout", "activation_dropout",  # GPT-NeoX, OPT, XGLM
+    "hidden_dropout_prob", "attention_probs_dropout_prob",  # BioGPT
+    "embedding_dropout", "residual_dropout", "emb_pdrop", "dropout_p",  # StarCoder 2, Seed-OSS
 )  # fmt: skip
 
 
-class _NoShapeError(UsageError):
-    """transformers cannot make a network of this shape."""
-
-
-class _NotRunError(_NoShapeError):
-    """transformers makes a network of this shape that does not compute."""
+class NoShapeError(UsageError):
+    """transformers cannot make a network of this shape, or it does not compute."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,12 @@ class SpecialIds:
     bos: int | None
     eos: int | None
     pad: int | None
+
+
+_PARTS_OF_A_BLOCK = {"attn_config", "ffn_config"}
+"""Configurations within a configuration that are of no network of their own."""
+SPECIAL = SpecialIds(bos=2, eos=3, pad=0)
+"""Those of jagpt's own tokenizers, where only a shape is looked at."""
 
 
 def network(
@@ -58,14 +62,16 @@ def network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = configuration(shape, vocab_size, special)
-        return checked(prepared(_from_config(config)))
+        made = prepared(_from_config(config))
+        check_dropout(made, shape)
+        return checked(made)
 
 
 def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> PreTrainedConfig:
     """The transformers configuration of a recipe's shape; `UsageError` where it has none."""
     factory = config_class(shape.type)
-    known = factory().to_dict()
     check_keys(shape, factory)
+    known = factory().to_dict()
     values = {
         "vocab_size": vocab_size,
         "bos_token_id": special.bos,
@@ -78,7 +84,7 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
     try:
         made: PreTrainedConfig = factory(**values)
     except Exception as error:  # a class raises anything over a value that makes no sense
-        raise _NoShapeError(f"[model] gives no {factory.__name__}: {_said(error)}") from None
+        raise NoShapeError(f"[model] gives no {factory.__name__}: {_said(error)}") from None
     return made
 
 
@@ -91,7 +97,17 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
 
     What all classes have (types, labels, what a call returns) is no shape.
     """
-    known = {*factory().to_dict()} - {*PreTrainedConfig().to_dict()}
+    try:
+        known = {*factory().to_dict()} - {*PreTrainedConfig().to_dict()}
+    except Exception as error:
+        raise NoShapeError(f"model.type: {shape.type} has no default: {_said(error)}") from None
+    if parts := sorted({*getattr(factory, "sub_configs", {})} - _PARTS_OF_A_BLOCK):
+        text = f"{shape.type}_text"
+        raise UsageError(
+            f"model.type: {shape.type} is made of several networks ({', '.join(parts)}), and "
+            "[model] is the shape of one: choose "
+            + (text if text in CONFIG_MAPPING else "another type")
+        )
     for name in shape.config:
         if name not in known:
             raise UsageError(
@@ -116,6 +132,10 @@ def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> d
         "intermediate_size": 4 * shape.n_embd,
         "ffn_dim": 4 * shape.n_embd,
     }
+    if (known.get("rotary_dim") or 0) > derived["head_dim"]:
+        derived["rotary_dim"] = derived["head_dim"]
+    if "qk_rope_head_dim" in known:  # there it is the width of the rotated part alone
+        del derived["head_dim"]
     values |= {name: value for name, value in derived.items() if name in known}
     if shape.type == "gpt_neo":  # the sister of the original: every other block sees a window
         pairs, single = divmod(shape.n_layer, 2)
@@ -127,6 +147,35 @@ def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> d
 def dropout_values(shape: recipe.Model, known: dict[str, Any]) -> dict[str, float]:
     """The recipe's dropout under every name that a configuration has for one."""
     return {name: shape.dropout for name in _DROPOUTS if name in known}
+
+
+def check_dropout(network: PreTrainedModel, shape: recipe.Model) -> None:
+    """`UsageError` where `dropout` does not reach every dropout of a network, or it has none.
+
+    What `[model.config]` says of one of them is left alone.
+    """
+    said = {value for key, value in shape.config.items() if "drop" in key}
+    found = {place: rate for place, rate in _dropouts(network) if rate not in said}
+    odd = sorted(f"{place} is {rate:g}" for place, rate in found.items() if rate != shape.dropout)
+    if odd or (shape.dropout and not found and not said):
+        what = f"does not reach all of {shape.type} ({odd[0]})" if odd else f"{shape.type} has none"
+        raise UsageError(
+            f"model.dropout: found {shape.dropout:g}, but {what}: choose another type"
+            + (", or --set model.dropout=0.0" if shape.dropout else "")
+        )
+
+
+def _dropouts(network: PreTrainedModel) -> Iterator[tuple[str, float]]:
+    """Each place where a network drops elements, by its name in its module, and how many.
+
+    LayerDrop drops whole layers, and is none.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            yield "an nn.Dropout", module.p
+        for name, value in vars(module).items():
+            if "drop" in name and name != "layerdrop" and type(value) in (int, float):
+                yield name, float(value)
 
 
 def config_class(kind: str) -> Any:
@@ -141,7 +190,7 @@ def config_class(kind: str) -> Any:
 def on_meta(shape: recipe.Model, vocab_size: int) -> PreTrainedModel:
     """The network of a shape without memory for its weights."""
     with torch.device("meta"):
-        return _from_config(configuration(shape, vocab_size, SpecialIds(None, None, None)))
+        return _from_config(configuration(shape, vocab_size, SPECIAL))
 
 
 def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
@@ -149,9 +198,7 @@ def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         made: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise _NoShapeError(
-            f"[model] is no shape for {config.model_type}: {_said(error)}"
-        ) from None
+        raise NoShapeError(f"[model] is no shape for {config.model_type}: {_said(error)}") from None
     return made
 
 
@@ -164,26 +211,6 @@ def prepared(
             if isinstance(child, NewGELUActivation):
                 setattr(parent, name, gelu())
     return model
-
-
-def check_class(shape: recipe.Model, vocab_size: int) -> None:
-    """`UsageError` for a class or configuration that `network` would refuse.
-
-    It is found in a network of one layer, or of two where one is too few for the class; where that
-    is so too, the whole network is made, but without memory, and does not compute.
-    """
-    special = SpecialIds(None, None, None)
-    configuration(shape, vocab_size, special)
-    for n_layer in range(1, min(2, shape.n_layer) + 1):
-        try:
-            network(shape.model_copy(update={"n_layer": n_layer}), vocab_size, special, seed=0)
-            return
-        except _NotRunError:
-            if n_layer == min(2, shape.n_layer):
-                raise
-        except _NoShapeError:
-            continue
-    on_meta(shape, vocab_size)
 
 
 def checked(model: PreTrainedModel) -> PreTrainedModel:
@@ -205,7 +232,7 @@ def checked(model: PreTrainedModel) -> PreTrainedModel:
             scale = 1000 / product.abs().max().item()  # large enough to meet a cap
             logits = _scaled_logits(model, ids, scale) / scale
     except Exception as error:
-        raise _NotRunError(
+        raise NoShapeError(
             f"[model] is no shape for {model.config.model_type}: {_said(error)}"
         ) from None
     model.train(was_training)

@@ -42,8 +42,8 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if names := sorted(str(name) for name in report[problem]):
             raise DataError(
-                f"{folder}: these are no {type(network).__name__} weights of the shape in its "
-                f"config.json ({problem.replace('_', ' ')}: {_some(names)})"
+                f"{folder}: these are no {type(network).__name__} weights of the shape that "
+                f"its configuration has ({problem.replace('_', ' ')}: {_some(names)})"
             )
     return network.eval()
 
@@ -81,6 +81,7 @@ def _filled(empty: PreTrainedModel, slices: Mapping[str, Any]) -> tuple[PreTrain
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are in the report
     )
     network.config.name_or_path = ""
     return network, report

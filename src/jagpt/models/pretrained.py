@@ -25,7 +25,9 @@ def start(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> PreTr
     build.check_keys(shape, factory)
     dropouts = build.dropout_values(shape, factory().to_dict())
     found = replace(found, changes={**dropouts, **shape.config})
-    return build.checked(build.prepared(found.network)).train()
+    network = build.prepared(found.network)
+    build.check_dropout(network, shape)
+    return build.checked(network).train()
 
 
 def preflight(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> ModelFolder:

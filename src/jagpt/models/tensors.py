@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from jagpt import files
 from jagpt.errors import DataError
@@ -79,6 +79,13 @@ def write(
         value = {"metadata": {"total_size": total}, "weight_map": places}
         text = json.dumps(value, indent=2, sort_keys=True) + "\n"
         (folder / f"{name}.safetensors.index.json").write_text(text, "utf-8")
+
+
+def kept(network: nn.Module) -> dict[str, Tensor]:
+    """What of a network is stored: its weights, tied ones once, and buffers that are part of it."""
+    whole = network.state_dict(keep_vars=True)
+    buffers = {name: buffer for name, buffer in network.named_buffers() if name in whole}
+    return {**dict(network.named_parameters()), **buffers}
 
 
 def trained(checkpoint: Path) -> Stored:

@@ -13,7 +13,7 @@ from jagpt.errors import DataError, NewerVersionError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import keeping, superseded
 from jagpt.pipeline.ledger import Ledger, timed
-from jagpt.pipeline.states import StageState, examine, settled
+from jagpt.pipeline.states import StageState, altered, examine, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -138,6 +138,7 @@ def _refuse(
         state.stage.check(recipe)
         if state.status != "missing":
             _refuse_newer(state.stage, run, ledger)
+    _refuse_altered(run, {needed for state in wanting for needed in state.stage.needs})
     ready = [state.stage for state in wanting if missing.isdisjoint(state.stage.needs)]
     for stage in ready:
         stage.preflight(recipe, run)
@@ -150,6 +151,14 @@ def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
         stage.check_kept(run)
     except NewerVersionError as error:
         raise NewerVersionError(error.path, error.found, error.known, ledger.writer) from None
+
+
+def _refuse_altered(run: RunDirectory, read: Collection[str]) -> None:
+    """`DataError` where what is read of other runs is not as they made it; all of it is hashed."""
+    for name, place in run.shared.items():
+        problem = altered(place, Manifest.read(place)) if name in read else None
+        if problem is not None:
+            raise DataError(f"{problem} (the {name} stage is shared from there)")
 
 
 def _begin(run: RunDirectory, ledger: Ledger, recipe: str, chosen: Sequence[Stage]) -> None:

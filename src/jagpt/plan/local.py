@@ -8,7 +8,7 @@ import numpy as np
 
 from jagpt import units
 from jagpt.models.size import flops_per_token, parameters_of
-from jagpt.plan.size import Size, size_of
+from jagpt.plan.size import Size, size_of, with_vocabulary
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.index import dtype_for
@@ -40,7 +40,7 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
 
     `UsageError` where this machine lacks the device or the precision.
     """
-    size = size_of(recipe, run)
+    recipe, size = with_vocabulary(recipe, run), size_of(recipe, run)
     steps = steps_of(recipe, size.epoch)
     parameters = parameters_of(recipe)
     tokens = steps * recipe.tokens_per_step

@@ -15,7 +15,7 @@ from jagpt.plan.instead import gpu_instead
 from jagpt.plan.local import disk_of, flops_of_token, seconds_here, steps_of
 from jagpt.plan.memory import Memory, knob, memory_of
 from jagpt.plan.published import efficiency
-from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of
+from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of, with_vocabulary
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
@@ -124,7 +124,7 @@ def plan(
     `text_bytes` stands for the sources' own sizes. `UsageError` where a source's size is not known
     and the number of steps hangs on it.
     """
-    size = size_of(recipe, run, text_bytes)
+    recipe, size = with_vocabulary(recipe, run), size_of(recipe, run, text_bytes)
     if size.unknown and recipe.train.max_epochs is not None:
         raise UsageError(
             f"plan: the size of {', '.join(size.unknown)} is not known here; say with --text-mb "

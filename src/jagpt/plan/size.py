@@ -10,10 +10,13 @@ from pathlib import Path
 from jagpt import hub
 from jagpt.compressed import FORMATS
 from jagpt.corpus.stats import CorpusStats
-from jagpt.errors import DataError, StorageError
+from jagpt.errors import DataError, JagptError, StorageError
 from jagpt.files import MANIFEST
 from jagpt.recipe import Recipe, Source
 from jagpt.rundir import RunDirectory
+from jagpt.tokenizer import imported
+from jagpt.tokenizer import model as pieces
+from jagpt.tokenizer.stats import TokenizerStats
 
 TOKENS_PER_DUMP_BYTE = 0.165
 """Tokens a byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2 GB."""
@@ -81,6 +84,26 @@ def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) ->
     return Size(
         max(1, round(total)), round(dump), round(text), tuple(unknown), max(1, round(epochs))
     )
+
+
+def with_vocabulary(recipe: Recipe, run: RunDirectory) -> Recipe:
+    """The recipe with the vocabulary size of a tokenizer that it takes from elsewhere.
+
+    As it is for one that is not on this machine, or cannot be read: who reads it then will tell.
+    """
+    settings = recipe.tokenizer
+    with suppress(JagptError):
+        if settings.from_ is None and "tokenizer" not in run.shared:
+            return recipe
+        if (run.tokenizer / TokenizerStats.FILE).is_file():
+            vocab_size = TokenizerStats.read(run.tokenizer).vocab_size
+        elif (path := imported.local_file(settings)) is not None:
+            vocab_size = len(pieces.parse(pieces.read(path), path).pieces)
+        else:
+            return recipe
+        found = settings.model_copy(update={"vocab_size": vocab_size})
+        return recipe.model_copy(update={"tokenizer": found})
+    return recipe
 
 
 def tokens_a_byte(kind: str, packed: bool) -> float:

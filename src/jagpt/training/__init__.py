@@ -15,11 +15,13 @@ bad_steps    losses and gradients that must not be learnt from (no torch)
 data         what is learnt from and measured on
 batches      sequences on their way to the device
 network      the model that is trained: built or loaded, on its device
+rehearsal    what a class of network cannot do is found out before the first stage
 embeddings   where a new network's embeddings begin
 cpu/         what serves a network on a CPU alone
 loss         nats over the vocabulary without all logits at once
 parallel     the model alone, replicated or sharded
 optimizers   parameter groups and their optimizer
+matrices     weights by their kind: matrices, embeddings, vectors
 muon         Muon for matrices, AdamW for the rest
 schedules    the learning rate of a step (no torch)
 averaging    the average of the last steps' weights

@@ -77,6 +77,22 @@ def separates_documents(model: PreTrainedModel, end_id: int) -> bool:
     return torch.allclose(hidden[0, 2], hidden[1, 2], atol=1e-6)
 
 
+def idle_weights(model: PreTrainedModel) -> list[str]:
+    """Names of the weights that the loss does not depend on, and that get no gradient."""
+    count = min(4, int(model.config.vocab_size))
+    ids = torch.arange(count, device=next(model.parameters()).device)[None]
+    reached: set[int] = set()
+    ahead, seen = [model_nats(model, ids).grad_fn], set()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        reached.add(id(getattr(node, "variable", None)))
+        ahead += [parent for parent, _ in node.next_functions]
+    return [name for name, weight in model.named_parameters() if id(weight) not in reached]
+
+
 def vocabulary_nats(
     hidden: Tensor,
     weight: Tensor,

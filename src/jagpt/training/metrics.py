@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -107,6 +108,7 @@ class Metrics:
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
+            self._stack.enter_context(_told_once())
             self._board = SummaryWriter(str(self._logs / "tensorboard"), purge_step=step + 1)
             self._stack.callback(self._board.close)
 
@@ -142,6 +144,22 @@ class Metrics:
                 self._board.add_scalar(name, value, row.step)
         for tracker in self._trackers:
             tracker.log(figures, row.step)
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Errors of TensorBoard's thread are raised at the next row; it prints no traceback besides."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if type(failure.thread).__name__ != "_AsyncWriterThread":
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _nowhere(_: object) -> None:

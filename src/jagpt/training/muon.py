@@ -2,45 +2,24 @@
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the iteration, its coefficients and
 the scale of an update are those of https://github.com/KellerJordan/Muon, which `torch.optim.Muon`
-follows too. Ours differs in what a matrix is: `Conv1D` stores (in, out), and a fused `c_attn` holds
-three, Q, K and V, each of which is orthogonalized for itself.
+follows too. Ours differs in what a matrix is (`matrices`): Q, K and V of a fused `c_attn`, and each
+expert's, are orthogonalized for themselves.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
+
+from jagpt.training.matrices import Matrix
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 SMALLEST_NORM = 1e-7
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A parameter that holds `parts` matrices side by side, stored (in, out) or (out, in)."""
-
-    parameter: Parameter
-    inputs_first: bool
-    parts: int = 1
-
-    def split(self, tensor: Tensor) -> list[Tensor]:
-        """The matrices in a tensor of the parameter's shape, as views (in, out) or (out, in)."""
-        return list(tensor.chunk(self.parts, dim=1 if self.inputs_first else 0))
-
-    @property
-    def scale(self) -> float:
-        """√max(1, out / in): with it, one rate serves all widths and shapes."""
-        rows, columns = self.parameter.shape
-        inputs, outputs = (rows, columns) if self.inputs_first else (columns, rows)
-        return math.sqrt(max(1.0, outputs / self.parts / inputs))
 
 
 class Muon(Optimizer):
@@ -87,23 +66,28 @@ class Muon(Optimizer):
         momentum: Tensor = state["momentum"]
         momentum.lerp_(gradient, 1 - group["momentum"])
         nesterov = full_matrix(gradient.lerp(momentum, group["momentum"]))
-        update = torch.empty_like(nesterov)
-        for part, out in zip(matrix.split(nesterov), matrix.split(update), strict=True):
-            out.copy_(orthogonalized(part, self.dtype))
+        scale, parts = matrix.scales[0], []
+        for part, own_scale in zip(matrix.split(nesterov), matrix.scales, strict=True):
+            orthogonal = orthogonalized(part, self.dtype).to(nesterov.dtype)
+            parts.append(orthogonal if own_scale == scale else orthogonal * (own_scale / scale))
+        update = own_part(matrix.join(parts), parameter)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(own_part(update, parameter), alpha=-group["lr"] * matrix.scale)
+        parameter.add_(update, alpha=-group["lr"] * scale)
 
 
 def orthogonalized(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix with its singular values near 1 (about 0.7 to 1.2), by Newton-Schulz."""
+    """A matrix, or each of a stack, with its singular values near 1 (0.7 to 1.2): Newton-Schulz."""
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / x.norm().clamp(min=SMALLEST_NORM)).to(dtype)
+    stacked = matrix.dim() > 2
+    product = torch.baddbmm if stacked else torch.addmm
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    norm = torch.linalg.matrix_norm(x, keepdim=True) if stacked else x.norm()
+    x = (x / norm.clamp(min=SMALLEST_NORM)).to(dtype)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = product(x, product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 def full_matrix(tensor: Tensor) -> Tensor:

@@ -24,9 +24,9 @@ def make(
     *,
     moved: bool = True,
 ) -> PreTrainedModel:
-    """The network before its first step, on `device`; raises as `preflight` does.
+    """The network before its first step, on `device`, to be compiled if the recipe says so.
 
-    One that is to be sharded need not be moved there as a whole.
+    One that is to be sharded need not be moved there as a whole. Raises as `preflight` does.
     """
     shape = recipe.model
     if shape.from_ is None:
@@ -39,8 +39,6 @@ def make(
         cpu.adapt(network, learns=True)
     if recipe.execution.activation_checkpointing:
         _checkpoint_blocks(network)
-    if recipe.train.compile:
-        network.base_model.compile()
     return network
 
 
@@ -59,7 +57,7 @@ def preflight(recipe: Recipe, vocab_size: int, tokenizer: Path, device: torch.de
     shape = recipe.model
     build.configuration(shape, vocab_size, build.SpecialIds(None, None, None))
     if shape.from_ is not None:
-        pretrained.preflight(shape, vocab_size, tokenizer)
+        pretrained.start(shape, vocab_size, tokenizer)  # damaged weights are found out here too
     if recipe.train.compile and device.type == "cpu" and not _has_compiler():
         raise UsageError(
             "train.compile: found true, but there is no C++ compiler here (g++, clang++ or what "

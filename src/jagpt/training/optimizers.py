@@ -1,34 +1,22 @@
 """Parameter groups and their optimizer.
 
-Three kinds of weights: the blocks' matrices, embeddings (the output head with them), and vectors
-(biases and norms), which never decay. Each group says under `share` which share of the schedule's
-rate is its own.
+Three kinds of weights (`matrices`): the blocks' matrices, embeddings (the output head with them),
+and vectors, which never decay. Each group says under `share` which share of the schedule's rate is
+its own.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import Parameter
 from torch.optim import Adam, AdamW, Optimizer
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from jagpt.recipe import Train
-from jagpt.training.muon import Matrix, Muon
-
-FUSED = {"c_attn": 3}
-"""Modules that hold several matrices side by side: GPT-2's Q, K and V."""
-
-
-class Kinds(NamedTuple):
-    """A model's weights by their kind, each in the model's order; tied ones once."""
-
-    matrices: list[Matrix]
-    embeddings: list[Parameter]
-    vectors: list[Parameter]
+from jagpt.training.matrices import weights_by_kind
+from jagpt.training.muon import Muon
 
 
 def make_optimizer(train: Train, model: nn.Module) -> Optimizer:
@@ -62,29 +50,6 @@ def make_optimizer(train: Train, model: nn.Module) -> Optimizer:
     )
     muon.param_groups[0]["name"] = "matrices"
     return _with_shares(muon, train)
-
-
-def weights_by_kind(model: nn.Module) -> Kinds:
-    """Every weight that learns, by kind: matrices are those of linear layers but the output head's.
-
-    Embeddings are all other weights of two dimensions or more.
-    """
-    kinds = Kinds([], [], [])
-    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
-    matrices: dict[int, Matrix] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not head:
-            parts = FUSED.get(name.rpartition(".")[2], 1)
-            weight: Any = module.weight
-            matrices[id(weight)] = Matrix(weight, isinstance(module, Conv1D), parts)
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if id(parameter) in matrices:
-            kinds.matrices.append(matrices[id(parameter)])
-        else:
-            (kinds.embeddings if parameter.dim() >= 2 else kinds.vectors).append(parameter)
-    return kinds
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

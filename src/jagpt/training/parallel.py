@@ -49,7 +49,8 @@ class Learner:
     """A network and the ranks that train it; `network` keeps its own names for its weights.
 
     Under FSDP2 the weights become shards: every use of them is a collective of all ranks. With
-    `end_id`, a token of that kind ends a document, and documents do not see each other.
+    `end_id`, a token of that kind ends a document, and documents do not see each other. `idle` says
+    that some weights get no gradient.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Learner:
         group: Group | None = None,
         strategy: Strategy = "ddp",
         end_id: int | None = None,
+        idle: bool = False,
     ) -> None:
         self.network, self.group = network, group or Group()
         self.device = device or next(network.parameters()).device
@@ -72,7 +74,7 @@ class Learner:
         else:
             network.to(self.device)
             if self.group.size > 1:
-                self._module = _replicated(self._root, self.device)
+                self._module = _replicated(self._root, self.device, idle)
 
     def _shard(self) -> None:
         """Each block on its own, so that only one is whole at a time; the rest with the root."""
@@ -131,8 +133,9 @@ class Learner:
         return autocast(self.device, precision, keep_copies=not self.sharded)
 
 
-def _replicated(root: LossModule, device: torch.device) -> DistributedDataParallel:
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+def _replicated(root: LossModule, device: torch.device, idle: bool) -> DistributedDataParallel:
+    """The model on every rank; with `idle` weights, each step looks for those without gradient."""
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, "find_unused_parameters": idle}
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     # Buffers are constants here; PyTorch 2.13 has a new name for leaving them alone.
     leave = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"

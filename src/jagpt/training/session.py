@@ -21,10 +21,11 @@ from jagpt.training import distributed, embeddings, keeper, machine, network, tr
 from jagpt.training.batches import Batches
 from jagpt.training.data import Data, prepare
 from jagpt.training.distributed import Group
+from jagpt.training.doubts import doubts
 from jagpt.training.environment import Environment
 from jagpt.training.fit import fit
 from jagpt.training.keeper import Keeper
-from jagpt.training.loss import separates_documents
+from jagpt.training.loss import idle_weights, separates_documents
 from jagpt.training.metrics import Metrics, draw_curve
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
@@ -53,8 +54,6 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         distributed.explained(group),
     ):
         data, plan = prepare(recipe, run.tokens, group.size)
-        for split in ("train", "valid"):  # a changed shard is found now, not after a week
-            TokenSplit.open(run.tokens, split).check()
         with group.training(device):
             _check_agreement(recipe, plan, group)
             _train(recipe, run, data, plan, device, stop, progress)
@@ -71,6 +70,8 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
     trackers.check(recipe.execution.trackers)
     data, _ = prepare(recipe, run.tokens, group.size)
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
+    for split in ("train", "valid"):  # a changed shard is found now, not after a week
+        TokenSplit.open(run.tokens, split).check()
 
 
 def _train(
@@ -87,6 +88,9 @@ def _train(
     tokenizer = load_tokenizer(run.tokenizer)
     special = network.special_ids(tokenizer, data.valid.vocab_size)
     trained = _network(recipe, run, data, special, group, device)
+    idle = idle_weights(trained)
+    if recipe.train.compile:
+        trained.base_model.compile()
     facts = machine.facts(device, group)
     if group.main:
         Environment.of(facts).write(run.logs)
@@ -95,15 +99,18 @@ def _train(
         embeddings.begin(recipe, trained, data.order, group, progress)
     if found.saved is not None:
         machine.warn_of_changes(found.saved.machine, facts, progress)
+    for doubt in doubts(recipe, plan, data):
+        progress.say(f"warning: {doubt}")
     for remark in machine.remarks(recipe, device, group.size) if group.main else ():
         progress.say(remark)
-    _announce(trained, plan, device, group, execution.distributed, progress)
-    learner = Learner(trained, device, group, execution.distributed, _end_id(recipe, data))
+    _announce(trained, idle, plan, device, group, execution.distributed, progress)
+    end_id = _end_id(recipe, data)
+    learner = Learner(trained, device, group, execution.distributed, end_id, bool(idle))
     prompts = execution.sample_prompts
     prompts = recipe.release.prompts if prompts is None else prompts
     sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
     with (
-        _trackers(recipe, run.logs, group) as chosen,
+        _trackers(recipe, run.logs, group, found.state is None) as chosen,
         Metrics(run.logs if group.main else None, execution.tensorboard, chosen) as metrics,
         Batches(data.order, device) as batches,
     ):
@@ -144,13 +151,15 @@ def _end_id(recipe: Recipe, data: Data) -> int | None:
 
 
 @contextmanager
-def _trackers(recipe: Recipe, logs: Path, group: Group) -> Iterator[list[trackers.Tracker]]:
+def _trackers(
+    recipe: Recipe, logs: Path, group: Group, fresh: bool
+) -> Iterator[list[trackers.Tracker]]:
     """The recipe's trackers, on rank 0; the others wait, as a server may take its time."""
     with ExitStack() as stack:
         chosen: list[trackers.Tracker] = []
         with group.together():
             if group.main:
-                chosen = stack.enter_context(trackers.opened(recipe, logs))
+                chosen = stack.enter_context(trackers.opened(recipe, logs, fresh))
         yield chosen
 
 
@@ -168,12 +177,18 @@ def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
 
 def _announce(
     trained: PreTrainedModel,
+    idle: list[str],
     plan: Plan,
     device: torch.device,
     group: Group,
     strategy: str,
     progress: Progress,
 ) -> None:
+    if idle:
+        progress.say(
+            f"{len(idle)} of the network's weights take no part in its loss, and stay as they are "
+            f"({', '.join(idle[:3])}{'…' * (len(idle) > 3)})"
+        )
     parameters = units.amount(size.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(

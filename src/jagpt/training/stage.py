@@ -27,6 +27,7 @@ class TrainStage(Stage):
         "bad-steps.jsonl",
         "val_loss_curve.png",
         "tensorboard",
+        "tracker.json",
     )
 
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
@@ -64,9 +65,9 @@ class TrainStage(Stage):
         trackers.check(recipe.execution.trackers)
         shape = recipe.model
         if shape.from_ is None and (shape.type != "gpt2" or shape.config):  # torch takes seconds
-            from jagpt.models import build
+            from jagpt.training.rehearsal import rehearse
 
-            build.check_class(shape, recipe.tokenizer.vocab_size)
+            rehearse(shape, recipe.tokenizer.vocab_size)
 
     def check_kept(self, run: RunDirectory) -> None:
         from jagpt.training import checkpoints

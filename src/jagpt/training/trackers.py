@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from jagpt import terminal
-from jagpt.errors import MissingExtraError
+from jagpt import files, terminal
+from jagpt.errors import DataError, MissingExtraError
 from jagpt.recipe import Recipe
 
+ID = "tracker.json"
 NAMES = {"wandb": "tracking with W&B", "trackio": "tracking with trackio"}
 
 
@@ -30,23 +32,26 @@ def check(names: Iterable[str]) -> None:
 
 
 @contextmanager
-def opened(recipe: Recipe, logs: Path) -> Iterator[list[Tracker]]:
+def opened(recipe: Recipe, logs: Path, fresh: bool) -> Iterator[list[Tracker]]:
     """The trackers that the recipe asks for, until the block ends.
 
-    A run that goes on is the same run to them: its name is that of the recipe.
+    A training that goes on is the same run to them; one that begins `fresh`, at step 0, is another.
     """
     check(recipe.execution.trackers)
+    own = _id_of(logs, fresh) if recipe.execution.trackers else ""
     found: list[Tracker] = []
     runs: list[Any] = []
     settings = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     try:
         for name in recipe.execution.trackers:
             package: Any = importlib.import_module(name)
-            options = {"project": recipe.execution.tracker_project, "name": recipe.name}
+            options = {"project": recipe.execution.tracker_project, "config": settings}
             if name == "wandb":
-                options |= {"id": recipe.name, "dir": str(logs)}
+                options |= {"name": recipe.name, "id": own, "dir": str(logs)}
+            else:  # a run of trackio is known by its name alone
+                options["name"] = f"{recipe.name}-{own}"
             with terminal.unguarded():
-                run = package.init(**options, config=settings, resume="allow")
+                run = package.init(**options, resume="allow")
             if name == "wandb":
                 run.define_metric("*", step_metric="step")  # steps may be taken again
                 found.append(_Wandb(run))
@@ -58,6 +63,17 @@ def opened(recipe: Recipe, logs: Path) -> Iterator[list[Tracker]]:
         with terminal.unguarded():
             for run in runs:
                 run.finish()
+
+
+def _id_of(logs: Path, fresh: bool) -> str:
+    """What the run's training is called by trackers: kept in `logs/`, new for a new training."""
+    path = logs / ID
+    if not fresh:
+        with suppress(DataError, KeyError):  # a log that is missing or damaged stops no training
+            return str(files.read_json(path)["id"])
+    own = secrets.token_hex(8)
+    files.write_json(path, {"id": own})
+    return own
 
 
 class _Wandb:

@@ -40,16 +40,22 @@ def write(
 
     `from_pretrained` loads the folder: tied weights are there once, under the name that it ties to.
     """
-    named = dict(model.named_parameters())
-    tensors.write(folder, MODEL, [_named(name, weight) for name, weight in named.items()])
+    write_model(folder, model)
     slots = [
         _named(f"{name}.{slot}", value)
-        for name, parameter in named.items()
+        for name, parameter in model.named_parameters()
         for slot, value in sorted(optimizer.state[parameter].items())
     ]
     tensors.write(folder, OPTIMIZER, slots)
     if average:
-        tensors.write(folder, AVERAGE, [_named(name, mean) for name, mean in average.items()])
+        mean = {**tensors.kept(model), **average}
+        tensors.write(folder, AVERAGE, [_named(name, tensor) for name, tensor in mean.items()])
+
+
+def write_model(folder: Path | None, model: PreTrainedModel) -> None:
+    """Put weights and configuration into `folder`, if there is one."""
+    everything = tensors.kept(model)
+    tensors.write(folder, MODEL, [_named(name, tensor) for name, tensor in everything.items()])
     if folder is None:
         return
     config = model.config.to_dict()
@@ -109,7 +115,7 @@ def _read_optimizer(
     slots = group.share(_slots(stored, parameters) if stored is not None else None)
     for name, parameter in parameters.items():
         state: dict[str, Any] = {}
-        for slot, kind, shape in slots[name]:
+        for slot, kind, shape in slots.get(name, ()):  # none for a weight without a gradient so far
             given = stored.get(f"{name}.{slot}") if stored is not None else None
             tensor = group.share_tensor(given, shape, getattr(torch, kind))
             state[slot] = laid_out_as(tensor, parameter)
@@ -119,7 +125,7 @@ def _read_optimizer(
 def _slots(
     stored: Stored, parameters: dict[str, Parameter]
 ) -> dict[str, list[tuple[str, str, list[int]]]]:
-    """Each weight's slots: name, type and shape."""
+    """The slots of each weight that has been learnt: name, type and shape."""
     found: dict[str, list[tuple[str, str, list[int]]]] = defaultdict(list)
     for key in stored.names():
         name, _, slot = key.rpartition(".")
@@ -127,8 +133,7 @@ def _slots(
         if name in parameters and tensor.dim() and tensor.shape != parameters[name].shape:
             raise DataError(f"{stored.path}: {key} has the shape {tuple(tensor.shape)}")
         found[name].append((slot, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)))
-    if set(found) != set(parameters):
-        odd = sorted(set(found) ^ set(parameters))
+    if odd := sorted(set(found) - set(parameters)):
         raise DataError(f"{stored.path}: this optimizer state belongs to another model ({odd[0]})")
     return found
 
