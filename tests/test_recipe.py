@@ -57,10 +57,17 @@ def test_the_shipped_recipes_are_those_that_the_readme_promises() -> None:
     assert set(recipes.shipped_recipes()) == {
         "quickstart",
         "small",
+        "small-distilled",
         "jawiki-v2-base",
         "jawiki-v2-schedule",
         "jawiki-v2-schedule-clipnorm",
     }
+
+
+def test_small_distilled_is_small_and_its_teachers() -> None:
+    small, distilled = (recipes.load(name).train for name in ("small", "small-distilled"))
+    assert distilled.own_teachers == 2
+    assert distilled.model_copy(update={"own_teachers": 0}) == small
 
 
 def test_the_originals_recipes_have_exactly_its_settings() -> None:

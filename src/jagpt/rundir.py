@@ -26,7 +26,9 @@ STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
 """Stage → the directory that it alone writes, in the order of the pipeline."""
 
 
-_FOLDERS = frozenset({*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing"})
+TEACHERS = "teachers"
+"""Models that a run trains to learn from them; each folder is laid out as a run."""
+_FOLDERS = frozenset({*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TEACHERS})
 _TRACKERS = "logs/wandb"
 """W&B links to its own cache from there; no verb of jagpt reads or writes it."""
 

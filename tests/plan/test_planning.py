@@ -50,6 +50,19 @@ def test_training_takes_its_flops_over_what_the_gpu_reaches(tmp_path: Path) -> N
     assert found.range[0] < found.seconds["train"] / 3600 < found.range[1]
 
 
+def test_teachers_are_trained_as_long_and_asked_at_each_step(tmp_path: Path) -> None:
+    machine = Machine(gpu("A100"), 1)
+    alone = planned(tmp_path, machine)
+    taught = planned(tmp_path, machine, "train.own_teachers=2")
+    assert taught.flops / alone.flops == pytest.approx(3 + 2 / 3)
+    assert taught.seconds["train"] / alone.seconds["train"] == pytest.approx(3 + 2 / 3)
+    assert taught.seconds["evaluate"] == pytest.approx(alone.seconds["evaluate"])
+    assert taught.disk["teachers"] > 0 == alone.disk.get("teachers", 0)
+    assert taught.memory.teachers > 2 * 4 * taught.parameters > alone.memory.teachers == 0
+    named = planned(tmp_path, machine, 'train.teacher=["a", "b"]')
+    assert named.flops / alone.flops == pytest.approx(1 + 2 / 3)
+
+
 def test_the_cost_is_of_all_gpus_while_they_work(tmp_path: Path) -> None:
     found = planned(tmp_path, Machine(gpu("A100"), 4, price=2.5))
     hours = (found.seconds["train"] + found.seconds["evaluate"]) / 3600

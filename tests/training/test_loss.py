@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from jagpt import recipe
 from jagpt.models import build
 from jagpt.training.loss import (
+    Lesson,
     document_positions,
     model_nats,
     separates_documents,
@@ -62,6 +63,50 @@ def test_gradients_are_the_same_where_the_matrix_gets_its_own_at_once(
         found.backward()
         torch.testing.assert_close(hidden.grad, expected[0])
         torch.testing.assert_close(weight.grad, times * expected[1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("chunk", [8, None])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_lesson_adds_its_distance_from_the_teachers_mean(
+    tensors: tuple[Tensor, Tensor, Tensor], temperature: float, chunk: int | None, at_once: bool
+) -> None:
+    hidden, weight, labels = tensors
+    generator = torch.Generator().manual_seed(1)
+    theirs = [torch.randn(N, width, generator=generator) for width in (D, 5)]
+    matrices = [torch.randn(V, width, generator=generator) for width in (D, 5)]
+    logits = hidden @ weight.T
+    chances = [
+        F.softmax(rows @ matrix.T / temperature, -1)
+        for rows, matrix in zip(theirs, matrices, strict=True)
+    ]
+    apart = F.kl_div(
+        F.log_softmax(logits / temperature, -1), torch.stack(chances).mean(0), reduction="sum"
+    )
+    expected = (F.cross_entropy(logits, labels, reduction="sum") + 3 * temperature**2 * apart) / N
+    gradients = torch.autograd.grad(expected, (hidden, weight))
+    lesson = Lesson(tuple(theirs), tuple(matrices), temperature, 3.0)
+    found = vocabulary_nats(
+        hidden, weight, labels, torch.tensor(1 / N), chunk, at_once=at_once, lesson=lesson
+    )
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    torch.testing.assert_close(hidden.grad, gradients[0])
+    torch.testing.assert_close(weight.grad, gradients[1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_teacher_that_says_the_same_changes_nothing(
+    tensors: tuple[Tensor, Tensor, Tensor], temperature: float
+) -> None:
+    hidden, weight, labels = tensors
+    lesson = Lesson((hidden.detach(),), (weight.detach(),), temperature, 5.0)
+    own = vocabulary_nats(hidden, weight, labels)
+    taught = vocabulary_nats(hidden, weight, labels, lesson=lesson)
+    torch.testing.assert_close(taught, own)
+    torch.testing.assert_close(
+        torch.autograd.grad(taught, (hidden, weight)), torch.autograd.grad(own, (hidden, weight))
+    )
 
 
 @pytest.mark.parametrize("at_once", [False, True])

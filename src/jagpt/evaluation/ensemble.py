@@ -14,6 +14,7 @@ from jagpt.errors import UsageError
 from jagpt.evaluation.measures import Floats, Ints
 from jagpt.evaluation.scoring import Scorer
 from jagpt.models import ModelFolder
+from jagpt.models.tokenizer import other_ids
 
 NAME = "ensemble (mean of the probabilities)"
 
@@ -52,13 +53,9 @@ def check(subjects: Sequence[ModelFolder]) -> None:
     if len(subjects) < 2:
         raise UsageError("--ensemble: the mean of several models; give --model more than once")
     first, *others = subjects
-    ids = first.tokenizer.get_vocab()
     for other in others:
-        theirs = other.tokenizer.get_vocab()
-        odd = sum(theirs.get(piece) != number for piece, number in ids.items())
-        if odd or len(theirs) != len(ids):
+        if odd := other_ids(first.tokenizer, other.tokenizer):
             raise UsageError(
-                f"--ensemble: {other.name} gives {max(odd, abs(len(theirs) - len(ids))):,} pieces "
-                f"other ids than {first.name}, so that their probabilities have no mean; measure "
-                "them without --ensemble"
+                f"--ensemble: {other.name} gives {odd:,} pieces other ids than {first.name}, so "
+                "that their probabilities have no mean; measure them without --ensemble"
             )

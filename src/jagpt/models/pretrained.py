@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from jagpt import hub, models, recipe
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder, build, guard, load_tokenizer, place
+from jagpt.models.tokenizer import other_ids
 
 FROM = "[model] from"
 
@@ -56,6 +57,11 @@ def input_files(shape: recipe.Model) -> list[Path]:
         if not hub.is_hub_id((shape.from_ or "").partition("@")[0]):
             opened(shape)
         return []
+    return weight_files(folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's folder that decide what it computes."""
     guard.check_folder(folder)
     names = sorted(
         path for path in folder.glob("*.safetensors") if not path.name.startswith("optimizer")
@@ -91,9 +97,7 @@ def _check_pieces(shape: recipe.Model, found: ModelFolder, folder: Path) -> None
     """Refuse a tokenizer of the same size whose ids mean other pieces; silent where it has none."""
     if not (found.folder / "tokenizer_config.json").is_file():
         return
-    theirs, ours = found.tokenizer.get_vocab(), load_tokenizer(folder).get_vocab()
-    odd = sum(ours.get(piece) != number for piece, number in theirs.items())
-    if odd:
+    if odd := other_ids(load_tokenizer(folder), found.tokenizer):
         raise DataError(
             f"{found.folder}: {odd:,} pieces of these weights' tokenizer have another id in the "
             f"run's tokenizer: their embeddings would mean other pieces. Take their own: "

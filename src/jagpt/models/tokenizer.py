@@ -44,6 +44,12 @@ def load_tokenizer(folder: Path) -> Any:
     return found
 
 
+def other_ids(ours: Any, theirs: Any) -> int:
+    """Pieces that have not the same id in both tokenizers."""
+    one, two = ours.get_vocab(), theirs.get_vocab()
+    return sum(one.get(piece) != two.get(piece) for piece in one.keys() | two.keys())
+
+
 def check_match(model: Path | str, pieces: int, rows: int) -> None:
     """`DataError` where a tokenizer of so many pieces does not belong to a model's rows."""
     if pieces > rows or rows - pieces > MAX_PADDING_ROWS:

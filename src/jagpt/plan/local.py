@@ -14,6 +14,9 @@ from jagpt.rundir import RunDirectory
 from jagpt.tokens.index import dtype_for
 from jagpt.training.plan import make_plan
 
+FORWARD_SHARE = 1 / 3
+"""Of training's operations, what a forward pass takes."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -50,16 +53,28 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
 
 
 def flops_of_token(recipe: Recipe) -> int:
-    """Floating-point operations to train on one token."""
-    shape = recipe.model
-    return flops_per_token(parameters_of(recipe), shape.n_layer, shape.n_embd, recipe.block_size)
+    """Floating-point operations to train on one token, those for its teachers included."""
+    shape, parameters = recipe.model, parameters_of(recipe)
+    alone = flops_per_token(parameters, shape.n_layer, shape.n_embd, recipe.block_size)
+    return round(alone * teaching_factor(recipe))
+
+
+def teaching_factor(recipe: Recipe) -> float:
+    """Operations of a run as a multiple of those without teachers.
+
+    Teachers count as of its own size: its own are trained as long as it is, and each teacher has a
+    forward pass in every step of its.
+    """
+    own = recipe.train.own_teachers
+    return 1 + own + (own + len(recipe.train.teacher)) * FORWARD_SHARE
 
 
 def seconds_here(recipe: Recipe, steps: int) -> float:
     """Seconds of training on this machine; in small batches Muon's own products count."""
     from jagpt.plan import measured
 
-    flops = recipe.tokens_per_step * flops_of_token(recipe) + _muon_flops(recipe)
+    own = 1 + recipe.train.own_teachers
+    flops = recipe.tokens_per_step * flops_of_token(recipe) + own * _muon_flops(recipe)
     return steps * flops / measured.speed(recipe)
 
 
@@ -73,12 +88,14 @@ def _muon_flops(recipe: Recipe) -> int:
 
 def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
     """Bytes on disk by what they hold, once the run is done."""
-    weights = 4 * parameters_of(recipe)
+    weights, own = 4 * parameters_of(recipe), recipe.train.own_teachers
+    teachers = {"teachers": own * 2 * 3 * weights} if own else {}
     return {
         "dumps": size.dump,
         "corpus": round(size.tokens * 6),
         "tokens": size.tokens * np.dtype(dtype_for(recipe.tokenizer.vocab_size)).itemsize,
         "checkpoints": (recipe.train.keep_checkpoints + 2) * 3 * weights,
+        **teachers,
         "model and release": 2 * weights,
     }
 

@@ -30,6 +30,7 @@ class Memory:
     average: int
     activations: int
     logits: int
+    teachers: int = 0
     reserved: int = RESERVED
 
     @property
@@ -49,6 +50,7 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
     positions = (batch_size or recipe.train.batch_size) * recipe.block_size
     kept = ACTIVATION_BYTES * (1 if half else 2) * width * recipe.model.n_layer * positions
     rows = min(LOGIT_ROWS, positions)
+    taught_by = recipe.train.own_teachers + len(recipe.train.teacher)
     return Memory(
         weights=parameters * (6 if half else 4),
         gradients=parameters * 4,
@@ -56,6 +58,7 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
         average=0 if recipe.train.average == "none" else 4 * parameters,
         activations=kept,
         logits=rows * vocabulary * (4 + 4 + 2) + 4 * width * (vocabulary + positions),
+        teachers=taught_by * 4 * parameters + (rows * vocabulary * 3 * 4 if taught_by else 0),
     )
 
 

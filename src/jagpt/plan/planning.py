@@ -12,7 +12,14 @@ from jagpt.models.size import parameters_of
 from jagpt.plan import growth
 from jagpt.plan.growth import Grown
 from jagpt.plan.instead import gpu_instead
-from jagpt.plan.local import disk_of, flops_of_token, seconds_here, steps_of
+from jagpt.plan.local import (
+    FORWARD_SHARE,
+    disk_of,
+    flops_of_token,
+    seconds_here,
+    steps_of,
+    teaching_factor,
+)
 from jagpt.plan.memory import Memory, knob, memory_of
 from jagpt.plan.published import efficiency
 from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of, with_vocabulary
@@ -29,8 +36,6 @@ ENCODE_BYTES = 15e6
 """Bytes of text that a core encodes in a second."""
 LEARN_SECONDS = 240e-6
 """Seconds of SentencePiece for one sentence that it learns from (4 minutes a million)."""
-FORWARD_SHARE = 1 / 3
-"""Of training's operations, what measuring a token takes."""
 CLOSING_SECONDS = 60
 """Export, release and the sample of an evaluation."""
 DEFAULT_NETWORK = 12.5e9
@@ -210,6 +215,7 @@ def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict
     xml = size.dump * XML_PER_DUMP_BYTE
     text = size.text / (1 - recipe.corpus.valid_share - recipe.corpus.test_share)
     measured = size.tokens * recipe.corpus.test_share
+    forward = FORWARD_SHARE / teaching_factor(recipe)
     learning = 0.0 if recipe.tokenizer.from_ else recipe.tokenizer.sentences * LEARN_SECONDS
     return {
         "download": size.dump / DOWNLOAD_BYTES,
@@ -217,6 +223,6 @@ def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict
         "tokenizer": learning if size.text > 100 * recipe.tokenizer.sentences else learning / 10,
         "tokens": text / ENCODE_BYTES / cores,
         "train": train,
-        "evaluate": measured * per_token * FORWARD_SHARE + CLOSING_SECONDS / 2,
+        "evaluate": measured * per_token * forward + CLOSING_SECONDS / 2,
         "export and release": float(CLOSING_SECONDS),
     }

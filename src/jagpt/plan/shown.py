@@ -34,7 +34,7 @@ def show_plan(planned: Planned) -> None:
     parts = asdict(planned.memory)
     beside = f" of {units.size(gpu.memory)} a GPU" if gpu else ""
     click.echo(f"memory: {units.size(planned.memory.total)}{beside}")
-    _rows({name: units.size(size) for name, size in parts.items()})
+    _rows({name: units.size(size) for name, size in parts.items() if size})
     if planned.advice:
         click.echo(f"  it will not fit: {planned.advice}")
     click.echo(f"disk: {units.size(sum(planned.disk.values()))}")

@@ -13,7 +13,10 @@ from jagpt.recipe.checks import validated
 from jagpt.recipe.sections import SAMPLE, Recipe
 from jagpt.rundir import RECIPE, is_run
 
-_ORIGINS = (["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"])
+_ORIGINS = (
+    ["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"],
+    ["train", "teacher"],
+)  # fmt: skip
 """Keys that can name another run."""
 
 
@@ -78,14 +81,18 @@ def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(path := source.get("path"), str):
             source["path"] = anchored(path, folder)
-    for name, _ in _ORIGINS:
+    for name, key in _ORIGINS:
         section = value.get(name)
-        if isinstance(section, dict) and isinstance(path := section.get("from"), str):
-            section["from"] = _anchored_origin(path, folder)
+        if isinstance(section, dict) and key in section:
+            section[key] = _anchored_origin(section[key], folder)
 
 
-def _anchored_origin(path: str, folder: Path) -> str:
-    """A `from` made absolute where it stands below `folder`; a hub id stays as it is."""
+def _anchored_origin(path: Any, folder: Path) -> Any:
+    """Places made absolute where they stand below `folder`; a hub id stays as it is."""
+    if isinstance(path, list):
+        return [_anchored_origin(one, folder) for one in path]
+    if not isinstance(path, str):
+        return path
     candidate = folder / path
     return str(candidate.resolve()) if candidate.exists() else path
 
@@ -113,7 +120,7 @@ def _override(value: dict[str, Any], override: str) -> str | None:
         return f"--set {override}: {'.'.join(keys[:-1])} is no table"
     if keys[:2] == ["corpus", "source"] and keys[-1] == "path" and isinstance(parsed, str):
         parsed = anchored(parsed, Path.cwd())
-    if keys in _ORIGINS and isinstance(parsed, str):
+    if keys in _ORIGINS:
         parsed = _anchored_origin(parsed, Path.cwd())
     target[keys[-1]] = parsed
     return None

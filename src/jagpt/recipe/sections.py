@@ -441,6 +441,11 @@ class Model(Section):
 class Train(Section):
     """`[train]`: the recipe of the optimization."""
 
+    places: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"own_teachers", "teacher_weight", "teacher_temperature"}
+    )
+
     seed: Seed = Field(1000, description="Seed of weights, order and dropout.")
     batch_size: Positive = Field(2, description="Sequences a forward pass (micro-batch).")
     grad_accum_steps: Positive = Field(16, description="Micro-batches an optimizer step.")
@@ -513,6 +518,24 @@ class Train(Section):
     )
     clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Clip the gradient to this norm; not at all if not given."
+    )
+    teacher: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Models to learn from, beside the text: runs, folders or hub ids "
+        "(ORG/NAME@REVISION) with the run's own tokenizer; the mean of their probabilities counts.",
+    )
+    own_teachers: Annotated[int, Field(ge=0, le=64)] = Field(
+        0,
+        description="Train so many networks of this very recipe first, with the seeds that follow "
+        "`seed`, and learn from them too.",
+    )
+    teacher_weight: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
+        1.0,
+        description="What the distance (KL) from the teachers counts, where a label's nats are 1.",
+    )
+    teacher_temperature: Annotated[float, Field(gt=0.0, le=100.0)] = Field(
+        1.0, description="Divides the logits of both sides of that distance."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",

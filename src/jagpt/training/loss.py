@@ -6,6 +6,7 @@ Shapes: N positions, D width, V vocabulary, C positions of a chunk.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,32 @@ GPU_CHUNK = 2048
 """Positions whose logits live at a time on a GPU."""
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What teachers say of N positions: last hidden states (N, D) and output matrix (V, D) of each.
+
+    The loss of a label becomes its nats + `weight` · `temperature`² · KL(teachers ‖ network), both
+    at that temperature, with the mean of the teachers' probabilities (Hinton et al. 2015,
+    arXiv:1503.02531, with weights in the ratio 1 : `weight`). Who says the same changes nothing.
+    """
+
+    hidden: tuple[Tensor, ...]
+    matrices: tuple[Tensor, ...]
+    temperature: float
+    weight: float
+
+    def probabilities(self, part: slice, dtype: torch.dtype) -> Tensor:
+        """The mean of their probabilities (C, V) for some positions, in fp32."""
+        total: Tensor | None = None
+        for rows, matrix in zip(self.hidden, self.matrices, strict=True):
+            logits = (rows[part].to(dtype) @ matrix.to(dtype).T).float()
+            chances = torch.softmax(logits.div_(self.temperature), dim=-1)
+            total = chances if total is None else total.add_(chances)
+        if total is None:
+            raise ValueError("there is no teacher")
+        return total.div_(len(self.hidden))
+
+
 def model_nats(
     model: PreTrainedModel,
     sequences: Tensor,
@@ -25,23 +52,30 @@ def model_nats(
     end_id: int | None = None,
     *,
     at_once: bool = False,
+    lesson: Lesson | None = None,
 ) -> Tensor:
     """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar in fp32.
 
     Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type where it is on.
     With `end_id`, what stands behind that token begins anew and sees nothing before it.
-    `at_once` as in `vocabulary_nats`.
+    `at_once` and `lesson` as in `vocabulary_nats`.
     """
-    inputs = sequences[:, :-1]
+    hidden = last_hidden(model, sequences[:, :-1], end_id)
+    labels = sequences[:, 1:].reshape(-1)
+    weight = model.get_output_embeddings().weight
+    rows = hidden.reshape(len(labels), -1)
+    return vocabulary_nats(rows, weight, labels, scale, at_once=at_once, lesson=lesson)
+
+
+def last_hidden(model: PreTrainedModel, inputs: Tensor, end_id: int | None = None) -> Tensor:
+    """What the output head of `model` is given (B, T, D) for `inputs` (B, T)."""
     # Not every class takes positions.
     masked = {} if end_id is None else {"position_ids": document_positions(inputs, end_id)}
     # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
     embeddings = model.get_input_embeddings()(inputs)
-    hidden = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked).last_hidden_state
-    labels = sequences[:, 1:].reshape(-1)
-    weight = model.get_output_embeddings().weight
-    rows = hidden.reshape(len(labels), -1)
-    return vocabulary_nats(rows, weight, labels, scale, at_once=at_once)
+    body = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked)
+    hidden: Tensor = body.last_hidden_state
+    return hidden
 
 
 def document_positions(inputs: Tensor, end_id: int) -> Tensor:
@@ -101,6 +135,7 @@ def vocabulary_nats(
     chunk: int | None = None,
     *,
     at_once: bool = False,
+    lesson: Lesson | None = None,
 ) -> Tensor:
     """Cross-entropy of `labels` (N) under softmax(hidden (N, D) · weight (V, D)ᵀ), in nats.
 
@@ -110,6 +145,8 @@ def vocabulary_nats(
 
     `at_once` is for a leaf `weight` and a result that is only ever sent backward as it is: the
     weight's gradient is then added to `weight.grad` here, and is not held until the way back ends.
+
+    With a `lesson`, the teachers' part is added where gradients are wanted, and nowhere else.
     """
     device = hidden.device.type
     autocast = torch.is_autocast_enabled(device)
@@ -122,7 +159,9 @@ def vocabulary_nats(
     if not torch.is_grad_enabled() or not (hidden.requires_grad or weight.requires_grad):
         with torch.autocast(device, enabled=False):
             return _nats(hidden.to(dtype), weight.to(dtype), labels, chunk) * scale
-    nats: Tensor = _VocabularyNats.apply(hidden, weight, labels, scale, dtype, chunk, at_once)  # type: ignore[no-untyped-call]
+    nats: Tensor = _VocabularyNats.apply(
+        hidden, weight, labels, scale, dtype, chunk, at_once, lesson
+    )  # type: ignore[no-untyped-call]
     return nats
 
 
@@ -137,6 +176,7 @@ class _VocabularyNats(torch.autograd.Function):
         dtype: torch.dtype,
         chunk: int,
         at_once: bool,
+        lesson: Lesson | None,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
@@ -150,7 +190,12 @@ class _VocabularyNats(torch.autograd.Function):
             nats = torch.zeros((), device=hidden.device)
             for start in range(0, len(rows), chunk):
                 part = slice(start, start + chunk)
-                picked, slope = _slope(rows[part], matrix, labels[part])
+                logits = rows[part] @ matrix.T
+                if lesson is None:
+                    picked, slope = _slope(logits, labels[part])
+                else:
+                    taught = lesson.probabilities(part, dtype)
+                    picked, slope = _taught_slope(logits, labels[part], taught, lesson)
                 nats -= picked
                 hidden_grad[part] = slope @ matrix
                 _add_product(weight_grad, slope, rows[part], scale if at_once else None)
@@ -167,7 +212,7 @@ class _VocabularyNats(torch.autograd.Function):
         # In place, as nothing goes back twice: the weight's gradient is the largest tensor here.
         slopes = [slope.mul_(nats_grad) for slope in ctx.saved_tensors]
         weight_grad = slopes[1] if len(slopes) > 1 else None
-        return slopes[0], weight_grad, None, None, None, None, None
+        return slopes[0], weight_grad, None, None, None, None, None, None
 
 
 def _nats(rows: Tensor, matrix: Tensor, labels: Tensor, chunk: int) -> Tensor:
@@ -178,17 +223,37 @@ def _nats(rows: Tensor, matrix: Tensor, labels: Tensor, chunk: int) -> Tensor:
     return nats
 
 
-def _slope(rows: Tensor, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _slope(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Summed log-probability of the labels, and the gradient of minus it to the logits (C, V).
 
-    A label's entry, p − 1, is formed in fp32: in bf16 it would be lost where p is near 1.
+    The gradient is written over the logits. A label's entry, p − 1, is formed in fp32: in bf16 it
+    would be lost where p is near 1.
     """
-    logits = rows @ matrix.T
-    total = torch.zeros((), device=rows.device)
+    total = torch.zeros((), device=logits.device)
     for some, log_softmax, few in by_rows(logits, labels):
         picked = log_softmax.gather(1, few)
         total += picked.sum()
         some.copy_(log_softmax.exp_().scatter_(1, few, picked.expm1()))
+    return total, logits
+
+
+def _taught_slope(
+    logits: Tensor, labels: Tensor, taught: Tensor, lesson: Lesson
+) -> tuple[Tensor, Tensor]:
+    """As `_slope`, less the teachers' part: `taught` (C, V) are their probabilities."""
+    total = torch.zeros((), device=logits.device)
+    temperature, weight = lesson.temperature, lesson.weight
+    few_taught = taught.split(cache.ROWS if logits.device.type == "cpu" else len(logits))
+    for (some, log_softmax, few), wanted in zip(by_rows(logits, labels), few_taught, strict=True):
+        picked = log_softmax.gather(1, few)
+        soft = log_softmax
+        if temperature != 1:
+            soft = torch.log_softmax(some.float() / temperature, dim=-1)
+        apart = torch.special.xlogy(wanted, wanted).sum() - (wanted * soft).sum()
+        total += picked.sum() - weight * temperature**2 * apart
+        towards = (soft.exp() - wanted).mul_(weight * temperature)
+        slope = log_softmax.exp_().scatter_(1, few, picked.expm1())
+        some.copy_(slope.add_(towards))
     return total, logits
 
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from jagpt.devices import autocast
 from jagpt.training.distributed import Group
 from jagpt.training.loss import model_nats
+from jagpt.training.teachers import Teachers
 
 Strategy = Literal["ddp", "fsdp"]
 
@@ -26,18 +27,29 @@ Strategy = Literal["ddp", "fsdp"]
 class LossModule(nn.Module):
     """A model whose forward pass gives the nats of its labels: what is replicated or sharded.
 
-    With `end_id`, documents do not see each other. `at_once` as in `loss.vocabulary_nats`.
+    With `end_id`, documents do not see each other. `at_once` as in `loss.vocabulary_nats`. With
+    `teachers`, which are no part of the module, the loss is theirs too where gradients are wanted.
     """
 
     def __init__(
-        self, network: PreTrainedModel, end_id: int | None = None, at_once: bool = False
+        self,
+        network: PreTrainedModel,
+        end_id: int | None = None,
+        at_once: bool = False,
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
         self.network, self.end_id, self.at_once = network, end_id, at_once
+        self.teachers = teachers
 
     def forward(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
         """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`."""
-        return model_nats(self.network, sequences, scale, self.end_id, at_once=self.at_once)
+        lesson = None
+        if self.teachers is not None and torch.is_grad_enabled():
+            lesson = self.teachers.lesson(sequences[:, :-1], self.end_id)
+        return model_nats(
+            self.network, sequences, scale, self.end_id, at_once=self.at_once, lesson=lesson
+        )
 
     def generate(self, ids: Tensor, **options: Any) -> Tensor:
         """Continuations of `ids` (B, T) by transformers' `generate`."""
@@ -61,13 +73,14 @@ class Learner:
         strategy: Strategy = "ddp",
         end_id: int | None = None,
         idle: bool = False,
+        teachers: Teachers | None = None,
     ) -> None:
         self.network, self.group = network, group or Group()
         self.device = device or next(network.parameters()).device
         self.sharded = self.group.size > 1 and strategy == "fsdp"
         # Ranks exchange what comes from the backward pass; a GPU would wait for the scale.
         alone = self.group.size == 1 and self.device.type == "cpu"
-        self._root = LossModule(network, end_id, at_once=alone)
+        self._root = LossModule(network, end_id, at_once=alone, teachers=teachers)
         self._module: nn.Module = self._root
         if self.sharded:
             self._shard()

@@ -100,6 +100,8 @@ def continues(
     `train_tokens` is the size of the train split, which `max_epochs` refers to.
     """
     free = LENGTH | SCHEDULE | AVERAGE | UPKEEP | (frozenset() if bad_steps else BAD_STEPS)
+    if new_section.get("train", {}).get("own_teachers"):  # they would be others
+        free = UPKEEP
     if _without(old_section, free) != _without(new_section, free):
         return False
     try:

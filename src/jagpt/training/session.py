@@ -17,7 +17,7 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.training import distributed, embeddings, keeper, machine, network, trackers
+from jagpt.training import distributed, embeddings, keeper, machine, network, teachers, trackers
 from jagpt.training.batches import Batches
 from jagpt.training.data import Data, prepare
 from jagpt.training.distributed import Group
@@ -31,6 +31,7 @@ from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
 from jagpt.training.reporter import Reporter
 from jagpt.training.samples import Continuer
+from jagpt.training.stage import TRAIN
 from jagpt.training.stopping import StopRequest
 from jagpt.training.trainer import Trainer
 from jagpt.training.validation import Validator
@@ -56,6 +57,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         data, plan = prepare(recipe, run.tokens, group.size)
         with group.training(device):
             _check_agreement(recipe, plan, group)
+            _make_teachers(recipe, run, device, stop, progress)
             _train(recipe, run, data, plan, device, stop, progress)
         if group.main:
             draw_curve(run.logs)
@@ -72,6 +74,29 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
     network.preflight(recipe, data.valid.vocab_size, run.tokenizer, device)
     for split in ("train", "valid"):  # a changed shard is found now, not after a week
         TokenSplit.open(run.tokens, split).check()
+    teachers.preflight(recipe, run)
+
+
+def _make_teachers(
+    recipe: Recipe, run: RunDirectory, device: torch.device, stop: StopRequest, progress: Progress
+) -> None:
+    """Train those that the run learns from and that stand nowhere else, one after another."""
+    group, count = distributed.current(), recipe.train.own_teachers
+    for number, (taught, place) in enumerate(teachers.own_runs(recipe, run), 1):
+        wanted = teachers.manifest(taught, run, TRAIN.version)
+        with group.together():
+            made = group.main and teachers.is_made(wanted, place)
+            if group.main and not made:
+                teachers.begin(wanted, run, place)
+        if group.share(made):
+            continue
+        progress.say(f"teacher {number} of {count}:")
+        data, plan = prepare(taught, run.tokens, group.size)
+        _train(taught, place, data, plan, device, stop, progress)
+        with group.together():
+            if group.main:
+                draw_curve(place.logs)
+                wanted.finish(place.own("train"))
 
 
 def _train(
@@ -105,7 +130,8 @@ def _train(
         progress.say(remark)
     _announce(trained, idle, plan, device, group, execution.distributed, progress)
     end_id = _end_id(recipe, data)
-    learner = Learner(trained, device, group, execution.distributed, end_id, bool(idle))
+    taught_by = teachers.load(recipe, run, data.valid.vocab_size, end_id, device)
+    learner = Learner(trained, device, group, execution.distributed, end_id, bool(idle), taught_by)
     prompts = execution.sample_prompts
     prompts = recipe.release.prompts if prompts is None else prompts
     sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)

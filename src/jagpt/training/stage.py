@@ -36,12 +36,19 @@ class TrainStage(Stage):
         return {**super().semantic(recipe), **corpus}
 
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
-        if recipe.model.from_ is None:
-            return {}
-        from jagpt.models import pretrained
+        read: dict[str, str] = {}
+        if recipe.model.from_ is not None:
+            from jagpt.models import pretrained
 
-        hub = f"{recipe.model.from_}@{recipe.model.revision}"
-        return named_place("model", pretrained.input_files(recipe.model), hub, digest)
+            hub = f"{recipe.model.from_}@{recipe.model.revision}"
+            read |= named_place("model", pretrained.input_files(recipe.model), hub, digest)
+        if recipe.train.teacher:
+            from jagpt.training import teachers
+
+            for number, name in enumerate(recipe.train.teacher, 1):
+                paths = teachers.input_files(name)
+                read |= named_place(f"teacher {number}", paths, name, digest)
+        return read
 
     def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
         if recipe.train.precision != "auto":
@@ -68,6 +75,10 @@ class TrainStage(Stage):
             from jagpt.training.rehearsal import rehearse
 
             rehearse(shape, recipe.tokenizer.vocab_size)
+        if recipe.train.teacher:
+            from jagpt.training import teachers
+
+            teachers.check(recipe)
 
     def check_kept(self, run: RunDirectory) -> None:
         from jagpt.training import checkpoints

@@ -1,0 +1,197 @@
+"""Models whose probabilities a run learns from, beside its text.
+
+They stand elsewhere (`train.teacher`), or are networks of the very same recipe with other seeds,
+which the run trains before its own (`train.own_teachers`), in `teachers/1` and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from jagpt import files, hub, models
+from jagpt.errors import DataError, UsageError
+from jagpt.files import MANIFEST, Manifest
+from jagpt.models import (
+    ModelFolder,
+    build,
+    checkpoint_folder,
+    load_tokenizer,
+    place,
+    pretrained,
+)
+from jagpt.models.tokenizer import has_one, other_ids
+from jagpt.recipe import Recipe
+from jagpt.rundir import TEACHERS, RunDirectory
+from jagpt.tokens.index import TokenIndex
+from jagpt.training import cpu
+from jagpt.training.loss import Lesson, last_hidden, separates_documents
+
+KEY = "train.teacher"
+SEEDS = 2**64
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Networks that are asked and do not learn; they compute as the training around them does."""
+
+    networks: Sequence[PreTrainedModel]
+    temperature: float
+    weight: float
+
+    @torch.no_grad()
+    def lesson(self, inputs: Tensor, end_id: int | None) -> Lesson:
+        """What they say of each token that follows `inputs` (B, T)."""
+        hidden = [last_hidden(one, inputs, end_id).flatten(0, 1) for one in self.networks]
+        matrices = [one.get_output_embeddings().weight for one in self.networks]
+        return Lesson(tuple(hidden), tuple(matrices), self.temperature, self.weight)
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse teachers that cannot be this recipe's, before anything is made.
+
+    `UsageError` where one is no place of a model, or a hub id whose revision is not named;
+    `DataError` where it is damaged, a pickle, or reads fewer tokens than a sequence has.
+    """
+    for name in recipe.train.teacher:
+        found = _opened(name)
+        if found.context is not None and found.context < recipe.block_size:
+            raise DataError(
+                f"{KEY}: {name} reads {found.context:,} tokens, and this recipe's sequences have "
+                f"{recipe.block_size:,}; use --set train.block_size={found.context} or another "
+                "teacher"
+            )
+
+
+def preflight(recipe: Recipe, run: RunDirectory) -> None:
+    """Refuse teachers whose ids are not those of the run's tokenizer, and the run itself."""
+    for name in recipe.train.teacher:
+        if Path(name).exists() and Path(name).resolve().is_relative_to(run.root.resolve()):
+            raise UsageError(
+                f"{KEY}: {name} is this run itself; name another run, or use "
+                "--set train.own_teachers=1 for a teacher of the same recipe"
+            )
+        found = _opened(name)
+        if not has_one(found.tokenizer_folder):
+            raise DataError(
+                f"{KEY}: {name} has no tokenizer beside it that could be compared with the run's; "
+                "name its export (`jagpt export` makes one)"
+            )
+        odd = other_ids(load_tokenizer(run.tokenizer), found.tokenizer)
+        if odd:
+            raise DataError(
+                f"{KEY}: {odd:,} pieces have another id in {name} than in the run's tokenizer; "
+                f"share that tokenizer (--set tokenizer.from={name}) or choose another teacher"
+            )
+
+
+def input_files(name: str) -> list[Path]:
+    """The files whose content decides what a teacher says; none for a hub id."""
+    folder = place.local(name)
+    if folder is not None:
+        return pretrained.weight_files(folder)
+    if not hub.is_hub_id(name.partition("@")[0]):
+        _opened(name)
+    return []
+
+
+def load(
+    recipe: Recipe, run: RunDirectory, vocab_size: int, end_id: int | None, device: torch.device
+) -> Teachers | None:
+    """The recipe's teachers on `device`, in evaluation mode; None where it has none."""
+    named = [_opened(name) for name in recipe.train.teacher]
+    own = [
+        models.open(checkpoint_folder.resolve(taught.checkpoints, "last"))
+        for _, taught in own_runs(recipe, run)
+    ]
+    networks = [_network(found, vocab_size, end_id, device) for found in (*named, *own)]
+    if not networks:
+        return None
+    train = recipe.train
+    return Teachers(networks, train.teacher_temperature, train.teacher_weight)
+
+
+def _network(
+    found: ModelFolder, vocab_size: int, end_id: int | None, device: torch.device
+) -> PreTrainedModel:
+    if found.vocab_size != vocab_size:
+        raise DataError(
+            f"{KEY}: {found.name} has {found.vocab_size:,} rows of logits, and this network "
+            f"{vocab_size:,}: their probabilities are of other pieces"
+        )
+    network = build.checked(build.prepared(found.network)).requires_grad_(False).eval()
+    if end_id is not None and not separates_documents(network, end_id):
+        raise UsageError(
+            f"{KEY}: {found.name} does not keep documents of a block apart, as "
+            "train.document_mask wants it; choose another teacher"
+        )
+    network.to(device)
+    if device.type == "cpu":
+        cpu.adapt(network, learns=False)
+    return network
+
+
+def _opened(name: str) -> ModelFolder:
+    if hub.is_hub_id(name) and not Path(name).exists():
+        raise UsageError(
+            f"{KEY}: no revision given for the hub id {name}; a commit or tag is wanted "
+            f"({name}@REVISION), as without it the same recipe can learn from other weights "
+            "tomorrow"
+        )
+    return models.open(name, where=KEY)
+
+
+# --- of the same recipe ---------------------------------------------------------------------------
+
+
+def own_runs(recipe: Recipe, run: RunDirectory) -> Iterator[tuple[Recipe, RunDirectory]]:
+    """Recipe and place of each teacher that the run trains itself; it shares the run's tokens."""
+    for number in range(1, recipe.train.own_teachers + 1):
+        changes = {
+            "seed": (recipe.train.seed + number) % SEEDS,
+            "own_teachers": 0,
+            "teacher": (),
+            "patience": None,
+            "keep_checkpoints": 1,
+        }
+        train = recipe.train.model_copy(update=changes)
+        shared = {"tokenizer": run.tokenizer, "tokens": run.tokens}
+        taught = RunDirectory(run.root / TEACHERS / str(number), shared)
+        yield recipe.model_copy(update={"train": train}), taught
+
+
+def manifest(recipe: Recipe, run: RunDirectory, version: int) -> Manifest:
+    """What a teacher of the run's own is made of."""
+    section = {"model": recipe.model.semantic(), "train": recipe.train.semantic()}
+    made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
+    inputs = {path.name: files.sha256(path) for path in made_of if path.is_file()}
+    fingerprint = files.fingerprint_of(["teacher", version, section, inputs])
+    return Manifest("train", version, fingerprint, section, inputs)
+
+
+def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
+    """Whether the teacher stands there, whole."""
+    directory = taught.own("train")
+    if not (directory / MANIFEST).is_file():
+        return False
+    found = Manifest.read(directory)
+    return found.fingerprint == wanted.fingerprint and found.problem(directory) is None
+
+
+def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
+    """Make room for the teacher: what stands there goes on if it is of the same recipe."""
+    directory = taught.own("train")
+    if directory.is_dir():
+        try:
+            known = Manifest.unfinished(directory)
+        except DataError:
+            known = None
+        if known is None or known.fingerprint != wanted.fingerprint:
+            files.move_directory(directory, run.superseded / f"teacher-{taught.root.name}")
+    if not directory.is_dir():
+        wanted.begin(directory)
