@@ -133,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _studied(runs: Runs, options: argparse.Namespace, noise: float) -> Iterator[str]:
     """What is asked for after the noise; tables of what is there where not all of it is."""
     first, *longer = options.epochs
-    searches = {side: _search(runs, side, first, STARTS[side], options.trials) for side in AXES}
+    searches = {
+        side: _search(runs, side, first, STARTS[side], options.trials) for side in options.sides
+    }
     yield _search_tables(searches, first)
     best = {side: search.settings for side, search in searches.items() if search.tried}
     tuned = {(side, first): settings for side, settings in best.items()}
@@ -166,6 +168,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--vocabulary", type=int, default=1800, help="default: %(default)s pieces")
     add("--documents", type=int, default=100, help="of the text (default: %(default)s)")
     add("--threads", type=int, help="of a trial (default: the machine's cores)")
+    add("--sides", nargs="+", choices=AXES, default=list(AXES), help="default: all three")
     add("--stage", choices=("noise", "tune", "levers", "final"), help="up to this part only")
     add("--kept", action="store_true", help="train nothing: tables of what is there")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
