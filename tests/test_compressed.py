@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from jagpt import compressed
 from jagpt.compressed import GAP, Reader
 from jagpt.errors import DataError
 
@@ -98,7 +100,7 @@ def test_gzip_and_xz_padding_is_allowed(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="missing"):
         list(Reader(tmp_path / "none.bz2"))
 
 
@@ -174,3 +176,32 @@ def test_a_file_of_another_kind_is_refused_all_the_same(tmp_path: Path, suffix: 
     path.write_bytes(b"something else")
     with pytest.raises(DataError, match="though its name ends in"):
         after_damage(path)
+
+
+# --- bombs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".xz", ".zst"])  # gzip gives 1,032 times at most
+def test_a_file_that_becomes_far_more_than_it_is_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    data = FORMATS[suffix](b"a line\n" * 1_000_000)
+    assert len(read(tmp_path, suffix, data)) == 7_000_000
+    monkeypatch.setattr(compressed, "FREE_BYTES", 1_000_000)
+    with pytest.raises(DataError, match=rf"file{suffix}: .* taken for an attack"):
+        read(tmp_path, suffix, data)
+    path = tmp_path / f"file{suffix}"
+    with pytest.raises(DataError, match="taken for an attack"):
+        list(Reader(path, skip_damaged=True))
+
+
+@pytest.mark.parametrize("suffix", ["", *FORMATS])
+def test_a_pipe_is_no_file(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"file{suffix}")
+    with pytest.raises(DataError, match=f"file{suffix}: expected a regular file, found a named pi"):
+        list(Reader(tmp_path / f"file{suffix}"))
+
+
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(DataError, match="/dev/zero: expected a regular file, found a device"):
+        list(Reader(Path("/dev/zero")))

@@ -27,6 +27,7 @@ from typing import BinaryIO, Literal, Protocol
 
 import zstandard
 
+from jagpt import files
 from jagpt.errors import DataError, StorageError, storage_error
 
 READ_BYTES = 128 * 1024
@@ -44,6 +45,10 @@ STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
 """How a bzip2 stream that holds something begins: its header, then the mark of a block."""
 START_BYTES = 10
 LISTED_LOSSES = 100
+FREE_BYTES = 256 * 1024 * 1024
+MOST_TIMES = 1_000
+"""Beyond `FREE_BYTES` a file may not become more than so many times its size. Text becomes some
+twenty times, what repeats itself some hundred; gzip cannot give more than 1,032 times."""
 CUT_SHORT = "cut short"
 
 
@@ -117,6 +122,24 @@ class StreamError(DataError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+@dataclass
+class Expansion:
+    """What a file has become so far; `DataError` where that is beyond all measure."""
+
+    path: Path
+    given: int = 0
+
+    def add(self, count: int, taken: int) -> None:
+        """So many bytes came out, and `taken` in all were read for them."""
+        self.given += count
+        if self.given > max(FREE_BYTES, MOST_TIMES * taken):
+            raise DataError(
+                f"{self.path}: {taken:,} bytes of it became {self.given:,} already, and more than "
+                f"{MOST_TIMES:,} times its size is taken for an attack; if it is meant, read it "
+                "from a file that is not compressed"
+            )
 
 
 class _Gzip:
@@ -223,6 +246,7 @@ class Reader:
         self._hash = hashlib.sha256()
         self._hashed = start
         self._opened = ExitStack()
+        self._expansion = Expansion(path)
         self._file: BinaryIO
 
     @property
@@ -232,9 +256,8 @@ class Reader:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
+            files.regular_file(self.path)
             file = self.path.open("rb")
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file") from None
         except OSError as error:
             raise storage_error(error, "reading it") from None
         with self._opened:
@@ -311,6 +334,7 @@ class Reader:
                     f"damaged ({error})",
                 ) from None
             if block:
+                self._expansion.add(len(block), self.offset - self._start)
                 yield block
             if decoder.eof:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import time
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,40 @@ def test_a_malformed_page_is_told_and_the_others_read(
     pages = read(tmp_path, export([bad, page(2)]))
     assert [p.problem for p in pages] == [f"malformed ({problem})", None]
     assert pages[1].id == "2"
+
+
+@pytest.mark.parametrize("depth", [40, 100_000])
+def test_deep_elements_are_told_in_time_that_grows_with_them(tmp_path: Path, depth: int) -> None:
+    deep = page(1).replace("<revision>", "<a>" * depth + "</a>" * depth + "<revision>")
+    before = time.process_time()
+    bad, good = read(tmp_path, export([deep, page(2)]))
+    assert time.process_time() - before < 5  # it was over 100
+    assert bad.problem == "malformed (elements nested deeper than 32 levels)"
+    assert (bad.id, bad.title, good.problem) == ("1", "項目1", None)
+
+
+def test_deep_elements_before_the_first_page_are_told_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "dump.xml"
+    deep = "<a>" * 100_000 + "</a>" * 100_000
+    path.write_bytes(export([page(1)]).replace(b"</siteinfo>", b"</siteinfo>" + deep.encode()))
+    with pytest.raises(DataError, match=r"dump.xml: line \d+, column \d+: elements nested deeper"):
+        Dump(Reader(path))
+
+
+def test_many_namespaces_are_read_in_no_time(tmp_path: Path) -> None:
+    names = "".join(f'<namespace key="{n % 90}">N{n}</namespace>' for n in range(16_000))
+    data = export([page(n) for n in range(200)])
+    before = time.process_time()
+    pages = read(tmp_path, data.replace(b"</namespaces>", names.encode() + b"</namespaces>"))
+    assert len(pages) == 200
+    assert time.process_time() - before < 5  # it had no end in 150
+
+
+def test_a_title_over_the_limit_is_told(tmp_path: Path) -> None:
+    bad, good = read(tmp_path, export([page(1).replace("項目1", "題" * 1_025), page(2)]))
+    assert bad.problem == "malformed (title longer than 1024 characters)"
+    assert len(bad.title) <= 1_000
+    assert good.problem is None
 
 
 def test_bad_utf8_is_told_and_the_page_named(tmp_path: Path) -> None:

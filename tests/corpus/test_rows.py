@@ -139,6 +139,52 @@ def test_wikitext_rows_have_columns_of_their_own(tmp_path: Path) -> None:
     assert (document.title, document.text, document.wikitext) == ("題", "'''題'''は例。", True)
 
 
+# --- bombs ----------------------------------------------------------------------------------------
+
+
+def lines(path: Path, *rows: str) -> Path:
+    path.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"text": "甲", "more": [' + ",".join(["{}"] * 2_000_000) + "]}",
+        "{" + ",".join(f'"{n}":[]' for n in range(1_100_000)) + ', "text": "甲"}',
+    ],
+    ids=["a list", "keys"],
+)
+def test_a_line_of_many_values_is_told_before_it_is_parsed(tmp_path: Path, row: str) -> None:
+    """Parsed, a value of three bytes takes a hundred."""
+    path = lines(tmp_path / "rows.jsonl", '{"text": "乙"}', row)
+    with pytest.raises(DataError, match=r"rows.jsonl: line 2: more than 4 MiB of JSON beside"):
+        read(source("jsonl", path))
+
+
+def test_a_long_text_is_no_skeleton(tmp_path: Path) -> None:
+    text = '[{"甲": "乙\\"}], ' * 500_000
+    path = lines(tmp_path / "rows.jsonl", json.dumps({"text": text}))
+    assert len(path.read_bytes()) > 8_000_000
+    (document,) = read(source("jsonl", path))
+    assert document.text == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('{"text":' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON"),
+        ('{"text": "甲", "id": ' + "9" * 5_000 + "}", "not JSON"),
+        ('{"text": "甲", "id": "' + "9" * 10_001 + '"}', "column 'id' has 10,001 characters"),
+    ],
+    ids=["deep", "a number of 5,000 digits", "a long id"],
+)
+def test_an_odd_line_is_told_with_its_number(tmp_path: Path, row: str, told: str) -> None:
+    path = lines(tmp_path / "rows.jsonl", '{"text": "乙", "id": 1}', row)
+    with pytest.raises(DataError, match=rf"rows.jsonl: line 2: {told}"):
+        read(source("jsonl", path, id_column="id"))
+
+
 # --- Parquet --------------------------------------------------------------------------------------
 
 
@@ -183,6 +229,7 @@ def test_reading_parquet_holds_a_few_rows_only(tmp_path: Path) -> None:
     write_parquet(path, rows, use_dictionary=False, write_batch_size=8)  # a row group of 24 MB
     program = (
         "import pathlib, sys, pyarrow, pyarrow.parquet; from jagpt.corpus.rows import *\n"
+        "from jagpt.corpus.parquet import ParquetDocuments\n"
         "done = ParquetDocuments(pathlib.Path(sys.argv[1]), Columns('text'))\n"
         "print(sum(len(d.text) for d in done), pyarrow.default_memory_pool().max_memory())"
     )

@@ -1,6 +1,7 @@
 """Hostile pages: limits, linear work, valid text whatever comes in."""
 
 import re
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -128,6 +129,7 @@ MARKUP = [
     ),
 ]
 PAGES = st.lists(st.sampled_from(MARKUP) | st.text(max_size=4), max_size=60).map("".join)
+MARKDOWN = WikitextOptions(markup="markdown")
 EVERYTHING = WikitextOptions(tables=True, captions=True, closing_sections=True)
 
 
@@ -272,3 +274,22 @@ def test_what_templates_show_is_bounded_by_the_pages_limit(page: str) -> None:
 def test_deep_nesting_needs_no_recursion() -> None:
     page = "{{lang|en|" * 5000 + "核" + "}}" * 5000
     assert to_text(page, options=WikitextOptions(max_depth=10_000)).text == "核"
+
+
+def test_what_is_remembered_of_pages_has_an_end() -> None:
+    """Headings, names of templates, and markers of lists, each as long as a page."""
+    long = "見" * 20_000
+    templates = "".join(f"{{{{Sfn{n}{long}|1}}}}" for n in range(10))
+    pages = [f"== {long}{n} ==\n文。\n{'*' * 20_000}{'#' * n} 項\n{templates}" for n in range(20)]
+    first, *others = pages
+    for options in (MARKDOWN, WikitextOptions()):
+        to_text(first, options=options)
+    tracemalloc.start()
+    try:
+        for page in others:
+            to_text(page, options=MARKDOWN)
+            to_text(page)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 300_000

@@ -19,6 +19,7 @@ from jagpt.wikitext import (
     WikitextConverter,
     WikitextLimitError,
     WikitextOptions,
+    shared_converter,
 )
 
 ARTICLES = 0
@@ -31,7 +32,7 @@ def page_articles(
     header: Header, pages: Iterable[Page], corpus: Corpus, counts: Counts
 ) -> Iterator[Article]:
     """The articles among a dump's pages, in order; `counts` tells of the other pages too."""
-    converter = WikitextConverter(_options(corpus), _namespaces(header))
+    converter = shared_converter(_options(corpus), _namespaces(header))
     for page in pages:
         counts.pages += 1
         if page.namespace == _CATEGORY and corpus.include.depth:
@@ -97,7 +98,7 @@ def document_articles(
     documents: Sequence[SourceDocument], corpus: Corpus, counts: Counts
 ) -> Iterator[Article]:
     """The articles among another source's documents, in order, counted like a dump's pages."""
-    converter = WikitextConverter(_options(corpus), JA_DEFAULT)
+    converter = shared_converter(_options(corpus), JA_DEFAULT)
     for document in documents:
         counts.pages += 1
         if document.other_namespace:

@@ -42,7 +42,7 @@ from jagpt.progress import Bar, Progress
 from jagpt.recipe import Corpus, Source
 from jagpt.workers import Workers
 
-PART_PAGES = 2_000
+PART_PAGES = 20_000
 """A batch holds at most so many pages …"""
 PART_BYTES = 8 * 1024 * 1024
 """… and ends with the page that reaches so many bytes."""

@@ -27,6 +27,10 @@ PAGE_BYTES = 64 * 1024 * 1024
 """A page over this limit is not read; MediaWiki's own limit of 2 MiB of text is 12 MiB in XML."""
 HEAD_BYTES = 64 * 1024
 """What is kept of such a page, to name it."""
+LONGEST_TITLE = 1024
+"""Characters of a page's title; MediaWiki's own limit is 255 bytes."""
+DEEPEST_ELEMENT = 32
+"""Levels of elements; MediaWiki writes six."""
 
 _PAGE = re.compile(rb"<page(?=[\s>])")  # it may have attributes
 _PAGE_END, _END = b"</page>", b"</mediawiki>"
@@ -316,6 +320,11 @@ def _parse_header(xml: bytes, name: str) -> Header:
         raise DataError(
             f"{name}: not XML ({error}); a MediaWiki export is wanted, found {xml[:20]!r}"
         ) from None
+    except ValueError as error:
+        line, column = parser.CurrentLineNumber, parser.CurrentColumnNumber
+        raise DataError(
+            f"{name}: line {line}, column {column}: {error}; no MediaWiki export has that"
+        ) from None
     return handler.header()
 
 
@@ -369,7 +378,10 @@ class _Handler:
         self.collecting = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """Raises `ValueError` where elements stand in one another deeper than any export's."""
         self.path.append(tag)
+        if len(self.path) > DEEPEST_ELEMENT:
+            raise ValueError(f"elements nested deeper than {DEEPEST_ELEMENT} levels")
         place = "/".join(self.path[1:])
         self.collecting = place in self.wanted
         self.parts = []
@@ -462,6 +474,8 @@ class _PageHandler(_Handler):
         number = values.get("id", "").strip()
         if not title:
             raise ValueError("no title")
+        if len(title) > LONGEST_TITLE:
+            raise ValueError(f"title longer than {LONGEST_TITLE} characters")
         if not re.fullmatch("[0-9]{1,18}", number):
             raise ValueError("no page id")
         namespace = values.get("ns", "").strip() or str(header.namespace(title))

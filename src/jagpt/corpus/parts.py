@@ -26,9 +26,11 @@ GROUP_ARTICLES = 256
 """Articles held in memory at a time …"""
 GROUP_CHARACTERS = 1024 * 1024
 """… or so many characters of text."""
-
+MOST_TEMPLATES = 50_000
+"""Names of unknown templates that are counted; beyond twice as many, the least go."""
 
 _FIELDS = tuple(field.name for field in fields(Article))
+_ODD = ("digest", "categories", "signature")
 
 
 @dataclass
@@ -67,6 +69,12 @@ class Counts:
         """So many characters of wikitext were lost to a template without a rule."""
         before = self.unknown_templates.get(template, (0, 0))
         self.unknown_templates[template] = (before[0] + characters, before[1] + articles)
+        if len(self.unknown_templates) > 2 * MOST_TEMPLATES:
+            self.unknown_templates = dict(self.most_lost()[:MOST_TEMPLATES])
+
+    def most_lost(self) -> list[tuple[str, tuple[int, int]]]:
+        """The unknown templates, most characters first."""
+        return sorted(self.unknown_templates.items(), key=lambda item: (-item[1][0], item[0]))
 
 
 @dataclass
@@ -222,7 +230,7 @@ def is_whole(directory: Path, name: PartName, digest: str) -> bool:
 
 def read_articles(directory: Path, name: PartName) -> Iterator[Article]:
     """The articles of a part, in order."""
-    for row in read_rows(name.parquet(directory), _FIELDS):
+    for row in read_rows(name.parquet(directory), _FIELDS, _ODD):
         yield Article(**row)
     _release_memory()
 
@@ -298,8 +306,7 @@ def missing_values(counts: Counts) -> MissingValues:
 
 def largest_losses(counts: Counts, limit: int) -> tuple[UnknownTemplate, ...]:
     """The templates to which most characters were lost, most first."""
-    ranked = sorted(counts.unknown_templates.items(), key=lambda item: (-item[1][0], item[0]))
     return tuple(
         UnknownTemplate(name, articles, characters)
-        for name, (characters, articles) in ranked[:limit]
+        for name, (characters, articles) in counts.most_lost()[:limit]
     )

@@ -9,7 +9,8 @@ from typing import Protocol
 from jagpt.compressed import Reader
 from jagpt.corpus import cirrus, text_files, wikiextractor
 from jagpt.corpus.documents import SourceDocument
-from jagpt.corpus.rows import Columns, ParquetDocuments, read_json_lines
+from jagpt.corpus.parquet import ParquetDocuments
+from jagpt.corpus.rows import Columns, read_json_lines
 from jagpt.recipe import Source
 
 

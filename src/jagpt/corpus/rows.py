@@ -1,4 +1,4 @@
-"""Documents of rows with named columns: JSON lines, Parquet, and data sets that give such rows.
+"""Documents of rows with named columns: of JSON lines, and what Parquet and data sets share.
 
 A row that cannot be what the recipe says (not JSON, a column that is missing or of another type)
 ends the reading: the recipe names the wrong column or the file is damaged. A text that is null or
@@ -8,26 +8,28 @@ is no text for what follows (NUL, half a surrogate pair) is left out with a reas
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jagpt import files
 from jagpt.compressed import Reader
 from jagpt.corpus.documents import SourceDocument, identity
 from jagpt.corpus.text_files import Lines
-from jagpt.errors import DataError, storage_error
+from jagpt.errors import DataError
 from jagpt.recipe import Source
 from jagpt.text import shortened
 
 NO_TEXT = "no text"
 NOT_TEXT = "not text"
-READ_ROWS = 64
-"""Rows of a Parquet file decoded at a time."""
-BUFFER_BYTES = 1024 * 1024
 LARGEST_REVISION = 2**63 - 1
 LISTED_COLUMNS = 20
+LONGEST_NAME = 10_000
+"""Characters of an id, a title or an address."""
+SKELETON = 4 * 1024 * 1024
+"""Characters of a JSON line outside its strings: each value, at least one, takes some 100 bytes."""
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
 
 
 class RowError(ValueError):
@@ -66,14 +68,14 @@ class Columns:
 
     def document(self, row: Mapping[str, Any]) -> SourceDocument:
         """The row's document; `RowError` where a column is missing or of another type."""
-        title = _string(row, self.title) or ""
+        title = _name(row, self.title) or ""
         text, problem = tidy(_string(row, self.text))
         given = _identifier(row, self.id) if self.id else None
         return SourceDocument(
             id=given or identity(clean(title), text),
             title=clean(title).strip(),
             text=text,
-            url=clean(_string(row, self.url) or "") or None,
+            url=clean(_name(row, self.url) or "") or None,
             revision=_revision(row, self.revision) if self.revision else None,
             problem=problem,
             wikitext=self.wikitext,
@@ -96,11 +98,11 @@ def clean(text: str) -> str:
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
     if column not in row:
-        raise RowError(f"no column {column!r}; {_there_is(list(row))}")
+        raise RowError(f"no column {column!r}; {there_is(list(row))}")
     return row[column]
 
 
-def _there_is(names: Sequence[str]) -> str:
+def there_is(names: Sequence[str]) -> str:
     more = ", …" if len(names) > LISTED_COLUMNS else ""
     return f"there is {', '.join(map(str, names[:LISTED_COLUMNS])) or 'none'}{more}"
 
@@ -112,12 +114,21 @@ def _string(row: Mapping[str, Any], column: str | None) -> str | None:
     raise RowError(f"column {column!r} is {_shown(value)}; a text or null is wanted")
 
 
+def _name(row: Mapping[str, Any], column: str | None) -> str | None:
+    value = _string(row, column)
+    if value is not None and len(value) > LONGEST_NAME:
+        raise RowError(
+            f"column {column!r} has {len(value):,} characters; at most {LONGEST_NAME:,} are read"
+        )
+    return value
+
+
 def _identifier(row: Mapping[str, Any], column: str) -> str:
     value = _value(row, column)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str) and value:
-        return clean(value)
+        return clean(_name(row, column) or "")
     raise RowError(f"column {column!r} is {_shown(value)}; a text or a whole number is wanted")
 
 
@@ -160,6 +171,11 @@ def json_objects(reader: Reader) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def json_object(line: str, place: str) -> dict[str, Any]:
     """The JSON object of a line; `DataError` with its `place` where it holds none."""
+    if len(line) > SKELETON and len(_STRING.sub("", line)) > SKELETON:
+        raise DataError(
+            f"{place}: more than {SKELETON // 2**20} MiB of JSON beside its texts; leave out the "
+            "columns that are not read"
+        )
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -167,60 +183,3 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{place}: a JSON object is wanted, found {_shown(value)}")
     return value
-
-
-# --- Parquet --------------------------------------------------------------------------------------
-
-
-class ParquetDocuments:
-    """The documents of a Parquet file, in order, with a few rows in memory.
-
-    Raises `DataError` with file and row (counted from 1) where it is no Parquet file, is damaged,
-    or lacks a column.
-    """
-
-    def __init__(self, path: Path, columns: Columns) -> None:
-        self.path = path
-        self.offset = 0
-        self._columns = columns
-
-    @property
-    def sha256(self) -> str:
-        return files.sha256(self.path)
-
-    def __iter__(self) -> Iterator[SourceDocument]:
-        for number, row in enumerate(self._rows(), start=1):
-            try:
-                document = self._columns.document(row)
-            except RowError as error:
-                raise DataError(f"{self.path}: row {number}: {error}") from None
-            yield document
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            size = self.path.stat().st_size
-            # without a buffer a whole column of a row group is read at once
-            with pq.ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
-                self._check(parquet.schema_arrow.names)
-                done, rows = 0, max(parquet.metadata.num_rows, 1)
-                for batch in parquet.iter_batches(READ_ROWS, columns=self._columns.names):
-                    yield from batch.to_pylist()
-                    done += batch.num_rows
-                    self.offset = size * done // rows
-            self.offset = size
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file") from None
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno:  # pyarrow's own has none
-                raise storage_error(error, f"reading {self.path}") from None
-            raise DataError(
-                f"{self.path}: not a whole Parquet file ({error}); make or fetch it again"
-            ) from None
-
-    def _check(self, there: Sequence[str]) -> None:
-        for name in self._columns.names:
-            if name not in there:
-                raise DataError(f"{self.path}: no column {name!r}; {_there_is(there)}")

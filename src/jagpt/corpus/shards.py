@@ -6,7 +6,7 @@ The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row a 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from jagpt import files
 from jagpt.corpus.documents import COLUMNS, Document
+from jagpt.corpus.parquet import ParquetRows
 from jagpt.corpus.stats import SplitCounts
 from jagpt.errors import DataError
 
@@ -22,8 +23,6 @@ SHARD_BYTES = 64 * 1024 * 1024
 ROW_GROUP_BYTES = 4 * 1024 * 1024
 """Text in a row group, the piece that readers take at a time."""
 COMPRESSION_LEVEL = 3
-READ_ROWS = 64
-"""Rows decoded at a time; what bounds a reader's memory is this and the shard's row groups."""
 LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 """Lower bounds, in characters, of the classes of documents' lengths; the last one is open."""
 
@@ -167,16 +166,8 @@ def shard_name(split: str, number: int) -> str:
     return f"{split}-{number:05d}.parquet"
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, a few at a time; `DataError` where it cannot be read as such."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as parquet:
-            for batch in parquet.iter_batches(batch_size=READ_ROWS, columns=list(columns)):
-                yield from batch.to_pylist()
-    except FileNotFoundError:
-        raise DataError(f"{path}: this shard is missing") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: this shard is damaged ({error}); make the corpus anew") from None
+def read_rows(
+    path: Path, columns: Sequence[str], odd: Container[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The rows of a shard or a part, a few at a time; raises as `ParquetRows` does."""
+    return iter(ParquetRows(path, columns, odd, ("this shard is damaged", "make the corpus anew")))

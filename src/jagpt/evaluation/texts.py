@@ -14,7 +14,8 @@ import numpy.typing as npt
 from jagpt import files
 from jagpt.compressed import FORMATS, Reader
 from jagpt.corpus.documents import SourceDocument
-from jagpt.corpus.rows import NO_TEXT, Columns, ParquetDocuments, RowError, read_json_lines
+from jagpt.corpus.parquet import ParquetDocuments
+from jagpt.corpus.rows import NO_TEXT, Columns, RowError, read_json_lines
 from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder

@@ -6,7 +6,7 @@ tables (`scanner`), inline markup and lists (`inline`), punctuation around what 
 (`repair`), lines (`sections`).
 """
 
-from jagpt.wikitext.converter import WikitextConverter, to_text
+from jagpt.wikitext.converter import WikitextConverter, shared_converter, to_text
 from jagpt.wikitext.options import (
     DEFAULT,
     JA_DEFAULT,
@@ -24,5 +24,6 @@ __all__ = [
     "WikitextConverter",
     "WikitextLimitError",
     "WikitextOptions",
+    "shared_converter",
     "to_text",
 ]

@@ -116,7 +116,12 @@ def to_text(
     namespaces: Namespaces = JA_DEFAULT,
 ) -> Converted:
     """One page as text; see `WikitextConverter.convert`."""
-    return _converter(_Settings(options, namespaces)).convert(wikitext, title=title)
+    return shared_converter(options, namespaces).convert(wikitext, title=title)
+
+
+def shared_converter(options: WikitextOptions, namespaces: Namespaces) -> WikitextConverter:
+    """The converter under these options; to make one takes some 50 ms."""
+    return _converter(_Settings(options, namespaces))
 
 
 class _Settings:

@@ -15,6 +15,7 @@ TABLE, CODE = "|", "`"
 _LIST, _TEXT, _ALONE, _BLANK = "*", "text", "alone", "blank"
 _FENCE = "```"
 _SPARE_CELLS = 1_000
+_DEEPEST_ITEM = 100
 
 
 def heading(level: int, title: str) -> str:
@@ -66,7 +67,7 @@ def _marked(head: str, content: str) -> tuple[str, str]:
     if head == TABLE:
         return TABLE, content
     content = content.replace(LINE, "").strip()
-    prefix, bold = _prefix(head)
+    prefix, bold = _prefix(head[-_DEEPEST_ITEM:])
     if prefix is not None:
         return _LIST, prefix + content if content else ""
     return (_ALONE, f"**{content}**") if bold and content else _displayed(_ALONE, content)

@@ -15,6 +15,7 @@ _TEMPLATE_TITLE = re.compile(r"\{\{([^{}|]+)(?:\|([^{}|]*))?[^{}]*\}\}")
 _BR = re.compile(r"<br\b[^<>]*+>", re.IGNORECASE)
 _CLOSING = frozenset(re.sub(r"\s", "", title).lower() for title in table()["sections"]["closing"])
 _LEVELS = frozenset("123456")
+_LONGEST_CLOSING = 1_000
 
 
 def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
@@ -58,8 +59,12 @@ def _named(match: re.Match[str]) -> str:
     return titles.get(name.lower()) or language_name(name) or match[0]
 
 
-@lru_cache(maxsize=4096)
 def _is_closing(title: str) -> bool:
+    return len(title) <= _LONGEST_CLOSING and _names_closing(title)
+
+
+@lru_cache(maxsize=4096)
+def _names_closing(title: str) -> bool:
     words = [word for word in _TITLE_PARTS.split(_TITLE_MARKUP.sub("", title)) if word]
     return bool(words) and all(word.lower() in _CLOSING for word in words)
 

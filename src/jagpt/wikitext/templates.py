@@ -141,7 +141,8 @@ class TemplateTable:
         if policy is None:
             policy = self._look_up(raw)
             # A function carries its argument in the name: remembering those would never end.
-            if policy is not None and ":" not in raw and len(self._seen) < _MOST_REMEMBERED:
+            short = ":" not in raw and len(raw) <= _LONGEST_REMEMBERED
+            if policy is not None and short and len(self._seen) < _MOST_REMEMBERED:
                 self._seen[raw] = policy
         return policy
 
@@ -212,6 +213,7 @@ _SHORT_CODES = frozenset(("EU", "JP", "UK", "UN", "US"))
 """Codes of two letters that are templates too; {{GR}} is a reference, {{IN}} a word."""
 _BOX = re.compile(r"[^|]*+(?:\|\s*+[^|=\n\[\]{}]{1,40}=[^|。]*+){2}")
 _MOST_REMEMBERED = 50_000
+_LONGEST_REMEMBERED = 200
 _NAMESPACE = re.compile(
     r"\s*+(?:(?:safe)?subst:\s*+)?(?::?(?:template|テンプレート|vorlage|틀|模板|样板|樣板)\s*+:)?",
     re.IGNORECASE,
