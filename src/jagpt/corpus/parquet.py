@@ -133,8 +133,8 @@ class ParquetRows:
                         f"most {DOCUMENT_BYTES:,} are read"
                     )
             values.append(column.to_numpy(zero_copy_only=False).tolist())  # a tenth of the time
-        for row in zip(*values, strict=True):
-            yield dict(zip(names, row, strict=True))
+        for cells in zip(*values, strict=True):
+            yield dict(zip(names, cells, strict=True))
 
 
 class ParquetDocuments:
