@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test faults nightly lock audit lint format bench compat docs clean
+.PHONY: demo test faults nightly lock audit lint format bench compat docs release clean
 
 demo: .venv/installed
 	$(BIN)/jagpt run quickstart
@@ -50,6 +50,9 @@ bench: .venv/installed-test
 
 compat: .venv/installed-test
 	$(BIN)/python compat/run.py
+
+release: .venv/bin/python
+	$(BIN)/python tools/build_release.py $(TORCH_OPTIONS)
 
 docs: .venv/installed
 	$(BIN)/python tools/build_docs.py
