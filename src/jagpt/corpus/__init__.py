@@ -14,6 +14,7 @@ convert         step 1: sources to parts of articles
 jobs, articles  what a worker does for it, for a part and for a page
 parts           what step 1 leaves for step 2
 assign          step 2: parts to the splits' shards
+cleaning        HojiChar's filters, by a profile
 selection       which articles are taken at all
 filters         why an article is left out; `near_duplicates` and `overlap` compare documents
 splits          which split a document belongs to

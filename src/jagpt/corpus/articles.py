@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
+from jagpt.corpus.cleaning import Profile, cleaned
 from jagpt.corpus.documents import Article, SourceDocument
 from jagpt.corpus.dump import VERSIONS, Header, Page, is_redirect
 from jagpt.corpus.filters import is_bare_list, japanese_share, text_digest
@@ -128,6 +130,28 @@ def _text_article(document: SourceDocument, corpus: Corpus) -> Article:
         japanese_share=_share(document.text, corpus),
         digest=text_digest(document.text),
         signature=_signature(document.text, corpus),
+    )
+
+
+def cleaned_articles(
+    articles: Iterable[Article], corpus: Corpus, profile: Profile
+) -> Iterator[Article]:
+    """The articles as HojiChar's filters leave them."""
+    for article in articles:
+        yield _cleaned(article, corpus, profile) if profile and article.text else article
+
+
+def _cleaned(article: Article, corpus: Corpus, profile: Profile) -> Article:
+    text, problem = cleaned(article.text, profile)
+    if problem is None and text == article.text:
+        return article
+    return replace(
+        article,
+        text=text,
+        problem=problem,
+        japanese_share=_share(text, corpus),
+        digest=text_digest(text),
+        signature=_signature(text, corpus),
     )
 
 

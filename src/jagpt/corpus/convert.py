@@ -24,7 +24,8 @@ from typing import TypeVar
 from jagpt import files
 from jagpt.compressed import Losses, Reader
 from jagpt.corpus import parts
-from jagpt.corpus.dump import Dump, Place
+from jagpt.corpus.cleaning import Profile, profile_at
+from jagpt.corpus.dump import Dump, Header, Place
 from jagpt.corpus.jobs import Batch, PartJob, RangeJob, make_part
 from jagpt.corpus.parts import Counts, ExtractedFile, ExtractedSource, PartName, RangeFacts
 from jagpt.corpus.readers import Documents, readers_of
@@ -75,7 +76,8 @@ def convert(
         progress.bar("corpus: extract", total, "kB") as bar,
         Workers(make_part, workers, executor) as pool,
     ):
-        extraction = _Extraction(corpus, directory, pool, bar, progress, ready)
+        profile = profile_at(corpus.hojichar)
+        extraction = _Extraction(corpus, profile, directory, pool, bar, progress, ready)
         extracted = [
             extraction.source(number, source, paths)
             for number, (source, paths) in enumerate(zip(corpus.source, places, strict=True))
@@ -125,6 +127,7 @@ class _Extraction:
     """What all files have in common."""
 
     corpus: Corpus
+    profile: Profile
     directory: Path
     pool: Pool
     bar: Bar
@@ -174,7 +177,8 @@ class _Extraction:
             self.progress.say(_left_out(file.path, losses))
 
     def _submit(self, file: _File, batch: Batch) -> None:
-        job = PartJob(self.directory, file.next_part(), batch.digest, batch, self.corpus)
+        name, digest = file.next_part(), batch.digest
+        job = PartJob(self.directory, name, digest, batch, self.corpus, self.profile)
         self.ready = None
         if not parts.is_whole(self.directory, job.name, job.digest):
             self.pool.submit(job)
@@ -221,10 +225,7 @@ class _Extraction:
             return None
         self.ready = None  # not all of the file's parts are made
         header = first.place.header
-        jobs = (
-            RangeJob(self.directory, file.next_part(), file.path, header, streams, self.corpus)
-            for streams in ranges
-        )
+        jobs = (self._range_job(file.next_part(), file.path, header, streams) for streams in ranges)
         with closing(self.pool.results(jobs)) as results:
             if any(facts is None or facts.against_index for facts in results):
                 file.parts = 0
@@ -237,7 +238,10 @@ class _Extraction:
         for streams in state.ranges:
             name = file.next_part()
             state.taken.append((name, streams))
-            yield RangeJob(self.directory, name, file.path, header, streams, self.corpus)
+            yield self._range_job(name, file.path, header, streams)
+
+    def _range_job(self, name: PartName, path: Path, header: Header, streams: Range) -> RangeJob:
+        return RangeJob(self.directory, name, path, header, streams, self.corpus, self.profile)
 
     def _read_on(
         self, file: _File, state: _Streams, streams: Range, index: Path | None

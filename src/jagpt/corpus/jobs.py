@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jagpt.compressed import Reader
 from jagpt.corpus import parts
-from jagpt.corpus.articles import document_articles, page_articles
+from jagpt.corpus.articles import cleaned_articles, document_articles, page_articles
+from jagpt.corpus.cleaning import Profile
 from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.dump import Dump, Header, Page, Place, RawPage, parse_page
 from jagpt.corpus.parts import Counts, PartName, RangeFacts
@@ -46,6 +47,7 @@ class PartJob:
     digest: str
     batch: Batch
     corpus: Corpus
+    profile: Profile = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class RangeJob:
     header: Header
     range: Range
     corpus: Corpus
+    profile: Profile = ()
 
     @property
     def digest(self) -> str:
@@ -92,6 +95,7 @@ def _make_batch(job: PartJob) -> None:
         articles = page_articles(header, pages, job.corpus, counts)
     else:
         articles = document_articles(job.batch.documents, job.corpus, counts)
+    articles = cleaned_articles(articles, job.corpus, job.profile)
     parts.write_part(job.directory, job.name, job.digest, articles, counts)
 
 
@@ -100,6 +104,7 @@ def _make_range(job: RangeJob) -> RangeFacts:
     with closing(Reader(job.path, start=job.range.start, end=job.range.end)) as reader:
         pages = _range_pages(job, reader, facts)
         articles = page_articles(job.header, pages, job.corpus, counts)
+        articles = cleaned_articles(articles, job.corpus, job.profile)
         parts.write_part(job.directory, job.name, job.digest, articles, counts, facts)
     return facts
 

@@ -79,6 +79,15 @@ def source_inputs(
     return {f"{key}{number}": digest(path) for number, path in enumerate(paths)}
 
 
+def profile_input(path: str, digest: Callable[[Path], str], known: Mapping[str, str]) -> str:
+    """Content hash of HojiChar's profile; the one `known` where the file is there no more."""
+    if Path(path).is_file():
+        return digest(Path(path))
+    if "hojichar" in known:
+        return known["hojichar"]
+    raise DataError(f"{path}: no such file; set its place with --set corpus.hojichar=FILE")
+
+
 def to_download(source: Source) -> bool:
     """Whether the source is a wiki's dump that is not in the cache yet."""
     if source.kind != "dump" or source.path is not None:

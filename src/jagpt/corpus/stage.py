@@ -26,11 +26,13 @@ class CorpusStage(Stage):
     part = None
 
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
-        from jagpt.corpus.sources import source_inputs
+        from jagpt.corpus.sources import profile_input, source_inputs
 
         found: dict[str, str] = {}
         for source in recipe.corpus.source:
             found |= source_inputs(source, digest, known)
+        if recipe.corpus.hojichar is not None:
+            found["hojichar"] = profile_input(recipe.corpus.hojichar, digest, known)
         return found
 
     def shared_from(self, recipe: Recipe) -> str | None:
@@ -38,13 +40,14 @@ class CorpusStage(Stage):
 
     def check(self, recipe: Recipe) -> None:
         from jagpt import workers
-        from jagpt.corpus import encodings, hub_datasets, near_duplicates
+        from jagpt.corpus import cleaning, encodings, hub_datasets, near_duplicates
 
         workers.check(recipe.execution)
         if recipe.corpus.drop_near_duplicates > 0:
             near_duplicates.check_library()
         if any(source.encoding == encodings.AUTO for source in recipe.corpus.source):
             encodings.check_library()
+        cleaning.profile_at(recipe.corpus.hojichar)
         if any(source.kind == "hf" for source in recipe.corpus.source):
             hub_datasets.check_library()
 

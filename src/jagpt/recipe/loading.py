@@ -81,6 +81,8 @@ def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(path := source.get("path"), str):
             source["path"] = anchored(path, folder)
+    if isinstance(corpus, dict) and isinstance(profile := corpus.get("hojichar"), str):
+        corpus["hojichar"] = anchored(profile, folder)
     for name, key in _ORIGINS:
         section = value.get(name)
         if isinstance(section, dict) and key in section:
@@ -118,7 +120,8 @@ def _override(value: dict[str, Any], override: str) -> str | None:
         target = target[0]
     if not isinstance(target, dict):
         return f"--set {override}: {'.'.join(keys[:-1])} is no table"
-    if keys[:2] == ["corpus", "source"] and keys[-1] == "path" and isinstance(parsed, str):
+    named = keys[:2] == ["corpus", "source"] and keys[-1] == "path"
+    if (named or keys == ["corpus", "hojichar"]) and isinstance(parsed, str):
         parsed = anchored(parsed, Path.cwd())
     if keys in _ORIGINS:
         parsed = _anchored_origin(parsed, Path.cwd())

@@ -223,6 +223,7 @@ class Include(Section):
 class Corpus(Section):
     """`[corpus]`: from sources to documents in three splits."""
 
+    places = Section.places | {"hojichar"}
     later = frozenset({"include"})
 
     from_: str | None = Field(
@@ -260,6 +261,12 @@ class Corpus(Section):
         0.0,
         description="Leave a document out of train that holds this share of a test or valid "
         "document's sentences, or has this share of its own there; 0 for not at all.",
+    )
+    hojichar: str | None = Field(
+        None,
+        min_length=1,
+        description="A profile of HojiChar's filters, a JSON file; relative to the recipe's "
+        "folder. Extra `hojichar`.",
     )
     include: Include = Field(
         Include(), description="Titles and categories of the articles to take."
