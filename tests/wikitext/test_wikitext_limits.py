@@ -1,8 +1,10 @@
 """Hostile pages: limits, linear work, valid text whatever comes in."""
 
 import re
+import time
 import tracemalloc
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -245,6 +247,39 @@ def test_work_doubles_with_the_page(unit: str, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_long_inputs_take_time_in_proportion(page: str, expected: str) -> None:
     assert to_text(page).text == expected
+
+
+def _seconds(page: str, options: WikitextOptions) -> float:
+    """CPU time of a conversion, the least of two."""
+    times = []
+    for _ in range(2):
+        begun = time.process_time()
+        to_text(page, options=options)
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "人口は{{自治体人口/甲}}人である、",
+        "甲（{{自治体人口/甲}}人、",
+        "<ref name=a",
+        "{{#switch:a|b=c|a=d}}",
+        "{{#expr:1+2*3}}",
+        "\n{|\n|甲||乙\n|}",
+        "\n|-\n|甲||rowspan=3|乙",
+        "{{謎|乙}}は",
+        "'''",
+    ],
+)
+@pytest.mark.parametrize("markup", ["plain", "markdown"])
+def test_four_times_the_page_takes_some_four_times_as_long(
+    unit: str, markup: Literal["plain", "markdown"]
+) -> None:
+    options = WikitextOptions(markup=markup, tables=True)
+    small, large = (_seconds(unit * count + "。", options) for count in (1_500, 6_000))
+    assert large < 9 * small + 0.02
 
 
 def test_a_table_of_a_megabyte_on_one_line_is_one_row() -> None:

@@ -63,7 +63,8 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool, markdown: bool
     out: list[str] = []
     position = 0
     unclosed: set[str] = set()
-    for match in _OPENER.finditer(text):
+    last = text.rfind(">") + 1  # beyond it no tag ends, and none is sought
+    for match in _OPENER.finditer(text, 0, last):
         start = match.start()
         if start < position:
             continue
@@ -89,9 +90,10 @@ def remove_extensions(text: str, kept: KeptPieces, *, math: bool, markdown: bool
         content = text[position : closer.start()]
         out.append(replace_extension(name, attributes, content, kept, math=math, markdown=markdown))
         position = closer.end()
-    if not position:
+    comment = text.find("<!--", max(position, last))
+    if not position and comment < 0:
         return text
-    out.append(text[position:])
+    out.append(text[position : comment if comment >= 0 else None])
     return "".join(out)
 
 

@@ -189,21 +189,22 @@ def _kept_before(clauses: list[_Clause], line: str) -> int:
 def _clauses_of_sentence(span: _Span, line: str, end: int) -> list[tuple[int, int]]:
     """The clauses without which the sentence stands, or the sentence."""
     clauses = _joined_clauses(span.clauses, line)
+    last = max((index for index, clause in enumerate(clauses) if not clause.void), default=-1)
     cuts: list[tuple[int, int]] = []
     for index, clause in enumerate(clauses):
         if not clause.void:
             continue
-        rest = clauses[index + 1 :]
+        if index > last:
+            return [(span.start, end)]
         alone = line[clause.start : clause.end].strip()
         before = line[clauses[index - 1].start : clauses[index - 1].end] if index else ""
-        if not rest or all(other.void for other in rest):
-            return [(span.start, end)]
-        following = line[rest[0].start : rest[0].end]
+        after = clauses[index + 1]
+        following = line[after.start : after.end]
         if not (
             _STANDS_ALONE.search(alone) or _TOPIC.search(before) or _OWN_TOPIC.search(following)
         ):
             return [(span.start, end)]
-        cuts.append((clause.start, rest[0].start))
+        cuts.append((clause.start, after.start))
     return cuts
 
 
