@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from jagpt.cli import app
-from jagpt.recipe import SECTIONS, Exclude, Include, Recipe, Section, Source
+from jagpt.recipe import SECTIONS, Exclude, Include, Range, Recipe, Section, Source
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HELP_WIDTH = 96
@@ -86,6 +86,8 @@ def recipe_page() -> str:
             parts += ["### [[corpus.source]]", "", *_table(Source, skip=set())]
             parts += ["### [corpus.include]", "", *_table(Include, skip=set())]
             parts += ["### [corpus.exclude]", "", *_table(Exclude, skip=set())]
+        if name == "search":
+            parts += ["### A key of [search.keys]", "", *_table(Range, skip=set())]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -132,6 +134,8 @@ def _name(kind: Any) -> str:
         return f"table of {_name(get_args(kind)[1])}"
     if origin is tuple:
         return f"list of {_name(get_args(kind)[0])}"
+    if kind is Range:
+        return "tables"
     names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
     return "any value" if kind is Any else names[kind]
 

@@ -15,10 +15,11 @@ from jagpt import installation, units
 from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.records import plain
-from jagpt.rundir import RunDirectory
+from jagpt.rundir import SEARCH, RunDirectory
 from jagpt.stages import EXPORT, STAGE_NAMES, STAGES
 from jagpt.summary import Summary, collect
 from jagpt.terminal import Terminal
+from jagpt.training.trials import BEST, Trials
 
 if TYPE_CHECKING:
     from jagpt.corpus.download import DownloadPlan
@@ -100,6 +101,23 @@ def _stage_table(run: RunDirectory, found: Summary, ran: Sequence[str]) -> Table
             seconds = units.duration(time.seconds) if time else ""
             table.add_row(name, seconds, escape(stage.outcome(run)) + mark)
     return table
+
+
+def show_trials(trials: Trials, run: RunDirectory) -> None:
+    """The trials of a search, best first, and where the best recipe is."""
+    table = Table(box=box.SIMPLE_HEAD)
+    keys = list(trials.trials[0].settings) if trials.trials else []
+    for heading in ("trial", *keys, "valid loss", "steps", "time"):
+        table.add_column(escape(heading), justify="right")
+    for number, trial in trials.ranked():
+        loss = "failed" if trial.loss is None else f"{trial.loss:.4f}"
+        values = [f"{trial.settings[key]:g}" for key in keys]
+        time = units.duration(trial.seconds)
+        table.add_row(f"{number}", *values, loss, f"{trial.steps:,}", time)
+    _console().print(table)
+    if trials.best is not None:
+        click.echo(f"best recipe: {run.root / SEARCH / BEST}")
+    click.echo(f"report:      {run.report}")
 
 
 # --- status, verify, clean ------------------------------------------------------------------------

@@ -28,7 +28,11 @@ STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
 
 TEACHERS = "teachers"
 """Models that a run trains to learn from them; each folder is laid out as a run."""
-_FOLDERS = frozenset({*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TEACHERS})
+SEARCH = "search"
+"""Trials of settings, and the best recipe that they found."""
+_FOLDERS = frozenset(
+    {*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TEACHERS, SEARCH}
+)
 _TRACKERS = "logs/wandb"
 """W&B links to its own cache from there; no verb of jagpt reads or writes it."""
 

@@ -17,12 +17,13 @@ from jagpt.files import FileEntry, Manifest
 from jagpt.machines import Host
 from jagpt.recipe import Recipe, parse
 from jagpt.release.facts import Facts, facts_of
-from jagpt.rundir import RunDirectory
+from jagpt.rundir import SEARCH, RunDirectory
 from jagpt.stages import CORPUS, EVALUATE, EXPORT, RELEASE, STAGE_NAMES, TOKENIZER, TOKENS, TRAIN
 from jagpt.timing import StageTime, Timing
 from jagpt.tokenizer.stats import TokenizerStats
 from jagpt.training.environment import Environment
 from jagpt.training.metrics import TrainRow, ValidRow, read_metrics
+from jagpt.training.trials import Trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Summary(Facts):
     host: Host | None
     trained_on: Environment | None = None
     files: dict[str, tuple[FileEntry, ...]]
+    trials: Trials | None = None
     missing: tuple[str, ...]
     stale: Mapping[str, Sequence[str]]
 
@@ -81,6 +83,7 @@ def collect(run: RunDirectory) -> Summary:
         host=timing.machine if timing else None,
         trained_on=Environment.find(run.logs),
         files=dict(_finished_files(run)),
+        trials=Trials.find(run.root / SEARCH),
         missing=tuple(_missing(run)),
         stale=run.stale,
     )

@@ -187,8 +187,46 @@ def _write_report(run: RunDirectory) -> None:
 @app.command(help=TRAIN.verb_help)
 @recipe_options
 @nproc_option
-def train(nproc: int | None, **options: Any) -> None:
-    _on_all_ranks(Call(**options, only=TRAIN.name), nproc)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Search: train N times in all, with values of what [search] names; write the best recipe.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="H",
+    help="With --trials: leave after so many hours; the same command goes on.",
+)
+def train(nproc: int | None, trials: int | None, hours: float | None, **options: Any) -> None:
+    call = Call(**options, only=TRAIN.name)
+    if trials is None and hours is not None:
+        raise UsageError("--hours goes with --trials; for a training see execution.max_hours")
+    if trials is None:
+        _on_all_ranks(call, nproc)
+    elif nproc is not None or call.force:
+        raise UsageError("--trials goes with neither --nproc nor --force")
+    else:
+        _search(call, trials, hours)
+
+
+def _search(call: Call, count: int, hours: float | None) -> None:
+    """Search over the recipe's settings; print the trials, and where the best recipe is."""
+    from jagpt import console, files, pipeline
+    from jagpt.training import search
+
+    loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
+    search.check(loaded)
+    progress = make_progress(call.as_json)
+    with files.locked(place.root):
+        settled = pipeline.require_inputs(loaded, place, TRAIN.name)
+        trials = search.search(settled, place, count, hours, progress)
+        _write_report(pipeline.as_it_stands(loaded, place))
+    if call.as_json:
+        print_json(trials.as_json())
+    else:
+        console.show_trials(trials, place)
 
 
 @app.command(help=CORPUS.verb_help)

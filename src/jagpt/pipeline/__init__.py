@@ -9,7 +9,7 @@ ledger   logs/timing.json, the only place for the clock and facts of the machine
 """
 
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.running import chosen, fetch, run_stages
+from jagpt.pipeline.running import chosen, fetch, require_inputs, run_stages
 from jagpt.pipeline.states import StageState, as_it_stands, examine, open_run, settled
 from jagpt.pipeline.upkeep import Verified, clean, verify
 
@@ -23,6 +23,7 @@ __all__ = [
     "examine",
     "fetch",
     "open_run",
+    "require_inputs",
     "run_stages",
     "settled",
     "verify",

@@ -104,6 +104,19 @@ def run_stages(
     return ran
 
 
+def require_inputs(recipe: Recipe, run: RunDirectory, name: str) -> Recipe:
+    """The recipe as the machine settles it; `UsageError` where what the stage needs is not done.
+
+    What the stage itself refuses before anything is changed is refused here too.
+    """
+    states = {state.stage.name: state for state in examine(recipe, run, Ledger.read(run), name)}
+    _require_inputs(states, (name,))
+    recipe, _ = settled(recipe, run)
+    states[name].stage.check(recipe)
+    states[name].stage.preflight(recipe, run)
+    return recipe
+
+
 def chosen(only: str | None, until: str | None) -> tuple[str, ...]:
     """The stages that a command line means; a verb may make another stage along with its own."""
     if only is not None:

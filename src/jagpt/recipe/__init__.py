@@ -3,10 +3,12 @@
 sections  what a recipe may say: typed sections
 checks    what is wrong with one, all at once
 loading   where it comes from
+searching what a search may change in one
 """
 
 from jagpt.recipe.checks import validated
-from jagpt.recipe.loading import find, load, parse, shipped_recipes
+from jagpt.recipe.loading import changed, find, load, parse, shipped_recipes
+from jagpt.recipe.searching import search_kind
 from jagpt.recipe.sections import (
     SAMPLE,
     SECTIONS,
@@ -17,8 +19,10 @@ from jagpt.recipe.sections import (
     Export,
     Include,
     Model,
+    Range,
     Recipe,
     Release,
+    Search,
     Section,
     Source,
     Split,
@@ -37,17 +41,21 @@ __all__ = [
     "Export",
     "Include",
     "Model",
+    "Range",
     "Recipe",
     "Release",
+    "Search",
     "Section",
     "Source",
     "Split",
     "Tokenizer",
     "Tokens",
     "Train",
+    "changed",
     "find",
     "load",
     "parse",
+    "search_kind",
     "shipped_recipes",
     "validated",
 ]

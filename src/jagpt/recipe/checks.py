@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from jagpt.errors import RecipeError, did_you_mean
+from jagpt.recipe import searching
 from jagpt.recipe.sections import (
     LEAST_SIMILARITY,
     SECTIONS,
@@ -21,7 +22,9 @@ from jagpt.recipe.sections import (
     Exclude,
     Include,
     Model,
+    Range,
     Recipe,
+    Search,
     Section,
     Source,
     Tokenizer,
@@ -133,6 +136,10 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
         if train.document_mask and isinstance(tokens, Tokens) and not tokens.end_token:
             yield Problem("train", "document_mask", "true",
                           "it goes with tokens.end_token = true")  # fmt: skip
+    search = sections.get("search")
+    if isinstance(search, Search):
+        for key, found, allowed in searching.problems(search.keys, sections):
+            yield Problem("search.keys", f'"{key}"', found, allowed)
     tokenizer, evaluate = sections.get("tokenizer"), sections.get("evaluate")
     if isinstance(evaluate, Evaluate) and isinstance(model, Model) and isinstance(train, Train):
         yield from _check_windows(evaluate, train.block_size or model.n_positions)
@@ -327,6 +334,8 @@ def _field_names(model: type[Section], place: Sequence[str]) -> list[str]:
     """TOML names of the fields of the table at `place` below `model`."""
     if model is Corpus and place[:1] == ["source"]:
         model = Source
+    if model is Search:
+        model = Range
     if model is Corpus and place[:1] == ["exclude"]:
         model = Exclude
     if model is Corpus and place[:1] == ["include"]:

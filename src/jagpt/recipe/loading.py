@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jagpt.errors import RecipeError, UsageError, did_you_mean
 from jagpt.recipe.checks import validated
+from jagpt.recipe.searching import with_values
 from jagpt.recipe.sections import SAMPLE, Recipe
 from jagpt.rundir import RECIPE, is_run
 
@@ -27,6 +28,14 @@ def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find(reference)
     return parse(path.read_bytes(), origin=str(reference), folder=path.parent, overrides=overrides)
+
+
+def changed(recipe: Recipe, settings: Mapping[str, float | int]) -> Recipe:
+    """The recipe with other numbers (SECTION.KEY → value) and without `[search]`.
+
+    `RecipeError` where they do not go together.
+    """
+    return validated(with_values(recipe, settings), recipe.name)
 
 
 def find(reference: str | Path) -> Path:

@@ -654,6 +654,36 @@ class Release(Section):
     )
 
 
+class Range(Section):
+    """What a search may give a key: a range, drawn evenly in its logarithm, or a choice."""
+
+    low: float | None = Field(None, description="The range's lower end, above 0.")
+    high: float | None = Field(None, description="The range's upper end.")
+    choice: tuple[int | float, ...] = Field(
+        (), strict=False, description="Numbers to choose from, in place of a range."
+    )
+
+    def values(self, kind: type[int] | type[float]) -> tuple[int | float, ...] | None:
+        """The numbers that bound it, in the key's kind; None where it is no range and no choice."""
+        given: tuple[int | float, ...] = self.choice
+        if self.low is not None and self.high is not None and not given:
+            given = (self.low, self.high) if 0 < self.low < self.high else ()
+        elif self.low is not None or self.high is not None:
+            return None
+        return tuple(kind(n) if kind(n) == n else n for n in given) or None
+
+
+class Search(Section):
+    """`[search]`: what `jagpt train --trials` searches over; it changes no result of a stage."""
+
+    keys: dict[str, Range] = Field(
+        {},
+        description="Numbers of [train] and [model] by their names, as "
+        '`"train.learning_rate" = { low = 1e-4, high = 1e-2 }` or '
+        '`"model.dropout" = { choice = [0.0, 0.1] }`.',
+    )
+
+
 class Execution(Section):
     """`[execution]`: how the work is done; nothing here changes a result's fingerprint."""
 
@@ -725,6 +755,7 @@ class Recipe(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate)
     export: Export = Field(default_factory=Export)
     release: Release = Field(default_factory=Release)
+    search: Search = Field(default_factory=Search)
     execution: Execution = Field(default_factory=Execution)
 
     @property
@@ -750,6 +781,8 @@ class Recipe(Section):
     def to_toml(self) -> str:
         """The recipe as TOML that loads to an equal recipe."""
         value = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.search.keys:
+            del value["search"]
         return tomli_w.dumps(value)
 
 
@@ -762,5 +795,6 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "export": Export,
     "release": Release,
+    "search": Search,
     "execution": Execution,
 }

@@ -19,6 +19,10 @@ class Interrupted(Exception):  # noqa: N818
     """Training is to leave; a step or a validation under way is dropped, and done again later."""
 
 
+class OutOfTime(StoppedError):  # noqa: N818
+    """The time limit, and no signal, ended the training."""
+
+
 class StopRequest:
     """Notes the first SIGTERM or Ctrl-C inside a `with` block; a second Ctrl-C leaves at once.
 
@@ -89,7 +93,7 @@ class StopRequest:
         if self.signal == signal.SIGINT:
             progress.say(message)
             raise KeyboardInterrupt
-        raise StoppedError(message)
+        raise StoppedError(message) if self.signalled() else OutOfTime(message)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:

@@ -1,0 +1,177 @@
+"""A search over the keys that a recipe's `[search]` names: trainings that differ in them alone.
+
+Settings are proposed by Optuna's sampler (TPE: Bergstra et al. 2011) from the trials before, with
+a seed of the trial's own, so that a search that was stopped goes on as if it had not been, in the
+middle of a trial too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jagpt import files
+from jagpt.errors import JagptError, MissingExtraError, StoppedError, StorageError, UsageError
+from jagpt.files import MANIFEST
+from jagpt.progress import Progress
+from jagpt.recipe import Range, Recipe, changed, search_kind
+from jagpt.rundir import SEARCH, RunDirectory
+from jagpt.tokens.index import TokenIndex
+from jagpt.training.metrics import read_metrics
+from jagpt.training.stopping import OutOfTime
+from jagpt.training.trials import BEST, Trials, Tried
+
+if TYPE_CHECKING:
+    import optuna
+
+RANDOM_TRIALS = 5
+"""Drawn before the sampler models anything."""
+
+
+def check(recipe: Recipe) -> None:
+    """`UsageError` where the recipe names no key to search over, or Optuna is missing."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("--trials", "search") from None
+    if not recipe.search.keys:
+        raise UsageError(
+            "--trials: the recipe has no [search.keys] that says what to search over, like "
+            '"train.learning_rate" = { low = 1e-4, high = 1e-2 }'
+        )
+
+
+def search(
+    recipe: Recipe, run: RunDirectory, count: int, hours: float | None, progress: Progress
+) -> Trials:
+    """Try settings until `count` trials are there or `hours` are over; all trials so far.
+
+    The run's tokens must be there, and its lock held. Each trial leaves its line in
+    `search/trials.json`, and the best recipe so far stands beside it; what it trained is deleted.
+    Raises as training does: after `StoppedError` or `KeyboardInterrupt` the trial is gone on with.
+    """
+    hours = recipe.execution.max_hours if hours is None else hours
+    ends = None if hours is None else time.monotonic() + 3600 * hours
+    folder = run.root / SEARCH
+    trials = _begin(recipe, run)
+    while len(trials.trials) < count:
+        left = None if ends is None else (ends - time.monotonic()) / 3600
+        if left is not None and left <= 0:
+            progress.say(f"the {hours:g} hours are over after {len(trials.trials)} trials")
+            break
+        settings = _proposed(recipe, trials.trials)
+        number = len(trials.trials) + 1
+        said = ", ".join(f"{key} {value:g}" for key, value in settings.items())
+        progress.say(f"trial {number} of {count}: {said}")
+        try:
+            tried = _tried(recipe, run, number, settings, left, progress)
+        except OutOfTime as error:
+            progress.say(str(error))
+            break
+        trials = replace(trials, trials=(*trials.trials, tried))
+        trials.write(folder)
+        if trials.best is tried:
+            files.write_text(folder / BEST, changed(recipe, settings).to_toml())
+        files.remove(_place(run, number).root)
+    return trials
+
+
+def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
+    """The trials of this very search; those of another are set aside."""
+    folder = run.root / SEARCH
+    keys = recipe.search.model_dump(mode="json")
+    made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
+    sections = [recipe.model.semantic(), recipe.train.semantic(), keys]
+    tokens = [files.sha256(path) for path in made_of if path.is_file()]
+    fingerprint = files.fingerprint_of(["search", sections, tokens])
+    found = Trials.find(folder)
+    if found is not None and found.made_of == fingerprint:
+        return found
+    if folder.is_dir():
+        files.move_directory(folder, run.superseded / SEARCH)
+    trials = Trials(made_of=fingerprint)
+    files.make_directory(folder)
+    trials.write(folder)
+    return trials
+
+
+def _place(run: RunDirectory, number: int) -> RunDirectory:
+    shared = {"tokenizer": run.tokenizer, "tokens": run.tokens}
+    return RunDirectory(run.root / SEARCH / f"trial-{number}", shared)
+
+
+def _tried(
+    recipe: Recipe,
+    run: RunDirectory,
+    number: int,
+    settings: dict[str, Any],
+    hours: float | None,
+    progress: Progress,
+) -> Tried:
+    """Train with these settings; one that ends in an error of its own is a trial that failed."""
+    from jagpt.training import session
+
+    place = _place(run, number)
+    failed = None
+    try:
+        trial = changed(recipe, settings)
+        changes = {"max_hours": hours, "sample_prompts": (), "trackers": ()}
+        execution = trial.execution.model_copy(update=changes)
+        session.run(trial.model_copy(update={"execution": execution}), place, progress)
+    except (StoppedError, StorageError):
+        raise
+    except JagptError as error:
+        failed = str(error)
+        progress.say(f"trial {number} failed: {failed}")
+    train, valid = read_metrics(place.logs)
+    losses = [row.loss for row in valid if row.loss is not None]
+    return Tried(
+        settings=settings,
+        loss=None if failed or not losses else min(losses),
+        steps=max([row.step for row in train] + [row.step for row in valid], default=0),
+        seconds=max((row.seconds or 0.0 for row in train), default=0.0),
+        failed=failed,
+    )
+
+
+# --- what to try next -----------------------------------------------------------------------------
+
+
+def _proposed(recipe: Recipe, trials: Sequence[Tried]) -> dict[str, Any]:
+    """Settings of the trial that follows `trials`: a function of these and the recipe's seed."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spaces = {key: _space(key, given) for key, given in recipe.search.keys.items()}
+    seed = (recipe.train.seed + len(trials)) % 2**32
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+    study = optuna.create_study(direction="minimize", sampler=sampler)
+    state = optuna.trial.TrialState
+    for tried in trials:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state.FAIL if tried.loss is None else state.COMPLETE,
+                params=tried.settings,
+                distributions=spaces,
+                value=tried.loss,
+            )
+        )
+    return dict(study.ask(spaces).params)
+
+
+def _space(key: str, given: Range) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if given.choice:
+        return CategoricalDistribution(given.choice)
+    if given.low is None or given.high is None:
+        raise ValueError(f"{key}: neither a choice nor a range")
+    if search_kind(key) is int:
+        return IntDistribution(int(given.low), int(given.high), log=True)
+    return FloatDistribution(given.low, given.high, log=True)

@@ -1,0 +1,51 @@
+"""`search/trials.json`: what a search over a recipe's settings has tried (no torch)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jagpt.records import Count, Versioned, optional
+
+BEST = "best.toml"
+"""Beside it: the recipe with the best settings so far."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial: the values of its keys, and the best valid loss (nats a token), None where it
+    `failed`, and how."""
+
+    settings: dict[str, float | int]
+    loss: float | None
+    steps: Count
+    seconds: float
+    failed: str | None = optional()
+
+    @property
+    def rank(self) -> float:
+        """The loss, with failed trials last."""
+        return math.inf if self.loss is None else self.loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials(Versioned):
+    """A search's trials in their order; `made_of` is the fingerprint of all that they share."""
+
+    FILE = "trials.json"
+    KIND = "record of a search"
+    REMEDY = "delete the folder, and the search starts anew"
+    VERSION = 1
+
+    made_of: str
+    trials: tuple[Tried, ...] = ()
+
+    def ranked(self) -> list[tuple[int, Tried]]:
+        """The trials with their numbers from 1, the lowest loss first."""
+        return sorted(enumerate(self.trials, 1), key=lambda item: item[1].rank)
+
+    @property
+    def best(self) -> Tried | None:
+        """The trial with the lowest loss, the first of several; None where each one failed."""
+        found = min(self.trials, key=lambda trial: trial.rank, default=None)
+        return None if found is None or found.loss is None else found

@@ -1,0 +1,166 @@
+"""A search over settings: what it may name, how it goes on, and what it leaves."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_training import Heard, make_recipe, signalled_at
+
+from jagpt import recipe as recipes
+from jagpt.errors import JagptError, MissingExtraError, RecipeError, StoppedError, UsageError
+from jagpt.progress import QUIET
+from jagpt.recipe import Recipe
+from jagpt.report import render
+from jagpt.rundir import RunDirectory
+from jagpt.training import search, session
+from jagpt.training.trials import BEST, Trials
+
+MakeRun = Callable[..., RunDirectory]
+RATE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1}}
+BASE = 'name = "x"\n[[corpus.source]]\nname = "s"\nkind = "text"\npath = "a.txt"\n'
+BASE += "[train]\nmax_steps = 1\n[search.keys]\n"
+
+
+def searched(keys: dict[str, Any], **train: Any) -> Recipe:
+    recipe = make_recipe(**{"max_steps": 4, "validate_every": 2, "warmup_steps": 0, **train})
+    table = recipes.Search.model_validate({"keys": keys})
+    return recipe.model_copy(update={"search": table})
+
+
+def test_a_search_that_is_stopped_ends_as_an_unbroken_one(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = searched({**RATE, "model.dropout": {"choice": [0.0, 0.2]}})
+    whole, broken = make_run("whole"), make_run("broken")
+    expected = search.search(recipe, whole, 6, None, QUIET)
+    search.search(recipe, broken, 2, None, QUIET)
+    for step in (2, 3):
+        with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError):
+            search.search(recipe, broken, 6, None, QUIET)
+    found = search.search(recipe, broken, 6, None, QUIET)
+    assert [(one.settings, one.loss) for one in found.trials] == [
+        (one.settings, one.loss) for one in expected.trials
+    ]
+    assert len({one.loss for one in found.trials}) > 2
+    assert found == Trials.read(broken.root / "search")
+    assert sorted(path.name for path in (broken.root / "search").iterdir()) == [
+        BEST, Trials.FILE,
+    ]  # fmt: skip
+    assert search.search(recipe, broken, 3, None, QUIET) == found  # nothing is left to do
+
+
+def test_the_best_recipe_is_a_recipe_and_trains_to_its_loss(make_run: MakeRun) -> None:
+    run = make_run()
+    found = search.search(searched(RATE), run, 3, None, QUIET)
+    assert found.best is not None
+    assert found.best.loss == min(one.loss for one in found.trials if one.loss is not None)
+    best = recipes.load(run.root / "search" / BEST)
+    assert best.train.learning_rate == found.best.settings["train.learning_rate"]
+    assert not best.search.keys
+    again = make_run("again")
+    session.run(best, again, QUIET)
+    losses = [row.loss for row in search.read_metrics(again.logs)[1]]
+    assert min(loss for loss in losses if loss is not None) == found.best.loss
+    page = render([run])
+    assert "Trials of settings" in page
+    assert f"{found.best.loss:.4f}" in page
+
+
+def test_a_trial_that_fails_is_told_and_the_search_goes_on(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, heard, train = make_run(), Heard(), session.run
+
+    def sometimes(recipe: Recipe, place: RunDirectory, progress: Any) -> None:
+        if place.root.name == "trial-1":
+            raise JagptError("the loss is not finite")
+        train(recipe, place, progress)
+
+    monkeypatch.setattr(session, "run", sometimes)
+    found = search.search(searched(RATE), run, 2, None, heard)
+    assert (found.trials[0].loss, found.trials[0].failed) == (None, "the loss is not finite")
+    assert found.best is found.trials[1]
+    assert [number for number, _ in found.ranked()] == [2, 1]
+    assert "trial 1 failed: the loss is not finite" in heard.lines
+
+
+def test_the_time_that_is_given_ends_the_search_and_a_later_one_goes_on(make_run: MakeRun) -> None:
+    run, heard = make_run(), Heard()
+    recipe = searched(RATE, max_steps=60)
+    assert search.search(recipe, run, 2, 1e-7, heard).trials == ()
+    assert any("hours are over" in line or "max_hours" in line for line in heard.lines)
+    assert len(search.search(searched(RATE), run, 1, None, QUIET).trials) == 1
+
+
+def test_trials_of_another_recipe_are_set_aside(make_run: MakeRun) -> None:
+    run = make_run()
+    first = search.search(searched(RATE), run, 1, None, QUIET)
+    second = search.search(searched(RATE, batch_size=1), run, 1, None, QUIET)
+    assert second.made_of != first.made_of
+    assert Trials.read(run.superseded / "search") == first
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"train.schedule" = { choice = [1] }', "a key that is no number"),
+        ('"train.document_mask" = { choice = [0, 1] }', "a key that is no number"),
+        ('"tokenizer.vocab_size" = { low = 1.0, high = 2.0 }', "changes the tokens"),
+        ('"train.block_size" = { choice = [8, 16] }', "what losses are compared on"),
+        ('"train.learning_rat" = { low = 0.1, high = 0.2 }', "a key that is no number"),
+        ('"train.learning_rate" = { low = 0.0, high = 0.2 }', "0 < low < high"),
+        ('"train.learning_rate" = { low = 0.2 }', "0 < low < high"),
+        ('"train.learning_rate" = { choice = [0.1], low = 0.2 }', "0 < low < high"),
+        ('"train.learning_rate" = { low = 0.1, high = 20.0 }', "20; .*less than or equal to 10"),
+        ('"train.warmup_steps" = { low = 1.5, high = 4.0 }', "1.5; .*valid integer"),
+        ('"train.learning_rate" = { lowest = 0.1 }', "allowed are low, high, choice"),
+    ],
+)
+def test_what_cannot_be_searched_over_is_told_with_all_mistakes(line: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipes.parse(BASE + line)
+
+
+def test_ranges_and_choices_of_numbers_are_taken() -> None:
+    lines = (
+        '"train.learning_rate" = { low = 1e-4, high = 1 }',
+        '"train.warmup_steps" = { low = 1, high = 1 }',
+        '"train.clip_norm" = { choice = [0.5, 1] }',
+        '"model.n_layer" = { choice = [2, 4] }',
+    )
+    with pytest.raises(RecipeError, match="warmup_steps"):
+        recipes.parse(BASE + "\n".join(lines))
+    recipe = recipes.parse(BASE + "\n".join(line for line in lines if "warmup" not in line))
+    assert set(recipe.search.keys) == {"train.learning_rate", "train.clip_norm", "model.n_layer"}
+    assert recipes.parse(recipe.to_toml()) == recipe
+    assert "search" not in recipes.parse(BASE).to_toml()
+
+
+def test_a_recipe_without_keys_and_a_machine_without_optuna_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UsageError, match=r"no \[search.keys\]"):
+        search.check(make_recipe())
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match=r"\[search\]"):
+        search.check(searched(RATE))
+
+
+def test_a_search_is_a_verb_s_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from jagpt import cli
+
+    for arguments, words in (
+        (["--hours", "1"], "--hours goes with --trials"),
+        (["--trials", "2", "--nproc", "2"], "neither --nproc nor --force"),
+        (["--trials", "2"], "no [search.keys]"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            cli.main(["train", "quickstart", "--run-dir", str(tmp_path / "run"), *arguments])
+        assert left.value.code == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
