@@ -72,6 +72,10 @@ NAMES = {
     "muon": "ours (Muon), tuned",
 }
 LEVERS: dict[str, Settings] = {
+    "taught by two of its kind": {"own_teachers": 2},
+    "taught by one of its kind (born again)": {"own_teachers": 1},
+    "Muon's decay 1.0": {"muon_weight_decay": 1.0},
+    "dropout 0.1": {"dropout": 0.1},
     "AdamW's decay of the embeddings 0": {"weight_decay": 0.0},
     "AdamW's decay of the embeddings 1.0": {"weight_decay": 1.0},
     "mean of the last 10 % of the steps": {"average": "tail", "average_share": 0.1},

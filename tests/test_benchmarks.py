@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 from tokenizer.japanese import write_corpus
+from training.tiny_training import write_tokens
 
 from jagpt import recipe, sample
 from jagpt.compressed import Reader
 from jagpt.corpus.dump import Dump, parse_page
 from jagpt.corpus.shards import iter_documents
+from jagpt.rundir import RunDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
 import learning_rates
+import repeated
 import repeated_dump
 import texts
 import tokenizer_quality
@@ -298,3 +301,38 @@ def test_rates_are_searched_at_each_width_from_those_of_small(
     assert len(tried) == made == 16
     with pytest.raises(NotMeasured):
         learning_rates.main((*work, "--kept", "--widths", "256"))
+
+
+def test_a_corpus_read_often_is_studied_noise_first_and_gains_are_set_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[Trial] = []
+
+    def train(self: Study, trial: Trial, key: str) -> Result:
+        made.append(trial)
+        wanted = trial.settings.get("muon_learning_rate", trial.settings["learning_rate"])
+        loss = 5 + abs(wanted / 8e-3 - 1) + 0.001 * (trial.seed - 1000)
+        gain = 0.1 * trial.settings.get("own_teachers", 0) + 0.001 * trial.settings["dropout"]
+        return Result(((10, loss + 0.5), (20, loss - gain)), 1.0, loss if trial.test else None)
+
+    data = RunDirectory(tmp_path / "data")
+    write_tokens(data.tokens, {"train": 400, "valid": 2, "test": 2})
+    monkeypatch.setattr(Study, "_train", train)
+    monkeypatch.setattr(Study, "prepare", lambda self: data)
+    work = ("text.txt", "--work", f"{tmp_path}", "--trials", "4", "--block", "8", "--batch", "2")
+    repeated.main(work)
+    shown = capsys.readouterr().out
+    assert "a standard deviation of 0.0010" in shown
+    assert "| taught by two of its kind | 4.8000 | +0.2000 | yes |" in shown
+    assert "| dropout 0.1 | 4.9999 | +0.0001 | no |" in shown
+    assert "| AdamW, tuned | 30 | 3 | 5.0020 ± 0.0010 | 0.0000 |" in shown
+    assert {trial.seed for trial in made if trial.test} == {1001, 1002, 1003}
+    assert not any(trial.test for trial in made if trial.seed == 1000)
+    steps = {trial.steps for trial in made}
+    assert max(steps) == pytest.approx(3 * min(steps), abs=3)
+    before = len(made)
+    repeated.main((*work, "--kept"))
+    assert len(made) == before
+    assert capsys.readouterr().out == shown
+    repeated.main((*work[:2], str(tmp_path / "other"), *work[3:], "--kept"))
+    assert "not measured yet" in capsys.readouterr().out
