@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test faults nightly lock audit lint format bench compat docs release clean
+.PHONY: demo test faults nightly lock audit lint format bench gpu compat docs release clean
 
 demo: .venv/installed
 	$(BIN)/jagpt run quickstart
@@ -47,6 +47,9 @@ format: .venv/installed-lint
 
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/run_all.py
+
+gpu: .venv/installed
+	$(BIN)/python benchmarks/gpu.py --json gpu.json
 
 compat: .venv/installed-test
 	$(BIN)/python compat/run.py

@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     recipe = parse(RECIPE, overrides=[f"train.max_steps={options.steps}"])
     with tempfile.TemporaryDirectory(prefix="jagpt-kill-") as folder:
-        inputs = _inputs(Path(folder))
+        inputs = inputs_of(Path(folder))
         whole, broken = (RunDirectory(Path(folder) / name, inputs) for name in ("whole", "broken"))
-        seconds = _seconds(_process(recipe, whole))
+        seconds = seconds_of(start(recipe, whole))
         moments = _killed(recipe, broken, options.kills, seconds, random.Random(options.seed))
-        _seconds(_process(recipe, broken))
-        sums = [_sums(run.own("train")) for run in (whole, broken)]
+        seconds_of(start(recipe, broken))
+        sums = [sums_of(run.own("train")) for run in (whole, broken)]
     same = sums[0] == sums[1]
     print("| kill | seconds after the start | last checkpoint then |")
     print("| ---: | ---: | ---: |")
@@ -100,7 +100,7 @@ def _killed(
     """
     moments: list[tuple[float, int]] = []
     while len(moments) < kills:
-        process = _process(recipe, run)
+        process = start(recipe, run)
         after = draw.uniform(0.0, 1.5 * seconds / kills) + 0.2
         process.join(after)
         if process.exitcode is None and process.pid is not None:
@@ -115,7 +115,7 @@ def _killed(
     return moments
 
 
-def _process(recipe: Recipe, run: RunDirectory) -> Any:
+def start(recipe: Recipe, run: RunDirectory) -> Any:
     """The train stage in a process of a fork server, which has imported what it needs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jagpt.training.session"])
@@ -132,7 +132,7 @@ def _train(recipe: str, run: RunDirectory) -> None:
         session.run(parse(recipe), run, QUIET)
 
 
-def _seconds(process: Any) -> float:
+def seconds_of(process: Any) -> float:
     """Wait for a process's end."""
     started = time.perf_counter()
     process.join()
@@ -141,7 +141,7 @@ def _seconds(process: Any) -> float:
     return time.perf_counter() - started
 
 
-def _sums(directory: Path) -> dict[str, str]:
+def sums_of(directory: Path) -> dict[str, str]:
     return {name: files.sha256(directory / name) for name in files.list_files(directory)}
 
 
@@ -152,7 +152,7 @@ def _final(sums: dict[str, str]) -> str:
 # --- what it trains on ----------------------------------------------------------------------------
 
 
-def _inputs(folder: Path) -> dict[str, Path]:
+def inputs_of(folder: Path) -> dict[str, Path]:
     """Token shards and a tokenizer without text."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
