@@ -41,6 +41,7 @@ from jagpt.corpus.streams import (
 from jagpt.errors import DataError
 from jagpt.progress import Bar, Progress
 from jagpt.recipe import Corpus, Source
+from jagpt.text import shown
 from jagpt.workers import Workers
 
 PART_PAGES = 20_000
@@ -100,6 +101,11 @@ class _File:
     before: int = 0
     """Kilobytes of the files before it."""
 
+    @property
+    def name(self) -> str:
+        """Its name as text, which a file system's need not be."""
+        return shown(self.path.name)
+
     def next_part(self) -> PartName:
         name = PartName(self.source, self.number, self.parts)
         self.parts += 1
@@ -153,7 +159,7 @@ class _Extraction:
         for group in _grouped((document, len(document.text)) for document in documents):
             self._submit(file, Batch(None, documents=group))
             self._show(file, documents.offset)
-        return ExtractedFile(file.path.name, documents.offset, documents.sha256, file.parts)
+        return ExtractedFile(file.name, documents.offset, documents.sha256, file.parts)
 
     def _dump(self, file: _File) -> tuple[ExtractedFile, str | None]:
         """With the database name that the dump states."""
@@ -164,7 +170,7 @@ class _Extraction:
         with closing(Reader(file.path, skip_damaged=self.corpus.skip_damaged)) as reader:
             dump = Dump(reader)
             self._pages(file, dump)
-        found = ExtractedFile(file.path.name, reader.offset, reader.sha256, file.parts,
+        found = ExtractedFile(file.name, reader.offset, reader.sha256, file.parts,
                               reader.losses or None)  # fmt: skip
         return found, dump.header.dbname
 
@@ -207,7 +213,7 @@ class _Extraction:
                 ranges = state.ranges
                 if ranges.size != streams.end:
                     raise DataError(f"{file.path}: changed while it was read; run it again")
-                return ExtractedFile(file.path.name, ranges.size, ranges.sha256, file.parts)
+                return ExtractedFile(file.name, ranges.size, ranges.sha256, file.parts)
         file.parts -= 1 + len(state.taken)
         return self._read_on(file, state, streams, index)
 
@@ -231,7 +237,7 @@ class _Extraction:
                 file.parts = 0
                 return None
         size = file.path.stat().st_size
-        return ExtractedFile(file.path.name, size, files.sha256(file.path), file.parts)
+        return ExtractedFile(file.name, size, files.sha256(file.path), file.parts)
 
     def _range_jobs(self, file: _File, state: _Streams) -> Iterator[RangeJob]:
         header = state.place.header
@@ -253,7 +259,7 @@ class _Extraction:
             self._pages(file, Dump(reader, state.place))
         _check_index(index, file.path, streams, RangeFacts())
         whole = files.sha256(file.path)
-        return ExtractedFile(file.path.name, reader.offset, whole, file.parts,
+        return ExtractedFile(file.name, reader.offset, whole, file.parts,
                              reader.losses or None)  # fmt: skip
 
 

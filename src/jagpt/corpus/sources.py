@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
+from jagpt import files
 from jagpt.corpus.cache import dump_directory
 from jagpt.errors import DataError, StorageError
 from jagpt.recipe import SAMPLE, Source
 
 _DUMP_ENDINGS = ("pages-articles-multistream.xml.bz2", "pages-articles.xml.bz2")
+
+MOST_ENTRIES = 1_000_000
+"""Files and folders that a pattern with `**` may look at."""
 
 
 def source_files(source: Source) -> list[Path]:
@@ -43,14 +50,64 @@ def _files_at(source: Source, path: str) -> list[Path]:
             f"{place / '*'}"
         )
     if not glob.has_magic(path):
+        if os.path.lexists(place):
+            files.regular_file(place, "source")
         raise DataError(f"{place}: no such file (source {source.name!r}); {_how_to_set(source)}")
-    names = glob.glob(path, recursive=True)  # noqa: PTH207 (Path.glob would take hidden files)
-    found = [file for name in names if (file := Path(name)).is_file()]
+    found = [file for name in set(_matching(path)) if (file := Path(name)).is_file()]
     if not found:
         raise DataError(
             f"{place}: no file matches this pattern (source {source.name!r}); {_how_to_set(source)}"
         )
     return sorted(found, key=_natural)
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    """What a pattern means, `**` all folders below; `DataError` where it has no end."""
+    before, everywhere, behind = _parted(pattern)
+    if not everywhere:
+        yield from glob.iglob(pattern)  # noqa: PTH207 (Path.glob would take hidden files)
+        return
+    looked = 0
+    for start in glob.iglob(before or "."):  # noqa: PTH207
+        for folder, entries in _folders_below(start):
+            looked += entries
+            if looked > MOST_ENTRIES:
+                raise DataError(
+                    f"{pattern}: more than {MOST_ENTRIES:,} files and folders were looked at for "
+                    f"this pattern, and it goes on in {folder}; name a smaller folder"
+                )
+            yield from _matching(str(Path(glob.escape(folder)) / (behind or "*")))
+
+
+def _parted(pattern: str) -> tuple[str, str, str]:
+    """What stands before and behind the first `**`, where there is one."""
+    pieces = Path(pattern).parts
+    if "**" not in pieces:
+        return pattern, "", ""
+    at = pieces.index("**")
+    return str(Path(*pieces[:at])), "**", str(Path(*pieces[at + 1 :])) if pieces[at + 1 :] else ""
+
+
+def _folders_below(start: str) -> Iterator[tuple[str, int]]:
+    """A folder and all below it that are not hidden, each once, with their numbers of entries."""
+    waiting, seen = [start], set()
+    while waiting:
+        folder = waiting.pop()
+        with suppress(OSError), os.scandir(folder) as found:  # gone, or not ours to see
+            status = os.stat(folder)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:  # links may lead round in a ring
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = list(islice(found, MOST_ENTRIES + 1))
+            waiting += [e.path for e in entries if not e.name.startswith(".") and _is_folder(e)]
+            yield folder, len(entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _extracted_below(place: Path, source: Source) -> list[Path]:

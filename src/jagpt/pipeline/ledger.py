@@ -13,6 +13,7 @@ from jagpt import __version__, files
 from jagpt.errors import DataError
 from jagpt.machines import host
 from jagpt.rundir import RunDirectory
+from jagpt.text import shown
 from jagpt.timing import StageTime, Timing
 
 
@@ -54,7 +55,7 @@ class Ledger:
     def hash_input(self, path: Path) -> str:
         """SHA-256 of a file outside the run, remembered while size and time stay."""
         status = path.stat()
-        key = str(path.absolute())
+        key = shown(str(path.absolute()))  # a name need not be text
         known = self.inputs.get(key)
         if known and known[:2] == (status.st_size, status.st_mtime_ns):
             return known[2]

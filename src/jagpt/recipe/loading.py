@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +21,9 @@ _ORIGINS = (
     ["train", "teacher"],
 )  # fmt: skip
 """Keys that can name another run."""
+DEEPEST = 32
+"""Levels of keys; a recipe has four. A reader of TOML takes the square of them in time."""
+_DEEP_KEY = re.compile(rf"""(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")
 
 
 def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -72,15 +77,26 @@ def parse(
     """A recipe from TOML text; paths in it are relative to `folder`, in overrides to here."""
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
-        value = tomllib.loads(decoded)
+        value = _toml(decoded)
     except UnicodeDecodeError as error:
         raise RecipeError(origin, [f"not UTF-8 text (byte {error.start})"]) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise RecipeError(origin, [f"not TOML: {error}"]) from None
     if folder is not None:
         _anchor_paths(value, folder)
     problems = [problem for override in overrides if (problem := _override(value, override))]
     return validated(value, origin, problems)
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """The tables of TOML text; `ValueError` where it is none, or is nested beyond measure."""
+    if deep := _DEEP_KEY.search(text):
+        line = text.count("\n", 0, deep.start()) + 1
+        raise ValueError(f"a key of more than {DEEPEST} levels (line {line})")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("lists or tables in one another without end") from None
 
 
 def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
@@ -109,8 +125,16 @@ def _anchored_origin(path: Any, folder: Path) -> Any:
 
 
 def anchored(path: str, folder: Path) -> str:
-    """`path` made absolute against `folder`; the bundled sample's name stays."""
-    return path if path == SAMPLE else str((folder / path).absolute())
+    """`path` made absolute against `folder`; the bundled sample's name stays.
+
+    In a pattern the folder's own name is none, whatever signs it has.
+    """
+    if path == SAMPLE:
+        return path
+    place = (folder / path).absolute()
+    if Path(path).is_absolute() or not glob.has_magic(path) or place.exists():
+        return str(place)
+    return str(Path(glob.escape(str(folder.absolute()))) / path)
 
 
 def _override(value: dict[str, Any], override: str) -> str | None:
@@ -119,6 +143,8 @@ def _override(value: dict[str, Any], override: str) -> str | None:
     keys = name.strip().split(".")
     if not equals or not all(keys):
         return f"--set {override}: SECTION.KEY=VALUE is wanted, like train.learning_rate=3e-4"
+    if any("\ud800" <= sign <= "\udfff" for sign in raw):
+        return f"--set {override}: not UTF-8; name such a file by a pattern, like *.txt"
     parsed = _toml_value(raw.strip())
     target: Any = value
     for depth, key in enumerate(keys[:-1]):
@@ -143,7 +169,7 @@ def _step_into(target: Any, key: str) -> Any:
     if isinstance(target, dict):
         return target.setdefault(key, {})
     if isinstance(target, list):
-        if key.isdigit() and int(key) < len(target):
+        if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(target):
             return target[int(key)]
         return next((t for t in target if isinstance(t, dict) and t.get("name") == key), None)
     return None
@@ -152,6 +178,6 @@ def _step_into(target: Any, key: str) -> Any:
 def _toml_value(raw: str) -> Any:
     """A TOML value, or the bare text where it is none (so that texts need no quotes)."""
     try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _toml(f"value = {raw}")["value"]
+    except ValueError:
         return raw
