@@ -39,12 +39,12 @@ def test_a_pattern_is_one_below_the_recipes_folder_whatever_its_name(
 
 
 def test_a_source_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
-    raw = os.fsencode(tmp_path) + b"/t\xff.txt"
-    with open(raw, "wb") as file:
-        file.write("".join(f"{n}は{n}番目の文である。\n\n" for n in range(200)).encode())
+    text = "".join(f"{n}は{n}番目の文である。\n\n" for n in range(200))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/t\xff.txt")).write_text(text, "utf-8")
     keys = 'layout = "block"\npath = "**/*.txt"\n'
+    shares = "valid_share = 0.2\ntest_share = 0.2\n"
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(f"{START}[corpus]\nmin_characters = 0\nvalid_share = 0.2\ntest_share = 0.2\n{SOURCE}{keys}")
+    recipe.write_text(f"{START}[corpus]\nmin_characters = 0\n{shares}{SOURCE}{keys}")
     run = tmp_path / "run"
     for verb in (("corpus", recipe, "--run-dir", run), ("corpus", run), ("status", run)):
         assert inside(*verb) == 0
