@@ -67,11 +67,11 @@ def resolve_inline(text: str, *, tables: bool = False, markdown: bool = False) -
         text = remove_quotes(text)
     if "<" in text:
         text = _resolve_tags(_CODE.sub(r"`\1`", text) if markdown else text)
-    if "__" in text:
+    if "_" in text and "__" in text:  # one character is sought much faster than two
         text = _BEHAVIOUR.sub("", text)
-    if "~~~" in text:
+    if "~" in text and "~~~" in text:
         text = _SIGNATURE.sub("", text)
-    if "-{" in text:
+    if "{" in text and "-{" in text:
         text = _VARIANT.sub(_choose_variant, text)
     return _resolve_lines(text, markdown=markdown)
 
@@ -111,6 +111,6 @@ def _resolve_lines(text: str, *, markdown: bool) -> tuple[str, int]:
     if "|" in text:
         text = _TABLE_LINE.sub("\n", text)
     for stray in _STRAYS:
-        if stray in text:
+        if stray[0] in text and stray in text:
             text = text.replace(stray, "")
     return text, items

@@ -17,10 +17,10 @@ class LinkKind(Enum):
 
 
 # Splitting at a pattern with one group and joining again replaces each match by its group without
-# a step in Python. The lookahead keeps targets with a colon, which may be files, for the scanner;
-# labels with an equals sign too, which must not name an argument of a template around them.
+# a step in Python. Targets with a colon, which may be files, are the scanner's, and labels with an
+# equals sign too, which must not name an argument of a template around them.
 _SIMPLE_LINK = re.compile(
-    r"\[\[(?=[^\[\]{}|:\n]*+[|\]])(?:[^\[\]{}|\n]*+\|)?+([^\[\]{}|=\n]++)\]\]"
+    r"\[\[(?:[^\[\]{}|:\n]*+\|)?+((?<=\|)[^\[\]{}|=\n]++|[^\[\]{}|=:\n]++)\]\]"
 )
 _LABELLED_URL = re.compile(
     r"\[(?:(?:https?|ftps?|ircs?|git|gopher|mms|nntp|sftp|ssh|svn|telnet|worldwind|redis)://|//"
