@@ -51,21 +51,25 @@ def report_pictures(browser: Browser, run: Path) -> None:
 
 
 def playground_pictures(browser: Browser, run: Path) -> None:
-    """The playground after a text was written: in Japanese, light; in English, dark."""
+    """The playground after a text was written: on a desk and a phone, light and dark."""
     with playground(run) as url:
-        for name, locale, scheme in (
-            ("playground", "ja-JP", "light"), ("playground-dark", "en-GB", "dark"),
-        ):  # fmt: skip
-            page = opened(browser, url, 1120, 960, scheme, locale)
+        for name, width, height, locale, scheme in (
+            ("playground", 1366, 768, "ja-JP", "light"),
+            ("playground-dark", 1366, 768, "en-GB", "dark"),
+            ("playground-phone", 390, 844, "ja-JP", "light"),
+        ):
+            page = opened(browser, url, width, height, scheme, locale)
             page.wait_for_selector("#jp-generate")
             page.wait_for_timeout(3000)
             page.fill("#jp-prompt textarea", "江戸時代の町では、")
+            page.click("#jp-settings button")
             page.fill("#jp-max-new-tokens input[type=number]", "60")
             page.press("#jp-max-new-tokens input[type=number]", "Tab")
+            page.click("#jp-settings button")
             page.click("#jp-generate")
             page.wait_for_selector('#jp-output [data-state="done"]', timeout=60_000)
             page.mouse.move(5, 5)
-            save(page.screenshot(full_page=True), name)
+            save(page.screenshot(), name)
 
 
 def opened(

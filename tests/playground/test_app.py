@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from jagpt import generation
+from jagpt import recipe as recipes
 from jagpt.errors import UsageError
 from jagpt.playground import Desk, Limits, server
 
@@ -31,7 +33,7 @@ def last(tiny_model: Path, limits: Limits, *asked: Any) -> str:
     request: Any = SimpleNamespace(session_hash="a")
 
     async def answers() -> list[str]:
-        return [html async for html in handlers.generate(*asked, request)]
+        return [html async for html, _ in handlers.generate(*asked, request)]
 
     try:
         return asyncio.run(answers())[-1]
@@ -41,7 +43,7 @@ def last(tiny_model: Path, limits: Limits, *asked: Any) -> str:
 
 def test_what_is_asked_beyond_the_limits_is_cut(tiny_model: Path) -> None:
     limits = Limits(max_new_tokens=3, max_samples=2)
-    html = last(tiny_model, limits, "京都", 999, 1.0, 0, 1.0, 1.0, 99, 1, "English")
+    html = last(tiny_model, limits, "京都", 999, 1.0, 0, 1.0, 1.0, 99, 1, True, "English")
     assert html.count("<article>") == 2
     assert "3 tokens" in html
 
@@ -52,19 +54,44 @@ def test_what_is_asked_beyond_the_limits_is_cut(tiny_model: Path) -> None:
 def test_nonsense_from_a_client_gets_a_polite_answer(
     tiny_model: Path, place: int, value: float
 ) -> None:
-    asked: list[Any] = ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, "日本語"]
+    asked: list[Any] = ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, True, "日本語"]
     asked[place] = value
     assert 'data-state="refused"' in last(tiny_model, Limits(), *asked)
+
+
+def test_the_text_is_another_each_time_unless_the_seed_is_kept(tiny_model: Path) -> None:
+    asked = ["京都", 12, 1.0, 0, 1.0, 1.0, 1, 5]
+    kept = {last(tiny_model, Limits(), *asked, True, "English") for _ in range(2)}
+    free = {last(tiny_model, Limits(), *asked, False, "English") for _ in range(3)}
+    assert len(kept) == 1
+    assert len(free) > 1
+
+
+def test_a_run_of_the_sample_is_called_a_demonstration(tiny_model: Path, tmp_path: Path) -> None:
+    from jagpt.playground.facts import facts_of
+
+    shutil.copytree(tiny_model, tmp_path / "run" / "model")
+    assert not facts_of(generation.load(tmp_path / "run" / "model")).demonstration
+    recipe = recipes.load("quickstart").to_toml()
+    (tmp_path / "run" / "recipe.toml").write_text(recipe, encoding="utf-8")
+    found = facts_of(generation.load(tmp_path / "run" / "model"))
+    assert found.demonstration
+    assert found.parameters
+    assert found.vocabulary == generation.load(tiny_model).engine.vocab_size
 
 
 def test_gradio_sends_no_analytics() -> None:
     """In a process of its own: gradio leaves an event loop open in that which builds a page."""
     code = """
+        from pathlib import Path
         from types import SimpleNamespace
         from jagpt.generation import Defaults
         from jagpt.playground import Desk, Limits, app
         from gradio.analytics import analytics_enabled
-        loaded = SimpleNamespace(defaults=Defaults(), context=48)
+        engine = SimpleNamespace(vocab_size=8)
+        loaded = SimpleNamespace(
+            defaults=Defaults(), context=48, engine=engine, directory=Path("/")
+        )
         blocks = app.build({"tiny": loaded}, Limits(), Desk(1))
         assert not blocks.analytics_enabled
         assert not analytics_enabled()

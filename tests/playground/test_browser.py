@@ -12,6 +12,7 @@ from payloads import PAYLOADS
 from jagpt.playground.texts import ENGLISH, JAPANESE
 
 SECONDS_A_TOKEN = 0.25
+EXAMPLE = "江戸時代の町では、"
 OUTPUT = "#jp-output [data-state]"
 
 
@@ -22,6 +23,8 @@ def page(start: Callable[..., Any]) -> Iterator[Any]:
         watch = Watch(page, served.url)
         page.goto(served.url)
         page.wait_for_selector("#jp-generate")
+        page.click("#jp-settings button")
+        page.wait_for_selector("#jp-top-p")
         yield page
         assert watch.elsewhere == []
         assert watch.problems == []
@@ -98,6 +101,57 @@ def test_the_language_can_be_changed(page: Any) -> None:
     page.wait_for_function(
         "text => document.querySelector('#jp-stop').innerText == text", arg=ENGLISH.stop
     )
+
+
+def test_an_example_fills_the_prompt(page: Any) -> None:
+    page.click(f'button:has-text("{EXAMPLE}")')
+    page.wait_for_function(
+        "text => document.querySelector('#jp-prompt textarea').value == text", arg=EXAMPLE
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844)])
+def test_text_and_result_stand_together_on_a_screen(page: Any, width: int, height: int) -> None:
+    before = page.viewport_size
+    page.click("#jp-settings button")
+    page.set_viewport_size({"width": width, "height": height})
+    for part in ("#jp-prompt textarea", "#jp-generate", OUTPUT):
+        box = page.locator(part).bounding_box()
+        assert 0 <= box["y"] < height - 40, part
+        assert box["x"] + box["width"] <= width, part
+    page.set_viewport_size(before)
+    page.click("#jp-settings button")
+
+
+def test_each_press_draws_anew_and_a_kept_seed_stays(page: Any) -> None:
+    set_slider(page, "max-new-tokens", 1)
+    seed = "#jp-seed input"
+
+    def pressed() -> str:
+        page.click("#jp-generate")
+        wait_for(page, "done")
+        told = page.inner_text("#jp-output .jp-status").split()[-1]
+        page.wait_for_function(
+            "told => document.querySelector('#jp-seed input').value == told", arg=told
+        )
+        return str(page.input_value(seed))
+
+    page.fill("#jp-prompt textarea", "日本語を")
+    first = pressed()
+    page.check("#jp-keep-seed input")
+    page.fill(seed, "12")
+    page.press(seed, "Tab")
+    page.click("#jp-generate")
+    page.wait_for_function(
+        "() => document.querySelector('#jp-output .jp-status')?.innerText.endsWith(' 12')"
+    )
+    page.uncheck("#jp-keep-seed input")
+    page.click("#jp-generate")
+    page.wait_for_function(
+        "() => !document.querySelector('#jp-output .jp-status')?.innerText.endsWith(' 12')"
+    )
+    wait_for(page, "done")
+    assert page.input_value(seed) != first
 
 
 def test_what_is_typed_appears_as_text_and_never_runs(page: Any) -> None:

@@ -11,6 +11,7 @@ from payloads import PAYLOADS
 
 from jagpt.generation import Token
 from jagpt.playground import Limits, page
+from jagpt.playground.facts import Facts
 from jagpt.playground.job import Column, Row
 from jagpt.playground.texts import ENGLISH, JAPANESE, preferred, texts
 
@@ -36,7 +37,7 @@ class Found(HTMLParser):
 
 def job(state: str, *rows: Row, prompt: str = "京都は", model: str = "a") -> Any:
     columns = [Column(model, list(rows)), Column("b", [Row()])]
-    return SimpleNamespace(state=state, prompt=prompt, columns=columns)
+    return SimpleNamespace(state=state, prompt=prompt, columns=columns, seed=4711)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -59,6 +60,18 @@ def test_tokens_carry_their_probability_as_colour_and_words() -> None:
     assert "2 トークン・1 トークンあたり -1.80 ナット" in html
     assert html.count("■") == 1
     assert 'data-state="running"' in html
+    assert f"{JAPANESE.seed} 4711" in html
+
+
+def test_the_head_says_what_the_model_is() -> None:
+    facts = Facts(2_210_000, 256, 2000, demonstration=True)
+    html = page.head({"<b>a</b>": facts}, ENGLISH)
+    assert "2.21 M parameters · 2,000 tokens in the vocabulary · context of 256 tokens" in html
+    assert ENGLISH.demonstration in html
+    assert "<b>" not in html
+    other = page.head({"a": Facts(None, None, 8, demonstration=False)}, JAPANESE)
+    assert "語彙 8 トークン" in other
+    assert "jp-note" not in other
 
 
 def test_each_state_is_told_in_the_pages_language() -> None:

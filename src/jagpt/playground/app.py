@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from jagpt.errors import JagptError
 from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import page
 from jagpt.playground.desk import BusyError, Desk
+from jagpt.playground.facts import facts_of
 from jagpt.playground.job import Job, PromptTooLongError
 from jagpt.playground.limits import Limits
 from jagpt.playground.texts import LANGUAGES, Texts, preferred, texts
@@ -20,8 +23,19 @@ telemetry.off()
 
 import gradio as gr  # noqa: E402 - when its telemetry is off
 
-EXAMPLE = "統計的推定を使うことで、"
+EXAMPLES = ("統計的推定を使うことで、", "富士山は、", "江戸時代の町では、")
 TITLE = "jagpt playground"
+SEEDS = 2**31
+COPY = """() => {
+    const texts = [...document.querySelectorAll("#jp-output .jp-text")].map((one) => one.innerText);
+    const area = document.createElement("textarea");
+    area.value = texts.join("\\n\\n");
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+}"""
+"""Copies the continuations; the clipboard's newer interface is closed to pages without TLS."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,35 @@ class Handlers:
         repetition_penalty: float,
         samples: float,
         seed: float | None,
+        keep_seed: bool,
         language: str,
         request: gr.Request,
-    ) -> AsyncIterator[str]:
-        """The page's output, again and again, as the continuations grow."""
+    ) -> AsyncIterator[tuple[str, int]]:
+        """The page's output, again and again, as the continuations grow, and the seed.
+
+        It is a new one each time, unless it is kept.
+        """
         words = texts(LANGUAGES.get(language, "en"))
+        used = int(seed or 0) if keep_seed else random.randrange(SEEDS)
+        async for shown in self._shown(
+            words, prompt, used, max_new_tokens, temperature, top_k, top_p, repetition_penalty,
+            samples, request,
+        ):  # fmt: skip
+            yield shown, used
+
+    async def _shown(
+        self,
+        words: Texts,
+        prompt: str,
+        seed: int,
+        max_new_tokens: float,
+        temperature: float,
+        top_k: float,
+        top_p: float,
+        repetition_penalty: float,
+        samples: float,
+        request: gr.Request,
+    ) -> AsyncIterator[str]:
         try:
             settings = Settings(
                 max_new_tokens=min(int(max_new_tokens), self.limits.max_new_tokens),
@@ -55,7 +93,7 @@ class Handlers:
                 top_p=top_p,
                 repetition_penalty=repetition_penalty,
                 num_return_sequences=min(int(samples), self.limits.max_samples),
-                seed=int(seed or 0),
+                seed=seed,
             )
             job = Job(dict(self.models), prompt, settings, self.limits)
             served = self.desk.serve(session(request), job)
@@ -83,34 +121,59 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
     """The page for one model or two, by the names that it shows."""
     handlers = Handlers(models, limits, desk)
     words = texts("en")
+    facts = {name: facts_of(loaded) for name, loaded in models.items()}
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         with gr.Row():
-            head = gr.HTML(_head(models, words), elem_classes="jp-head", js_on_load=None)
+            head = gr.HTML(page.head(facts, words), elem_classes="jp-head", js_on_load=None)
             language = gr.Radio(
                 list(LANGUAGES), value="English", show_label=False, container=False,
                 elem_id="jp-language", min_width=200, scale=0,
             )  # fmt: skip
-        prompt = gr.Textbox(
-            EXAMPLE, label=words.prompt, lines=3, max_length=limits.prompt_characters,
-            elem_id="jp-prompt",
-        )  # fmt: skip
         with gr.Row():
-            generate = gr.Button(words.generate, variant="primary", elem_id="jp-generate")
-            stop = gr.Button(words.stop, variant="stop", elem_id="jp-stop")
-        with gr.Accordion(words.settings, open=True) as accordion:
-            knobs = _knobs(models, limits, words)
-            colours = gr.Checkbox(True, label=words.colours, interactive=True, elem_id="jp-colours")
-        output = gr.HTML(page.show_nothing(words), elem_id="jp-output", js_on_load=None)
+            with gr.Column(scale=2, min_width=300):
+                prompt = gr.Textbox(
+                    EXAMPLES[0], label=words.prompt, lines=3, elem_id="jp-prompt",
+                    max_length=limits.prompt_characters,
+                )  # fmt: skip
+                with gr.Row():
+                    generate = gr.Button(words.generate, variant="primary", elem_id="jp-generate")
+                    stop = gr.Button(words.stop, variant="stop", elem_id="jp-stop")
+                    copy = gr.Button(words.copy, elem_id="jp-copy")
+                with gr.Row(elem_classes="jp-examples"):
+                    for example in EXAMPLES:
+                        button = gr.Button(example, size="sm")
+                        button.click(None, None, prompt, js=f"() => {json.dumps(example)}")
+                with gr.Accordion(words.settings, open=False, elem_id="jp-settings") as accordion:
+                    knobs = _knobs(models, limits, words)
+                    keep = gr.Checkbox(
+                        False, label=words.keep_seed, interactive=True, elem_id="jp-keep-seed"
+                    )
+                    colours = gr.Checkbox(
+                        True, label=words.colours, interactive=True, elem_id="jp-colours"
+                    )
+            with gr.Column(scale=3, min_width=300):
+                output = gr.HTML(page.show_nothing(words), elem_id="jp-output", js_on_load=None)
         generate.click(
-            handlers.generate, [prompt, *knobs.values(), language], output,
+            handlers.generate, [prompt, *knobs.values(), keep, language], [output, knobs["seed"]],
             concurrency_limit=None, show_progress="hidden", api_name="generate",
         )  # fmt: skip
         stop.click(handlers.stop, None, None, queue=False, api_visibility="private")
-        labelled = {"prompt": prompt, **knobs, "colours": colours, "settings": accordion}
-        named = [head, generate, stop, *labelled.values()]
+        copy.click(None, None, None, js=COPY)
+        labelled = {
+            "prompt": prompt, **knobs, "keep_seed": keep, "colours": colours, "settings": accordion
+        }  # fmt: skip
+        buttons = {"generate": generate, "stop": stop, "copy": copy}
+        named = [head, *buttons.values(), *labelled.values()]
 
         def relabel(chosen: str) -> list[Any]:
-            return _relabelled(models, texts(LANGUAGES.get(chosen, "en")), labelled)
+            words = texts(LANGUAGES.get(chosen, "en"))
+            values = [page.head(facts, words), *(getattr(words, name) for name in buttons)]
+            labels = [{"label": getattr(words, name)} for name in labelled]
+            labels[list(labelled).index("seed")]["info"] = words.seed_info
+            return [
+                *(gr.update(value=one) for one in values),
+                *(gr.update(**one) for one in labels),
+            ]
 
         def greet(request: gr.Request) -> list[Any]:
             code = preferred(request.headers.get("accept-language", ""))
@@ -154,26 +217,7 @@ def _knobs(models: Mapping[str, TextGenerator], limits: Limits, words: Texts) ->
             "samples": slider("samples", 1, limits.max_samples, 1, min(2, limits.max_samples)),
             "seed": gr.Number(
                 0, label=words.seed, info=words.seed_info, precision=0, minimum=0,
-                maximum=2**31 - 1, elem_id="jp-seed",
+                maximum=SEEDS - 1, elem_id="jp-seed",
             ),
         }  # fmt: skip
     return first | second | third
-
-
-def _relabelled(
-    models: Mapping[str, TextGenerator], words: Texts, labelled: Mapping[str, Any]
-) -> list[Any]:
-    """The page's named parts in another language, in the order of `build`."""
-    labels = [gr.update(label=getattr(words, name)) for name in labelled]
-    labels[list(labelled).index("seed")] = gr.update(label=words.seed, info=words.seed_info)
-    return [
-        gr.update(value=_head(models, words)),
-        gr.update(value=words.generate),
-        gr.update(value=words.stop),
-        *labels,
-    ]
-
-
-def _head(models: Mapping[str, TextGenerator], words: Texts) -> str:
-    names = " · ".join(models)
-    return f"<h1>{page.clean(names)}</h1><p>{page.clean(words.intro)}</p>"

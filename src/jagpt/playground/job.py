@@ -61,6 +61,7 @@ class Job:
         ]
         self._limits, self._clock = limits, clock
         self._spent = 0.0
+        self.seed = settings.seed
         self._streams = [_stream(*model, prompt, settings) for model in models.items()]
 
     def advance(self, seconds: float) -> bool:

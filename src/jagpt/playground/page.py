@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from markupsafe import Markup, escape
 
+from jagpt import units
 from jagpt.generation import Token
+from jagpt.playground.facts import Facts
 from jagpt.playground.job import Column, Job, Row
 from jagpt.playground.limits import Limits
 from jagpt.playground.texts import Texts
@@ -23,6 +25,23 @@ def style_sheet() -> str:
     return (resources.files("jagpt.playground") / "playground.css").read_text("utf-8")
 
 
+def head(models: Mapping[str, Facts], words: Texts) -> str:
+    """The models' names and what is known of them."""
+    rows = [Markup("<h1>{}</h1><p>{}</p>").format(clean(" · ".join(models)), clean(words.intro))]
+    for name, facts in models.items():
+        told = [words.vocabulary.format(count=facts.vocabulary)]
+        if facts.parameters is not None:
+            told.insert(0, words.parameters.format(count=units.amount(facts.parameters)))
+        if facts.context is not None:
+            told.append(words.context.format(count=facts.context))
+        named = [name] if len(models) > 1 else []
+        shown = clean(" · ".join([*named, *told]))
+        rows.append(Markup('<p class="jp-facts">{}</p>').format(shown))
+    if any(facts.demonstration for facts in models.values()):
+        rows.append(Markup('<p class="jp-note">{}</p>').format(clean(words.demonstration)))
+    return str(Markup("").join(rows))
+
+
 def show_job(job: Job, words: Texts, limits: Limits) -> str:
     """The continuations so far, a column a model and a card a sample."""
     status = {
@@ -34,6 +53,7 @@ def show_job(job: Job, words: Texts, limits: Limits) -> str:
     columns = Markup("").join(
         _column(column, job.prompt, words, len(job.columns) > 1) for column in job.columns
     )
+    status = f"{status} {words.seed} {job.seed}"
     return _block(job.state, status, columns + _legend(words))
 
 

@@ -12,9 +12,14 @@ class Texts:
     """Every word of the page in one language; braces are filled in."""
 
     intro: str
+    parameters: str
+    vocabulary: str
+    context: str
+    demonstration: str
     prompt: str
     generate: str
     stop: str
+    copy: str
     max_new_tokens: str
     temperature: str
     top_k: str
@@ -23,6 +28,7 @@ class Texts:
     samples: str
     seed: str
     seed_info: str
+    keep_seed: str
     colours: str
     settings: str
     waiting: str
@@ -41,30 +47,36 @@ class Texts:
 
 
 ENGLISH = Texts(
-    intro="Write the beginning of a text; the model continues it. What it writes is invented.",
+    intro="Type the beginning of a text; the model continues it. What it writes is made up.",
+    parameters="{count} parameters",
+    vocabulary="{count:,} tokens in the vocabulary",
+    context="context of {count:,} tokens",
+    demonstration="A demonstration: this model has seen some 80 short pages and nothing else.",
     prompt="Beginning of the text",
     generate="Continue",
     stop="Stop",
+    copy="Copy",
     max_new_tokens="New tokens",
-    temperature="Temperature: above 1 bolder, below 1 safer",
-    top_k="Top k: draw from so many likeliest tokens; 0 for all",
-    top_p="Top p: draw from the likeliest tokens of this share",
-    repetition_penalty="Repetition penalty: above 1, less repetition",
+    temperature="Temperature: higher is bolder, lower is safer",
+    top_k="Top k: sample from this many of the most likely tokens; 0 for all",
+    top_p="Top p: sample from the most likely tokens up to this total probability",
+    repetition_penalty="Repetition penalty: higher repeats less",
     samples="Samples",
     seed="Seed",
     seed_info="The same seed gives the same text.",
+    keep_seed="Keep this seed (otherwise each press draws a new one)",
     colours="Colour tokens by probability",
     settings="Settings",
     waiting="Waiting: {ahead} ahead of you.",
-    busy="Many people are here right now. Please come again in a minute.",
+    busy="The page is busy right now. Please try again in a minute.",
     running="Writing …",
     done="Done.",
     stopped="Stopped.",
-    out_of_time="Stopped: {seconds:g} seconds are the limit of this page.",
+    out_of_time="Stopped at the limit of {seconds:g} seconds.",
     too_long="The text has {tokens:,} tokens; {model} can continue {most:,} at most.",
     failed="This cannot be continued: {reason}",
-    empty="The continuations appear here.",
-    figures="{tokens:,} tokens · {mean:.2f} nats a token",
+    empty="The continuations will appear here.",
+    figures="{tokens:,} tokens · {mean:.2f} nats per token",
     ended="end of text",
     legend="probability of a token:",
     less="less",
@@ -72,9 +84,14 @@ ENGLISH = Texts(
 
 JAPANESE = Texts(
     intro="文章の書き出しを入力すると、モデルが続きを書きます。書かれる内容は事実とは限りません。",
+    parameters="パラメータ数 {count}",
+    vocabulary="語彙 {count:,} トークン",
+    context="文脈長 {count:,} トークン",
+    demonstration="これはデモです。このモデルは 80 ページほどの短い記事しか読んでいません。",
     prompt="書き出し",
     generate="続きを書く",
     stop="止める",
+    copy="コピー",
     max_new_tokens="追加するトークン数",
     temperature="温度：1 より大きいと大胆に、小さいと無難に",
     top_k="Top k：上位何トークンから選ぶか（0 で制限なし）",
@@ -83,6 +100,7 @@ JAPANESE = Texts(
     samples="本数",
     seed="シード",
     seed_info="同じシードなら同じ文章になります。",
+    keep_seed="シードを固定する（固定しないと、押すたびに新しい文章になります）",
     colours="トークンを確率で色分けする",
     settings="設定",
     waiting="順番を待っています（前に {ahead} 人）。",
