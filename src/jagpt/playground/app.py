@@ -136,12 +136,18 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
                     max_length=limits.prompt_characters,
                 )  # fmt: skip
                 with gr.Row():
-                    generate = gr.Button(words.generate, variant="primary", elem_id="jp-generate")
-                    stop = gr.Button(words.stop, variant="stop", elem_id="jp-stop")
-                    copy = gr.Button(words.copy, elem_id="jp-copy")
+                    generate = gr.Button(
+                        words.generate,
+                        variant="primary",
+                        elem_id="jp-generate",
+                        scale=2,
+                        min_width=90,
+                    )
+                    stop = gr.Button(words.stop, variant="stop", elem_id="jp-stop", min_width=80)
+                    copy = gr.Button(words.copy, elem_id="jp-copy", min_width=80)
                 with gr.Row(elem_classes="jp-examples"):
                     for example in EXAMPLES:
-                        button = gr.Button(example, size="sm")
+                        button = gr.Button(example, size="sm", min_width=60)
                         button.click(None, None, prompt, js=f"() => {json.dumps(example)}")
                 with gr.Accordion(words.settings, open=False, elem_id="jp-settings") as accordion:
                     knobs = _knobs(models, limits, words)
