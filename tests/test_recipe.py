@@ -356,3 +356,45 @@ def test_a_run_named_in_an_override_is_relative_to_here(
 def test_a_checkpoints_step_needs_no_quotes() -> None:
     assert parse("", "evaluate.checkpoint=5000").evaluate.checkpoint == "5000"
     assert parse("", "export.checkpoint=last").export.checkpoint == "last"
+
+
+# --- micro-batches --------------------------------------------------------------------------------
+
+
+def test_a_steps_sequences_stand_for_its_passes() -> None:
+    said = recipes.load("quickstart", ["train.sequences_per_step=32"])
+    assert (said.train.batch_size, said.train.grad_accum_steps) == (8, 4)
+    plain = recipes.load("quickstart", ["train.grad_accum_steps=4"])
+    assert said.train.semantic() == plain.train.semantic()
+    lower = recipes.load("small", ["train.batch_size=2"])
+    assert (lower.train.grad_accum_steps, lower.tokens_per_step) == (64, 128 * 1024)
+
+
+def test_a_micro_batch_that_is_left_open_survives_writing_and_reading() -> None:
+    small = recipes.load("small")
+    assert small.train.batch_is_open
+    assert (small.train.sequences, small.tokens_per_step) == (128, 128 * 1024)
+    assert recipes.parse(small.to_toml()) == small
+    assert "grad_accum_steps" not in small.train.semantic()
+    lower = recipes.parse(small.to_toml(), overrides=["train.batch_size=4"])
+    assert lower.train.grad_accum_steps == 32
+    assert small.train.in_batches_of(16).grad_accum_steps == 8
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.batch_size=auto"], r"sequences_per_step: found nothing; batch_size = \"auto\""),
+        (["train.batch_size=auto", "train.sequences_per_step=8", "train.grad_accum_steps=4"],
+         "grad_accum_steps: found 4; with batch_size = \"auto\", say sequences_per_step"),
+        (["train.batch_size=3", "train.sequences_per_step=32"],
+         r"sequences_per_step: found 32; batch_size × grad_accum_steps is 3"),
+        (["train.batch_size=automatic"], "batch_size: found 'automatic'; a whole number"),
+        (["train.batch_size=0"], "batch_size: found 0; allowed is 1 or more"),
+    ],
+)  # fmt: skip
+def test_micro_batches_that_do_not_go_together_are_refused(
+    overrides: list[str], words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words):
+        recipes.load("quickstart", overrides)

@@ -206,9 +206,11 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(
     recipe = make_recipe(checkpoint_every=4)
     run, measure = make_run("broken"), Validator.measure
 
-    def signal_and_measure(self: Validator, step: int, stopped: Callable[[], bool]) -> Any:
+    def signal_and_measure(
+        self: Validator, step: int, size: int, stopped: Callable[[], bool]
+    ) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return measure(self, step, stopped)
+        return measure(self, step, size, stopped)
 
     for step in (4, 8, 12):
         with monkeypatch.context() as patch:

@@ -56,7 +56,7 @@ def step_on(recipe: Recipe, gpu: Gpu, gpus: int, network: float) -> StepTime:
 
     A sequence is never parted: GPUs beyond the sequences of a step have nothing to do.
     """
-    sequences = recipe.train.batch_size * recipe.train.grad_accum_steps
+    sequences = recipe.train.sequences
     share = math.ceil(sequences / gpus) * recipe.block_size
     speed = gpu.peak(recipe.train.precision) * efficiency(gpu.family).middle
     computing = share * flops_of_token(recipe) / speed

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from jagpt.machines import GIB
 from jagpt.models.size import parameters_of
 from jagpt.recipe import Recipe
+from jagpt.training.plan import PLAIN_TOKENS, Plan, micro_batches
 
 ACTIVATION_BYTES = 34
 """Bytes that a block keeps for the backward pass, a token and unit of width, in half precision and
@@ -47,7 +48,8 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
     parameters, width = parameters_of(recipe), recipe.model.n_embd
     vocabulary, matrices = recipe.tokenizer.vocab_size, 12 * width**2 * recipe.model.n_layer
     half = recipe.train.precision != "fp32"
-    positions = (batch_size or recipe.train.batch_size) * recipe.block_size
+    batch_size = batch_size or with_batch_size(recipe, None).train.batch_size
+    positions = batch_size * recipe.block_size
     kept = ACTIVATION_BYTES * (1 if half else 2) * width * recipe.model.n_layer * positions
     rows = min(LOGIT_ROWS, positions)
     taught_by = recipe.train.own_teachers + len(recipe.train.teacher)
@@ -62,9 +64,27 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
     )
 
 
+def with_batch_size(recipe: Recipe, available: int | None) -> Recipe:
+    """The recipe with the micro-batch that a GPU of so many bytes has room for, if it says none.
+
+    Without a GPU, the one that a CPU takes.
+    """
+    train, block_size = recipe.train, recipe.block_size
+    if not train.batch_is_open:
+        return recipe
+    sizes = micro_batches(Plan(train, block_size, total_steps=1), ranks=1)
+    if available is None:
+        fitting = [size for size in sizes if size * block_size <= PLAIN_TOKENS]
+    else:
+        room = round(available * USABLE)
+        fitting = [size for size in sizes if memory_of(recipe, size).total <= room]
+    size = (fitting or sizes[-1:])[0]
+    return recipe.model_copy(update={"train": train.in_batches_of(size)})
+
+
 def knob(recipe: Recipe, available: int) -> str | None:
     """What to change so that the run fits into so many bytes; None where it fits as it is."""
-    room = round(available * USABLE)
+    recipe, room = with_batch_size(recipe, available), round(available * USABLE)
     if memory_of(recipe).total <= room:
         return None
     size, passes = recipe.train.batch_size, recipe.train.grad_accum_steps

@@ -20,7 +20,7 @@ from jagpt.plan.local import (
     steps_of,
     teaching_factor,
 )
-from jagpt.plan.memory import Memory, knob, memory_of
+from jagpt.plan.memory import Memory, knob, memory_of, with_batch_size
 from jagpt.plan.published import efficiency
 from jagpt.plan.size import XML_PER_DUMP_BYTE, Size, size_of, with_vocabulary
 from jagpt.recipe import Recipe
@@ -149,7 +149,7 @@ def plan(
         flops=float(tokens * flops_of_token(recipe)),
         seconds=_seconds(recipe, size, train / max(tokens, 1), train),
         range=_range(machine, train),
-        memory=memory_of(recipe),
+        memory=memory_of(with_batch_size(recipe, machine.gpu.memory if machine.gpu else None)),
         advice=knob(recipe, machine.gpu.memory) if machine.gpu else None,
         disk=disk_of(recipe, size),
         waiting=waiting,

@@ -318,6 +318,7 @@ def _check_train(train: Train) -> Iterator[Problem]:
     if train.max_steps is not None and train.warmup_steps > train.max_steps:
         yield Problem("train", "warmup_steps", str(train.warmup_steps),
                       f"allowed is max_steps ({train.max_steps}) or less")  # fmt: skip
+    yield from _check_batch(train)
     if train.decay_steps is not None:
         if train.schedule == "constant":
             yield Problem("train", "decay_steps", str(train.decay_steps),
@@ -328,6 +329,19 @@ def _check_train(train: Train) -> Iterator[Problem]:
     if train.optimizer == "adam" and train.weight_decay:
         yield Problem("train", "weight_decay", str(train.weight_decay),
                       "optimizer = \"adam\" has none: set 0.0, or choose \"adamw\"")  # fmt: skip
+
+
+def _check_batch(train: Train) -> Iterator[Problem]:
+    sequences = train.sequences_per_step
+    if train.batch_is_open and sequences is None:
+        yield Problem("train", "sequences_per_step", "nothing",
+                      'batch_size = "auto" needs it')  # fmt: skip
+    elif train.batch_is_open and train.grad_accum_steps != 1:
+        yield Problem("train", "grad_accum_steps", str(train.grad_accum_steps),
+                      'with batch_size = "auto", say sequences_per_step')  # fmt: skip
+    elif sequences not in (None, train.sequences):
+        yield Problem("train", "sequences_per_step", str(sequences),
+                      f"batch_size × grad_accum_steps is {train.sequences}")  # fmt: skip
 
 
 def _field_names(model: type[Section], place: Sequence[str]) -> list[str]:

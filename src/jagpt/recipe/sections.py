@@ -10,14 +10,30 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 UpToOne = Annotated[float, Field(ge=0.0, le=1.0)]
+AUTO = "auto"
 INT64 = 2**63 - 1
 """TOML's largest whole number, and that of numpy's and PyTorch's counts."""
 Positive = Annotated[int, Field(ge=1, le=INT64)]
 NotNegative = Annotated[int, Field(ge=0, le=INT64)]
+BatchSize = Annotated[
+    Positive,
+    WrapValidator(lambda value, number: value if value == AUTO else number(value)),
+    PlainSerializer(lambda value: value),
+]
+"""A number, but for `"auto"` in a recipe that leaves it to the machine (`Train.batch_is_open`)."""
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 """What `torch.manual_seed` takes, and 8 bytes hold."""
 Checkpoint = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
@@ -454,8 +470,17 @@ class Train(Section):
     )
 
     seed: Seed = Field(1000, description="Seed of weights, order and dropout.")
-    batch_size: Positive = Field(2, description="Sequences a forward pass (micro-batch).")
+    batch_size: BatchSize = Field(
+        2,
+        description="Sequences a forward pass (micro-batch). `auto`: as many as fit into the GPU's "
+        "memory, of `sequences_per_step` in all.",
+    )
     grad_accum_steps: Positive = Field(16, description="Micro-batches an optimizer step.")
+    sequences_per_step: Positive | None = Field(
+        None,
+        description="Sequences an optimizer step, in micro-batches of any size; it stands for "
+        "`grad_accum_steps`.",
+    )
     block_size: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Tokens a sequence; `n_positions` if not given."
     )
@@ -578,6 +603,42 @@ class Train(Section):
     )
     spike_window: Positive = Field(100, description="Good steps that a spike is compared with.")
     max_bad_steps: Positive = Field(10, description="The run fails after more bad steps than this.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _passes_of_a_step(cls, value: object) -> object:
+        if not isinstance(value, dict) or value.get("grad_accum_steps", 1) != 1:
+            return value
+        default = cls.model_fields["batch_size"].default
+        size, sequences = value.get("batch_size", default), value.get("sequences_per_step")
+        if size == AUTO:  # a placeholder: the machine's choice decides
+            return {**value, "grad_accum_steps": 1}
+        if type(size) is type(sequences) is int and size > 0 and sequences % size == 0:
+            return {**value, "grad_accum_steps": sequences // size}
+        return value
+
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether the micro-batch is the machine's choice, and still to be made."""
+        return str(self.batch_size) == AUTO
+
+    @property
+    def sequences(self) -> int:
+        """Sequences an optimizer step, over all micro-batches."""
+        if self.batch_is_open:
+            return self.sequences_per_step or 1
+        return self.batch_size * self.grad_accum_steps
+
+    def in_batches_of(self, size: int) -> Train:
+        """The same steps in micro-batches of `size` sequences, which divides them."""
+        passes = self.sequences // size
+        return self.model_copy(update={"batch_size": size, "grad_accum_steps": passes})
+
+    def semantic(self) -> dict[str, Any]:
+        """Without the key that only stands for others."""
+        value = super().semantic()
+        del value["grad_accum_steps" if self.batch_is_open else "sequences_per_step"]
+        return value
 
 
 class Evaluate(Section):
@@ -766,7 +827,7 @@ class Recipe(Section):
     @property
     def tokens_per_step(self) -> int:
         """Tokens an optimizer step, over all micro-batches."""
-        return self.train.batch_size * self.train.grad_accum_steps * self.block_size
+        return self.train.sequences * self.block_size
 
     @property
     def export_checkpoint(self) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jagpt.errors import DataError, UsageError
-from jagpt.recipe import Recipe
+from jagpt.recipe import Recipe, Train
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.tokens.weights import Weights
-from jagpt.training.plan import Plan, make_plan
+from jagpt.training.plan import Plan, make_plan, micro_batches
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,13 @@ class Data:
 def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
     """The data and the plan, refused where they do not fit each other or the ranks."""
     train = recipe.train
-    if train.grad_accum_steps % ranks:
-        raise UsageError(
-            f"train.grad_accum_steps: found {train.grad_accum_steps}, which {ranks} processes "
-            "cannot share evenly; take a number of processes that divides it, or raise it and "
-            "lower train.batch_size, which keeps the tokens a step"
-        )
+    _check_shares(train, ranks)
     split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
     weights = Weights.of(split, recipe.corpus.weights, train.seed)
     per_epoch = split.n_tokens if weights is None else weights.tokens_per_epoch
     plan = make_plan(recipe.model, train, per_epoch)
+    if train.batch_is_open:
+        plan = replace(plan, sizes=micro_batches(plan, ranks))
     order = TrainingOrder(
         split,
         block_size=plan.block_size,
@@ -43,10 +40,9 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
     )
     if plan.sequences_per_step > order.sequences_per_epoch:
         raise DataError(
-            f"{tokens}: a step takes {plan.sequences_per_step:,} sequences (train.batch_size "
-            f"{train.batch_size} × train.grad_accum_steps {train.grad_accum_steps}), but the whole "
-            f"train split holds {order.sequences_per_epoch:,.1f} of {plan.block_size:,} tokens; "
-            "lower one of them or train.block_size, or add text"
+            f"{tokens}: a step takes {plan.sequences_per_step:,} sequences ({_factors(train)}), "
+            f"but the whole train split holds {order.sequences_per_epoch:,.1f} of "
+            f"{plan.block_size:,} tokens; lower that or train.block_size, or add text"
         )
     if train.warmup_steps > plan.total_steps:
         raise UsageError(
@@ -61,3 +57,24 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
         )
     next(validation_windows(valid, plan.block_size, train.validate_tokens))
     return Data(order, valid), plan
+
+
+def _check_shares(train: Train, ranks: int) -> None:
+    """`UsageError` where a step's micro-batches cannot be shared out evenly."""
+    if train.batch_is_open and train.sequences % ranks:
+        raise UsageError(
+            f"train.sequences_per_step: found {train.sequences}, which {ranks} processes cannot "
+            "share evenly; take a number of processes that divides it"
+        )
+    if not train.batch_is_open and train.grad_accum_steps % ranks:
+        raise UsageError(
+            f"train.grad_accum_steps: found {train.grad_accum_steps}, which {ranks} processes "
+            "cannot share evenly; take a number of processes that divides it, or raise it and "
+            "lower train.batch_size, which keeps the tokens a step"
+        )
+
+
+def _factors(train: Train) -> str:
+    if train.batch_is_open:
+        return "train.sequences_per_step"
+    return f"train.batch_size {train.batch_size} × train.grad_accum_steps {train.grad_accum_steps}"

@@ -41,7 +41,7 @@ def fit(
                 if state.step == plan.total_steps or state.exhausted(plan.train.patience):
                     break
                 stop.between_steps(reporter.pace.reserve(keeper.seconds))
-                step = trainer.gradient(state, stop.break_off)
+                state, step = _gradient(plan, trainer, reporter, stop, state)
                 state, bad = _judged(plan, keeper, state, step)
                 if bad is None:
                     trainer.take(step)
@@ -67,13 +67,24 @@ def fit(
     return state
 
 
+def _gradient(
+    plan: Plan, trainer: Trainer, reporter: Reporter, stop: StopRequest, state: State
+) -> tuple[State, Step]:
+    """The gradient of the next step; the state knows its micro-batch, if that is ours to choose."""
+    size = trainer.batch_size
+    step = trainer.gradient(state, stop.break_off)
+    if trainer.batch_size < size:
+        reporter.smaller_batches(step.number, size, trainer.batch_size)
+    return state.in_batches_of(trainer.batch_size) if plan.sizes else state, step
+
+
 def _validated(
     trainer: Trainer, validator: Validator, reporter: Reporter, stop: StopRequest, state: State
 ) -> State:
     """The state with the loss of the weights that count: the average, where there is one."""
     trainer.check()
     with trainer.average.in_place():
-        found = validator.measure(state.step, stop.asked)
+        found = validator.measure(state.step, trainer.batch_size, stop.asked)
         texts = validator.samples()
     reporter.validation(state, found, texts)
     return state.with_validation(found.loss)

@@ -6,17 +6,19 @@ Shapes: N positions, D width, V vocabulary, C positions of a chunk.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, masking_utils
 
 from jagpt.training.cpu import allocator, cache
 
 GPU_CHUNK = 2048
 """Positions whose logits live at a time on a GPU."""
+_LOOK = "find_packed_sequence_indices"
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,24 @@ def last_hidden(model: PreTrainedModel, inputs: Tensor, end_id: int | None = Non
     masked = {} if end_id is None else {"position_ids": document_positions(inputs, end_id)}
     # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
     embeddings = model.get_input_embeddings()(inputs)
-    body = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked)
+    with nullcontext() if masked else _whole_rows():
+        body = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked)
     hidden: Tensor = body.last_hidden_state
     return hidden
+
+
+@contextmanager
+def _whole_rows() -> Iterator[None]:
+    """transformers looks at the positions for packed documents, and a GPU waits for the answer."""
+    looks: Any = vars(masking_utils)
+    before = looks.get(_LOOK)
+    if before is not None:  # its name is no promise
+        looks[_LOOK] = lambda _positions: None
+    try:
+        yield
+    finally:
+        if before is not None:
+            looks[_LOOK] = before
 
 
 def document_positions(inputs: Tensor, end_id: int) -> Tensor:

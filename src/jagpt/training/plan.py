@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,20 +22,34 @@ UPKEEP = frozenset(
 )
 BAD_STEPS = frozenset({"on_bad_step", "max_bad_steps"})
 """Keys of `[train]` that may leave the steps already done as they were."""
+MOST_TOKENS = 65_536
+"""Of a micro-batch that the machine chooses: more would make no GPU faster."""
+PLAIN_TOKENS = 8192
+"""Of one where nothing is measured: on a CPU, and where weights are sharded."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's steps: 1 … `total_steps`, of `tokens_per_step` tokens each."""
+    """A run's steps: 1 … `total_steps`, of `tokens_per_step` tokens each.
+
+    `sizes` are those that micro-batches may have, the largest first, where the recipe leaves that
+    to the machine.
+    """
 
     train: Train
     block_size: int
     total_steps: int
+    sizes: tuple[int, ...] = ()
 
     @property
     def sequences_per_step(self) -> int:
         """Sequences an optimizer step, over all micro-batches."""
-        return self.train.batch_size * self.train.grad_accum_steps
+        return self.train.sequences
+
+    def in_batches_of(self, most: int) -> Plan | None:
+        """The plan with the largest of `sizes` up to `most`; None where there is none."""
+        fitting = [size for size in self.sizes if size <= most]
+        return replace(self, train=self.train.in_batches_of(fitting[0])) if fitting else None
 
     @property
     def tokens_per_step(self) -> int:
@@ -78,9 +92,15 @@ def make_plan(model: Model, train: Train, train_tokens: int) -> Plan:
     block_size = train.block_size or model.n_positions
     limits = [train.max_steps] if train.max_steps is not None else []
     if train.max_epochs is not None:
-        tokens_per_step = train.batch_size * train.grad_accum_steps * block_size
+        tokens_per_step = train.sequences * block_size
         limits.append(max(1, int(train.max_epochs * train_tokens / tokens_per_step)))
     return Plan(train, block_size, min(limits))
+
+
+def micro_batches(plan: Plan, ranks: int) -> tuple[int, ...]:
+    """The sizes that divide each rank's share of a step, the largest first, the last of them 1."""
+    share, most = plan.sequences_per_step // ranks, max(1, MOST_TOKENS // plan.block_size)
+    return tuple(size for size in range(min(share, most), 0, -1) if share % size == 0)
 
 
 def continues(

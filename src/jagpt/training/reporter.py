@@ -84,6 +84,14 @@ class Reporter:
             self._metrics.sample(state.step, prompt, text)
         self._metrics.valid(state.step, state.tokens, loss=found.loss, perplexity=found.perplexity)
 
+    def smaller_batches(self, step: int, before: int, now: int) -> None:
+        """Tell that memory ran out in a step, which was then taken in smaller micro-batches."""
+        passes = self._plan.sequences_per_step // now
+        self.progress.say(
+            f"out of memory in step {step:,} with micro-batches of {before}: from here on they "
+            f"have {now} sequences, {passes} a step"
+        )
+
     def bad_step(self, state: State, bad: BadStep) -> None:
         """Tell of a step that was not taken."""
         self._metrics.bad_steps(state.bad_steps)

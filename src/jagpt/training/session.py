@@ -17,7 +17,16 @@ from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.dataset import TokenSplit
-from jagpt.training import distributed, embeddings, keeper, machine, network, teachers, trackers
+from jagpt.training import (
+    distributed,
+    embeddings,
+    keeper,
+    machine,
+    micro_batch,
+    network,
+    teachers,
+    trackers,
+)
 from jagpt.training.batches import Batches
 from jagpt.training.data import Data, prepare
 from jagpt.training.distributed import Group
@@ -132,6 +141,7 @@ def _train(
     end_id = _end_id(recipe, data)
     taught_by = teachers.load(recipe, run, data.valid.vocab_size, end_id, device)
     learner = Learner(trained, device, group, execution.distributed, end_id, bool(idle), taught_by)
+    plan = micro_batch.chosen(plan, learner, found.state, progress)
     prompts = execution.sample_prompts
     prompts = recipe.release.prompts if prompts is None else prompts
     sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
@@ -235,15 +245,19 @@ def _explained(train: Train, device: torch.device, group: Group) -> Iterator[Non
         if not devices.is_out_of_memory(error):
             raise
         others = devices.taken_by_others(device)
-        said = _out_of_memory(train) + (f"; {others}" if others else "")
+        said = _out_of_memory(train, group.size) + (f"; {others}" if others else "")
         raise JagptError(group.ranks.name + said) from error
 
 
-def _out_of_memory(train: Train) -> str:
-    if train.batch_size == 1:
+def _out_of_memory(train: Train, ranks: int) -> str:
+    if train.batch_is_open and ranks > 1:  # the ranks cannot agree on less in the middle of a step
         return (
-            "out of memory with train.batch_size = 1: lower train.block_size, or make the model "
-            "smaller ([model] n_layer, n_embd)"
+            "out of memory: give train.batch_size a number (--set train.batch_size=1 needs least)"
+        )
+    if train.batch_is_open or train.batch_size == 1:
+        return (
+            "out of memory with a micro-batch of one sequence: lower train.block_size, or make the "
+            "model smaller ([model] n_layer, n_embd)"
         )
     smaller = train.batch_size // 2
     more = -(-train.batch_size * train.grad_accum_steps // smaller)

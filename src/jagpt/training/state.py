@@ -38,11 +38,20 @@ class BadStep:
 
 
 @dataclass(frozen=True)
+class BatchSize:
+    """Sequences a micro-batch, from `step` on."""
+
+    step: Count
+    size: Count
+
+
+@dataclass(frozen=True)
 class State:
     """Where a run stands after `step` optimizer steps.
 
     `sequences` is the number of the next step's first sequence. `losses` are those of the last good
-    steps, where spikes are looked for. `scaler` is fp16's gradient scaler, `machine` what the
+    steps, where spikes are looked for. `batch_sizes` are the micro-batches that the machine chose,
+    none where the recipe says them. `scaler` is fp16's gradient scaler, `machine` what the
     arithmetic of the saving process depended on.
     """
 
@@ -53,6 +62,7 @@ class State:
     best: Validation | None = None
     bad_steps: tuple[BadStep, ...] = optional(tuple)
     losses: tuple[float, ...] = optional(tuple)
+    batch_sizes: tuple[BatchSize, ...] = optional(tuple)
     scaler: dict[str, Any] = optional(dict)
     machine: dict[str, Any] = optional(dict)
 
@@ -64,6 +74,12 @@ class State:
             sequences=self.sequences + plan.sequences_per_step,
             tokens=(self.step + 1) * plan.tokens_per_step,
         )
+
+    def in_batches_of(self, size: int) -> State:
+        """The state whose next step has micro-batches of `size` sequences."""
+        if self.batch_sizes and self.batch_sizes[-1].size == size:
+            return self
+        return replace(self, batch_sizes=(*self.batch_sizes, BatchSize(self.step + 1, size)))
 
     def validated(self) -> bool:
         """Whether the valid split was measured after this very step."""

@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jagpt import devices
 from jagpt.training import bad_steps, weights
 from jagpt.training.averaging import Average
 from jagpt.training.bad_steps import NOT_FINITE, Unbearable
 from jagpt.training.batches import Batches
 from jagpt.training.distributed import whole
+from jagpt.training.micro_batch import release
 from jagpt.training.optimizers import gradient_norm, make_optimizer, set_learning_rate
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
@@ -59,11 +61,34 @@ class Trainer:
 
     # --- a step -----------------------------------------------------------------------------------
 
+    @property
+    def batch_size(self) -> int:
+        """Sequences a micro-batch."""
+        return self._plan.train.batch_size
+
     def gradient(self, state: State, break_off: Callable[[], None]) -> Step:
         """Put the gradient of the step after `state` into the weights.
 
-        `break_off`, which may raise, is called before each micro-batch.
+        `break_off`, which may raise, is called before each micro-batch. Where the micro-batch is
+        the machine's choice and memory runs out, the step begins anew with half of it.
         """
+        while True:
+            try:
+                return self._gradient(state, break_off)
+            except RuntimeError as error:
+                smaller = self._smaller(error)
+                if smaller is None:
+                    raise
+            self._plan = smaller
+            release(self._learner)
+
+    def _smaller(self, error: RuntimeError) -> Plan | None:
+        """The plan to go on with; of several ranks the others know nothing of this."""
+        if self._group.size > 1 or not devices.is_out_of_memory(error):
+            return None
+        return self._plan.in_batches_of(self.batch_size // 2)
+
+    def _gradient(self, state: State, break_off: Callable[[], None]) -> Step:
         plan, train, started = self._plan, self._plan.train, time.perf_counter()
         mine = train.grad_accum_steps // self._group.size  # micro-batches of each rank
         first = self._group.rank * mine

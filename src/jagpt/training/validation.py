@@ -49,8 +49,8 @@ class Validator:
     split: TokenSplit
     sampler: Continuer
 
-    def measure(self, step: int, stopped: Callable[[], bool]) -> Nats:
-        """Nats of the split after `step`.
+    def measure(self, step: int, batch_size: int, stopped: Callable[[], bool]) -> Nats:
+        """Nats of the split after `step`, so many windows at a time.
 
         `Interrupted` if `stopped` said so on the way, `Unbearable` if they are no number.
         """
@@ -59,7 +59,7 @@ class Validator:
         found = measure(
             self.learner,
             windows,
-            batch_size=train.batch_size,
+            batch_size=batch_size,
             precision=train.precision,
             stopped=stopped,
         )
