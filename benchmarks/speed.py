@@ -27,7 +27,7 @@ def step_speeds(shape: Sequence[int], sides: Sequence[str], rounds: int) -> dict
         for number in range(1 + rounds):
             for side in sides:
                 if side not in processes:
-                    command = [sys.executable, serve, side, name, "auto", "1"]
+                    command = [sys.executable, serve, side, name, "auto", "1", "bf16"]
                     processes[side] = Process(side, command)
                 numbers = processes[side].work()
                 if number:  # the first warms up

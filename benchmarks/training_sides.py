@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,32 +37,44 @@ class Shape:
 
 @dataclass(frozen=True)
 class Side:
-    """What one process trains with; `kind` is ours, Trainer's or the plain loop."""
+    """What one process trains with; `kind` is ours, Trainer's or a plain loop.
+
+    `precision` None is that of the comparison: what the machine has, if nothing else is asked for.
+    """
 
     name: str
     kind: str
-    precision: str
+    precision: str | None
     optimizer: str
     dropout: float
+
+    def shown(self, precision: str) -> str:
+        """The name, with the comparison's precision where it is this side's."""
+        return self.name.format(precision=precision)
 
 
 SHAPES = {
     "tiny": Shape(4, 4, 128, block_size=512, batch_size=2),
     "small": Shape(12, 12, 768, block_size=1024, batch_size=2),
+    "quickstart": Shape(4, 4, 192, block_size=256, batch_size=8, vocab_size=2000),
 }
 SIDES = {
     "original": Side(
         "(a) the original's loop: fp32, dropout 0.1, Adam", "plain", "fp32", "adam", 0.1
     ),
     "trainer-dropout": Side(
-        "(b) transformers' Trainer: bf16, dropout 0.1, AdamW", "trainer", "bf16", "adamw", 0.1
+        "(b) transformers' Trainer: {precision}, dropout 0.1, AdamW", "trainer", None, "adamw", 0.1
     ),
     "trainer": Side(
-        "(c) transformers' Trainer: bf16, no dropout, AdamW", "trainer", "bf16", "adamw", 0.0
+        "(c) transformers' Trainer: {precision}, no dropout, AdamW", "trainer", None, "adamw", 0.0
     ),
-    "muon": Side("jagpt: bf16, no dropout, Muon", "ours", "bf16", "muon", 0.0),
-    "dropout": Side("jagpt: bf16, dropout 0.1, AdamW", "ours", "bf16", "adamw", 0.1),
-    "adamw": Side("jagpt: bf16, no dropout, AdamW", "ours", "bf16", "adamw", 0.0),
+    "plain": Side(
+        "(d) a plain loop of the network: fp32, dropout 0.1, AdamW", "plain", "fp32", "adamw", 0.1
+    ),
+    "muon": Side("jagpt: {precision}, no dropout, Muon", "ours", None, "muon", 0.0),
+    "dropout": Side("jagpt: {precision}, dropout 0.1, AdamW", "ours", None, "adamw", 0.1),
+    "adamw": Side("jagpt: {precision}, no dropout, AdamW", "ours", None, "adamw", 0.0),
+    "muon-dropout": Side("jagpt: {precision}, dropout 0.1, Muon", "ours", None, "muon", 0.1),
 }
 PRODUCTS = "products"
 
@@ -72,16 +84,19 @@ def shape_of(name: str) -> Shape:
     return SHAPES[name] if name in SHAPES else Shape(*map(int, name.split(",")))
 
 
-def serve(side: str, model: str, device_name: str, micro_batches: int) -> None:
+def serve(side: str, model: str, device_name: str, micro_batches: int, precision: str) -> None:
     """Take steps of `micro_batches` for as long as they are asked for."""
     from jagpt import devices
 
     shape = shape_of(model)
+    if precision == "auto":
+        precision, _ = devices.best_precision(devices.choose(device_name))
     if side == PRODUCTS:
-        device = devices.choose(device_name, "bf16")
-        _take_products(shape, device, Turns(device))
+        device = devices.choose(device_name, precision)
+        _take_products(shape, device, devices.DTYPES[precision], Turns(device))
     chosen = SIDES[side]
-    device = devices.choose(device_name, chosen.precision)
+    chosen = replace(chosen, precision=chosen.precision or precision)
+    device = devices.choose(device_name, str(chosen.precision))
     turns = Turns(device)
     with tempfile.TemporaryDirectory(prefix="jagpt-bench-") as folder:
         take = {
@@ -279,7 +294,8 @@ def _take_plain_steps(
 
     network = _network(side, shape).to(device)
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    kind = torch.optim.Adam if side.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(network.parameters(), lr=1e-4)
     random = np.random.default_rng(SEED)
     clock = Clock(network, device)
     while True:
@@ -328,6 +344,7 @@ def _take_trainers_steps(
         gradient_accumulation_steps=micro_batches,
         learning_rate=LEARNING_RATE,
         bf16=side.precision == "bf16",
+        fp16=side.precision == "fp16",
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=False,
         logging_strategy="no",
@@ -355,14 +372,14 @@ def product_shapes(shape: Shape) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def _take_products(shape: Shape, device: Any, turns: Turns) -> None:
-    """FLOP/s of each bf16 product, half a second each."""
+def _take_products(shape: Shape, device: Any, dtype: Any, turns: Turns) -> None:
+    """FLOP/s of each product, half a second each."""
     import torch
 
     pairs = {}
     for name, (rows, inner, columns) in product_shapes(shape).items():
-        left = torch.randn(rows, inner, device=device).bfloat16()
-        right = torch.randn(inner, columns, device=device).bfloat16()
+        left = torch.randn(rows, inner, device=device).to(dtype)
+        right = torch.randn(inner, columns, device=device).to(dtype)
         pairs[name] = (left, right)
 
     def rate(left: Any, right: Any) -> float:
@@ -387,4 +404,4 @@ def _finished(_: Any, device: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
