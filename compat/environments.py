@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -13,6 +14,8 @@ ROOT = HERE.parent
 PLACE = ROOT / ".venv" / "compat"
 """git ignores it, and `make clean` deletes it."""
 MARK = "installed"
+LAYERED = "# on top of the project's own environment"
+"""First line of requirements that go beside what is installed already: PyTorch is large."""
 
 
 def requirements(name: str) -> Path:
@@ -29,6 +32,9 @@ def python(name: str) -> Path:
         return program
     shutil.rmtree(place, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(place)])
+    if requirements(name).read_text("utf-8").startswith(LAYERED):
+        own = sysconfig.get_path("purelib")
+        Path(_purelib(program), "below.pth").write_text(f"{own}\n", "utf-8")
     for packages, options in _groups(name):
         _run([str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
               *options, *packages])  # fmt: skip
@@ -52,6 +58,12 @@ def _groups(name: str) -> list[tuple[list[str], list[str]]]:
     first = [group for group in found if group[0][0].startswith("torch==")]
     last = [group for group in found if group not in first]
     return [*first, (plain, []), *last]
+
+
+def _purelib(program: Path) -> str:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([str(program), "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip()
 
 
 def _fingerprint(name: str) -> str:

@@ -60,6 +60,7 @@ class Check:
 
 
 CHECKS = (
+    Check("trl", "model", "check_trl.py"),
     Check("tensorflow", "export/tensorflow", "check_tensorflow.py"),
     Check("tensorflow", "export/tensorflow"),
     Check("flax", "export/flax", "check_flax.py"),

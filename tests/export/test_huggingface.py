@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import fakes
+import folders
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jagpt import files
+from jagpt import files, models
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import huggingface
 from jagpt.progress import QUIET
@@ -48,7 +49,7 @@ def test_the_configuration_has_the_keys_of_old_and_new_readers(run: RunDirectory
     assert config["architectures"] == ["GPT2LMHeadModel"]
     assert config["n_ctx"] == config["n_positions"] == 48
     assert config["torch_dtype"] == config["dtype"] == "float32"
-    assert [config[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [2, 3, 0]
+    assert [config[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [3, 3, 0]
     assert config["tie_word_embeddings"] is True
 
 
@@ -56,8 +57,8 @@ def test_generation_defaults_are_the_recipes(run: RunDirectory) -> None:
     defaults = json.loads((run.model / "generation_config.json").read_text())
     del defaults["transformers_version"]
     assert defaults == {
-        "do_sample": True, "top_k": 50, "top_p": 0.95, "max_new_tokens": 24,
-        "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0,
+        "do_sample": True, "top_k": 50, "top_p": 0.95, "max_length": 48,
+        "bos_token_id": 3, "eos_token_id": 3, "pad_token_id": 0,
     }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ from transformers import AutoModelForCausalLM as M, AutoTokenizer
 folder = sys.argv[1]
 tokenizer, model = AutoTokenizer.from_pretrained(folder), M.from_pretrained(folder)
 ids = tokenizer("京都", return_tensors="pt")
-out = model.generate(**ids, num_return_sequences=2, max_new_tokens=1)  # untrained: may draw <pad>
+out = model.generate(**ids, num_return_sequences=2, max_length=3)  # untrained: may draw <pad>
 print(len(tokenizer.batch_decode(out)), type(model).__name__, "jagpt" in sys.modules)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -86,6 +87,45 @@ print(len(tokenizer.batch_decode(out)), type(model).__name__, "jagpt" in sys.mod
     )  # fmt: skip
     assert done.stdout == "2 GPT2LMHeadModel False\n"
     assert not [line for line in done.stderr.splitlines() if "it/s" not in line]
+
+
+def test_others_get_the_end_token_where_it_is_spelled_and_jagpt_gets_text(tmp_path: Path) -> None:
+    """As fine-tuning libraries and chat templates write it."""
+    from transformers import AutoTokenizer
+
+    folders.write(tmp_path)
+    huggingface._complete_tokenizer(tmp_path, 64)
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path), models.load_tokenizer(tmp_path)
+    assert theirs("京都</s>")["input_ids"][-1] == 3 == theirs.bos_token_id
+    assert 3 not in ours("京都</s>")["input_ids"]
+    assert theirs("京都")["input_ids"] == ours("京都")["input_ids"]
+
+
+def test_a_batch_goes_on_from_the_ends_of_its_prompts(run: RunDirectory) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    network = AutoModelForCausalLM.from_pretrained(run.model)
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    prompts = ["京都の東京", "京", "の都東"]
+    greedy = {"do_sample": False, "max_length": 12, "eos_token_id": None}
+    together = network.generate(**tokenizer(prompts, padding=True, return_tensors="pt"), **greedy)
+    for prompt, row in zip(prompts, together, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt")
+        (alone,) = network.generate(**ids, **greedy).tolist()
+        assert alone[: len(row) - row.tolist().count(0)] == [token for token in row if token]
+
+
+def test_a_prompt_beyond_the_context_is_cut_by_the_tokenizer_or_refused(run: RunDirectory) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+    network = AutoModelForCausalLM.from_pretrained(run.model)
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    assert len(tokenizer("京" * 60, truncation=True)["input_ids"]) == 48
+    whole = tokenizer("京" * 60, return_tensors="pt")
+    with pytest.raises(ValueError, match="Input length of input_ids is 60"):
+        network.generate(**whole)
+    with pytest.raises(ValueError, match="Input length of input_ids is 60"):
+        pipeline("text-generation", model=network, tokenizer=tokenizer)("京" * 60)
 
 
 def test_takes_the_checkpoint_that_the_recipe_names(copy: RunDirectory) -> None:

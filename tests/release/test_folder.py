@@ -117,7 +117,8 @@ def test_the_cards_usage_runs(run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 
 
 def test_git_lfs_takes_every_heavy_format() -> None:
-    lines = lfs_attributes().splitlines()
+    first, *lines = lfs_attributes().splitlines()
+    assert first == "* -text"
     patterns = {line.split()[0] for line in lines}
     original = (
         *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx"),

@@ -239,6 +239,17 @@ def test_what_stands_in_the_remotes_tree_is_never_written_through(
     assert plan.removed == ((place,) if place not in kinds else ())
 
 
+def test_a_clone_with_windows_line_ends_has_the_checksums(
+    first: Run, bare: Path, tmp_path: Path
+) -> None:
+    push(first, bare)
+    run_git("config", "--global", "core.autocrlf", "true")
+    clone = cloned(bare, tmp_path / "clone", FIRST)
+    for line in (clone / "SHA256SUMS").read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        assert files.sha256(clone / name) == digest, name
+
+
 def test_filters_hooks_and_submodules_of_the_remote_have_no_say(
     first: Run, bare: Path, tmp_path: Path
 ) -> None:

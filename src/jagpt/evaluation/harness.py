@@ -43,6 +43,7 @@ def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
         tokenizer=subject.tokenizer,
         backend="causal",
         batch_size=BATCH_SIZE,
+        prefix_token_id=subject.start_id(),
     )
     try:
         found = lm_eval.simple_evaluate(model=model, tasks=list(tasks), task_manager=manager)

@@ -13,6 +13,7 @@ from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
+from jagpt.tokenizer.folder import CONFIG_FILE
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -21,7 +22,6 @@ WEIGHTS = "model.safetensors"
 NOT_PUBLISHED = frozenset({"stats.json"})
 """Files of the tokenizer stage that are no part of the tokenizer."""
 
-DEFAULT_NEW_TOKENS = 128
 CHECK_TOKENS = 8
 """Tokens that the reloaded folder must be able to generate."""
 
@@ -40,6 +40,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     checkpoints.read(checkpoint)
     with files.staging(run.own("export")) as folder:
         _copy_tokenizer(run.tokenizer, folder)
+        _complete_tokenizer(folder, recipe.model.n_positions)
         _write_model(recipe, checkpoint, folder)
         check(folder, checkpoint)
     progress.say(f"export: {run.own('export')} ({checkpoint.name})")
@@ -56,6 +57,24 @@ def _copy_tokenizer(tokenizer: Path, folder: Path) -> None:
         shutil.copyfile(tokenizer / name, target)
 
 
+def _complete_tokenizer(folder: Path, context: int) -> None:
+    """What other programs read of the tokenizer when they are told nothing.
+
+    A text begins after the end of another, as in training: `<s>` never stood there. Special tokens
+    that are spelled out are tokens, as chat templates and fine-tuning need. Texts of a batch are
+    filled up on the left, where generation goes on from their ends.
+    """
+    path = folder / CONFIG_FILE
+    config = files.read_json(path, "tokenizer configuration")
+    config.pop("split_special_tokens", None)
+    config |= {
+        "bos_token": config["eos_token"],
+        "model_max_length": context,
+        "padding_side": "left",
+    }
+    files.write_json(path, config)
+
+
 def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:
     """Weights, `config.json` and `generation_config.json`."""
     tokenizer = models.load_tokenizer(folder)
@@ -69,7 +88,10 @@ def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:
 
 
 def generation_defaults(recipe: Recipe, tokenizer: Any) -> GenerationConfig:
-    """How the folder generates when nothing is said; half the context is left to the prompt."""
+    """How the folder generates when nothing is said: to the end token or that of the context.
+
+    Without `max_length`, transformers would go on beyond the last position.
+    """
     from transformers import GenerationConfig as Untyped
 
     make: type[Any] = Untyped
@@ -80,7 +102,7 @@ def generation_defaults(recipe: Recipe, tokenizer: Any) -> GenerationConfig:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        max_new_tokens=min(DEFAULT_NEW_TOKENS, max(1, recipe.model.n_positions // 2)),
+        max_length=recipe.model.n_positions,
     )
     return config
 
@@ -103,9 +125,8 @@ def check(folder: Path, checkpoint: Path) -> None:
     _check_weights(loaded.model, folder, checkpoint)
     _check_names(loaded.model, folder)
     room = (loaded.context or CHECK_TOKENS + 1) - 1
-    start = [0 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
     try:
-        loaded.sample(start, generation.Drawing(new_tokens=min(CHECK_TOKENS, room)))
+        loaded.sample(loaded.encode(""), generation.Drawing(new_tokens=min(CHECK_TOKENS, room)))
     except (RuntimeError, ValueError, IndexError) as error:
         raise JagptError(f"{folder}: the exported model does not generate ({error})") from None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ExportStage(Stage):
     name = "export"
     help = "The Hugging Face folder that from_pretrained loads, and further formats."
-    version = 1
+    version = 2
     sections = ("export",)
     needs = ("tokenizer", "train")
 

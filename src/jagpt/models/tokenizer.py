@@ -14,6 +14,8 @@ FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json"
 """One of these at least is there where a tokenizer is."""
 MAX_PADDING_ROWS = 1024
 """Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
+ANY_LENGTH = 10**30
+"""Texts are cut into windows here, so that no length deserves transformers' warning."""
 _TRIAL = "日本 a1。\n"
 
 
@@ -23,7 +25,10 @@ def has_one(folder: Path) -> bool:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer; `DataError` where there is none that loads and encodes."""
+    """The folder's tokenizer, to which a text that spells a special token is text.
+
+    `DataError` where there is none that loads and encodes.
+    """
     if not has_one(folder):
         raise DataError(
             f"{folder}: no tokenizer ({', '.join(FILES)}: none is there); one that lies elsewhere, "
@@ -36,7 +41,11 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         with quiet():
             found = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                split_special_tokens=True,
+                model_max_length=ANY_LENGTH,
             )
             found.decode(found(_TRIAL)["input_ids"])
     except Exception as error:  # libraries raise anything over a folder that makes no sense

@@ -81,10 +81,10 @@ def samples(run: RunDirectory, recipe: Recipe) -> Samples:
 
 
 def _fitting(prompt: str, loaded: generation.TextGenerator) -> str:
-    """The beginning of the prompt that leaves room for as many tokens as the model adds."""
+    """The beginning of the prompt that leaves room for what the model adds: at most half of it."""
     if loaded.context is None:
         return prompt
-    room = max(1, loaded.context - loaded.defaults.max_new_tokens)
+    room = max(1, loaded.context - min(loaded.defaults.max_new_tokens, loaded.context // 2))
     if len(loaded.encode(prompt)) <= room:
         return prompt
     lengths = range(1, len(prompt))

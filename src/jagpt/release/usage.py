@@ -74,7 +74,8 @@ model = AutoModelForCausalLM.from_pretrained(folder$revision)
 
 prompt = $prompt
 inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-outputs = model.generate(**inputs, num_return_sequences=3)
+length = inputs["input_ids"].shape[1] + $new_tokens
+outputs = model.generate(**inputs, max_length=length, num_return_sequences=3)
 for text in tokenizer.batch_decode(outputs, skip_special_tokens=True):
     print(text)
 """
