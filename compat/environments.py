@@ -42,6 +42,20 @@ def python(name: str) -> Path:
     return program
 
 
+def packages(name: str) -> Path:
+    """The folder of a node environment, made with npm if it is not as its package.json says."""
+    place, wanted = PLACE / name, (HERE / f"package-{name}.json").read_text("utf-8")
+    mark = place / MARK
+    if not (mark.is_file() and mark.read_text("utf-8") == wanted):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        (place / "package.json").write_text(wanted, "utf-8")
+        _run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts",
+              "--prefix", str(place)])  # fmt: skip
+        mark.write_text(wanted, "utf-8")
+    return place
+
+
 def _groups(name: str) -> list[tuple[list[str], list[str]]]:
     """(packages, pip's options) in order; PyTorch comes first and alone, as its build is chosen."""
     lines = requirements(name).read_text("utf-8").splitlines()

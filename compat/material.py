@@ -19,10 +19,17 @@ from jagpt.tokenizer.encoder import Encoder
 LINES = 10_000
 SEED = 1000
 AWKWARD = (
-    "", " ", " a  b ", "a\r\n\tb", "a\0b", "\n\n \n", "<s>", "</s> <pad><unk>", "<cls>文<sep>",
-    "<0x41><0x0A>", "𠮷野家😀👨‍👩‍👧", "\u3000全角　ＡＢＣ１２３ｱｲｳｶﾞ", "か\u3099 e\u0301 が",
-    "\u200b\ufeff\ufffd\uffff", "½㍻①㌔ﷺ", "⁇ ⁇", "1234567890",
+    "", " ", "  ", " a  b ", "a\tb", "\t", "a\r\nb", "a\rb", "a\nb", "\n\n \n", "a\0b", "a\u000bb",
+    "a\fb", "a\u0085b", "a\u2028b", "a\u2029b", "\u3000全角　空白", "a\u00a0b", "a\u200bb",
+    "\ufeffa", "\ufffd", "\uffff", "\U0010ffff", "𠮷野家", "髙﨑", "葛󠄀城", "😀", "👨‍👩‍👧", "🇯🇵",
+    "👍🏽", "❤️", "ｱｲｳ", "ｶﾞｷﾞｸﾞ", "ﾊﾟｰﾃｨｰ", "か\u3099き\u3099", "は\u309a", "ヿ", "e\u0301", "①㌔㍻½ﷺ",
+    "ＡＢＣ１２３", "1234567890", "０１２３", "⁇ ⁇", "▁", "▁▁a ▁", "<s>", "</s>", "<pad><unk>",
+    "<cls>文<sep>", "<0x41><0x0A>", "𝒜𝓑", "العربية עברית",
 )  # fmt: skip
+"""Texts that some tokenizer takes otherwise: white space, controls, rare and decomposed characters,
+half-width kana, and spellings of special tokens."""
+SPECIAL = re.compile("</?s>|<pad>|<unk>|<cls>|<sep>")
+GREEDY = 24
 
 
 def write_model(model_dir: Path, tokens: Path, place: Path) -> None:
@@ -33,6 +40,9 @@ def write_model(model_dir: Path, tokens: Path, place: Path) -> None:
     reference = Reference(source.network)
     whole = [window for window in text.windows if len(window) == len(text.windows[0])]
     greedy, preferred = [], []
+    short = [list(map(int, prompt)) for prompt in text.prompts[:6]]
+    answers = [reference.greedy(prompt, GREEDY) for prompt in short]
+    (place / "prompts.json").write_text(json.dumps({"prompts": short, "greedy": answers}), "utf-8")
     for prompt in text.prompts:
         found = reference.greedy(prompt, text.greedy_tokens)
         rows = range(len(prompt) - 1, len(prompt) + len(found) - 1)
@@ -55,6 +65,15 @@ def write_texts(tokenizer: Path, file: Path | None, place: Path) -> None:
     texts = [*(_lines(file) if file else _sample_lines()), *AWKWARD]
     rows = [{"text": text, "ids": encoder.encode(text)} for text in texts]
     (place / "texts.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
+    awkward = [
+        {**row, "bytes": any(map(encoder.is_byte, row["ids"])), "special": _is_special(row["text"])}
+        for row in rows[-len(AWKWARD) :]
+    ]
+    (place / "awkward.json").write_text(json.dumps(awkward, ensure_ascii=False), "utf-8")
+
+
+def _is_special(text: str) -> bool:
+    return SPECIAL.search(text) is not None
 
 
 def _lines(file: Path) -> list[str]:

@@ -9,7 +9,11 @@ import trl
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-TEXTS = ["京都は日本の都市である。", "富士山は火山である。\n高さは3776メートルである。", "</s>は記号である。"]
+TEXTS = [
+    "京都は日本の都市である。",
+    "富士山は火山である。\n高さは3776メートルである。",
+    "</s>は記号である。",
+]
 CHAT = [
     {"role": "user", "content": "日本で一番高い山は？"},
     {"role": "assistant", "content": "富士山です。"},

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakes
 import pyarrow as pa
@@ -14,6 +16,8 @@ from fakes import model_folder
 from jagpt import models
 from jagpt.errors import DataError, UsageError
 from jagpt.evaluation import texts
+from jagpt.tokenizer import model as pieces
+from jagpt.tokenizer.folder import write_folder
 
 RAW = "  日本語\n\n 統計的推定 \n\rﾊﾝｶｸ"
 
@@ -104,3 +108,34 @@ def test_a_text_of_one_token_cannot_be_measured(tmp_path: Path) -> None:
     subject = models.open(model_folder(tmp_path / "model"))
     with pytest.raises(DataError, match="fewer than 2 tokens"):
         texts.encode(texts.read(written(tmp_path, "日".encode())), subject, end_token=False)
+
+
+def sentencepiece_model() -> bytes:
+    import sentencepiece
+
+    writer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["京都と東京の統計的推定を使う日本語", "統計的な京都"] * 9),
+        model_writer=writer, vocab_size=26, minloglevel=2, add_dummy_prefix=False,
+        hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="<pad>",
+    )  # fmt: skip
+    return writer.getvalue()
+
+
+def test_a_tokenizer_that_is_not_its_own_model_is_told(tmp_path: Path) -> None:
+    """As where transformers reads a folder as another class."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    made = pieces.parse(sentencepiece_model(), "test")
+    write_folder(made, folder)
+    subject = SimpleNamespace(
+        name="it", tokenizer_folder=folder, tokenizer=models.load_tokenizer(folder)
+    )
+    text = texts.read(written(tmp_path, "京都\n統計的".encode()))
+    assert texts.disagreement(text, subject) is None
+    made.pieces.add(piece="京", score=0.0, type=pieces.NORMAL)
+    del made.pieces[next(n for n, each in enumerate(made.pieces) if each.piece == "京")]
+    (folder / "spiece.model").write_bytes(made.SerializeToString())
+    said = texts.disagreement(text, subject)
+    assert said is not None
+    assert "gives other ids than the folder's own spiece.model to" in said

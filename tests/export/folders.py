@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import fakes
 from safetensors.torch import save_file
@@ -17,7 +18,7 @@ CHARACTERS = fakes.CHARACTERS + pieces.SPELLING
 TEXT = "統計的推定を使うことで、日本語を使う。\n京都と東京。\nあいうえお、かきくけこ。\n" * 12
 
 
-def sentencepiece() -> object:
+def sentencepiece() -> Any:
     """A unigram model with a piece a character, special and byte pieces: exact, as jagpt trains."""
     from sentencepiece import sentencepiece_model_pb2 as protocol
 
@@ -50,7 +51,7 @@ def write(folder: Path, **shape: int) -> ModelSource:
     sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64} | shape
     keys = "\n".join(f"{key} = {value}" for key, value in sizes.items())
     recipe = fakes.recipe(fakes.RECIPE.replace(MODEL, f"[model]\n{keys}\n"))
-    rows = len(made.pieces) + 5  # type: ignore[attr-defined]
+    rows = len(made.pieces) + 5
     network = build.network(recipe.model, rows, build.SpecialIds(2, 3, 0), seed=1)
     for parameter in network.parameters():
         parameter.data *= 4.0  # so that no two tokens are as likely

@@ -42,6 +42,7 @@ def test_each_format_has_its_folder_with_the_proof(run: RunDirectory) -> None:
         "format": "flax", "weights": "flax_model.msgpack", "precision": "fp32",
         "source": files.sha256(run.model / "model.safetensors"),
         "compared": "tensors", "equal": True,
+        "size": (run.formats / "flax" / "flax_model.msgpack").stat().st_size,
     }  # fmt: skip
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (run.formats / "flax" / name).read_bytes() == (run.model / name).read_bytes()

@@ -22,7 +22,17 @@ from jagpt.recipe import parse
 from jagpt.release import usage
 from jagpt.runtimes import llamacpp
 
-QUICK = ("flax", "onnx", "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-q8_0", "openvino")
+QUICK = (
+    "flax",
+    "onnx",
+    "onnx-fp16",
+    "onnx-int8",
+    "ctranslate2",
+    "ctranslate2-int8",
+    "gguf-f32",
+    "gguf-q8_0",
+    "openvino",
+)
 PROMPT = "統計的推定を使うことで、"
 SOURCE = 'name = "none"\nkind = "text"\npath = "none.txt"\n[train]\nmax_steps = 1\n'
 
@@ -244,6 +254,73 @@ def test_settings_that_a_format_cannot_express_are_refused(
     files.write_json(folder / "config.json", {**config, "scale_attn_by_inverse_layer_idx": True})
     with pytest.raises(UsageError, match="sets scale_attn_by_inverse_layer_idx to True"):
         making.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
+
+
+ROWS = 'name = "none"\n[[corpus.source]]\nname = "none"\nkind = "text"\npath = "none.txt"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        (
+            "gguf-q8_0",
+            ("tokenizer.normalization=nmt_nfkc", "tokenizer.byte_fallback=false",
+             "tokenizer.keep_newlines=false"),
+            r"gguf-q8_0: the tokenizer merges spaces.*tokenizer\.add_dummy_prefix=true",
+        ),
+        (
+            "gguf-f16",
+            ("tokenizer.type=bpe", "tokenizer.normalization=nfkc"),
+            "llama.cpp's BPE takes them as they are.*or leave this format out",
+        ),
+        ("onnx", ("model.config.activation_function=relu",), "sets activation_function to 'relu'"),
+        ("onnx-int8", ("model.size=large",), "this format takes 450,000,000 at most; onnx and"),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold_is_refused_before_the_training(
+    name: str, overrides: tuple[str, ...], message: str
+) -> None:
+    wanted = parse(ROWS + "[train]\nmax_steps = 1\n", overrides=overrides)
+    with pytest.raises(UsageError, match=message):
+        table.FORMATS[name].check_recipe(wanted)
+    table.FORMATS["pytorch"].check_recipe(wanted)
+
+
+def test_llama_cpp_takes_the_original_s_settings_with_its_space_in_front() -> None:
+    settings = ("normalization=nmt_nfkc", "byte_fallback=false", "keep_newlines=false")
+    overrides = [f"tokenizer.{each}" for each in (*settings, "add_dummy_prefix=true")]
+    wanted = parse(ROWS + "[train]\nmax_steps = 1\n", overrides=overrides)
+    table.FORMATS["gguf-q8_0"].check_recipe(wanted)
+
+
+def test_a_folder_s_tokenizer_is_looked_at_before_a_format_is_made(
+    source: ModelSource, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
+    made = folders.sentencepiece()
+    made.normalizer_spec.remove_extra_whitespaces = True
+    (folder / "spiece.model").write_bytes(made.SerializeToString())
+    with pytest.raises(UsageError, match="gguf-f32: the tokenizer merges spaces"):
+        making.export_folder(folder, ["pytorch", "gguf-f32"], tmp_path / "out", QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_a_format_fails_the_others_are_made(
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jagpt.formats import flax
+
+    monkeypatch.setattr(flax, "write", spoiled(flax.write))
+    with pytest.raises(JagptError, match="is not as in"):
+        making.export_folder(source.directory, ["tensorflow", "flax", "pytorch"], tmp_path, QUIET)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pytorch", "tensorflow"]
+
+
+def test_all_are_those_that_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "openvino" else True)
+    assert [one.name for one in table.chosen(["all"])] == [*table.FORMATS][:-1]
+    assert [one.name for one in table.chosen(["all"], "llama")] == ["pytorch"]
+    assert [one.name for one in table.chosen(["gguf"])] == ["gguf-q8_0"]
 
 
 def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -> None:

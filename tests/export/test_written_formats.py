@@ -126,3 +126,18 @@ def test_a_graph_does_not_say_where_it_was_made(source: ModelSource, tmp_path: P
     graph = (tmp_path / "model.onnx").read_bytes()
     assert b".py" not in graph
     assert b"jagpt" not in graph
+
+
+def test_a_graph_names_its_dimensions_as_optimum_does(source: ModelSource, tmp_path: Path) -> None:
+    """transformers.js 4 knows no others."""
+    import onnxruntime
+
+    onnx.write(source, tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    shapes = {node.name: node.shape for node in session.get_inputs()}
+    together = "past_sequence_length + sequence_length"
+    assert shapes["input_ids"] == shapes["position_ids"] == ["batch_size", "sequence_length"]
+    assert shapes["attention_mask"] == ["batch_size", together]
+    assert shapes["past_key_values.0.key"] == ["batch_size", 2, "past_sequence_length", 16]
+    (present,) = (node for node in session.get_outputs() if node.name == "present.0.key")
+    assert present.shape == ["batch_size", 2, together, 16]

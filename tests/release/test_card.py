@@ -191,15 +191,17 @@ def test_results_are_those_that_the_hub_reads_as_evaluations(facts: Facts) -> No
 
 
 def test_formats_are_told_with_their_proofs(facts: Facts) -> None:
-    onnx = ReleasedFormat("onnx", {}, fakes.PARITY)
+    onnx = ReleasedFormat("onnx", {}, replace(fakes.PARITY, size=1_200_000))
     tensors = Parity(
         format="flax", weights="flax_model.msgpack", source="0" * 64, precision="fp32",
         compared=TENSORS, equal=True,
     )  # fmt: skip
     bare = ReleasedFormat("flax", {}, tensors)
     text = card.render(fakes.recipe(), facts, VERSIONS, Extras((onnx, bare)))
-    assert "| onnx | fp32 | 2.5e-06 | 19 of 20, 1 tied | 9 of 9 | 12.3457 (12.3457) |" in text
-    assert "| flax | fp32 | every tensor equal | – | – | – |" in text
+    assert (
+        "| onnx | fp32 | 1.2 MB | 2.5e-06 | 19 of 20, 1 tied | 9 of 9 | 12.3457 (12.3457) |" in text
+    )
+    assert "| flax | fp32 | – | every tensor equal | – | – | – |" in text
     assert "import onnxruntime" in text
     assert "FlaxGPT2LMHeadModel" in text
 

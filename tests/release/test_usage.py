@@ -35,6 +35,24 @@ def test_a_program_for_the_hub_fetches_the_revision_first() -> None:
     assert "/model-q8_0.gguf" in gguf
 
 
+@pytest.mark.parametrize(
+    ("overrides", "ending"),
+    [
+        ((), "transformers torch"),
+        (("tokenizer.keep_newlines=false", "tokenizer.byte_fallback=false"),
+         "transformers torch sentencepiece protobuf"),
+        (("tokenizer.from=some/where",), "transformers torch sentencepiece protobuf"),
+    ],
+)  # fmt: skip
+def test_the_install_line_has_what_the_tokenizer_needs(
+    overrides: tuple[str, ...], ending: str
+) -> None:
+    recipe = fakes.recipe(fakes.RECIPE, *overrides)
+    transformers, gguf = usage.snippets(recipe, [fakes.released("gguf-q8_0")], PROMPT)
+    assert transformers.install == f"pip install {ending}"
+    assert gguf.install == "pip install xllamacpp"
+
+
 HOSTILE = (
     'x"',
     "y'",

@@ -107,6 +107,8 @@ def test_a_model_whose_byte_pieces_transformers_would_not_decode_is_refused(
     (tmp_path / "bytes.model").write_bytes(writer.getvalue())
     with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
         TOKENIZER.run(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))), run, QUIET)
+    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
+        TOKENIZER.check(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))))
 
 
 def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(

@@ -23,8 +23,9 @@ With RECIPE a stage of a run: RUN/model, and each format of `export.formats` in 
 --format counts as one more of these. With --model any GPT-2 folder is exported. Each export is
 compared with PyTorch in its own runtime, and kept only if it is within bounds.
 
-Formats: huggingface, pytorch, tensorflow, flax, onnx, ctranslate2, ctranslate2-int8, gguf-f32,
-gguf-f16, gguf-q8_0, openvino.
+Formats: huggingface, pytorch, tensorflow, flax, onnx, onnx-fp16, onnx-int8, ctranslate2,
+ctranslate2-int8, gguf-f32, gguf-f16, gguf-q8_0 (or gguf), openvino; all for those that can be made
+here.
 """
 
 
@@ -79,8 +80,9 @@ def _with_formats(
     from jagpt import recipe as recipes
     from jagpt.formats.table import chosen
 
-    named = recipes.load(recipe, overrides).export.formats
-    both = ", ".join(f'"{one.name}"' for one in chosen([*named, *formats]))
+    known = recipes.load(recipe, overrides)
+    wanted = chosen([*known.export.formats, *formats], known.model.type)
+    both = ", ".join(f'"{one.name}"' for one in wanted)
     return (*overrides, f"export.formats=[{both}]")
 
 

@@ -25,6 +25,7 @@ from jagpt.tokens.index import dtype_for
 LAYOUTS = ("file", "line")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 ENCODED_AT_ONCE = 64
+COMPARED_LINES, COMPARED_CHARACTERS = 100, 300
 Ints = npt.NDArray[np.int64]
 
 
@@ -118,6 +119,32 @@ class Encoded:
     def slice(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Tokens `start` … `stop` (exclusive)."""
         return self.tokens[start:stop]
+
+
+def disagreement(text: Text, subject: ModelFolder) -> str | None:
+    """A sentence where the folder's tokenizer does not give its own SentencePiece model's ids.
+
+    transformers may read a folder as another class than the one that it was made with.
+    """
+    from jagpt.tokenizer import model as pieces
+    from jagpt.tokenizer.encoder import Encoder
+
+    found = sorted(subject.tokenizer_folder.glob("*.model"))
+    if len(found) != 1:
+        return None
+    encoder = Encoder(pieces.read(found[0]), found[0], foreign=True)
+    lines = [line for document in text.documents for line in document.split("\n") if line.strip()]
+    lines = [line[:COMPARED_CHARACTERS] for line in lines[:COMPARED_LINES]]
+    with quiet():
+        theirs = subject.tokenizer(lines, add_special_tokens=False)["input_ids"] if lines else []
+    odd = sum(encoder.encode(line) != ids for line, ids in zip(lines, theirs, strict=True))
+    if not odd:
+        return None
+    return (
+        f"{subject.name}: {type(subject.tokenizer).__name__} gives other ids than the folder's own "
+        f"{found[0].name} to {odd} of {len(lines)} lines: the model may have been trained with the "
+        "latter, and its figures be worse than its own"
+    )
 
 
 def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:

@@ -41,7 +41,8 @@ class Parity(Record):
 
     Tensors that were read back leave all figures None; perplexities are None where the text is too
     short. `byte_texts` are lines with characters that have no piece: a tokenizer without byte
-    fallback encodes them otherwise, and they count neither as equal nor as different.
+    fallback encodes them otherwise, and they count neither as equal nor as different. `size` is the
+    bytes of the format's own files, without those that it has from the model's folder.
     """
 
     FILE = "parity.json"
@@ -66,4 +67,5 @@ class Parity(Record):
     texts_equal: Count | None = optional()
     byte_texts: Count | None = optional()
     byte_texts_equal: Count | None = optional()
+    size: Count | None = optional()
     bounds: Bounds | None = optional()

@@ -19,7 +19,6 @@ def write(source: ModelSource, folder: Path, quantization: str) -> None:
     prefer_exact_sums()
     from ctranslate2.specs import common_spec, transformer_spec
 
-    source.check_plain("ctranslate2")
     spec = transformer_spec.TransformerDecoderModelSpec.from_config(
         source.n_layer, source.n_head, pre_norm=True, activation=common_spec.Activation.GELUTanh
     )

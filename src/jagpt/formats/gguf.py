@@ -10,14 +10,19 @@ place of their bytes. Parity counts the texts where that happens.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt.errors import DataError
+from jagpt.errors import DataError, UsageError
 from jagpt.formats.source import ModelSource
+from jagpt.tokenizer import model as sentencepiece_model
+from jagpt.tokenizer.folder import MODEL_FILE
+from jagpt.tokenizer.model import UNIGRAM
 
 if TYPE_CHECKING:
     from jagpt.formats.source import Array
+    from jagpt.recipe import Tokenizer
 
 TENSORS = {
     "transformer.wte.weight": "token_embd.weight",
@@ -39,6 +44,57 @@ EXACT = frozenset({"position_embd.weight"})
 """Matrices that llama.cpp adds up as f32."""
 
 
+@dataclass(frozen=True)
+class TextRules:
+    """What a tokenizer does to a text before it splits it."""
+
+    unigram: bool
+    normalization: str
+    dummy_prefix: bool
+    merges_spaces: bool
+
+    @classmethod
+    def wanted(cls, settings: Tokenizer) -> TextRules:
+        return cls(
+            settings.type == "unigram",
+            settings.normalization,
+            settings.add_dummy_prefix,
+            not settings.keep_newlines,
+        )
+
+    @classmethod
+    def of(cls, model: Any) -> TextRules:
+        """Those of a ModelProto."""
+        rules = model.normalizer_spec
+        return cls(
+            model.trainer_spec.model_type == UNIGRAM,
+            "charsmap" if rules.precompiled_charsmap else "identity",
+            bool(rules.add_dummy_prefix),
+            bool(rules.remove_extra_whitespaces),
+        )
+
+    def check(self, name: str) -> None:
+        """`UsageError` where llama.cpp has other rules, so that all texts would get other ids."""
+        if self.unigram:
+            if not self.merges_spaces or self.dummy_prefix:
+                return
+            reason, advice = (
+                "merges spaces, and llama.cpp then puts one before each text, which this "
+                "tokenizer does not",
+                "tokenizer.add_dummy_prefix=true or tokenizer.keep_newlines=true",
+            )
+        else:
+            if self.normalization == "identity" and not self.merges_spaces:
+                return
+            reason, advice = (
+                "changes texts before it splits them, and llama.cpp's BPE takes them as they are",
+                "tokenizer.normalization=identity and tokenizer.keep_newlines=true",
+            )
+        raise UsageError(
+            f"{name}: the tokenizer {reason}: train one with {advice}, or leave this format out"
+        )
+
+
 def file_name(precision: str) -> str:
     return f"model-{precision}.gguf"
 
@@ -47,7 +103,6 @@ def write(source: ModelSource, folder: Path, precision: str) -> None:
     """`model-PRECISION.gguf`; `DataError` without a `spiece.model`."""
     import gguf
 
-    source.check_plain("gguf")
     writer = gguf.GGUFWriter(folder / file_name(precision), "gpt2")
     _add_shape(writer, source, gguf.LlamaFileType[_FILE_TYPES[precision]])
     _add_tokenizer(writer, source)
@@ -75,16 +130,22 @@ def _add_shape(writer: Any, source: ModelSource, file_type: int) -> None:
     writer.add_quantization_version(2)
 
 
-def _add_tokenizer(writer: Any, source: ModelSource) -> None:
-    from jagpt.tokenizer import model as sentencepiece_model
-    from jagpt.tokenizer.folder import MODEL_FILE
+def check_tokenizer(source: ModelSource, name: str) -> None:
+    """`DataError` without a `spiece.model`, `UsageError` for one that llama.cpp reads otherwise."""
+    TextRules.of(_tokenizer(source)).check(name)
 
+
+def _tokenizer(source: ModelSource) -> Any:
     path = source.directory / MODEL_FILE
     if not path.is_file():
         raise DataError(f"{path}: missing; gguf carries a SentencePiece tokenizer, and needs it")
-    model = sentencepiece_model.parse(sentencepiece_model.read(path), path)
+    return sentencepiece_model.parse(sentencepiece_model.read(path), path)
+
+
+def _add_tokenizer(writer: Any, source: ModelSource) -> None:
+    model = _tokenizer(source)
     spare = range(len(model.pieces), source.vocab_size)
-    unigram = model.trainer_spec.model_type == sentencepiece_model.UNIGRAM
+    unigram = model.trainer_spec.model_type == UNIGRAM
     writer.add_tokenizer_model("t5" if unigram else "llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt import files
-from jagpt.errors import DataError
+from jagpt.errors import DataError, JagptError
 from jagpt.formats import material, parity
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.material import Material
-from jagpt.formats.source import WEIGHTS, ModelSource
+from jagpt.formats.source import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS, ModelSource
 from jagpt.formats.table import Format, chosen
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -61,8 +61,8 @@ def export_folder(
     The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
     `UsageError` for a format that there is not or that cannot hold this model.
     """
-    formats = chosen(names)
     source = ModelSource.open(model_dir)
+    formats = chosen(names, source.model_type)
 
     def text(tokenizer: Any) -> Material:
         if text_file is not None:
@@ -82,28 +82,43 @@ def make(
 ) -> list[Parity]:
     """Each format into its folder below `output`; what stood there is replaced.
 
-    `text` gives what to compare on, for the source's tokenizer.
+    `text` gives what to compare on, for the source's tokenizer. Where a format fails, the others
+    are made before its error is raised.
     """
     from jagpt.runtimes.reference import Reference
 
     for one in formats:
-        one.require()
-        one.check_type(source.model_type, source.directory)
+        one.check_source(source)
     if not formats:
         return []
     tokenizer = source.model.tokenizer
     chosen_text = text(tokenizer)
     reference = Reference(source.network)
-    found = []
+    found: list[Parity] = []
+    failed: list[JagptError] = []
     for one in formats:
         files.remove_leftovers(output, of=one.name)
-        with files.staged_directory(output / one.name) as folder:
-            one.write(source, folder)
-            told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)
-            told.write(folder)
+        try:
+            with files.staged_directory(output / one.name) as folder:
+                one.write(source, folder)
+                told = _proof(one, source, folder, chosen_text, tokenizer, reference, threads)
+                told.write(folder)
+        except JagptError as error:
+            failed.append(error)
+            continue
         progress.say(f"{one.name}: {sentence(told)}")
         found.append(told)
+    for other in failed[1:]:
+        progress.say(f"error: {other}")
+    if failed:
+        raise failed[0]
     return found
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files that are the format's own."""
+    own = set(files.list_files(folder)) - {*TOKENIZER_FILES, *CONFIG_FILES}
+    return sum((folder / name).stat().st_size for name in own)
 
 
 def _proof(
@@ -122,6 +137,7 @@ def _proof(
         weights=one.weights,
         source=source.sha256,
         precision=one.bounds.precision,
+        size=_size(folder),
     )
     if one.check is not None:
         one.check(source, folder)

@@ -41,6 +41,17 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
 """Keys of `config.json` → the values that every format can express; the first is the default."""
 
 
+def check_plain(config: Mapping[str, Any], where: object, name: str) -> None:
+    """`UsageError` where a configuration asks for what the format `name` cannot express."""
+    for key, allowed in PLAIN.items():
+        found = config.get(key, allowed[0])
+        if found not in allowed:
+            raise UsageError(
+                f"{name}: {where} sets {key} to {found!r}, which this format cannot express; "
+                "huggingface and pytorch can"
+            )
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A Hugging Face folder to export; only safetensors are read."""
@@ -132,13 +143,7 @@ class ModelSource:
 
     def check_plain(self, name: str) -> None:
         """`UsageError` where `config.json` asks for what the format `name` cannot express."""
-        for key, allowed in PLAIN.items():
-            found = self.config.get(key, allowed[0])
-            if found not in allowed:
-                raise UsageError(
-                    f"{name}: {self.directory / 'config.json'} sets {key} to {found!r}, which this "
-                    "format cannot express; huggingface and pytorch can"
-                )
+        check_plain(self.config, self.directory / "config.json", name)
 
     def copy_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files as they are."""

@@ -18,7 +18,7 @@ class FormatsStage(Stage):
     name = "formats"
     help = "The further formats, each proven equal."
     verb = "export"
-    version = 1
+    version = 2
     sections = ("export",)
     needs = ("tokens", "export")
 
@@ -30,8 +30,7 @@ class FormatsStage(Stage):
         from jagpt.formats.table import chosen
 
         for one in chosen(recipe.export.formats):
-            one.require()
-            one.check_type(recipe.model.type, "[model]")
+            one.check_recipe(recipe)
 
     def keeps(
         self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path

@@ -9,15 +9,22 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import MissingExtraError, UsageError
 from jagpt.formats.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
-from jagpt.formats.source import ModelSource
+from jagpt.formats.source import ModelSource, check_plain
 from jagpt.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from jagpt.recipe import Recipe
 
 ALWAYS = "huggingface"
 """The folder that a run makes anyway, and that the others are made from."""
+ALL = "all"
+USUAL = {"gguf": "gguf-q8_0"}
+CONVERTED_PARAMETERS = 450_000_000
+"""ONNX's converters take a graph in one message, of at most 2 GiB in fp32."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Format:
 
     `weights` is the file that holds the model; `packages` are those of `extra` that must be there.
     `bounds` holds for what its `runtime` computes; a format without one is read back by `check`,
-    every tensor bit for bit.
+    every tensor bit for bit. One that `carries_tokenizer` has it within,
+    by rules of its runtime.
     """
 
     name: str
@@ -39,6 +47,8 @@ class Format:
     runtime: Callable[[ModelSource, Path, int | None], Runtime] | None = None
     bounds: Bounds = FP32
     any_model: bool = False
+    carries_tokenizer: bool = False
+    most_parameters: int | None = None
 
     def installed(self) -> bool:
         """Whether all its packages are."""
@@ -59,12 +69,52 @@ class Format:
             f"takes gpt2 only (any causal language model: {able})"
         )
 
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Refuse, before anything is computed, what the format cannot hold; raises as `require`,
+        `check_type` and `check_size` do."""
+        self.require()
+        self.check_type(recipe.model.type, "[model]")
+        if self.runtime is not None:
+            check_plain(recipe.model.config, "[model.config]", self.name)
+        if self.most_parameters is not None:
+            from jagpt.models.size import parameters_of
 
-def chosen(names: Iterable[str]) -> list[Format]:
-    """The formats with these names, each once, in the order of `FORMATS`; `UsageError` if none."""
-    wanted = set(names)
+            self.check_size(parameters_of(recipe), "[model]")
+        if self.carries_tokenizer and recipe.tokenizer.from_ is None:
+            _module("gguf").TextRules.wanted(recipe.tokenizer).check(self.name)
+
+    def check_source(self, source: ModelSource) -> None:
+        """The same of a folder."""
+        self.require()
+        self.check_type(source.model_type, source.directory)
+        if self.runtime is not None:
+            source.check_plain(self.name)
+        if self.most_parameters is not None:
+            self.check_size(sum(array.size for array in source.tensors.values()), source.directory)
+        if self.carries_tokenizer:
+            _module("gguf").check_tokenizer(source, self.name)
+
+    def check_size(self, parameters: int, what: object) -> None:
+        """`UsageError` for more parameters than the format takes."""
+        if self.most_parameters is not None and parameters > self.most_parameters:
+            raise UsageError(
+                f"{self.name}: {what} has {parameters:,} parameters, and this format takes "
+                f"{self.most_parameters:,} at most; onnx and gguf have no such limit"
+            )
+
+
+def chosen(names: Iterable[str], model_type: str = "gpt2") -> list[Format]:
+    """The formats with these names, each once, in the order of `FORMATS`; `UsageError` if none.
+
+    `all` are those whose packages are installed and that can hold a model of `model_type`, `gguf`
+    is the one that most take.
+    """
+    wanted = {USUAL.get(name, name) for name in names}
+    if ALL in wanted:
+        able = (one for one in FORMATS.values() if one.any_model or model_type == "gpt2")
+        wanted = wanted - {ALL} | {one.name for one in able if one.installed()}
     if unknown := sorted(wanted - {*FORMATS, ALWAYS}):
-        known = ", ".join([ALWAYS, *FORMATS])
+        known = ", ".join([ALWAYS, *FORMATS, *USUAL, ALL])
         raise UsageError(f"--format {unknown[0]}: no such format; there are {known}")
     return [one for name, one in FORMATS.items() if name in wanted]
 
@@ -81,10 +131,10 @@ def _check(module: str, source: ModelSource, folder: Path) -> None:
     _module(module).check(source, folder)
 
 
-def _onnx(source: ModelSource, folder: Path, threads: int | None) -> Runtime:
+def _onnxruntime(weights: str, source: ModelSource, folder: Path, threads: int | None) -> Runtime:
     from jagpt.runtimes.onnx import OnnxRuntime
 
-    return OnnxRuntime(folder / "model.onnx", source.n_positions, threads)
+    return OnnxRuntime(folder / weights, source.n_positions, threads)
 
 
 def _openvino(source: ModelSource, folder: Path, threads: int | None) -> Runtime:
@@ -124,6 +174,21 @@ def _gguf(precision: str, bounds: Bounds) -> Format:
         packages=("gguf", "xllamacpp"),
         runtime=partial(_llamacpp, weights),
         bounds=bounds,
+        carries_tokenizer=True,
+    )
+
+
+def _onnx(name: str, title: str, weights: str, precision: str, bounds: Bounds) -> Format:
+    return Format(
+        name,
+        title,
+        weights,
+        partial(_write, "onnx", precision=precision),
+        extra="onnx",
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        runtime=partial(_onnxruntime, weights),
+        bounds=bounds,
+        most_parameters=None if precision == "fp32" else CONVERTED_PARAMETERS,
     )
 
 
@@ -144,15 +209,9 @@ _ALL = (
     _read_back("pytorch", "PyTorch (pickle)", "pytorch_model.bin", any_model=True),
     _read_back("tensorflow", "TensorFlow", "tf_model.h5", extra="tensorflow", packages=("h5py",)),
     _read_back("flax", "Flax", "flax_model.msgpack", extra="flax", packages=("msgpack",)),
-    Format(
-        "onnx",
-        "ONNX",
-        "model.onnx",
-        partial(_write, "onnx"),
-        extra="onnx",
-        packages=("onnx", "onnxscript", "onnxruntime"),
-        runtime=_onnx,
-    ),
+    _onnx("onnx", "ONNX fp32", "model.onnx", "fp32", FP32),
+    _onnx("onnx-fp16", "ONNX fp16", "model_fp16.onnx", "fp16", FP16),
+    _onnx("onnx-int8", "ONNX int8", "model_quantized.onnx", "int8", BY_PERPLEXITY),
     _ct2("ctranslate2", "CTranslate2 fp32", "float32", FP32),
     _ct2("ctranslate2-int8", "CTranslate2 int8", "int8", BY_PERPLEXITY),
     _gguf("f32", FP16),

@@ -668,8 +668,8 @@ class Evaluate(Section):
 
 
 FormatName = Literal[
-    "pytorch", "tensorflow", "flax", "onnx", "ctranslate2", "ctranslate2-int8",
-    "gguf-f32", "gguf-f16", "gguf-q8_0", "openvino",
+    "pytorch", "tensorflow", "flax", "onnx", "onnx-fp16", "onnx-int8",
+    "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-f16", "gguf-q8_0", "openvino",
 ]  # fmt: skip
 
 

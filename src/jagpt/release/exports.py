@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.errors import DataError
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.table import FORMATS
@@ -15,6 +15,7 @@ from jagpt.records import read_json, remake
 from jagpt.rundir import RunDirectory
 
 WEIGHTS = "model.safetensors"
+ONNX = "onnx"
 BESIDE_THE_MODEL = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "*.gguf")
 """Files whose readers look for them in the model's own folder, with its configuration."""
 
@@ -33,13 +34,15 @@ class ReleasedFormat:
         return self.name.partition("-")[0]
 
     def facts(self) -> list[str]:
-        """What was compared, in columns: precision, difference, greedy tokens, ids, perplexity."""
+        """What was compared, in columns: precision, size, difference, greedy, ids, perplexity."""
         found = self.parity
+        size = "–" if found.size is None else units.size(found.size)
         if found.compared == TENSORS:
-            return [found.precision, "every tensor equal", "–", "–", "–"]
+            return [found.precision, size, "every tensor equal", "–", "–", "–"]
         greedy = _share(found.greedy_equal, found.prompts)
         return [
             found.precision,
+            size,
             _number(found.logit_difference, ".1e"),
             f"{greedy}, {found.greedy_ties} tied" if found.greedy_ties else greedy,
             _share(found.texts_equal, found.texts),
@@ -108,6 +111,10 @@ def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name in the release → file. What stands beside the model brings no second configuration."""
     names = [name for name in files.list_files(folder) if name != Parity.FILE]
     beside = [name for name in names if _beside(name)]
+    graphs = [name for name in names if name.partition(".")[2].startswith("onnx")]
+    if graphs and folder.name != ONNX:  # transformers.js looks for all precisions in one place
+        yield from ((f"{ONNX}/{name}", folder / name) for name in graphs)
+        return
     for name in beside or names:
         yield (name if beside else f"{folder.name}/{name}"), folder / name
 

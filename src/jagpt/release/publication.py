@@ -127,7 +127,9 @@ def in_lfs(name: str) -> bool:
 
 def lfs_attributes() -> str:
     """The `.gitattributes` of a repository: no clone changes the ends of lines."""
-    return "* -text\n" + "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS)
+    return "* -text\n" + "".join(
+        f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS
+    )
 
 
 def checksum_lines(entries: Iterator[FileEntry] | tuple[FileEntry, ...]) -> str:

@@ -18,6 +18,7 @@ from string import Template
 
 from jagpt import safepath, telemetry
 from jagpt.errors import JagptError
+from jagpt.formats.table import FORMATS
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.release import trial
@@ -41,9 +42,9 @@ INHERITED = (
 class Usage:
     """A format's program, as a `string.Template` whose values are Python expressions.
 
-    `weights` is the template of what it opens below the folder, given the format's `name` and
-    `precision`. `modules` must be importable, with `attribute` (`module.name`) in one of them, to
-    run it.
+    `weights` is the template of what it opens below the folder, given the format's `name`,
+    `precision` and `file`. `modules` must be importable, with `attribute` (`module.name`) in one of
+    them, to run it.
     """
 
     title: str
@@ -203,7 +204,7 @@ USAGES = {
     ),
     "onnx": Usage(
         "ONNX Runtime", _ONNX, ("onnxruntime", "transformers"),
-        "pip install onnxruntime transformers", weights="/$name/model.onnx",
+        "pip install onnxruntime transformers", weights="/onnx/$file",
     ),
     "ctranslate2": Usage(
         "CTranslate2", _CTRANSLATE2, ("ctranslate2", "transformers"),
@@ -244,7 +245,8 @@ def snippets(
             if not usage.by_id:
                 source, folder = _downloading(source), f"snapshot_download({folder}, {at})"
         text = program(replace(usage, source=source), name, recipe, prompt, folder, suffix)
-        found.append(Snippet(usage.title, usage.install, fenced(text, "python")))
+        install = usage.install + _for_tokenizer(recipe, usage)
+        found.append(Snippet(usage.title, install, fenced(text, "python")))
     return found
 
 
@@ -267,6 +269,13 @@ def check(
             raise JagptError(f"release: the usage of {name} that the card would show {problem}")
 
 
+def _for_tokenizer(recipe: Recipe, usage: Usage) -> str:
+    """What transformers needs besides for a tokenizer that has no `tokenizer.json`, or may not."""
+    settings = recipe.tokenizer
+    fast = settings.from_ is None and settings.exact
+    return "" if fast or "transformers" not in usage.modules else " sentencepiece protobuf"
+
+
 def literal(text: str) -> str:
     """`text` as a Python string, on one line and in visible characters, whatever it holds."""
     return shown(json.dumps(text, ensure_ascii=False))
@@ -283,7 +292,11 @@ def program(
     usage: Usage, name: str, recipe: Recipe, prompt: str, folder: str, revision: str = ""
 ) -> str:
     """The program of a format: every value is put in at once, as a Python expression."""
-    weights = Template(usage.weights).substitute(name=name, precision=name.partition("-")[2])
+    weights = Template(usage.weights).substitute(
+        name=name,
+        precision=name.partition("-")[2],
+        file=FORMATS[name].weights if name in FORMATS else "",
+    )
     return Template(usage.source).substitute(
         folder=folder,
         revision=revision,

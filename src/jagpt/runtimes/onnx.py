@@ -1,4 +1,4 @@
-"""ONNX Runtime on `model.onnx`."""
+"""ONNX Runtime on a decoder graph."""
 
 from __future__ import annotations
 

@@ -37,6 +37,20 @@ class TokenizerStage(Stage):
         """A tokenizer folder, a model file or a hub id is no run, but is good for a start."""
         return True
 
+    def check(self, recipe: Recipe) -> None:
+        """A tokenizer that lies here is looked at before the corpus is made."""
+        from jagpt.rundir import is_run
+        from jagpt.tokenizer import imported
+        from jagpt.tokenizer import model as pieces
+
+        settings = recipe.tokenizer
+        if settings.from_ is None or is_run(Path(settings.from_)):
+            return
+        if (path := imported.local_file(settings)) is not None:
+            model = pieces.parse(pieces.read(path), path)
+            pieces.check(model, path)
+            imported.check_size(settings, len(model.pieces), path)
+
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         """Write the tokenizer folder and `stats.json` (measured on the valid split)."""
         from jagpt import units
