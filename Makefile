@@ -24,6 +24,8 @@ faults: .venv/installed-test
 	$(BIN)/python tests/faults/run.py --random 20
 
 nightly: faults
+	HF_HUB_OFFLINE=1 JAGPT_REQUESTS=1 $(BIN)/python -m pytest tests/remote
+	$(BIN)/python benchmarks/lost_machine.py
 	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
 		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest tests/faults
 

@@ -16,13 +16,14 @@ from jagpt.pipeline import StageState, Verified
 from jagpt.recipe import SAMPLE, Recipe
 from jagpt.records import plain
 from jagpt.rundir import SEARCH, RunDirectory
-from jagpt.stages import EXPORT, STAGE_NAMES, STAGES
+from jagpt.stages import EXPORT, STAGE_NAMES, STAGES, TRAIN
 from jagpt.summary import Summary, collect
 from jagpt.terminal import Terminal
 from jagpt.training.trials import BEST, Trials
 
 if TYPE_CHECKING:
     from jagpt.corpus.download import DownloadPlan
+    from jagpt.remote import Elsewhere
     from jagpt.tokenizer.stats import TokenizerStats
 
 LOG_WIDTH = 120
@@ -123,9 +124,12 @@ def show_trials(trials: Trials, run: RunDirectory) -> None:
 # --- status, verify, clean ------------------------------------------------------------------------
 
 
-def status_value(run: RunDirectory, states: Sequence[StageState]) -> dict[str, Any]:
+def status_value(
+    run: RunDirectory, states: Sequence[StageState], elsewhere: Elsewhere | None
+) -> dict[str, Any]:
     """`jagpt status` as plain JSON values."""
     return {
+        "remote": plain(elsewhere),
         "run_dir": str(run.root),
         "stages": [
             {
@@ -140,20 +144,32 @@ def status_value(run: RunDirectory, states: Sequence[StageState]) -> dict[str, A
     }
 
 
-def show_status(run: RunDirectory, states: Sequence[StageState]) -> None:
-    """A line a stage: its status, its time, and why it is not done."""
+def show_status(
+    run: RunDirectory, states: Sequence[StageState], elsewhere: Elsewhere | None
+) -> None:
+    """A line a stage: its status, its time, why it is not done, and what of it lies elsewhere."""
     colours = {"done": "green", "shared": "green", "stale": "yellow", "unfinished": "yellow"}
     times = collect(run).times
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("stage", "status", "time", "why"):
+    for heading in ("stage", "status", "time", *(["remote"] if elsewhere else []), "why"):
         table.add_column(heading)
     for state in states:
         name = state.stage.name
         colour = colours.get(state.status, "default")
         time = units.duration(times[name].seconds) if name in times else ""
         why = f"from {state.shared}" if state.shared else "; ".join(state.reasons)
-        table.add_row(name, f"[{colour}]{state.status}[/]", time, escape(why))
+        there = [_there(name, elsewhere)] if elsewhere else []
+        table.add_row(name, f"[{colour}]{state.status}[/]", time, *there, escape(why))
     _console().print(table)
+    if elsewhere is not None:
+        writes = f", where {elsewhere.writer} writes" if elsewhere.writer else ""
+        click.echo(f"remote: {elsewhere.problem or elsewhere.place + writes}")
+
+
+def _there(stage: str, elsewhere: Elsewhere) -> str:
+    if stage in elsewhere.stages:
+        return "whole"
+    return f"step {elsewhere.steps[-1]:,}" if stage == TRAIN.name and elsewhere.steps else ""
 
 
 def show_verified(found: Sequence[Verified]) -> None:

@@ -252,6 +252,20 @@ def copy(source: Path, target: Path, *, linked: bool = False) -> None:
     shutil.copytree(source, target, copy_function=take, symlinks=True)
 
 
+@contextmanager
+def snapshot(source: Path, beside: Path) -> Iterator[Path]:
+    """A finished folder as it is now, in the folder `beside`, whatever becomes of it in the block.
+
+    By links where the disk allows. `FileNotFoundError` where it goes at this very moment.
+    """
+    with _held(beside / source.name, _make_directory) as staged:
+        try:
+            copy(source, staged / source.name, linked=True)
+        except shutil.Error:  # files that went one by one
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source)) from None
+        yield staged / source.name
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder with all below it; nothing happens if there is none.
 
@@ -558,7 +572,7 @@ def read_json(path: Path, kind: str = "file", limit: int = MAX_JSON_BYTES) -> di
     return value
 
 
-def check_version(path: Path, found: object, known: int) -> None:
+def check_version(path: object, found: object, known: int) -> None:
     """`NewerVersionError` where a newer jagpt wrote `path`, `DataError` for any other version."""
     if type(found) is int and found > known:
         raise NewerVersionError(path, found, known)
@@ -633,11 +647,15 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Declare the stage in `directory` done."""
+        write_json(directory / MANIFEST, self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON values."""
         value = self._made_of()
         if self.shared is not None:
             value["shared"] = self.shared
         value["files"] = [vars(entry) for entry in self.files]
-        write_json(directory / MANIFEST, value)
+        return value
 
     def problem(self, directory: Path) -> str | None:
         """The first file that is missing or has another size than the manifest says."""
@@ -657,7 +675,7 @@ class Manifest:
     def read(cls, directory: Path) -> Manifest:
         """The manifest of `directory`; `DataError` where it is missing or does not make sense."""
         path = directory / MANIFEST
-        return cls._of(read_json(path, "manifest"), path)
+        return cls.of(read_json(path, "manifest"), path)
 
     @classmethod
     def unfinished(cls, directory: Path) -> Manifest | None:
@@ -666,10 +684,11 @@ class Manifest:
         `DataError` where the note does not make sense.
         """
         path = directory / IN_PROGRESS
-        return cls._of({"files": (), **read_json(path)}, path) if path.exists() else None
+        return cls.of({"files": (), **read_json(path)}, path) if path.exists() else None
 
     @classmethod
-    def _of(cls, value: Mapping[str, Any], path: Path) -> Manifest:
+    def of(cls, value: Mapping[str, Any], path: object) -> Manifest:
+        """The manifest that JSON read at `path` says; raises as `read` does."""
         try:
             return cls(
                 stage=_text(value["stage"]),

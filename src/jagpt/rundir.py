@@ -11,6 +11,8 @@ from types import MappingProxyType
 from jagpt import files
 
 RECIPE = "recipe.toml"
+TAKEN = ".taken"
+"""What is taken from elsewhere, until it is whole."""
 STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
     {
         "corpus": "corpus",
@@ -31,7 +33,7 @@ TEACHERS = "teachers"
 SEARCH = "search"
 """Trials of settings, and the best recipe that they found."""
 _FOLDERS = frozenset(
-    {*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TEACHERS, SEARCH}
+    {*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TAKEN, TEACHERS, SEARCH}
 )
 _TRACKERS = "logs/wandb"
 """W&B links to its own cache from there; no verb of jagpt reads or writes it."""

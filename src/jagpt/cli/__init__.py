@@ -2,7 +2,7 @@
 
 `common` holds the program and the options that verbs share, `entry` begins and ends it. Each other
 module holds the verb of its name, but `run` all that make a run or a stage of it, `runs` those that
-look at runs, `start` those before one.
+look at runs, `remote` those that bring runs elsewhere and back, `start` those before one.
 """
 
 from jagpt.cli import (
@@ -14,6 +14,7 @@ from jagpt.cli import (
     plan,
     playground,
     release,
+    remote,
     run,
     runs,
     start,
@@ -33,6 +34,7 @@ __all__ = [
     "plan",
     "playground",
     "release",
+    "remote",
     "run",
     "runs",
     "start",

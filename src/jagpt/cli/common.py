@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
-    "extract", "download", "status", "verify", "clean", "report", "plan",
+    "extract", "download", "status", "verify", "clean", "push", "pull", "report", "plan",
     "recipes", "init", "doctor", "generate", "playground",
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,9 +123,16 @@ def run_verb(call: Call) -> None:
     progress = make_progress(call.as_json)
     names = pipeline.chosen(only, until)
     forced = names if force else ()
-    with files.locked(place.root):
-        pipeline.fetch(loaded, place, progress, names, forced)
+    with ExitStack() as stack:
+        stack.enter_context(files.locked(place.root))
         ledger = pipeline.Ledger.read(place)
+        if loaded.execution.remote is not None:
+            from jagpt import remote
+
+            stack.enter_context(
+                remote.kept(loaded, place, ledger, progress, until=names[-1], forced=forced)
+            )
+        pipeline.fetch(loaded, place, progress, names, forced)
         _announce(loaded, place, progress, call.yes, only or until, forced, ledger)
         ran = pipeline.run_stages(
             loaded, place, progress, only=only, until=until, force=force, ledger=ledger,

@@ -22,15 +22,20 @@ from jagpt.errors import DataError
 @run_directory_argument
 @json_option
 def status(run_dir: Path, as_json: bool) -> None:
-    """What is done, what is stale and why."""
+    """What is done, what is stale and why; what of it lies in execution.remote."""
     from jagpt import console, pipeline
 
     recipe, place = open_run(run_dir)
     states = pipeline.examine(recipe, place, pipeline.Ledger.read(place))
+    elsewhere = None
+    if recipe.execution.remote is not None:
+        from jagpt import remote
+
+        elsewhere = remote.look(recipe, place)
     if as_json:
-        print_json(console.status_value(place, states))
+        print_json(console.status_value(place, states, elsewhere))
     else:
-        console.show_status(place, states)
+        console.show_status(place, states, elsewhere)
 
 
 @app.command()

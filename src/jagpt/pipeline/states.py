@@ -125,7 +125,7 @@ def examine(
     recipe, _ = settled(recipe, run, forced)
     states: dict[str, StageState] = {}
     for stage in stages.STAGES[: STAGE_NAMES.index(until) + 1] if until else stages.STAGES:
-        found = _examine(stage, recipe, run, ledger, states, forced)
+        found = examine_stage(stage, recipe, run, ledger, states, forced)
         if check_files and found.status == "done":
             _check_files(stage, Manifest.read(run.own(stage.name)), run, ledger)
         states[stage.name] = found
@@ -177,30 +177,42 @@ def _check_shared(stage: Stage, place: Path, states: Mapping[str, StageState]) -
             )
 
 
-def _examine(
+def examine_stage(
     stage: Stage,
     recipe: Recipe,
     run: RunDirectory,
     ledger: Ledger,
     before: Mapping[str, StageState],
-    forced: Collection[str],
+    forced: Collection[str] = (),
 ) -> StageState:
+    """The state of one stage, those `before` it being known; its files are not checked."""
     if stage.name in run.shared:
         return _examine_shared(stage, run, ledger)
-    section = stage.semantic(recipe)
-    inputs = {name: before[name].fingerprint for name in stage.needs}
     anew = stage.name in forced
     manifest = None if anew else _own_manifest(stage, run, ledger)
-    inputs |= stage.outside(recipe, ledger.hash_input, manifest.inputs if manifest else {})
-    fingerprint = files.fingerprint_of([stage.name, stage.version, section, inputs])
+    found = as_done(stage, recipe, ledger, before, manifest.inputs if manifest else {})
     if anew:
-        return StageState(stage, "missing", fingerprint, section, inputs)
-    found = StageState(stage, "done", fingerprint, section, inputs)
+        return replace(found, status="missing")
     if manifest is None:
         return _unfinished(found, run, ledger)
-    if manifest.fingerprint != fingerprint:
+    if manifest.fingerprint != found.fingerprint:
         return replace(found, status="stale", reasons=_differences(found, manifest))
     return found
+
+
+def as_done(
+    stage: Stage,
+    recipe: Recipe,
+    ledger: Ledger,
+    before: Mapping[str, StageState],
+    known: Mapping[str, str],
+) -> StageState:
+    """The state of a stage once it is made; `known` is what an earlier result was made of."""
+    section = stage.semantic(recipe)
+    inputs = {name: before[name].fingerprint for name in stage.needs}
+    inputs |= stage.outside(recipe, ledger.hash_input, known)
+    fingerprint = files.fingerprint_of([stage.name, stage.version, section, inputs])
+    return StageState(stage, "done", fingerprint, section, inputs)
 
 
 def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageState:

@@ -29,6 +29,7 @@ from jagpt.recipe.sections import (
     Tokenizer,
     Tokens,
     Train,
+    place_problem,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "find",
     "load",
     "parse",
+    "place_problem",
     "search_kind",
     "shipped_recipes",
     "validated",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 UpToOne = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -49,6 +51,40 @@ RESERVED_CONTROL_PIECES = 6
 BYTE_PIECES = 256
 SPELLING_PIECES = 31
 """Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
+
+
+REMOTE_PLACE = "remote_place"
+"""pydantic's error type of a remote place that is refused: it is not shown, as it may be secret."""
+
+
+def place_problem(place: str) -> str | None:
+    """What is wrong with the name of a remote place, without repeating it."""
+    scheme, found, rest = place.partition("://")
+    if not found:
+        scheme, rest = "file", place
+    authority = rest.partition("/")[0]
+    secret = r"@" if scheme in ("s3", "s3a", "gs", "gcs") else r":.*@"
+    if re.search(r"[?#]", rest) or re.search(secret, authority):
+        return (
+            "it holds credentials or a query; leave them out: they come from the environment or "
+            "the provider's own store"
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or re.search(r"::|[\x00-\x20\x7f\\\\]", rest):
+        return "a URL like s3://bucket/prefix or an absolute path is wanted"
+    if scheme in ("file", "local") and not rest.startswith("/"):
+        return "an absolute path is wanted"
+    if not rest.strip("/") or {".", ".."} & set(rest.split("/")):
+        return "a bucket or folder is wanted, without . and .. in its name"
+    return None
+
+
+def _fit_place(place: str) -> str:
+    if problem := place_problem(place):
+        raise PydanticCustomError(REMOTE_PLACE, "{problem}", {"problem": problem})
+    return place.rstrip("/")
+
+
+RemotePlace = Annotated[str, AfterValidator(_fit_place)]
 
 
 class Section(BaseModel):
@@ -792,6 +828,12 @@ class Execution(Section):
         "ddp",
         description="How several processes hold the model: each all of it, or each a shard "
         "(FSDP2).",
+    )
+    remote: RemotePlace | None = Field(
+        None,
+        description="Finished stages and checkpoints are copied there while the run goes on, and "
+        "an empty machine takes them from there: `s3://bucket/prefix`, `gs://…`, `az://…`, "
+        "`file:///…`, an absolute path. Credentials come from the environment alone.",
     )
     mirror: str | None = Field(
         None,

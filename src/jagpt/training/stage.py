@@ -25,7 +25,7 @@ class TrainStage(Stage):
         "metrics.jsonl",
         "samples.jsonl",
         "bad-steps.jsonl",
-        "val_loss_curve.png",
+        "loss_curve.png",
         "tensorboard",
         "tracker.json",
     )

@@ -1,0 +1,14 @@
+"""A run's copies on another machine: a bucket, a mounted drive, whatever fsspec opens.
+
+store    keys at a place, every refusal in a line
+lease    one writer a place
+copies   what is copied and how it lies there
+taking   what fits a recipe is brought back
+keeping  the thread that copies while a run goes on
+"""
+
+from jagpt.remote.keeping import kept, push
+from jagpt.remote.looking import Elsewhere, look
+from jagpt.remote.taking import pull
+
+__all__ = ["Elsewhere", "kept", "look", "pull", "push"]

@@ -1,0 +1,195 @@
+"""A run's copies elsewhere, made while it goes on.
+
+One thread looks what stands in the run directory and is not there yet; the run itself never waits,
+until its end, and where a copy is slower than the next checkpoint, the one after that is taken.
+What goes wrong there is said in a line, and the run goes on here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from jagpt.errors import JagptError
+from jagpt.pipeline import Ledger
+from jagpt.progress import Progress
+from jagpt.recipe import Recipe
+from jagpt.remote import lease
+from jagpt.remote.copies import Item, Sender
+from jagpt.remote.lease import Lease
+from jagpt.remote.store import LocalFileError, RemoteError, Store
+from jagpt.remote.taking import Taker
+from jagpt.rundir import RunDirectory
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+FAREWELL_TRIES = 3
+NOT_SAFE = "the run goes on here, and is not safe elsewhere"
+
+
+class _AbandonedError(JagptError):
+    """A copy is broken off, as another one is more urgent."""
+
+
+@contextmanager
+def kept(
+    recipe: Recipe,
+    run: RunDirectory,
+    ledger: Ledger,
+    progress: Progress,
+    until: str | None = None,
+    forced: Collection[str] = (),
+) -> Iterator[None]:
+    """Take what the run lacks from `execution.remote`, and copy there what the block makes.
+
+    Nothing happens where the recipe names no such place. The caller holds the run's lock.
+    `RunInUseError` where another machine writes there, `UsageError` for a place that cannot be.
+    """
+    if recipe.execution.remote is None:
+        yield
+        return
+    keeper = Keeper(run, Store(recipe.execution.remote), progress)
+    keeper.begin(recipe, ledger, until, forced)
+    try:
+        yield
+    except BaseException:
+        keeper.end(hurry=True)
+        raise
+    keeper.end(hurry=False)
+
+
+class Keeper:
+    """The thread that copies a run to `store`, from `begin` to `end`."""
+
+    def __init__(self, run: RunDirectory, store: Store, progress: Progress) -> None:
+        self._run, self._store, self._progress = run, store, progress
+        self._lease: Lease | None = None
+        self._sender: Sender | None = None
+        self._told: str | None = None
+        """The trouble that was said last."""
+        self._ending, self._abandon = threading.Event(), threading.Event()
+        self._copying: Item | None = None
+        self._thread = threading.Thread(target=self._follow, name="jagpt-remote", daemon=True)
+
+    def begin(
+        self, recipe: Recipe, ledger: Ledger, until: str | None, forced: Collection[str]
+    ) -> None:
+        """Claim the place, take what fits, and begin to copy."""
+        self._progress.say(f"finished stages and checkpoints are copied to {self._store.place}")
+        try:
+            self._lease = lease.take(self._store, self._progress.say)
+            Taker(recipe, self._run, self._store, ledger, self._progress).take(until, forced)
+        except RemoteError as error:
+            self._trouble(error)
+        except BaseException:
+            if self._lease is not None:
+                self._lease.release()
+            raise
+        self._thread.start()
+
+    def end(self, *, hurry: bool) -> None:
+        """Copy what is left, the newest checkpoint first if in a `hurry`; say what is safe."""
+        left = self._left(hurry)
+        newest = left[0] if left else None
+        if hurry and self._copying not in (None, newest):
+            self._abandon.set()
+        self._ending.set()
+        self._thread.join()
+        self._abandon.clear()
+        for attempt in range(FAREWELL_TRIES):
+            if attempt:
+                time.sleep(attempt)
+            if self._pass(hurry=hurry, shown=True):
+                break
+        left = [] if self._sender is None else self._sender.missing()
+        if self._told is not None or self._sender is None or left:
+            what = ", ".join(map(str, left[:3])) or "the last of this run"
+            self._progress.say(
+                f"warning: not safe elsewhere: {what}; `jagpt push {self._run.root}` copies it "
+                f"to {self._store.place}"
+            )
+        else:
+            self._progress.say(f"all is copied to {self._store.place}")
+        if self._lease is not None:
+            self._lease.release()
+
+    def _left(self, hurry: bool) -> list[Item]:
+        return [] if self._sender is None else self._sender.outstanding(newest_first=hurry)
+
+    def _follow(self) -> None:
+        pause = 0.0
+        while not self._ending.wait(pause):
+            pause = LOOK_SECONDS if self._pass() else RETRY_SECONDS
+
+    def _pass(self, *, hurry: bool = False, shown: bool = False) -> bool:
+        """Copy what is not there; False where that does not work now."""
+        try:
+            sender = self._opened()
+            sender.send_recipe()
+            while left := sender.outstanding(newest_first=hurry):
+                self._send(sender, left[0], shown=shown)
+                if self._ending.is_set() and not shown:
+                    return True
+            sender.retire()
+        except _AbandonedError:
+            return True
+        except (JagptError, OSError) as error:
+            self._trouble(error)
+            return False
+        if self._told is not None:
+            self._told = None
+            self._progress.say(f"{self._store.place}: all is copied there again")
+        return True
+
+    def _opened(self) -> Sender:
+        if self._lease is None:
+            self._lease = lease.take(self._store, self._progress.say)
+        if self._sender is None:
+            self._sender = Sender(self._run, self._store, self._lease.check)
+        return self._sender
+
+    def _send(self, sender: Sender, item: Item, *, shown: bool) -> None:
+        self._copying = item
+        try:
+            if shown:
+                with self._progress.bar(
+                    f"{item} to {self._store.place}", sender.sized(item), "bytes"
+                ) as bar:
+                    sender.send(item, bar.advance)
+            else:
+                sender.send(item, self._tick)
+        except LocalFileError as error:
+            if item in sender.missing():  # else it only went
+                self._progress.say(f"warning: {error}")
+        finally:
+            self._copying = None
+
+    def _tick(self, count: int) -> None:
+        if self._abandon.is_set():
+            raise _AbandonedError
+
+    def _trouble(self, error: Exception) -> None:
+        """Say what goes wrong, once."""
+        if str(error) != self._told:
+            self._told = str(error)
+            self._progress.say(f"warning: {error}; {NOT_SAFE}")
+
+
+def push(run: RunDirectory, place: str, progress: Progress) -> list[str]:
+    """Copy what of a run is not at a place yet; what was copied. Raises what goes wrong."""
+    store = Store(place)
+    claimed = lease.take(store, progress.say)
+    try:
+        sender = Sender(run, store, claimed.check)
+        sender.send_recipe()
+        sent = []
+        for item in sender.outstanding():
+            with progress.bar(f"{item} to {store.place}", sender.sized(item), "bytes") as bar:
+                sender.send(item, bar.advance)
+            sent.append(str(item))
+        sender.retire()
+    finally:
+        claimed.release()
+    return sent

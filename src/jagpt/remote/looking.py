@@ -1,0 +1,49 @@
+"""What of a run lies elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jagpt import stages
+from jagpt.errors import JagptError
+from jagpt.pipeline.states import last_made
+from jagpt.recipe import Recipe
+from jagpt.remote import lease
+from jagpt.remote.copies import key_of, step_keys
+from jagpt.remote.store import Store
+from jagpt.rundir import RunDirectory
+from jagpt.stages import TRAIN
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What the place has of a run, or the `problem` that hinders to tell.
+
+    `stages` are those that lie there whole, `steps` those of the checkpoints there, `writer` who
+    copies there now.
+    """
+
+    place: str
+    problem: str | None = None
+    writer: str | None = None
+    stages: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+
+
+def look(recipe: Recipe, run: RunDirectory) -> Elsewhere | None:
+    """Ask `execution.remote` what it has; None where the recipe names no such place."""
+    place = recipe.execution.remote
+    if place is None:
+        return None
+    try:
+        store = Store(place)
+        keys = set(store.names())
+        _, claim = lease.holder(store)
+    except JagptError as error:
+        return Elsewhere(place, problem=str(error))
+    made = {stage.name: last_made(run.own(stage.name)) for stage in stages.STAGES}
+    whole = tuple(name for name, one in made.items() if one and key_of(one) in keys)
+    trained = made[TRAIN.name]
+    steps = tuple(step_keys(keys, trained)) if trained else ()
+    writer = str(claim) if claim and not claim.released and claim.here() is not False else None
+    return Elsewhere(place, None, writer, whole, steps)

@@ -1,0 +1,204 @@
+"""What a recipe's fingerprints fit is taken from elsewhere: finished stages, and checkpoints.
+
+What lies there may be a stranger's: names stay in their folder, sizes and SHA-256 are checked, and
+nothing stands in its place before it is whole. Files that arrived are kept when the rest fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from jagpt import files, stages, units
+from jagpt.errors import DataError, JagptError, StorageError, UsageError
+from jagpt.files import FileEntry, Manifest
+from jagpt.models.checkpoint_folder import standing, step_name
+from jagpt.pipeline import Ledger, StageState, open_run, superseded
+from jagpt.pipeline.states import as_done, examine_stage, last_made
+from jagpt.progress import Bar, Progress
+from jagpt.recipe import Recipe, parse
+from jagpt.remote.copies import Copy, stage_keys, step_keys
+from jagpt.remote.store import Store
+from jagpt.rundir import RECIPE, TAKEN, RunDirectory
+from jagpt.stage import Stage
+from jagpt.stages import TRAIN
+from jagpt.training import checkpoints
+
+MAX_RECIPE_BYTES = 1024**2
+
+
+def pull(place: str, root: Path, progress: Progress) -> list[str]:
+    """Make the run that was copied to `place` in the folder `root`; what was taken.
+
+    `DataError` where there is none, `UsageError` where another run stands in `root`.
+    """
+    store = Store(place)
+    raw = store.read(RECIPE, MAX_RECIPE_BYTES)
+    if raw is None:
+        raise DataError(f"{store.place}: no run was copied there (it has no {RECIPE})")
+    recipe = parse(raw, origin=store.where(RECIPE))
+    run = open_run(recipe, root)
+    text = recipe.to_toml()
+    if run.recipe.exists() and run.recipe.read_text("utf-8") != text:
+        raise UsageError(f"{root}: a run of another recipe stands here; choose another folder")
+    with files.locked(root):
+        ledger = Ledger.read(run)
+        taker = Taker(recipe, run, store, ledger, progress)
+        files.write_text(run.recipe, text)
+        taken = taker.take()
+        ledger.write()
+    return taken
+
+
+class Taker:
+    """Brings a run what it lacks and `store` has; the caller holds the run's lock."""
+
+    def __init__(
+        self, recipe: Recipe, run: RunDirectory, store: Store, ledger: Ledger, progress: Progress
+    ) -> None:
+        self._recipe, self._run, self._store = recipe, run, store
+        self._ledger, self._progress = ledger, progress
+        self._keys = store.names()
+
+    def take(self, until: str | None = None, forced: Collection[str] = ()) -> list[str]:
+        """Take what fits, up to a stage, and nothing of a `forced` one; what was taken."""
+        states: dict[str, StageState] = {}
+        taken = []
+        for stage in stages.STAGES:
+            if stage.name in forced:
+                break
+            state = self._here(stage, states)
+            if state is None or state.status in ("missing", "unfinished"):
+                found = self._fitting(stage, states)
+                if found is not None:
+                    state, copies = found
+                    taken += [what for copy in copies if (what := self._brought(stage, copy))]
+            if state is None or stage.name == until:  # what follows depends on it
+                break
+            states[stage.name] = state
+        files.remove(self._run.root / TAKEN)
+        return taken
+
+    def _here(self, stage: Stage, states: dict[str, StageState]) -> StageState | None:
+        """Where the stage stands here; None where its sources are not here, or are unfit."""
+        made = last_made(self._run.own(stage.name))
+        recipe, _ = stage.settle(self._recipe, made.section if made else None)
+        try:
+            return examine_stage(stage, recipe, self._run, self._ledger, states)
+        except JagptError:
+            return None
+
+    def _fitting(
+        self, stage: Stage, states: dict[str, StageState]
+    ) -> tuple[StageState, list[Copy]] | None:
+        """What the recipe gives with what lies there: the whole stage, or its checkpoints."""
+        for key in stage_keys(self._keys, stage):
+            if (copy := self._read(key)) and (state := self._fits(stage, copy, states)):
+                return state, [copy]
+        if stage is not TRAIN:
+            return None
+        found: list[Copy] = []
+        fitting: StageState | None = None
+        here = standing(self._run.own(stage.name))
+        for step, key in step_keys(self._keys).items():
+            if (copy := self._read(key)) and (state := self._fits(stage, copy, states)):
+                fitting = state
+                if step > max(here, default=0):
+                    found.append(copy)
+        return None if fitting is None else (fitting, found)
+
+    def _read(self, key: str) -> Copy | None:
+        try:
+            return Copy.read(self._store, key)
+        except DataError as error:
+            self._progress.say(f"warning: {error}; it is passed over")
+            return None
+
+    def _fits(self, stage: Stage, copy: Copy, states: dict[str, StageState]) -> StageState | None:
+        theirs = copy.manifest
+        if theirs.stage != stage.name or theirs.version != stage.version:
+            return None
+        recipe, _ = stage.settle(self._recipe, theirs.section)
+        try:
+            state = as_done(stage, recipe, self._ledger, states, theirs.inputs)
+        except (JagptError, KeyError):  # sources that are not here and other ones there
+            return None
+        return state if state.fingerprint == theirs.fingerprint else None
+
+    def _brought(self, stage: Stage, copy: Copy) -> str | None:
+        """Bring a copy to its place; None, with a warning, where it is damaged there."""
+        what = stage.name if copy.step is None else f"checkpoint of step {copy.step:,}"
+        try:
+            with self._progress.bar(f"{what} from {self._store.place}", copy.size, "bytes") as bar:
+                self._bring(stage, copy, bar)
+        except DataError as error:
+            self._progress.say(f"warning: {error}; the {what} is not taken")
+            return None
+        return what
+
+    def _bring(self, stage: Stage, copy: Copy, bar: Bar) -> None:
+        own, place = self._run.own(stage.name), self._run.root / TAKEN / copy.folder
+        inner = place if copy.step is None else place / step_name(copy.step)
+        self._check_space(copy)
+        for entry in copy.manifest.files:
+            self._fetch(copy.file_key(entry), entry, place / entry.name, bar)
+        listed = [(inner / name).relative_to(place).as_posix() for name in files.list_files(inner)]
+        if sorted(listed) != sorted(entry.name for entry in copy.manifest.files):
+            raise DataError(f"{self._store.where(copy.key)}: it lists what is no part of it")
+        if copy.step is not None:
+            checkpoints.read(inner)
+        self._bring_logs(stage, copy, bar)
+        unfinished = Manifest.unfinished(own)
+        if copy.step is None or unfinished is None:
+            superseded.set_aside(self._run, stage, self._ledger)
+            files.remove(own)  # an empty folder
+        if copy.step is None:
+            copy.manifest.write(inner)
+            files.move(inner, own)
+            self._note(stage, copy, own)
+            return
+        if unfinished is None:
+            copy.manifest.begin(own)
+        files.move(inner, own / inner.name)
+
+    def _fetch(self, key: str, entry: FileEntry, path: Path, bar: Bar) -> None:
+        """Fetch a file, unless it came before."""
+        try:
+            there = path.stat().st_size == entry.size and files.sha256(path) == entry.sha256
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        if there:
+            bar.advance(entry.size)
+        else:
+            self._store.fetch(key, entry, path, bar.advance)
+
+    def _bring_logs(self, stage: Stage, copy: Copy, bar: Bar) -> None:
+        """The stage's logs, where they are whole there; they are no part of the result."""
+        for entry in copy.logs:
+            if entry.name.split("/")[0] not in stage.logs:
+                continue
+            path = self._run.logs / entry.name
+            try:
+                self._store.fetch(copy.log_key(entry), entry, path, bar.advance)
+            except DataError as error:
+                self._progress.say(f"warning: {error}; this log is not taken")
+
+    def _note(self, stage: Stage, copy: Copy, own: Path) -> None:
+        """What the ledger knows of a stage that was made here."""
+        for entry in copy.manifest.files:
+            path = own / entry.name
+            key = path.relative_to(self._run.root).as_posix()
+            self._ledger.times[key] = path.stat().st_mtime_ns
+        if copy.time is not None:
+            self._ledger.stages[stage.name] = copy.time
+        self._ledger.changed = True
+
+    def _check_space(self, copy: Copy) -> None:
+        files.make_directory(self._run.root)
+        free = shutil.disk_usage(self._run.root).free
+        if copy.size > free:
+            raise StorageError(
+                f"{self._run.root}: {units.size(copy.size)} are to be taken from "
+                f"{self._store.place}, and {units.size(free)} are free; free some space"
+            )
