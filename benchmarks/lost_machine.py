@@ -33,8 +33,10 @@ from jagpt.remote.copies import step_keys
 from jagpt.remote.store import Store
 
 SAID = "said.txt"
+EVERY = 10
+"""Steps between two checkpoints."""
 STAGES = ("corpus", "tokenizer", "tokens", "checkpoints")
-RECIPE = """
+RECIPE = f"""
 name = "lost"
 [[corpus.source]]
 name = "numbers"
@@ -59,7 +61,7 @@ learning_rate = 1e-3
 warmup_steps = 10
 max_steps = 300
 validate_every = 15
-checkpoint_every = 10
+checkpoint_every = {EVERY}
 keep_checkpoints = 2
 precision = "fp32"
 [execution]
@@ -151,31 +153,44 @@ def _lost(
 ) -> list[tuple[float, int, list[int]]]:
     """Begin and kill; the moments, the last checkpoint here, and those that were whole there.
 
-    Moments are drawn from before the first checkpoint to some steps after it.
+    A machine is lost before its first checkpoint, or at any moment after its first or second.
     """
+    between = (seconds - first) * EVERY / project.steps
     found: list[tuple[float, int, list[int]]] = []
     while len(found) < lives:
-        run = project.folder / f"life-{len(found)}"
-        process = project.process(run)
-        after = draw.uniform(0.3 * first, first + (seconds - first) / lives)
-        process.join(after)
+        run, there = project.folder / f"life-{len(found)}", _newest(project)
+        made = draw.randint(0, 2)
+        process, started = project.process(run), time.perf_counter()
+        while made and process.exitcode is None and _here(run) < there + made * EVERY:
+            process.join(0.02)
+        process.join(draw.uniform(0.0, between if made else first))
         if process.exitcode is not None:
             print(f"it ended after {len(found)} lives; take more --steps", file=sys.stderr)
             break
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        here = max(standing(run / "checkpoints"), default=0)
-        found.append((after, here, sorted(step_keys(Store(project.place).names()))))
+        after = time.perf_counter() - started
+        found.append((after, _here(run), sorted(step_keys(Store(project.place).names()))))
         shutil.rmtree(run, ignore_errors=True)
     return found
+
+
+def _here(run: Path) -> int:
+    """The step of the last checkpoint in a run."""
+    return max(standing(run / "checkpoints"), default=0)
+
+
+def _newest(project: Project) -> int:
+    """The step of the last checkpoint that is whole elsewhere."""
+    return max(step_keys(Store(project.place).names()), default=0)
 
 
 def _terminated(project: Project) -> str:
     """Send SIGTERM once a checkpoint of this life stands; how long the last one took to be safe."""
     run = project.folder / "terminated"
     process = project.process(run)
-    before = max(step_keys(Store(project.place).names()), default=0)
-    while process.exitcode is None and max(standing(run / "checkpoints"), default=0) <= before:
+    before = _newest(project)
+    while process.exitcode is None and _here(run) <= before:
         process.join(0.02)
     if process.exitcode is not None:
         return "SIGTERM: the run had ended; take more --steps"
@@ -183,8 +198,7 @@ def _terminated(project: Project) -> str:
     os.kill(process.pid, signal.SIGTERM)
     process.join()
     seconds = time.perf_counter() - started
-    here = max(standing(run / "checkpoints"), default=0)
-    there = max(step_keys(Store(project.place).names()), default=0)
+    here, there = _here(run), _newest(project)
     folder = run / "checkpoints" / step_name(here)
     size = sum(path.stat().st_size for path in folder.iterdir()) if here else 0
     return (

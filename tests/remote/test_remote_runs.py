@@ -362,9 +362,10 @@ def test_machines_lost_at_random_moments_cost_no_byte(
     s3: S3Server, bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`benchmarks/lost_machine.py`, two lives."""
-    lost_machine.main(["--lives", "2", "--steps", "40", "--place", bucket])
+    lost_machine.main(["--lives", "2", "--steps", "80", "--place", bucket])
     assert "2 machines lost" in (said := capsys.readouterr().out)
     assert "files bitwise equal" in said
+    assert "SIGTERM: left with 75" in said
 
 
 def run_of(root: Path) -> RunDirectory:
