@@ -41,9 +41,9 @@ def test_the_sizes_of_pages_are_those_that_arrow_finds(tmp_path: Path) -> None:
             )  # fmt: skip
             metadata = pq.read_metadata(path)
             with path.open("rb") as file:
-                for group in range(metadata.num_row_groups):
+                for group, (chunk,) in enumerate(parquet._chunks(file)):
                     column = metadata.row_group(group).column(0)
-                    pages = list(parquet._pages(file, column))
+                    pages = list(parquet._pages(file, chunk))
                     headers = column.total_uncompressed_size - sum(size for _, size in pages)
                     assert 0 < headers < 400 * len(pages)
                     assert len(pages) > 1
@@ -64,9 +64,9 @@ def test_a_page_is_measured_whatever_the_footer_says(tmp_path: Path) -> None:
     """The page's header is what Arrow takes memory by; here it lies by itself."""
     path = write(tmp_path / "rows.parquet", ["甲" * 100], use_dictionary=False, compression="none")
     raw = path.read_bytes()
-    column = pq.read_metadata(path).row_group(0).column(0)
     with path.open("rb") as file:
-        (place, size), *_ = parquet._pages(file, column)
+        ((chunk,),) = parquet._chunks(file)
+        (place, size), *_ = parquet._pages(file, chunk)
     zigzag = lambda n: bytes([n * 2 % 128 | 128, n * 2 >> 7])  # noqa: E731 (two bytes of varint)
     assert raw[place : place + 5] == b"\x15\x00\x15" + zigzag(size)
     # as many bytes that say 2**31 - 1 are five, so the codec's size goes along

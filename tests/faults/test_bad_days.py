@@ -310,3 +310,17 @@ def test_what_a_killed_deletion_left_is_cleared_away(copied: Copy) -> None:
     assert not list(run.glob(f"{files.STAGING_PREFIX}*"))
     assert Manifest.read(run / "tokens") == before
     assert STAGE_NAMES[-1] in pipeline_states(run)
+
+
+def test_four_reports_at_once_all_stand(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    program = [sys.executable, "-m", "jagpt", "report", str(run)]
+    four = [
+        subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in four]
+    assert [process.returncode for process in four] == [0] * 4, said
+    assert (run / "report.html").read_text("utf-8").rstrip().endswith("</html>")
+    assert not list(run.rglob(f"{files.STAGING_PREFIX}*"))

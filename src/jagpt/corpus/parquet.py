@@ -9,6 +9,7 @@ Format: https://github.com/apache/parquet-format (headers are in Thrift's compac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.rows import Columns, RowError, there_is
 from jagpt.corpus.text_files import DOCUMENT_BYTES
 from jagpt.errors import DataError, storage_error
+from jagpt.text import one_line
 
 READ_ROWS = 1024
 """Rows decoded at a time …"""
@@ -57,11 +59,11 @@ class ParquetRows:
         size = files.regular_file(self.path)
         try:
             yield from self._read(size)
-        except (pa.ArrowException, UnicodeDecodeError, OSError, _HeaderError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError, _ThriftError) as error:
             if isinstance(error, OSError) and error.errno:  # pyarrow's own has none
                 raise storage_error(error, f"reading {self.path}") from None
             said, remedy = self._damaged
-            raise DataError(f"{self.path}: {said} ({error}); {remedy}") from None
+            raise DataError(f"{self.path}: {said} ({one_line(str(error))}); {remedy}") from None
 
     def _read(self, size: int) -> Iterator[dict[str, Any]]:
         import pyarrow.parquet as pq
@@ -73,8 +75,8 @@ class ParquetRows:
             self.path.open("rb") as file,
         ):
             self._check(parquet.schema_arrow)
-            for group in range(parquet.num_row_groups):
-                largest = self._largest_page(file, parquet.metadata.row_group(group))
+            for group, chunks in enumerate(_chunks(file)):
+                largest = self._largest_page(file, chunks)
                 count = max(1, min(READ_ROWS, READ_BYTES // max(1, largest)))
                 for batch in parquet.iter_batches(
                     count, row_groups=[group], columns=self._names, use_threads=False
@@ -100,17 +102,17 @@ class ParquetRows:
             if not small and name not in self._odd:
                 raise DataError(f"{self.path}: column {name!r} is {kind}; a text is wanted")
 
-    def _largest_page(self, file: IO[bytes], group: Any) -> int:
+    def _largest_page(self, file: IO[bytes], chunks: Sequence[dict[int, Any]]) -> int:
         """Bytes of the largest page of the columns that are read, decompressed."""
         largest = 0
-        for number in range(group.num_columns):
-            column = group.column(number)
-            if column.path_in_schema not in self._names:
+        for chunk in chunks:
+            name = _name(chunk)
+            if name and name not in self._names:
                 continue
-            for place, size in _pages(file, column):
+            for place, size in _pages(file, chunk):
                 if size > PAGE_BYTES:
                     raise DataError(
-                        f"{self.path}: column {column.path_in_schema!r}: the page at byte {place} "
+                        f"{self.path}: column {name!r}: the page at byte {place} "
                         f"has {size:,} bytes, and at most {PAGE_BYTES:,} are read; write the file "
                         "with smaller pages (pyarrow: write_batch_size=64)"
                     )
@@ -191,81 +193,113 @@ def _lengths(column: Any) -> list[int]:
 
 # --- pages ----------------------------------------------------------------------------------------
 
-
-class _HeaderError(ValueError):
-    """A page's header that cannot be read."""
-
-
-_NUMBERS = (4, 5, 6)
-_BOOLEANS = (1, 2)
-_BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
+_ROW_GROUPS, _COLUMNS, _METADATA = 4, 1, 3
+_PATH, _SIZE, _DATA_PAGE, _DICTIONARY_PAGE = 3, 7, 9, 11
 _DECOMPRESSED, _COMPRESSED = 2, 3
-"""Fields of a page's header: its size when decompressed, and as it stands in the file."""
+"""Fields of the footer, a row group, a column's chunk, its metadata, and a page's header."""
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
+_NUMBERS = (4, 5, 6)
 _DEEPEST = 8
+_LARGEST = 64 * 1024 * 1024
+"""Bytes of a footer, or of a text in it."""
+_FOOTER_END = 8
+"""Bytes of the footer's length and of PAR1."""
 
 
-def _pages(file: IO[bytes], column: Any) -> Iterator[tuple[int, int]]:
+class _ThriftError(ValueError):
+    """What stands there is no footer or no page's header."""
+
+
+def _chunks(file: IO[bytes]) -> list[list[dict[int, Any]]]:
+    """The metadata of each column's chunk, by row groups, from the footer.
+
+    (Arrow ends the process over some that make no sense, where it is asked for them by itself.)
+    """
+    file.seek(-_FOOTER_END, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    if length > _LARGEST:
+        raise _ThriftError(f"a footer of {length:,} bytes")
+    file.seek(-_FOOTER_END - length, os.SEEK_END)
+    groups = _struct(file, _DEEPEST).get(_ROW_GROUPS)
+    try:
+        return [[chunk[_METADATA] for chunk in group[_COLUMNS]] for group in groups or ()]
+    except (KeyError, TypeError):
+        raise _ThriftError("a footer that tells of no columns") from None
+
+
+def _name(chunk: dict[int, Any]) -> str:
+    """The column's name; nothing for one within another."""
+    path = chunk.get(_PATH)
+    whole = isinstance(path, list) and len(path) == 1 and isinstance(path[0], bytes)
+    return path[0].decode("utf-8", "replace") if whole and path else ""
+
+
+def _pages(file: IO[bytes], chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
     """Where each page of a column's chunk stands, and its size when decompressed."""
-    start, dictionary = column.data_page_offset, column.dictionary_page_offset
-    place = dictionary if dictionary is not None and 0 < dictionary < start else start
-    end = place + column.total_compressed_size
+    start, size = chunk.get(_DATA_PAGE), chunk.get(_SIZE)
+    dictionary = chunk.get(_DICTIONARY_PAGE, start)
+    if not (isinstance(start, int) and isinstance(size, int) and isinstance(dictionary, int)):
+        raise _ThriftError("a column without a place")
+    place = dictionary if 0 < dictionary < start else start
+    end = place + size
     while place < end:
-        file.seek(place)
-        sizes = _sizes(file)
-        if min(sizes) < 0:
-            raise _HeaderError(f"the page at byte {place} has no size")
-        yield place, sizes[0]
-        place = file.tell() + sizes[1]
+        file.seek(max(place, 0))
+        header = _struct(file, _DEEPEST)
+        unfolded, stored = header.get(_DECOMPRESSED), header.get(_COMPRESSED)
+        if not (isinstance(unfolded, int) and isinstance(stored, int) and stored >= 0):
+            raise _ThriftError(f"the page at byte {place} has no size")
+        yield place, unfolded
+        place = file.tell() + stored
 
 
-def _sizes(file: IO[bytes]) -> tuple[int, int]:
-    """A page's sizes, decompressed and in the file, from its header, which begins here."""
-    sizes, field = {_DECOMPRESSED: -1, _COMPRESSED: -1}, 0
+def _struct(file: IO[bytes], depth: int) -> dict[int, Any]:
+    """The fields of a structure by their numbers."""
+    fields: dict[int, Any] = {}
+    number = 0
     while head := _byte(file):
-        field = field + (head >> 4) if head >> 4 else _whole(file)
-        if field in sizes and head & 15 in _NUMBERS:
-            sizes[field] = _whole(file)
-        else:
-            _pass_over(file, head & 15, _DEEPEST)
-    return sizes[_DECOMPRESSED], sizes[_COMPRESSED]
+        number = number + (head >> 4) if head >> 4 else _whole(file)
+        kind = head & 15
+        fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else _value(file, kind, depth)
+    return fields
 
 
-def _pass_over(file: IO[bytes], kind: int, depth: int, *, in_list: bool = False) -> None:
-    """Go behind a value of that kind."""
+def _value(file: IO[bytes], kind: int, depth: int) -> Any:
     if kind in _NUMBERS:
-        _unsigned(file)
-    elif kind == _BINARY:
-        file.seek(_unsigned(file), 1)
-    elif kind in (_BYTE, _DOUBLE) or (in_list and kind in _BOOLEANS):
-        file.seek(1 if kind != _DOUBLE else 8, 1)
-    elif kind == _STRUCT and depth:
-        while head := _byte(file):
-            if not head >> 4:
-                _unsigned(file)
-            _pass_over(file, head & 15, depth - 1)
-    elif kind in (_LIST, _SET) and depth:
+        return _whole(file)
+    if kind == _BINARY:
+        return _bytes(file, _unsigned(file))
+    if kind in (_TRUE, _FALSE, _BYTE):  # truth values within a list
+        return _byte(file)
+    if kind == _DOUBLE:
+        return _bytes(file, 8)
+    if kind == _STRUCT and depth:
+        return _struct(file, depth - 1)
+    if kind in (_LIST, _SET) and depth:
         head = _byte(file)
-        for _ in range(head >> 4 if head >> 4 < 15 else _unsigned(file)):
-            _pass_over(file, head & 15, depth - 1, in_list=True)
-    elif kind not in _BOOLEANS:
-        raise _HeaderError("a page's header that is none")
+        count = head >> 4 if head >> 4 < 15 else _unsigned(file)
+        return [_value(file, head & 15, depth - 1) for _ in range(count)]
+    raise _ThriftError("a structure that is none")
 
 
 def _byte(file: IO[bytes]) -> int:
-    read = file.read(1)
-    if not read:
-        raise _HeaderError("it ends within a page's header")
-    return read[0]
+    return _bytes(file, 1)[0]
+
+
+def _bytes(file: IO[bytes], count: int) -> bytes:
+    read = file.read(count) if count <= _LARGEST else b""  # it takes the memory beforehand
+    if len(read) < count:
+        raise _ThriftError("it ends within a structure")
+    return read
 
 
 def _unsigned(file: IO[bytes]) -> int:
     value = 0
-    for shift in range(0, 64, 7):
+    for shift in range(0, 70, 7):
         byte = _byte(file)
         value |= (byte & 127) << shift
         if byte < 128:
             return value
-    raise _HeaderError("a page's header with a number that has no end")
+    raise _ThriftError("a number without an end")
 
 
 def _whole(file: IO[bytes]) -> int:
