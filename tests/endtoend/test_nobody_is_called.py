@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from remote.s3_server import S3Server
 
 from jagpt import safepath, telemetry
 from jagpt.formats.table import FORMATS
@@ -217,6 +218,27 @@ def test_no_verb_calls_anybody(environment: dict[str, str], tmp_path: Path, home
     assert called(environment) == set()
     kept = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert not [name for name in kept if re.search("microsoft|onnx|intel|openvino|ray", name, re.I)]
+
+
+def test_a_copy_calls_its_place_alone(environment: dict[str, str], tmp_path: Path) -> None:
+    """With credentials in the environment, nobody asks for a machine's role."""
+    server = S3Server()
+    server.make_bucket("copies")
+    store = {"AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    copied = ["--set", "execution.remote=s3://copies/r"]
+    try:
+        run(
+            environment | store,
+            tmp_path,
+            ["run", "quickstart", "--until", "corpus", "--run-dir", "r", *copied],
+            ["status", "r"],
+            ["pull", "s3://copies/r", "pulled"],
+            ["push", "pulled", "--to", f"file://{tmp_path}/drive"],
+        )
+    finally:
+        server.close()
+    assert any("PUT /copies/r/corpus-" in request for request in server.requests)
+    assert called(environment) == set()
 
 
 def sample() -> Iterator[Path]:

@@ -29,8 +29,6 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 @pytest.fixture
 def bucket(s3: S3Server) -> str:
     """The place of a new bucket."""
-    import s3fs
-
     name = f"test-{uuid.uuid4().hex[:12]}"
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+    s3.make_bucket(name)
     return f"s3://{name}/runs/tiny"

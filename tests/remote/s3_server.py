@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,12 @@ class S3Server:
             self.requests.append(request)
             fault = self.faults(len(self.requests), request)
         return fault(self._app, environ, start) if fault else self._app(environ, start)
+
+    def make_bucket(self, name: str) -> None:
+        """A new bucket."""
+        request = urllib.request.Request(f"{self.url}/{name}", method="PUT")  # noqa: S310
+        with urllib.request.urlopen(request):  # noqa: S310
+            pass
 
     def close(self) -> None:
         self._server.shutdown()

@@ -74,11 +74,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def new_bucket(s3: S3Server) -> Callable[[], str]:
     """A function that makes a place in a new bucket."""
-    import s3fs
 
     def make() -> str:
         name = f"test-{uuid.uuid4().hex[:12]}"
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+        s3.make_bucket(name)
         return f"s3://{name}/run"
 
     return make
