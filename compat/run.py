@@ -211,8 +211,10 @@ def _by_card(check: Check, run: Path) -> list[dict[str, Any]]:
 
 def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
     """What a script prints in a side environment."""
-    command: list[Path | str] = ["node", script, environments.packages(environment), *arguments]
-    if script.suffix == ".py":
+    command: list[Path | str]
+    if script.suffix == ".mjs":
+        command = ["node", script, environments.packages(environment), *arguments]
+    else:
         command = [environments.python(environment), script, *arguments]
     done = subprocess.run(  # noqa: S603
         [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,

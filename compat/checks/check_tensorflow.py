@@ -30,4 +30,7 @@ def greedy(ids, count):
 name = f"TensorFlow ({type(model).__name__})"
 common.model(name, logits, greedy)
 tokenizer = AutoTokenizer.from_pretrained(folder)
-common.tokenizer(name, lambda text: tokenizer.encode(text, add_special_tokens=False))
+common.tokenizer(
+    name,
+    lambda text: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
+)
