@@ -19,6 +19,7 @@ SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16, "dropout": 
     [
         ("bart", "bart cannot continue a text here"),
         ("gemma3", r"gemma3 is made of several networks .* choose gemma3_text"),
+        ("mimo_v2_flash", r"no shape for mimo_v2_flash: "),
         ("fuyu", r"fuyu is made of several networks .* choose another type"),
         ("falcon_h1", r"falcon_h1 cannot be saved here \(config\.json: .*Infinity"),
         ("dbrx", r"no shape for dbrx: "),
