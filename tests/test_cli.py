@@ -373,6 +373,21 @@ def test_a_long_run_wants_yes(
     assert not (mine / "runs" / "mine" / "corpus").exists()
 
 
+def test_a_long_run_wants_yes_before_a_dump_is_fetched(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetched(*_: object) -> None:
+        raise AssertionError("the dump was fetched before the question")
+
+    monkeypatch.setattr("jagpt.corpus.download.fetch_sources", fetched)
+    (mine / "whole.toml").write_text(
+        'name="whole"\n[[corpus.source]]\nname="w"\nkind="dump"\nwiki="jawiki"\ndate="20261101"\n',
+        "utf-8",
+    )
+    assert call("run", "whole.toml", "--set", "train.max_steps=100000000") == 2
+    assert "--yes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "asked"),
     [

@@ -116,7 +116,7 @@ def run(
     `jagpt run` leaves: `RunInUseError` where another process works there, `StoppedError` where it
     was asked to stop.
     """
-    from jagpt import files
+    from jagpt import files, remote
 
     if until is not None and until not in STAGE_NAMES:
         raise UsageError(f"until={until!r}: the stages are {', '.join(STAGE_NAMES)}")
@@ -128,10 +128,15 @@ def run(
         if not yes:
             raise UsageError(f"{costs}. Call with yes=True if that is meant; nothing was changed")
 
+    names = pipeline.chosen(None, until)
+    forced = names if force else ()
     with files.locked(place.root):
-        names = pipeline.chosen(None, until)
-        pipeline.fetch(loaded, place, told, names, names if force else ())
-        pipeline.run_stages(loaded, place, told, until=until, force=force, agree=agree)
+        ledger = pipeline.Ledger.read(place)
+        with remote.kept(loaded, place, ledger, told, names[-1], forced):
+            pipeline.fetch(loaded, pipeline.unmade(loaded, place, names, forced), told)
+            pipeline.run_stages(
+                loaded, place, told, until=until, force=force, ledger=ledger, agree=agree
+            )
     return open_run(place.root)
 
 

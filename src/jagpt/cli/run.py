@@ -18,7 +18,6 @@ from jagpt.errors import INTERRUPTED, JagptError, UsageError
 from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
 
 if TYPE_CHECKING:
-    from jagpt.pipeline import Ledger
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory
@@ -132,8 +131,15 @@ def run_verb(call: Call) -> None:
             stack.enter_context(
                 remote.kept(loaded, place, ledger, progress, until=names[-1], forced=forced)
             )
-        pipeline.fetch(loaded, place, progress, names, forced)
-        _announce(loaded, place, progress, call.yes, only or until, forced, ledger)
+        unmade = pipeline.unmade(loaded, place, names, forced)
+        if CORPUS in unmade:  # said before a dump is fetched; what comes after it is not made yet
+            if TRAIN.name in names:
+                _announce(loaded, place, progress, call.yes, forced)
+            pipeline.fetch(loaded, unmade, progress)
+        else:
+            pipeline.fetch(loaded, unmade, progress)
+            if pipeline.is_wanted(loaded, place, TRAIN, ledger, only or until, forced):
+                _announce(loaded, place, progress, call.yes, forced)
         ran = pipeline.run_stages(
             loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
             agree=partial(_agree, call.yes),
@@ -157,22 +163,10 @@ def _agree(yes: bool, costs: str) -> None:
 
 
 def _announce(
-    recipe: Recipe,
-    run: RunDirectory,
-    progress: Progress,
-    yes: bool,
-    last: str | None,
-    forced: Sequence[str],
-    ledger: Ledger,
+    recipe: Recipe, run: RunDirectory, progress: Progress, yes: bool, forced: Sequence[str]
 ) -> None:
     """Say the expected hours and disk before training; above a day, ask for `--yes`."""
-    from jagpt import pipeline
-
-    found = pipeline.examine(recipe, run, ledger, last, forced)
-    states = {state.stage.name: state for state in found}
-    if TRAIN.name not in states or states[TRAIN.name].done:
-        return
-    from jagpt import plan
+    from jagpt import pipeline, plan
     from jagpt.plan import planning
 
     settled, _ = pipeline.settled(recipe, run, forced)

@@ -9,8 +9,8 @@ ledger   logs/timing.json, the only place for the clock and facts of the machine
 """
 
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.running import chosen, fetch, require_inputs, run_stages
-from jagpt.pipeline.states import StageState, as_it_stands, examine, open_run, settled
+from jagpt.pipeline.running import chosen, fetch, require_inputs, run_stages, unmade
+from jagpt.pipeline.states import StageState, as_it_stands, examine, is_wanted, open_run, settled
 from jagpt.pipeline.upkeep import Verified, clean, verify
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "clean",
     "examine",
     "fetch",
+    "is_wanted",
     "open_run",
     "require_inputs",
     "run_stages",
     "settled",
+    "unmade",
     "verify",
 ]

@@ -21,16 +21,12 @@ from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
 
 
-def fetch(
-    recipe: Recipe,
-    run: RunDirectory,
-    progress: Progress,
-    names: Sequence[str],
-    forced: Collection[str] = (),
-) -> None:
-    """Bring what these stages read from elsewhere to this machine, where it is needed.
+def unmade(
+    recipe: Recipe, run: RunDirectory, names: Sequence[str], forced: Collection[str] = ()
+) -> list[Stage]:
+    """Of these stages, those without a result under the recipe's own settings.
 
-    `MissingExtraError` before, where a stage that is not made yet cannot be made here.
+    `MissingExtraError` where one cannot be made here.
     """
     fresh = [
         stage
@@ -39,7 +35,12 @@ def fetch(
     ]
     for stage in fresh:
         stage.require()
-    for stage in fresh:
+    return fresh
+
+
+def fetch(recipe: Recipe, stages: Sequence[Stage], progress: Progress) -> None:
+    """Bring what these stages read from elsewhere to this machine."""
+    for stage in stages:
         stage.fetch(recipe, progress)
 
 

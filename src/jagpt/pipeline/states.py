@@ -157,6 +157,19 @@ def _began(directory: Path) -> dict[str, Any] | None:
     return made.section if made else None
 
 
+def is_wanted(
+    recipe: Recipe,
+    run: RunDirectory,
+    stage: Stage,
+    ledger: Ledger,
+    last: str | None = None,
+    forced: Collection[str] = (),
+) -> bool:
+    """Whether a stage is among those up to `last`, and not done."""
+    found = examine(recipe, run, ledger, last, forced)
+    return any(state.stage is stage and not state.done for state in found)
+
+
 def as_it_stands(recipe: Recipe, run: RunDirectory, ledger: Ledger | None = None) -> RunDirectory:
     """The run with its stale stages marked; none where something hinders to tell."""
     try:
