@@ -153,7 +153,6 @@ def test_a_column_that_is_there_twice_is_told(tmp_path: Path) -> None:
 
 
 def test_a_million_short_rows_cost_seconds(tmp_path: Path) -> None:
-    """They cost a second and a half here, and a minute when each batch was a thread's job."""
     path = write(tmp_path / "rows.parquet", ["あ"] * 1_000_000)
     before = time.process_time()
     assert sum(1 for _ in ParquetRows(path, ["text"])) == 1_000_000
