@@ -29,6 +29,8 @@ class Bounds:
 FP32 = Bounds("fp32", logits=1e-4, perplexity=1e-4, greedy=True)
 FP16 = Bounds("fp16", logits=1e-2, perplexity=1e-3)
 """Also GGUF's f32: llama.cpp takes GELU from a table in f16 (`GGML_GELU_FP16`, ggml's vec.h)."""
+COMPUTED_IN_FP16 = Bounds("fp16", perplexity=1e-3)
+"""Activations are fp16 too: how far a logit may be depends on how large they are."""
 BY_PERPLEXITY = Bounds("8 bit", perplexity=1e-2)
 
 TENSORS = "tensors"

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import MissingExtraError, UsageError
-from jagpt.formats.bounds import BY_PERPLEXITY, FP16, FP32, Bounds
+from jagpt.formats.bounds import BY_PERPLEXITY, COMPUTED_IN_FP16, FP16, FP32, Bounds
 from jagpt.formats.source import ModelSource, check_plain
 from jagpt.runtimes import Runtime
 
@@ -210,7 +210,7 @@ _ALL = (
     _read_back("tensorflow", "TensorFlow", "tf_model.h5", extra="tensorflow", packages=("h5py",)),
     _read_back("flax", "Flax", "flax_model.msgpack", extra="flax", packages=("msgpack",)),
     _onnx("onnx", "ONNX fp32", "model.onnx", "fp32", FP32),
-    _onnx("onnx-fp16", "ONNX fp16", "model_fp16.onnx", "fp16", FP16),
+    _onnx("onnx-fp16", "ONNX fp16", "model_fp16.onnx", "fp16", COMPUTED_IN_FP16),
     _onnx("onnx-int8", "ONNX int8", "model_quantized.onnx", "int8", BY_PERPLEXITY),
     _ct2("ctranslate2", "CTranslate2 fp32", "float32", FP32),
     _ct2("ctranslate2-int8", "CTranslate2 int8", "int8", BY_PERPLEXITY),
