@@ -43,7 +43,7 @@ def test_formats_go_into_the_release(run: RunDirectory, monkeypatch: pytest.Monk
     assert set(files.read_json(run.release / "parity.json")) == {"flax", "onnx"}
     sums = (run.release / "SHA256SUMS").read_text()
     assert hashlib.sha256(b"onnx").hexdigest() + "  onnx/model.onnx" in sums
-    assert "| onnx | fp32 | every tensor equal |" in (run.release / "README.md").read_text()
+    assert "| onnx | fp32 | – | every tensor equal |" in (run.release / "README.md").read_text()
     assert [export.name for export in exports.released(run.release)] == ["flax", "onnx"]
 
 
