@@ -245,6 +245,23 @@ def test_half_a_copy_is_never_taken_for_a_whole_one(
             assert contents(taken / name) == wanted, number
 
 
+def test_what_lists_the_files_comes_last_and_each_file_is_asked_for(
+    s3: S3Server, little: Path, new_bucket: Callable[[], str]
+) -> None:
+    with s3.faulty(lambda _number, _request: None):
+        assert pushed(little, new_bucket()) == 0
+        requests = [request.partition("?")[0] for request in s3.requests]
+    sent = [request for request in requests if request.startswith("PUT") and "/run/t" in request]
+    lists = [request for request in sent if request.endswith("/copy.json")]
+    assert len(lists) == 3
+    for one in lists:
+        folder = one.removesuffix("copy.json")
+        assert [request for request in sent if request.startswith(folder)][-1] == one
+    for one in set(sent) - set(lists):
+        asked = one.replace("PUT", "HEAD")
+        assert asked in requests[requests.index(one) :], one
+
+
 def test_old_listings_cost_no_byte(
     project: Project,
     whole: Path,
