@@ -161,9 +161,14 @@ def _lost(
         run, there = project.folder / f"life-{len(found)}", _newest(project)
         made = draw.randint(0, 2)
         process, started = project.process(run), time.perf_counter()
-        while made and process.exitcode is None and _here(run) < there + made * EVERY:
+        wait, moment = draw.uniform(0.0, between if made else first), None
+        while process.exitcode is None and _here(run) < there + (made + 1) * EVERY:
+            now = time.perf_counter()
+            if moment is None and (not made or _here(run) >= there + made * EVERY):
+                moment = now + wait
+            if moment is not None and now >= moment:
+                break
             process.join(0.02)
-        process.join(draw.uniform(0.0, between if made else first))
         if process.exitcode is not None:
             print(f"it ended after {len(found)} lives; take more --steps", file=sys.stderr)
             break
