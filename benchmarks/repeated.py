@@ -67,9 +67,9 @@ FIXED: dict[str, Settings] = {
     "muon": {"optimizer": "muon", "schedule": "wsd", "decay_share": 0.4},
 }  # fmt: skip
 NAMES = {
-    "original": "the original's settings, rate tuned",
-    "adamw": "AdamW, tuned",
-    "muon": "ours (Muon), tuned",
+    "original": "the original's settings",
+    "adamw": "AdamW",
+    "muon": "ours (Muon)",
 }
 LEVERS: dict[str, Settings] = {
     "taught by two of its kind": {"own_teachers": 2},
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     blocks.append(line)
     if options.stage != "noise":
         blocks += _studied(runs, options, noise)
-    publish("\n\n".join(blocks), "benchmarks/repeated.py", options.update)
+    publish("\n\n".join(filter(None, blocks)), "benchmarks/repeated.py", options.update)
 
 
 def _studied(runs: Runs, options: argparse.Namespace, noise: float) -> Iterator[str]:
@@ -256,7 +256,8 @@ def _search_tables(searches: Mapping[str, Search], epochs: float) -> str:
              "best" if point == search.best else "")
             for point, loss in search.tried.items()
         ]  # fmt: skip
-        head = f"**{NAMES[side]}**, {epochs:g} epochs, {len(rows)} trials ({closed})"
+        trials = f"{len(rows)} trial{'s' * (len(rows) > 1)}"
+        head = f"**{NAMES[side]}**, {epochs:g} epochs, {trials} ({closed})"
         blocks.append(f"{head}\n\n{table((*keys, 'valid loss', ''), rows)}")
     return "\n\n".join(blocks)
 
@@ -291,6 +292,7 @@ def _final_table(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds:
                          f"{statistics.fmean(rises):.4f}"))  # fmt: skip
     if not rows:
         tell("no final run is there yet")
+        return ""
     return table(("", "epochs", "seeds", "test loss", "valid loss above its least"), rows)
 
 

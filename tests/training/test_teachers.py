@@ -110,9 +110,7 @@ def test_who_teaches_is_neither_trained_nor_drawn_from(make_run: MakeRun, teache
     assert torch.equal(before, torch.get_rng_state())
     assert lesson.hidden[0].shape == (12, 16)
     logits = network(torch.arange(12).reshape(2, 6)).logits.flatten(0, 1)
-    torch.testing.assert_close(
-        lesson.probabilities(slice(3, 9), torch.float32), logits.softmax(-1)[3:9]
-    )
+    torch.testing.assert_close(lesson.probabilities(slice(3, 9)), logits.softmax(-1)[3:9])
     assert teachers.load(make_recipe(), make_run(), 64, None, torch.device("cpu")) is None
 
 

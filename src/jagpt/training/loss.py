@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,11 +35,16 @@ class Lesson:
     temperature: float
     weight: float
 
-    def probabilities(self, part: slice, dtype: torch.dtype) -> Tensor:
+    def to(self, dtype: torch.dtype) -> Lesson:
+        """The same, for products in `dtype`."""
+        hidden = tuple(rows.to(dtype) for rows in self.hidden)
+        return replace(self, hidden=hidden, matrices=tuple(m.to(dtype) for m in self.matrices))
+
+    def probabilities(self, part: slice) -> Tensor:
         """The mean of their probabilities (C, V) for some positions, in fp32."""
         total: Tensor | None = None
         for rows, matrix in zip(self.hidden, self.matrices, strict=True):
-            logits = (rows[part].to(dtype) @ matrix.to(dtype).T).float()
+            logits = (rows[part] @ matrix.T).float()
             chances = torch.softmax(logits.div_(self.temperature), dim=-1)
             total = chances if total is None else total.add_(chances)
         if total is None:
@@ -197,6 +202,7 @@ class _VocabularyNats(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
+            lesson = None if lesson is None else lesson.to(dtype)
             if hidden.device.type == "cpu":
                 allocator.return_holes()  # here a step needs most
             hidden_grad = torch.empty_like(hidden)
@@ -211,7 +217,7 @@ class _VocabularyNats(torch.autograd.Function):
                 if lesson is None:
                     picked, slope = _slope(logits, labels[part])
                 else:
-                    taught = lesson.probabilities(part, dtype)
+                    taught = lesson.probabilities(part)
                     picked, slope = _taught_slope(logits, labels[part], taught, lesson)
                 nats -= picked
                 hidden_grad[part] = slope @ matrix
