@@ -93,6 +93,7 @@ def origin(monkeypatch: pytest.MonkeyPatch, record: object) -> None:
             return text
 
     monkeypatch.setattr(installation.metadata, "distribution", lambda _name: Distribution())
+    monkeypatch.setattr(installation, "_has_pip", lambda: True)
     monkeypatch.setattr(sys, "executable", "/opt/venv/bin/python")
 
 
@@ -115,6 +116,6 @@ def test_the_command_adds_to_the_installation_that_is_there(
 
 def test_where_there_is_no_pip_uv_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     origin(monkeypatch, None)
-    monkeypatch.setattr(installation, "find_spec", lambda _name: None)
+    monkeypatch.setattr(installation, "_has_pip", lambda: False)
     command = installation.command("ray")
     assert command == "uv pip install --python /opt/venv/bin/python 'jagpt[ray]'"

@@ -49,10 +49,18 @@ def _module(distribution: str) -> str:
 
 def command(extra: str) -> str:
     """The shell line that adds an extra to the environment that this process runs in."""
-    pip = "-m pip" if find_spec("pip") else None
     python = shlex.quote(_here(sys.executable))
-    installer = f"{python} {pip} install" if pip else f"uv pip install --python {python}"
+    installer = f"{python} -m pip install" if _has_pip() else f"uv pip install --python {python}"
     return f"{installer} {_source(extra)}"
+
+
+def _has_pip() -> bool:
+    """By its metadata: a look for the module makes setuptools change what distutils is."""
+    try:
+        metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _source(extra: str) -> str:

@@ -84,6 +84,7 @@ export.top_p=0 | more than 0.0
 export.top_k=18446744073709551616 | 1000000 or less
 release.title="" | text
 release.revision="20260101.12345678901.0" | form
+search.keys={"train.order"={choice=[1]}} | numbers of [train] and [model]
 execution.workers=0 | 1 or more
 execution.workers=4294967296 | 65536 or less
 execution.threads=1000000 | 1024 or less

@@ -134,9 +134,18 @@ class ParquetRows:
                         f"{self.path}: row {row}: column {name!r} has {length:,} bytes, and at "
                         f"most {DOCUMENT_BYTES:,} are read"
                     )
-            values.append(column.to_numpy(zero_copy_only=False).tolist())  # a tenth of the time
+            values.append(_texts(column))
         for cells in zip(*values, strict=True):
             yield dict(zip(names, cells, strict=True))
+
+
+def _texts(column: Any) -> list[Any]:
+    """The values of a column of text: through NumPy, where it is there, in a tenth of the time."""
+    try:
+        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    except ImportError:
+        values = column.to_pylist()
+    return values
 
 
 class ParquetDocuments:
