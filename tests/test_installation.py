@@ -76,6 +76,18 @@ def test_what_needs_more_says_how_it_is_added_and_changes_nothing(
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
+def test_from_python_too_text_needs_the_core_alone(tmp_path: Path) -> None:
+    lines = WITHOUT_TRAIN.partition("from jagpt.cli")[0] + (
+        "import jagpt\n"
+        "run = jagpt.run('quickstart', run_dir='run', until='corpus')\n"
+        "print(run.stages['corpus'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "done\n", done.stderr
+
+
 @pytest.mark.parametrize("name", TRAIN)
 def test_each_package_of_train_is_known_by_its_module(name: str) -> None:
     assert installation.extra_of(name.replace("protobuf", "google.protobuf")) == "train"

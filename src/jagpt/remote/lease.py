@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
 from pydantic import ValidationError
 
 from jagpt.errors import DataError, JagptError, RunInUseError
@@ -58,6 +57,8 @@ class Claim:
 
     @classmethod
     def mine(cls) -> Claim:
+        import psutil
+
         started = psutil.Process().create_time()
         return cls(secrets.token_hex(16), socket.gethostname(), _machine(), os.getpid(), started)
 
@@ -70,6 +71,8 @@ class Claim:
             return None
         if self.pid == os.getpid():
             return self.nonce in _held
+        import psutil
+
         try:
             return abs(psutil.Process(self.pid).create_time() - self.started) < 1
         except psutil.Error:
