@@ -122,7 +122,8 @@ class Runs:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the study, then print its tables."""
     options = _options(arguments)
-    study = Study(options.file, options.work, _scale(options), options.threads, options.kept)
+    scale = Scale.asked(options, validate_tokens=32_768, character_coverage=0.98)
+    study = Study(options.file, options.work, scale, options.threads, options.kept)
     split = TokenSplit.open(study.prepare().tokens, "train")
     runs = Runs(study, split.n_tokens)
     first = options.epochs[0]
@@ -177,20 +178,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--kept", action="store_true", help="train nothing: tables of what is there")
     add("--update", type=Path, metavar="PAGE", help="put the tables into docs/experiments.md too")
     return parser.parse_args(arguments)
-
-
-def _scale(options: argparse.Namespace) -> Scale:
-    return Scale(
-        n_layer=options.layers,
-        n_head=options.heads,
-        n_embd=options.width,
-        block_size=options.block,
-        batch_size=options.batch,
-        vocab_size=options.vocabulary,
-        documents=options.documents,
-        validate_tokens=32_768,
-        character_coverage=0.98,
-    )
 
 
 def _what(options: argparse.Namespace, runs: Runs) -> str:

@@ -94,7 +94,7 @@ GOAL, ORIGINAL_GOAL = 0.4, 1 / 8
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the study, then print its tables."""
     options = _options(arguments)
-    study = Study(options.file, options.work, _scale(options), options.threads, options.kept)
+    study = Study(options.file, options.work, Scale.asked(options), options.threads, options.kept)
     facts = environment("jagpt", "torch", "transformers")
     blocks = [environment_line(facts), _what(options, study)]
     sides = [options.side] if options.side else list(SIDES)
@@ -134,18 +134,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.side and options.stage not in ("tune", "final"):
         parser.error("--side goes with --stage tune and --stage final: parts are of one side")
     return options
-
-
-def _scale(options: argparse.Namespace) -> Scale:
-    return Scale(
-        n_layer=options.layers,
-        n_head=options.heads,
-        n_embd=options.width,
-        block_size=options.block,
-        batch_size=options.batch,
-        vocab_size=options.vocabulary,
-        documents=options.documents,
-    )
 
 
 def _what(options: argparse.Namespace, study: Study) -> str:

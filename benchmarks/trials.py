@@ -6,6 +6,7 @@ the next trial, and a trial that was stopped with its next step.
 
 from __future__ import annotations
 
+import argparse
 import json
 import lzma
 from collections.abc import Mapping
@@ -46,6 +47,20 @@ class Scale:
     validate_tokens: int = 131_072
     character_coverage: float | None = None
     """Of the tokenizer, where so few pieces are not enough for all characters; its own if None."""
+
+    @classmethod
+    def asked(cls, options: argparse.Namespace, **others: Any) -> Scale:
+        """What the options of a study's command line say."""
+        return cls(
+            n_layer=options.layers,
+            n_head=options.heads,
+            n_embd=options.width,
+            block_size=options.block,
+            batch_size=options.batch,
+            vocab_size=options.vocabulary,
+            documents=options.documents,
+            **others,
+        )
 
     @property
     def tokens_per_step(self) -> int:

@@ -53,11 +53,8 @@ def _seen_by_pytorch() -> dict[str, Any]:
 def _extras() -> dict[str, bool]:
     """Extra of jagpt → whether all its packages are installed."""
     found: dict[str, bool] = {}
-    for line in metadata.requires("jagpt") or []:
-        requirement = Requirement(line)
-        for extra in metadata.metadata("jagpt").get_all("Provides-Extra") or []:
-            if requirement.marker and requirement.marker.evaluate({"extra": extra}):
-                found[extra] = found.get(extra, True) and _installed(requirement)
+    for requirement, extra in installation.extras():
+        found[extra] = found.get(extra, True) and _installed(requirement)
     return found
 
 

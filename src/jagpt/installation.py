@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _MODULES = {"protobuf": "google"}
 """Distributions whose module has another name."""
@@ -20,30 +23,34 @@ _MODULES = {"protobuf": "google"}
 def extra_of(module: str) -> str | None:
     """The extra that brings a module, [train] before others; None where none does."""
     wanted = module.partition(".")[0]
-    bringing = [extra for distribution, extra in _extras() if _module(distribution) == wanted]
+    bringing = [extra for requirement, extra in extras() if _module(requirement) == wanted]
     return "train" if "train" in bringing else next(iter(bringing), None)
 
 
-def _extras() -> Iterator[tuple[str, str]]:
-    """Distributions and the extras that they belong to."""
+@functools.cache
+def extras() -> tuple[tuple[Requirement, str], ...]:
+    """What jagpt's extras bring, each requirement with its extra, in the order of the metadata."""
     from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
 
     names = metadata.metadata("jagpt").get_all("Provides-Extra") or []
-    for line in metadata.requires("jagpt") or ():
-        requirement = Requirement(line)
-        for extra in names if requirement.marker is not None else ():
-            if requirement.marker and requirement.marker.evaluate({"extra": extra}):
-                yield canonicalize_name(requirement.name), extra
+    return tuple(
+        (requirement, extra)
+        for requirement in map(Requirement, metadata.requires("jagpt") or ())
+        for extra in names
+        if requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
+    )
 
 
 def is_there(extra: str) -> bool:
     """Whether all that an extra brings is installed, in whatever version."""
-    brought = (distribution for distribution, name in _extras() if name == extra)
-    return all(find_spec(_module(one)) is not None for one in brought if one != "jagpt")
+    brought = {_module(requirement) for requirement, name in extras() if name == extra}
+    return all(find_spec(module) is not None for module in brought - {"jagpt"})
 
 
-def _module(distribution: str) -> str:
+def _module(requirement: Requirement) -> str:
+    from packaging.utils import canonicalize_name
+
+    distribution = canonicalize_name(requirement.name)
     return _MODULES.get(distribution, distribution.replace("-", "_"))
 
 

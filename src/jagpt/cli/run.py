@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,7 +112,7 @@ def _follow(call: Call, group: Group) -> None:
 
 def run_verb(call: Call) -> None:
     """Make what is not done, up to `until` or the stage `only` alone; print the outcome."""
-    from jagpt import console, files, pipeline
+    from jagpt import console, files, pipeline, remote
 
     only, until, force = call.only, call.until, call.force
     if until is not None and until not in STAGE_NAMES:
@@ -122,30 +121,25 @@ def run_verb(call: Call) -> None:
     progress = make_progress(call.as_json)
     names = pipeline.chosen(only, until)
     forced = names if force else ()
-    with ExitStack() as stack:
-        stack.enter_context(files.locked(place.root))
+    with files.locked(place.root):
         ledger = pipeline.Ledger.read(place)
-        if loaded.execution.remote is not None:
-            from jagpt import remote
-
-            stack.enter_context(
-                remote.kept(loaded, place, ledger, progress, until=names[-1], forced=forced)
-            )
-        unmade = pipeline.unmade(loaded, place, names, forced)
-        if CORPUS in unmade:  # said before a dump is fetched; what comes after it is not made yet
-            if TRAIN.name in names:
+        with remote.kept(loaded, place, ledger, progress, names[-1], forced):
+            unmade = pipeline.unmade(loaded, place, names, forced)
+            # said before a dump is fetched: what comes after a corpus that is not made is not made
+            early = CORPUS in unmade
+            if early and TRAIN.name in names:
                 _announce(loaded, place, progress, call.yes, forced)
             pipeline.fetch(loaded, unmade, progress)
-        else:
-            pipeline.fetch(loaded, unmade, progress)
-            if pipeline.is_wanted(loaded, place, TRAIN, ledger, only or until, forced):
+            if not early and pipeline.is_wanted(
+                loaded, place, TRAIN, ledger, only or until, forced
+            ):
                 _announce(loaded, place, progress, call.yes, forced)
-        ran = pipeline.run_stages(
-            loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
-            agree=partial(_agree, call.yes),
-        )  # fmt: skip
-        place = pipeline.as_it_stands(loaded, place, ledger)
-        _write_report(place)  # also where nothing ran: the run before may have been killed here
+            ran = pipeline.run_stages(
+                loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
+                agree=partial(_agree, call.yes),
+            )  # fmt: skip
+            place = pipeline.as_it_stands(loaded, place, ledger)
+            _write_report(place)  # also where nothing ran: the run before may have been killed here
     if call.as_json:
         print_json(console.results(loaded, place, ran))
     else:

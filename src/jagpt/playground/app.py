@@ -66,25 +66,6 @@ class Handlers:
         """
         words = texts(LANGUAGES.get(language, "en"))
         used = int(seed or 0) if keep_seed else random.randrange(SEEDS)
-        async for shown in self._shown(
-            words, prompt, used, max_new_tokens, temperature, top_k, top_p, repetition_penalty,
-            samples, request,
-        ):  # fmt: skip
-            yield shown, used
-
-    async def _shown(
-        self,
-        words: Texts,
-        prompt: str,
-        seed: int,
-        max_new_tokens: float,
-        temperature: float,
-        top_k: float,
-        top_p: float,
-        repetition_penalty: float,
-        samples: float,
-        request: gr.Request,
-    ) -> AsyncIterator[str]:
         try:
             settings = Settings(
                 max_new_tokens=min(int(max_new_tokens), self.limits.max_new_tokens),
@@ -93,20 +74,20 @@ class Handlers:
                 top_p=top_p,
                 repetition_penalty=repetition_penalty,
                 num_return_sequences=min(int(samples), self.limits.max_samples),
-                seed=seed,
+                seed=used,
             )
             job = Job(dict(self.models), prompt, settings, self.limits)
             served = self.desk.serve(session(request), job)
             async for ahead in served:
                 shown = page.show_job(job, words, self.limits)
-                yield shown if ahead is None else page.show_waiting(ahead, words)
+                yield shown if ahead is None else page.show_waiting(ahead, words), used
         except BusyError:
-            yield page.show_busy(words)
+            yield page.show_busy(words), used
         except PromptTooLongError as error:
             told = words.too_long.format(tokens=error.tokens, model=error.model, most=error.most)
-            yield page.show_refusal(told)
+            yield page.show_refusal(told), used
         except (JagptError, ValueError, OverflowError) as error:
-            yield page.show_refusal(words.failed.format(reason=error))
+            yield page.show_refusal(words.failed.format(reason=error)), used
 
     def stop(self, request: gr.Request) -> None:
         self.desk.stop(session(request))
