@@ -59,8 +59,9 @@ compat: .venv/installed-test
 release: .venv/bin/python
 	$(BIN)/python tools/build_release.py $(TORCH_OPTIONS)
 
-docs: .venv/installed
+docs: .venv/installed-docs
 	$(BIN)/python tools/build_docs.py
+	$(BIN)/python tools/build_site.py
 
 clean:
 	rm -rf .venv
@@ -84,6 +85,10 @@ clean:
 
 .venv/installed-test: .venv/torch pyproject.toml
 	$(PIP) --editable '.[test]'
+	touch $@ .venv/installed
+
+.venv/installed-docs: .venv/torch pyproject.toml
+	$(PIP) --editable '.[train,docs]'
 	touch $@ .venv/installed
 
 .venv/installed-lint: .venv/torch pyproject.toml
