@@ -1,7 +1,7 @@
 """jagpt: from a Japanese Wikipedia dump to a published GPT-2, in one command.
 
-From Python: `wikitext_to_text`, `documents`, `load_recipe`, `run`, `open_run`, `open_model`; see
-`jagpt.api`. Nothing is imported before one of them is used.
+From Python: `wikitext_to_text`, `documents`, `load_recipe`, `run`, `open_run`, `open_model`,
+`compare`; see `jagpt.api`. Nothing is imported before one of them is used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Event,
         Model,
         Run,
+        compare,
         documents,
         load_recipe,
         open_model,
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "Run",
     "__version__",
+    "compare",
     "documents",
     "load_recipe",
     "open_model",

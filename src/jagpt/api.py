@@ -3,6 +3,7 @@
     wikitext_to_text, documents      text without a run
     load_recipe, run, open_run       a run: make it, watch it, look into it
     open_model                       a model: continue texts, score them, measure it
+    compare                          two models on one text
 
 What goes wrong raises `JagptError` or one of its kinds (`jagpt.errors`), as on the command line.
 """
@@ -32,6 +33,7 @@ from jagpt.wikitext import WikitextOptions, to_text
 if TYPE_CHECKING:
     from jagpt.corpus.documents import Document
     from jagpt.evaluation.result import Evaluation, TextFigures
+    from jagpt.evaluation.versus import Comparison
     from jagpt.generation import Continuation, TextGenerator, Token
     from jagpt.models import ModelFolder
     from jagpt.rundir import RunDirectory
@@ -308,3 +310,21 @@ def open_model(place: str | Path) -> Model:
     from jagpt import models
 
     return Model(models.open(place).read())
+
+
+def compare(
+    a: str | Path, b: str | Path, text: str | Path | None = None, **settings: Any
+) -> Comparison:
+    """Whether model `b` is better than `a`, as `jagpt compare` tells: paired, in bits a character.
+
+    `text` is a file; the test split of `a`'s run if not given. `settings` are those of
+    `MeasureSettings`, and `layout` and `column`.
+    """
+    from jagpt.comparing import held_out
+    from jagpt.evaluation import comparing, texts, versus
+    from jagpt.progress import QUIET
+
+    reading = {key: settings.pop(key) for key in ("layout", "column") if key in settings}
+    chosen = texts.read(Path(text), **reading) if text else held_out(str(a))
+    wanted = comparing.MeasureSettings(**settings)
+    return versus.compare(str(a), str(b), chosen, wanted, QUIET)

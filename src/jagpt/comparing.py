@@ -1,4 +1,6 @@
-"""Runs side by side: where their recipes differ, and the command that makes each again."""
+"""Runs side by side: where their recipes differ, the command that makes each again, and the text on
+which another model is compared with a run's.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,32 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jagpt.errors import RecipeError
+from jagpt.errors import RecipeError, UsageError
 from jagpt.recipe import Recipe, load, shipped_recipes
+
+if TYPE_CHECKING:
+    from jagpt.evaluation.texts import Text
 
 _BARE = re.compile(r"(?!(true|false|inf|nan)$)[A-Za-z_/][\w./:@-]*")
 """Texts that `--set` reads as text without quotes."""
+
+
+def held_out(place: str) -> Text:
+    """The test split of the run at `place`; `UsageError` where there is no run with one."""
+    from jagpt import pipeline
+    from jagpt.evaluation.versus import split_text
+    from jagpt.rundir import is_run
+
+    root = Path(place)
+    if is_run(root):
+        found = split_text(pipeline.open_run(load(root), root).corpus, "test")
+        if found is not None:
+            return found
+    raise UsageError(
+        f"compare: on which text? {place} is no run with a test split; give a --text FILE"
+    )
 
 
 def differences(recipes: Sequence[Recipe | None]) -> list[tuple[str, list[str]]]:

@@ -20,7 +20,7 @@ HEAVY = {"torch", "transformers", "pyarrow", "numpy", "pydantic", "click", "rich
 
 def test_the_names_are_these() -> None:
     assert jagpt.__all__ == [
-        "Event", "Model", "Run", "__version__", "documents", "load_recipe", "open_model",
+        "Event", "Model", "Run", "__version__", "compare", "documents", "load_recipe", "open_model",
         "open_run", "run", "wikitext_to_text",
     ]  # fmt: skip
     assert all(getattr(jagpt, name) for name in jagpt.__all__)

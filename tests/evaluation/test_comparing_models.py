@@ -160,5 +160,7 @@ def test_tasks_without_the_extra_stop_before_a_model_is_loaded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert call("--model", "nowhere", "--suite", "ja") == 2
+    assert "[harness]" in capsys.readouterr().err
     assert call("--model", "nowhere", "--tasks", "lambada") == 2
     assert "[harness]" in capsys.readouterr().err

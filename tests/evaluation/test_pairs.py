@@ -81,3 +81,16 @@ def test_a_file_without_pairs(tmp_path: Path) -> None:
     (tmp_path / "blank.jsonl").write_text("\n")
     with pytest.raises(DataError, match="no pair"):
         pairs.read(tmp_path / "blank.jsonl")
+
+
+def test_files_of_jblimp_and_blimp_are_read_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"ID": 0, "good_sentence": "良い文。", "bad_sentence": "悪い文。", "type": "acceptability",
+         "phenomenon": "binding", "phenomenon-2": None},
+        {"sentence_good": "Good.", "sentence_bad": "Bad.", "linguistics_term": "islands"},
+    ]  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert pairs.read(tmp_path / "pairs.jsonl") == [
+        pairs.Pair("binding", "良い文。", "悪い文。"),
+        pairs.Pair("islands", "Good.", "Bad."),
+    ]

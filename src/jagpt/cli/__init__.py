@@ -6,6 +6,7 @@ look at runs, `remote` those that bring runs elsewhere and back, `start` those b
 """
 
 from jagpt.cli import (
+    compare,
     download,
     evaluate,
     export,
@@ -25,6 +26,7 @@ from jagpt.cli.entry import main
 
 __all__ = [
     "app",
+    "compare",
     "download",
     "evaluate",
     "export",

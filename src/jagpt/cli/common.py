@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jagpt.rundir import RunDirectory
 
 VERBS = (
-    "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "export", "release",
+    "run", "corpus", "tokenizer", "tokens", "train", "evaluate", "compare", "export", "release",
     "extract", "download", "status", "verify", "clean", "push", "pull", "report", "plan",
     "recipes", "init", "doctor", "generate", "playground",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,49 @@ HELP = """Loss, perplexity, bits per character and byte: a stage of a run, or of
 With RECIPE the checkpoint that it names is measured on its split (--checkpoint: any other model,
 without a trace in the run). With --model a model folder, a run directory or an id of the hub is
 measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-evaluation-harness
-(--tasks), or on all of them; several models give one table.
+(--tasks, --suite), or on all of them; several models give one table.
 """
+
+
+def measure_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a text is read, cut into windows and measured."""
+    decorators = (
+        click.option(
+            "--layout", type=click.Choice(["file", "line"]), default="file", show_default=True,
+            help="Plain text: a document a file, or a line.",
+        ),
+        click.option(
+            "--column", default="text", show_default=True,
+            help="JSON lines and Parquet: the column of the text.",
+        ),
+        click.option(
+            "--end-token/--no-end-token", default=True, show_default=True,
+            help="Put the model's end token behind each document.",
+        ),
+        click.option(
+            "--windows", type=click.Choice(["blocks", "sliding"]), default="blocks",
+            show_default=True, help="Without overlap, or overlapping.",
+        ),
+        click.option(
+            "--block-size", type=click.IntRange(min=1), metavar="N",
+            help="Tokens of a window; the model's context if not given.",
+        ),
+        click.option(
+            "--stride", type=click.IntRange(min=1), metavar="N",
+            help="Tokens that a sliding window moves on; half its size if not given.",
+        ),
+        click.option(
+            "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
+            show_default=True, help="How a model computes; auto: bf16 where the hardware has it.",
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda", "mps", "xpu"]), default="auto",
+            show_default=True, help="Where a model computes.",
+        ),
+    )  # fmt: skip
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
 
 
 @app.command(help=HELP)
@@ -63,65 +105,22 @@ measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-
     metavar="FILE",
     help="With --model: plain text, JSON lines or Parquet; compressed or not.",
 )
-@click.option(
-    "--layout",
-    type=click.Choice(["file", "line"]),
-    default="file",
-    show_default=True,
-    help="Plain text: a document a file, or a line.",
-)
-@click.option(
-    "--column",
-    default="text",
-    show_default=True,
-    help="JSON lines and Parquet: the column of the text.",
-)
-@click.option(
-    "--end-token/--no-end-token",
-    default=True,
-    show_default=True,
-    help="Put the model's end token behind each document.",
-)
-@click.option(
-    "--windows",
-    type=click.Choice(["blocks", "sliding"]),
-    default="blocks",
-    show_default=True,
-    help="Without overlap, or overlapping.",
-)
-@click.option(
-    "--block-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Tokens of a window; the model's context if not given.",
-)
-@click.option(
-    "--stride",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Tokens that a sliding window moves on; half its size if not given.",
-)
+@measure_options
 @click.option(
     "--pairs",
     metavar="FILE|shipped",
     help="With --model: minimal pairs, or the set that comes with jagpt.",
 )
 @click.option(
+    "--suite",
+    type=click.Choice(["ja"]),
+    help="With --model: JCommonsenseQA, JNLI, MARC-ja, JSQuAD and XWinograd-ja (jagpt[harness]).",
+)
+@click.option(
     "--tasks",
     metavar="NAME,...",
     help="With --model: tasks of lm-evaluation-harness (jagpt[harness]).",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    show_default=True,
-    help="With --model; auto: bf16 where the hardware has it.",
-)
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps", "xpu"]), default="auto",
-    show_default=True, help="With --model: where to compute.",
-)  # fmt: skip
 def evaluate(
     recipe: str | None,
     overrides: tuple[str, ...],
@@ -151,7 +150,7 @@ def _refuse_model_options() -> None:
     """With RECIPE, how to measure stands in its `[evaluate]`."""
     context = click.get_current_context()
     names = ("tokenizer", "text", "layout", "column", "end_token", "windows", "block_size",
-             "stride", "pairs", "tasks", "precision", "device", "ensemble")  # fmt: skip
+             "stride", "pairs", "suite", "tasks", "precision", "device", "ensemble")  # fmt: skip
     for name in names:
         source = context.get_parameter_source(name)
         if source is click.core.ParameterSource.COMMANDLINE:
@@ -181,7 +180,8 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from jagpt.evaluation import comparing, texts
     from jagpt.records import plain
 
-    text, sentences, tasks = (options.pop(name) for name in ("text", "pairs", "tasks"))
+    text, sentences = options.pop("text"), options.pop("pairs")
+    tasks = _tasks(options.pop("suite"), options.pop("tasks"))
     layout, column = options.pop("layout"), options.pop("column")
     ensemble = options.pop("ensemble")
     if ensemble and not (text or sentences):
@@ -189,7 +189,9 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
             "--ensemble goes with --text or --pairs: tasks measure one model at a time"
         )
     if not (text or sentences or tasks):
-        raise UsageError("--model: what shall it be measured on? --text, --pairs or --tasks")
+        raise UsageError(
+            "--model: what shall it be measured on? --text, --pairs or --tasks (--suite)"
+        )
     for name in models:
         warn_of_stale(Path(name))
     settings: MeasureSettings = comparing.MeasureSettings(**options)
@@ -199,7 +201,7 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         progress=make_progress(as_json),
         text=texts.read(text, layout, column) if text else None,
         sentences=_pairs(sentences) if sentences else (),
-        tasks=[name for name in (tasks or "").split(",") if name],
+        tasks=tasks,
         ensemble=ensemble,
     )
     if as_json:
@@ -208,6 +210,14 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         from jagpt.evaluation.shown import show_models
 
         show_models(found)
+
+
+def _tasks(suite: str | None, names: str | None) -> list[str]:
+    """The suite's tasks and the named ones, each once."""
+    from jagpt.evaluation import harness
+
+    wanted = [*(harness.SUITES[suite] if suite else ()), *(names or "").split(",")]
+    return list(dict.fromkeys(name for name in wanted if name))
 
 
 def _pairs(name: str) -> Any:

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from jagpt.cli.common import Location, app, json_option, print_json
-from jagpt.errors import UsageError
+from jagpt.errors import UsageError, did_you_mean
+
+CONTINUE = "continue"
+"""The one name that stands for no shipped file: `jagpt.further` makes that recipe."""
 
 
 @app.command()
@@ -27,23 +30,49 @@ def recipes(as_json: bool) -> None:
 @app.command()
 @click.argument("recipe_name")
 @click.option(
-    "--output", type=Location(), metavar="FILE",
+    "--output",
+    type=Location(),
+    metavar="FILE",
     help="Where to write it; RECIPE_NAME.toml here if not given.",
+)
+@click.option(
+    "--from", "origin", metavar="DIR|HUB_ID",
+    help="With `continue`: the model to train further; a run, a folder or an id of the hub.",
 )  # fmt: skip
-def init(recipe_name: str, output: Path | None) -> None:
-    """Copy a shipped recipe to edit it."""
-    from jagpt import files
-    from jagpt import recipe as recipe_module
+def init(recipe_name: str, output: Path | None, origin: str | None) -> None:
+    """Copy a shipped recipe to edit it.
 
-    shipped = recipe_module.shipped_recipes()
-    if recipe_name not in shipped:
-        raise UsageError(f"no shipped recipe {recipe_name!r}; there are {', '.join(shipped)}")
-    target, content = output or Path(f"{recipe_name}.toml"), shipped[recipe_name].read_bytes()
+    `continue` is none of those: with --from it makes a recipe that trains a model further.
+    """
+    from jagpt import files
+
+    target = output or Path(f"{recipe_name}.toml")
+    content = _recipe_bytes(recipe_name, origin, target)
     if target.exists() and not (target.is_file() and target.read_bytes() == content):
         raise UsageError(f"{target} exists; name another file with --output")
     files.remove_leftovers(target.parent, of=target.name)
     files.write_bytes(target, content)
     click.echo(f"{target}: edit it, then `jagpt run {target}`")
+
+
+def _recipe_bytes(name: str, origin: str | None, target: Path) -> bytes:
+    from jagpt import recipe as recipe_module
+
+    shipped = recipe_module.shipped_recipes()
+    if name == CONTINUE:
+        if origin is None:
+            raise UsageError("init continue: --from is wanted: the model to train further")
+        from jagpt import further
+
+        return further.recipe_text(origin, further.run_name(target), target.parent).encode()
+    if name not in shipped:
+        known = [*shipped, CONTINUE]
+        raise UsageError(
+            f"no shipped recipe {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
+    if origin is not None:
+        raise UsageError(f"--from goes with `jagpt init continue`; {name} trains a new model")
+    return shipped[name].read_bytes()
 
 
 @app.command()

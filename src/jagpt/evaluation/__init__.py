@@ -9,6 +9,7 @@ checkpoint    a checkpoint on a split of its run
 loading       any model of a folder or the hub
 texts         any text, its documents as they stand, and their tokens
 comparing     several models on one text
+versus        two models, document by document
 pairs         minimal pairs of sentences
 memorization  generated spans that stand verbatim in the training corpus
 harness       lm-evaluation-harness, an extra

@@ -14,7 +14,7 @@ import numpy as np
 from jagpt import units
 from jagpt.errors import DataError
 from jagpt.evaluation.measures import DocumentNats
-from jagpt.evaluation.result import Evaluation
+from jagpt.evaluation.result import Evaluation, TaskFigures
 from jagpt.evaluation.windows import Windows
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -69,6 +69,7 @@ def measure_checkpoint(
             memorized = memorization.measure(
                 network.float(), split, run, wanted.memorization_samples, progress
             )
+    tasks = _tasks(folder, run, wanted.suite) if wanted.suite else {}
     return Evaluation(
         split=wanted.split,
         checkpoint=name,
@@ -79,7 +80,19 @@ def measure_checkpoint(
         stride=windows.stride,
         precision=wanted.precision,
         memorization=memorized,
+        tasks=tasks,
     )
+
+
+def _tasks(folder: Path, run: RunDirectory, suite: str) -> dict[str, TaskFigures]:
+    """What the suite's tasks find of the model in `folder`, which is opened anew for them."""
+    from jagpt import models
+    from jagpt.evaluation import harness
+    from jagpt.models.tokenizer import has_one
+
+    words = None if has_one(folder) else run.tokenizer
+    subject = models.open(folder, tokenizer=words)
+    return harness.measure(subject, harness.SUITES[suite], f"evaluate.suite = {suite!r}")
 
 
 def measure_split(

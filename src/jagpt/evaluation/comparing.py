@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from jagpt import files, models
 from jagpt.errors import UsageError
 from jagpt.evaluation import pairs, texts
+from jagpt.evaluation.measures import DocumentNats
 from jagpt.evaluation.pairs import Pair
-from jagpt.evaluation.result import TextFigures
+from jagpt.evaluation.result import TaskFigures, TextFigures
 from jagpt.evaluation.texts import Text
 from jagpt.evaluation.windows import Kind, Windows
 from jagpt.models import ModelFolder
@@ -48,7 +49,7 @@ class ModelMeasured:
     fingerprint: str
     text: TextFigures | None = optional()
     pairs: dict[str, Any] | None = optional()
-    tasks: dict[str, Any] | None = optional()
+    tasks: dict[str, TaskFigures] | None = optional()
     precision: str
     device: str
 
@@ -160,29 +161,50 @@ def _measured_together(
     )
 
 
+@dataclass(frozen=True)
+class MeasuredDocuments:
+    """What each document of a text cost a model, in which windows, and how long that took."""
+
+    nats: DocumentNats
+    windows: Windows
+    seconds: float
+
+    def figures(self, text: Text) -> TextFigures:
+        """Loss, perplexity and bits of the whole text."""
+        return TextFigures(
+            file=str(text.path),
+            sha256=text.sha256,
+            **vars(self.nats.figures()),
+            windows=self.windows.kind,
+            block_size=self.windows.block_size,
+            stride=self.windows.stride,
+            tokens_per_second=round(int(self.nats.tokens.sum()) / self.seconds, 1),
+        )
+
+
 def measure_text(
     subject: ModelFolder, scorer: Scores, text: Text, settings: MeasureSettings, progress: Progress
 ) -> TextFigures:
     """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
+    return measure_documents(subject, scorer, text, settings, progress).figures(text)
+
+
+def measure_documents(
+    subject: ModelFolder, scorer: Scores, text: Text, settings: MeasureSettings, progress: Progress
+) -> MeasuredDocuments:
+    """The same, document by document."""
     from jagpt.evaluation.scoring import document_nats
 
     block_size = settings.block_size or subject.context or DEFAULT_WINDOW
     windows = Windows.of(settings.windows, _within(block_size, subject), settings.stride)
+    if doubt := texts.disagreement(text, subject):
+        progress.say(f"note: {doubt}")
     encoded = texts.encode(text, subject, settings.end_token)
     what = f"evaluate {Path(subject.name).name}"
     started = time.perf_counter()
     with progress.bar(what, encoded.n_tokens - 1, "tokens") as bar:
         found = document_nats(scorer, encoded, windows, text.sizes, bar.advance)
-    seconds = time.perf_counter() - started
-    return TextFigures(
-        file=str(text.path),
-        sha256=text.sha256,
-        **vars(found.figures()),
-        windows=windows.kind,
-        block_size=windows.block_size,
-        stride=windows.stride,
-        tokens_per_second=round((encoded.n_tokens - 1) / seconds, 1),
-    )
+    return MeasuredDocuments(found, windows, time.perf_counter() - started)
 
 
 def _within(block_size: int, subject: ModelFolder) -> int:

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jagpt.errors import DataError, JagptError, MissingExtraError, StorageError, UsageError
+from jagpt.evaluation.result import TaskFigures
 from jagpt.models import ModelFolder
 from jagpt.text import first_line
 
+WHERE = "--tasks"
 BATCH_SIZE = 8
+SUITES = {
+    "ja": (
+        "ja_leaderboard_jcommonsenseqa",
+        "ja_leaderboard_jnli",
+        "ja_leaderboard_marc_ja",
+        "ja_leaderboard_jsquad",
+        "ja_leaderboard_xwinograd",
+    ),
+}
+"""Suite → the harness's names of its tasks."""
 
 
-def require() -> None:
-    """`MissingExtraError` where the package is not installed."""
+def require(where: str = WHERE) -> None:
+    """`MissingExtraError` where the package is not installed; `where` asks for it."""
     try:
         import lm_eval  # noqa: F401
     except ImportError:
-        raise MissingExtraError("--tasks", "harness") from None
+        raise MissingExtraError(where, "harness") from None
 
 
-def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
-    """The harness's results, task → metric → value, with the model that is in memory.
+def measure(
+    subject: ModelFolder, tasks: Sequence[str], where: str = WHERE
+) -> dict[str, TaskFigures]:
+    """The harness's results, task by task, of the model that is in memory.
 
-    `UsageError` for a task that it does not know, `StorageError` where its data set cannot be had.
+    `where` is the option or key that asks for them. `UsageError` for a task that it does not know,
+    `StorageError` where its data set cannot be had.
     """
-    require()
+    require(where)
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -34,7 +49,7 @@ def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
     unknown = [task for task in tasks if not manager.match_tasks([task])]
     if unknown:
         raise UsageError(
-            f"--tasks {','.join(unknown)}: lm-evaluation-harness knows no such task; "
+            f"{where} {','.join(unknown)}: lm-evaluation-harness knows no such task; "
             "`lm_eval ls tasks` lists them"
         )
     _follow_settings(subject)
@@ -49,11 +64,28 @@ def measure(subject: ModelFolder, tasks: Sequence[str]) -> dict[str, Any]:
         found = lm_eval.simple_evaluate(model=model, tasks=list(tasks), task_manager=manager)
     except (ConnectionError, OSError) as error:
         raise StorageError(
-            f"--tasks: a data set could not be fetched ({error}); check the network"
+            f"{where}: a data set could not be fetched ({first_line(error)}); check the network"
         ) from None
     if found is None:
-        raise JagptError("--tasks: lm-evaluation-harness gave no result")
-    return {task: _numbers(values) for task, values in found["results"].items()}
+        raise JagptError(f"{where}: lm-evaluation-harness gave no result")
+    version = f"lm-eval {lm_eval.__version__}"
+    return {task: _figures(task, found, version) for task in found["results"]}
+
+
+def _figures(task: str, found: Mapping[str, Any], harness: str) -> TaskFigures:
+    """A task's metrics, and what they are of: without that a figure means nothing to others."""
+    config = found["configs"].get(task, {})
+    names = (config.get("dataset_path"), config.get("dataset_name"))
+    prompt = f"{config.get('description') or ''}{config.get('doc_to_text') or ''}"
+    return TaskFigures(
+        harness=harness,
+        version=str(found["versions"].get(task, "")),
+        shots=int(found["n-shot"].get(task) or 0),
+        examples=int(found["n-samples"].get(task, {}).get("effective") or 0),
+        dataset=" ".join(str(name) for name in names if name),
+        prompt=prompt,
+        metrics=_numbers(found["results"][task]),
+    )
 
 
 def _follow_settings(subject: ModelFolder) -> None:

@@ -24,6 +24,8 @@ Ints = npt.NDArray[np.int64]
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 1000
+FEWEST_PAIRS = 10
+"""Documents from which on an interval of a difference is given."""
 DRAWN_AT_ONCE = 1 << 20
 """Documents drawn in one call: what bounds the bootstrap's memory."""
 
@@ -44,6 +46,13 @@ class DocumentNats:
     def loss(self) -> float:
         """Mean nats a token over all documents."""
         return float(self.nats.sum() / self.tokens.sum())
+
+    @property
+    def paid(self) -> Floats:
+        """Nats (D,) that pay for the whole text: the first token is charged `blind`."""
+        nats = self.nats.copy()
+        nats[0] += self.blind
+        return nats
 
     def figures(self) -> Figures:
         """Counts, loss, perplexity and bits with their intervals."""
@@ -87,9 +96,7 @@ class DocumentNats:
 
     def _resampled(self) -> Floats:
         """Sums of nats, paid nats, tokens, characters and bytes over each draw of D documents."""
-        paid = self.nats.copy()
-        paid[0] += self.blind
-        columns = (self.nats, paid, self.tokens, self.characters, self.bytes)
+        columns = (self.nats, self.paid, self.tokens, self.characters, self.bytes)
         table = np.stack([column.astype(np.float64) for column in columns], axis=1)  # (D, 5)
         random, count = np.random.default_rng(SEED), len(table)
         sums = np.zeros((RESAMPLES, table.shape[1]))
@@ -98,6 +105,26 @@ class DocumentNats:
                 drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
                 row += table[drawn].sum(axis=0)
         return sums
+
+
+def paired_bounds(differences: Floats, sizes: Ints) -> Limits | None:
+    """Bootstrap interval of Σ differences / Σ sizes over documents, (D,) each.
+
+    A document is drawn with both models' costs of it, so that what makes it hard for both falls
+    out. None below `FEWEST_PAIRS` documents, where percentiles of resampled means are too narrow.
+    """
+    count = len(differences)
+    if count < FEWEST_PAIRS:
+        return None
+    random = np.random.default_rng(SEED)
+    ratios = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        top = bottom = 0.0
+        for start in range(0, count, DRAWN_AT_ONCE):
+            drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
+            top, bottom = top + differences[drawn].sum(), bottom + sizes[drawn].sum()
+        ratios[number] = top / bottom
+    return _bounds(ratios)
 
 
 def _bounds(values: Floats) -> Limits:

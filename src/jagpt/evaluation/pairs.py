@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped"
 """The name that means the shipped set."""
+KEYS = (
+    ("phenomenon", "linguistics_term"),
+    ("good", "good_sentence", "sentence_good"),
+    ("bad", "bad_sentence", "sentence_bad"),
+)
+"""A pair's keys: ours, those of JBLiMP (github.com/osekilab/JBLiMP), those of BLiMP."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ def shipped_path() -> Path:
 
 
 def read(path: Path) -> list[Pair]:
-    """The pairs of a file of JSON lines with `phenomenon`, `good` and `bad`.
+    """The pairs of a file of JSON lines with `phenomenon`, `good` and `bad`, or as JBLiMP and BLiMP
+    name these.
 
     `DataError` with the line where one lacks a key, is empty, or has two equal sentences.
     """
@@ -57,13 +64,17 @@ def read(path: Path) -> list[Pair]:
 
 
 def _pair(value: dict[str, Any], place: str) -> Pair:
-    for key in ("phenomenon", "good", "bad"):
-        if not isinstance(value.get(key), str) or not value[key].strip():
-            raise DataError(f"{place}: the key {key!r} with a text is wanted")
-    pair = Pair(value["phenomenon"], value["good"], value["bad"])
+    pair = Pair(*(_text(value, keys, place) for keys in KEYS))
     if pair.good == pair.bad:
         raise DataError(f"{place}: both sentences are the same")
     return pair
+
+
+def _text(value: dict[str, Any], keys: Sequence[str], place: str) -> str:
+    for key in keys:
+        if isinstance(found := value.get(key), str) and found.strip():
+            return found
+    raise DataError(f"{place}: the key {keys[0]!r} with a text is wanted")
 
 
 def measure(

@@ -34,6 +34,20 @@ class Memorization:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskFigures:
+    """What a task of lm-evaluation-harness found: `metrics` as it names them, of `examples` of a
+    `dataset` after `shots` solved ones; `version` is the task's, `prompt` its template."""
+
+    harness: str
+    version: str
+    shots: Count
+    examples: Count
+    dataset: str
+    prompt: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """Of some documents: `loss` in natural logarithms (nats) a token, bits a character and byte.
 
@@ -74,6 +88,7 @@ class Evaluation(Figures, _Measured, Record):
     stride: Count
     precision: str
     memorization: Memorization | None = optional()
+    tasks: dict[str, TaskFigures] = optional(dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from jagpt.evaluation.result import Evaluation, TextFigures
+from jagpt.evaluation.result import Evaluation, TaskFigures, TextFigures
 from jagpt.terminal import Terminal
 
 if TYPE_CHECKING:
     from jagpt.evaluation.comparing import ModelMeasured
+    from jagpt.evaluation.versus import Comparison
 
 LOG_WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -29,6 +30,8 @@ _FIGURES = (
 def show_split(result: Evaluation) -> None:
     """One checkpoint on one split."""
     _print(_figures_table([(result.checkpoint, result)]))
+    if result.tasks:
+        _print(_tasks_table({result.checkpoint: result.tasks}))
 
 
 def show_models(results: Sequence[ModelMeasured]) -> None:
@@ -39,6 +42,13 @@ def show_models(results: Sequence[ModelMeasured]) -> None:
         _print(_pairs_table(pairs))
     if tasks := {found.model: found.tasks for found in results if found.tasks}:
         _print(_tasks_table(tasks))
+
+
+def show_comparison(found: Comparison) -> None:
+    """Both models' figures, and the verdict below."""
+    texts = [(one.model, one.text) for one in (found.a, found.b) if one.text]
+    _print(_figures_table(texts))
+    Terminal().print(escape(found.sentence), soft_wrap=True)
 
 
 def _figures_table(rows: Sequence[tuple[str, Evaluation | TextFigures]]) -> Table:
@@ -76,14 +86,14 @@ def _accuracy(share: Mapping[str, Any]) -> str:
     return f"{share['accuracy']:.1%} ({low:.0%}–{high:.0%})"
 
 
-def _tasks_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("task", "metric", *models)
+def _tasks_table(models: Mapping[str, Mapping[str, TaskFigures]]) -> Table:
+    table = _table("task", "version", "shots", "metric", *models)
     found = list(models.values())
-    for task, metrics in found[0].items():
-        for metric in metrics:
-            values = (tasks.get(task, {}).get(metric) for tasks in found)
+    for task, first in found[0].items():
+        for metric in first.metrics:
+            values = (tasks[task].metrics.get(metric) for tasks in found if task in tasks)
             shown = ["" if value is None else f"{value:.4f}" for value in values]
-            table.add_row(task, metric, *shown)
+            table.add_row(task, first.version, str(first.shots), metric, *shown)
     return table
 
 

@@ -20,14 +20,21 @@ class EvaluateStage(Stage):
     needs = ("corpus", "tokenizer", "tokens", "train")
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
-        """`UsageError` where this machine lacks the recipe's device or precision, or the checkpoint
-        is not kept; `DataError` where there is no index of checkpoints."""
+        """`UsageError` where this machine lacks the recipe's device, precision or suite, or the
+        checkpoint is not kept; `DataError` where there is no index of checkpoints."""
         from jagpt.evaluation.checkpoint import KEYS
         from jagpt.evaluation.scoring import choose
         from jagpt.models import checkpoint_folder
 
         checkpoint_folder.resolve(run.checkpoints, recipe.evaluate.checkpoint)
         choose(recipe.execution.device, recipe.evaluate.precision, KEYS)
+
+    def check(self, recipe: Recipe) -> None:
+        """A suite without the harness is refused before the corpus is made."""
+        if recipe.evaluate.suite:
+            from jagpt.evaluation import harness
+
+            harness.require(f"evaluate.suite = {recipe.evaluate.suite!r}")
 
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         """Measure the recipe's checkpoint on the recipe's split and write `test.json`.

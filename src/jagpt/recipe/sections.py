@@ -680,6 +680,8 @@ class Train(Section):
 class Evaluate(Section):
     """`[evaluate]`: loss and perplexity on the test split."""
 
+    later = frozenset({"suite"})
+
     checkpoint: Checkpoint = Field(
         "best", pattern=CHECKPOINT, description="`best`, `last` or a step."
     )
@@ -695,6 +697,12 @@ class Evaluate(Section):
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Arithmetic of the matrix products."
+    )
+    suite: Literal["ja"] | None = Field(
+        None,
+        description="Tasks of lm-evaluation-harness too, for `test.json` and the card: `ja` is "
+        "JCommonsenseQA, JNLI, MARC-ja, JSQuAD and XWinograd-ja. Extra `harness`; the data come "
+        "from the hub.",
     )
     memorization_samples: NotNegative = Field(
         32,

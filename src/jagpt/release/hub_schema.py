@@ -41,6 +41,7 @@ MODEL_KEYS: Mapping[str, str] = MappingProxyType(
         "model-index.results.dataset": _MODEL,
         "model-index.results.dataset.type": _MODEL,
         "model-index.results.dataset.name": _MODEL,
+        "model-index.results.dataset.config": _MODEL,
         "model-index.results.dataset.split": _MODEL,
         "model-index.results.dataset.args": _MODEL,
         "model-index.results.dataset.args.language": _MODEL,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import JagptError
-from jagpt.evaluation.result import Evaluation
+from jagpt.evaluation.result import Evaluation, TaskFigures
 from jagpt.recipe import Recipe
 from jagpt.release import licences
 from jagpt.release.facts import Facts
@@ -108,6 +108,27 @@ def _results(facts: Facts) -> Iterator[EvalResult]:
             metric_value=getattr(test, kind),
             **_dataset(facts, test),
         )
+    for task, found in test.tasks.items():
+        yield from _task_results(task, found)
+
+
+def _task_results(task: str, found: TaskFigures) -> Iterator[EvalResult]:
+    """A task's metrics, each with the version of task and harness and the number of examples."""
+    from huggingface_hub import EvalResult
+
+    dataset, _, config = found.dataset.partition(" ")
+    for metric, value in found.metrics.items():
+        kind = metric.partition(",")[0]
+        if not kind.endswith("_stderr"):
+            yield EvalResult(
+                task_type="text-generation",
+                dataset_type=dataset or task,
+                dataset_name=found.dataset or task,
+                dataset_config=config or None,
+                metric_type="accuracy" if kind == "acc" else kind,
+                metric_name=f"{kind} ({task} {found.version}, {found.shots}-shot, {found.harness})",
+                metric_value=value,
+            )
 
 
 def _dataset(facts: Facts, test: Evaluation) -> dict[str, Any]:
