@@ -14,6 +14,8 @@ project = "jagpt"
 language = "en"  # build_site.py passes -D language=ja for the other site
 extensions = ["myst_parser"]
 myst_heading_anchors = 4
+# What a command prints is no shell: an apostrophe in it is a warning to its lexer.
+suppress_warnings = ["misc.highlighting_failure"]
 html_theme = "furo"
 html_title = "jagpt"
 html_static_path: list[str] = []
