@@ -14,21 +14,11 @@ from jagpt import models
 from jagpt.formats import material
 from jagpt.formats.source import ModelSource
 from jagpt.runtimes.reference import Reference
+from jagpt.tokenizer.awkward import AWKWARD, needs_bytes, spells_special
 from jagpt.tokenizer.encoder import Encoder
 
 LINES = 10_000
 SEED = 1000
-AWKWARD = (
-    "", " ", "  ", " a  b ", "a\tb", "\t", "a\r\nb", "a\rb", "a\nb", "\n\n \n", "a\0b", "a\u000bb",
-    "a\fb", "a\u0085b", "a\u2028b", "a\u2029b", "\u3000全角　空白", "a\u00a0b", "a\u200bb",
-    "\ufeffa", "\ufffd", "\uffff", "\U0010ffff", "𠮷野家", "髙﨑", "葛󠄀城", "😀", "👨‍👩‍👧", "🇯🇵",
-    "👍🏽", "❤️", "ｱｲｳ", "ｶﾞｷﾞｸﾞ", "ﾊﾟｰﾃｨｰ", "か\u3099き\u3099", "は\u309a", "ヿ", "e\u0301", "①㌔㍻½ﷺ",
-    "ＡＢＣ１２３", "1234567890", "０１２３", "⁇ ⁇", "▁", "▁▁a ▁", "<s>", "</s>", "<pad><unk>",
-    "<cls>文<sep>", "<0x41><0x0A>", "𝒜𝓑", "العربية עברית",
-)  # fmt: skip
-"""Texts that some tokenizer takes otherwise: white space, controls, rare and decomposed characters,
-half-width kana, and spellings of special tokens."""
-SPECIAL = re.compile("</?s>|<pad>|<unk>|<cls>|<sep>")
 GREEDY = 24
 
 
@@ -66,14 +56,10 @@ def write_texts(tokenizer: Path, file: Path | None, place: Path) -> None:
     rows = [{"text": text, "ids": encoder.encode(text)} for text in texts]
     (place / "texts.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
     awkward = [
-        {**row, "bytes": any(map(encoder.is_byte, row["ids"])), "special": _is_special(row["text"])}
-        for row in rows[-len(AWKWARD) :]
+        {**row, "bytes": needs_bytes(encoder, text), "special": spells_special(text)}
+        for text, row in zip(AWKWARD, rows[-len(AWKWARD) :], strict=True)
     ]
     (place / "awkward.json").write_text(json.dumps(awkward, ensure_ascii=False), "utf-8")
-
-
-def _is_special(text: str) -> bool:
-    return SPECIAL.search(text) is not None
 
 
 def _lines(file: Path) -> list[str]:

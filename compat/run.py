@@ -1,11 +1,11 @@
 """Every format in the programs that people load it with; `make compat` runs this.
 
-    python compat/run.py [--run DIR] [--text FILE] [--only NAME]…
+    python compat/run.py [--run DIR] [--text FILE] [--only NAME | --formats]…
 
 A small model is trained and exported (kept in `.venv/compat` for the next time; --run takes another
 finished run). What `jagpt export` measured in the runtimes that it needs anyway is told from their
 `parity.json`; everything else is loaded in side environments, made from `requirements-*.txt`, that
-hold no jagpt. Exit code 1 where anything is out of bounds.
+hold no jagpt. --formats prints the first part alone. Exit code 1 where anything is out of bounds.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.source import ModelSource
 from jagpt.formats.table import FORMATS
 from jagpt.recipe import load
-from jagpt.release import usage
+from jagpt.release import servers, usage
 
 PLACE = environments.PLACE
 BOUND = 1e-4
 """Largest logit difference of full precision."""
 TIMEOUT = 900
 PROGRAM = "the card's program"
+BROWSER, PAGES_LIBRARY = "browser", "transformersjs-4"
+"""The project's own environment, with the library that a release's page loads."""
 QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 COLUMNS = ("format", "size", "logits", "greedy", "token ids", "perplexity")
 ORIGINAL = (
@@ -62,6 +64,8 @@ class Check:
 
 
 CHECKS = (
+    Check(BROWSER, "release", "check_playground.py"),
+    Check("servers", "release", "check_servers.py"),
     Check("transformersjs-3", "release", "check_transformersjs.mjs"),
     Check("transformersjs-4", "release", "check_transformersjs.mjs"),
     Check("trl", "model", "check_trl.py"),
@@ -85,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     PLACE.mkdir(parents=True, exist_ok=True)
     run = options.run or _own_run()
+    if options.formats:
+        _print_table(list(_exported(run)))
+        return 0
     _write_material(run, options.text)
     rows = [*_exported(run), *_awkward(run)] if not options.only else []
     for check in CHECKS:
@@ -102,6 +109,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run", type=Path, help="a run with every format exported")
     parser.add_argument("--text", type=Path, help="lines to compare tokenizers on")
+    parser.add_argument("--formats", action="store_true", help="only what the export measured")
     parser.add_argument(
         "--only", action="append", choices=sorted({check.environment for check in CHECKS})
     )
@@ -138,6 +146,9 @@ def _write_material(run: Path, text: Path | None) -> None:
         place.mkdir(parents=True, exist_ok=True)
     material.write_model(run / "model", run / "tokens", model)
     material.write_texts(run / "model", text, model)
+    recipe = load(run / "recipe.toml")
+    client = servers.client(recipe.release.prompts[0], ".", usage.new_tokens(recipe))
+    (model / "client.py").write_text(client, "utf-8")
     material.write_texts(_original_tokenizer(), text, original)
 
 
@@ -148,8 +159,7 @@ def _exported(run: Path) -> Iterator[dict[str, Any]]:
     """What the export itself measured."""
     for name, one in FORMATS.items():
         told = Parity.read(run / "export" / name)
-        if told.compared != TENSORS:
-            yield {**told.as_json(), "format": one.title}
+        yield {**told.as_json(), "format": one.title}
 
 
 def _awkward(run: Path) -> Iterator[dict[str, Any]]:
@@ -212,7 +222,9 @@ def _by_card(check: Check, run: Path) -> list[dict[str, Any]]:
 def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
     """What a script prints in a side environment."""
     command: list[Path | str]
-    if script.suffix == ".mjs":
+    if environment == BROWSER:
+        command = [sys.executable, script, environments.packages(PAGES_LIBRARY), *arguments]
+    elif script.suffix == ".mjs":
         command = ["node", script, environments.packages(environment), *arguments]
     else:
         command = [environments.python(environment), script, *arguments]
@@ -231,7 +243,7 @@ def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
 def _problems(row: dict[str, Any]) -> Iterator[str]:
     """What is out of bounds; an export's own bounds held when it was made."""
     name = row["format"]
-    if "bounds" in row or "runs" in row or "explained" in row:
+    if {"bounds", "compared", "runs", "explained"} & row.keys():
         return
     if row.get("logit_difference", 0.0) > BOUND:
         yield f"{name}: a logit differs by {row['logit_difference']:.2g}"
@@ -260,6 +272,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         perplexity = f"{row['perplexity']:.4f}"
     if "runs" in row:
         logits, greedy = "runs", row["runs"] if isinstance(row["runs"], str) else ""
+    if row.get("compared") == TENSORS:
+        logits = "every tensor equal"
     if row.get("texts"):
         ids = f"{row['texts_equal']:,} of {row['texts']:,}"
     size = units.size(row["size"]) if row.get("size") else ""

@@ -6,6 +6,9 @@ pieces, scores and types of `spiece.model`, or `llama` for BPE.
 
 llama.cpp's unigram knows no byte fallback: characters without a piece become `<unk>` there, in
 place of their bytes. Parity counts the texts where that happens.
+
+A `Modelfile` beside it lets Ollama take the prompt as it is, with the model's own defaults (its
+documentation has the grammar: docs.ollama.com/modelfile).
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jagpt import files
 from jagpt.errors import DataError, UsageError
-from jagpt.formats.source import ModelSource
+from jagpt.formats.source import GENERATION, ModelSource
 from jagpt.tokenizer import model as sentencepiece_model
 from jagpt.tokenizer.folder import MODEL_FILE
 from jagpt.tokenizer.model import UNIGRAM
@@ -112,8 +116,36 @@ def write(source: ModelSource, folder: Path, precision: str) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    files.write_text(folder / modelfile_name(precision), modelfile(source, precision))
 
 
+def modelfile_name(precision: str) -> str:
+    return f"model-{precision}.Modelfile"
+
+
+def modelfile(source: ModelSource, precision: str) -> str:
+    """What Ollama makes a model of: the prompt raw, and no default of its own."""
+    path = source.directory / GENERATION
+    told = files.read_json(path) if path.is_file() else {}
+
+    def default(name: str, otherwise: float) -> float:
+        value = told.get(name)
+        return value if isinstance(value, (int, float)) else otherwise
+
+    parameters = {
+        "num_ctx": source.n_positions,
+        "num_predict": source.n_positions,
+        "temperature": default("temperature", 1.0) if told.get("do_sample") is True else 0,
+        "top_k": int(default("top_k", 0)),
+        "top_p": default("top_p", 1.0),
+        "min_p": 0,
+        "repeat_penalty": default("repetition_penalty", 1.0),
+    }
+    lines = [f"PARAMETER {name} {value}" for name, value in parameters.items()]
+    return "\n".join([f"FROM ./{file_name(precision)}", _RAW, *lines, ""])
+
+
+_RAW = 'TEMPLATE """{{ .Prompt }}"""'
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
 
 

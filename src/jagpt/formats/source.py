@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
 
 WEIGHTS = "model.safetensors"
-CONFIG_FILES = ("config.json", "generation_config.json")
+GENERATION = "generation_config.json"
+CONFIG_FILES = ("config.json", GENERATION)
 TOKENIZER_FILES = (
     "spiece.model",
     "tokenizer.json",

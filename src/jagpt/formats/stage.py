@@ -18,7 +18,7 @@ class FormatsStage(Stage):
     name = "formats"
     help = "The further formats, each proven equal."
     verb = "export"
-    version = 2
+    version = 3
     sections = ("export",)
     needs = ("tokens", "export")
 

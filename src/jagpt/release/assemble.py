@@ -12,7 +12,7 @@ from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, UsageError
 from jagpt.files import FileEntry, Manifest
 from jagpt.recipe import Recipe
-from jagpt.release import card, changelog, dataset_card, exports
+from jagpt.release import browser, card, changelog, dataset_card, exports
 from jagpt.release.facts import Facts, facts_of, hub_datasets
 from jagpt.release.publication import (
     CARD,
@@ -56,7 +56,12 @@ def model(
         Environment.find(run.logs),
         time.seconds if time else None,
     )
-    extras = card.Extras(exports.released(run.release), card.CURVE in kept, published)
+    extras = card.Extras(
+        exports.released(run.release),
+        card.CURVE in kept,
+        published,
+        browser.same_ids(run.release),
+    )
     page = card.render(recipe, facts, versions, extras)
     title = recipe.release.title
     return _publication(title, new.revision, kept, {CARD: page, CHANGELOG: text}, folder)

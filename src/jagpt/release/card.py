@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jagpt import __version__, units
 from jagpt.recipe import Recipe
-from jagpt.release import licences, metadata, usage
+from jagpt.release import licences, metadata, servers, usage
 from jagpt.release.changelog import Entry
 from jagpt.release.exports import ReleasedFormat
 from jagpt.release.facts import Facts
@@ -43,11 +43,12 @@ class Published:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a card tells beside recipe and facts."""
+    """What a card tells beside recipe and facts; `in_browser` is what `browser.same_ids` counts."""
 
     exports: tuple[ReleasedFormat, ...] = ()
     curve: bool = False
     published: Published | None = None
+    in_browser: tuple[int, int] | None = None
 
 
 def render(
@@ -69,6 +70,8 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
         "jagpt.release", code=code, fenced=fenced, duration=units.rough_duration
     ).get_template("card.md.j2")
     published = extras.published
+    place = published.place if published else None
+    prompt = facts.samples[0].prompt if facts.samples else recipe.release.prompts[0]
     return template.render(
         recipe=recipe,
         demonstration=_is_demonstration(facts),
@@ -82,13 +85,12 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
         exports=extras.exports,
         published=published,
         curve=Markdown(CURVE) if extras.curve else None,
+        in_browser=extras.in_browser,
         snippets=usage.snippets(
-            recipe,
-            extras.exports,
-            facts.samples[0].prompt if facts.samples else recipe.release.prompts[0],
-            place=published.place if published else None,
-            revision=versions[0].revision,
+            recipe, extras.exports, prompt, place=place, revision=versions[0].revision
         ),
+        servers=list(servers.servers(recipe, extras.exports, place)),
+        client=servers.client(prompt, place or ".", usage.new_tokens(recipe)),
         versions=[
             (entry.revision, _commit(entry, published), Markdown("<br>".join(entry.lines)))
             for entry in versions

@@ -16,7 +16,10 @@ from jagpt.rundir import RunDirectory
 
 WEIGHTS = "model.safetensors"
 ONNX = "onnx"
-BESIDE_THE_MODEL = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "*.gguf")
+BESIDE_THE_MODEL = (
+    *("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack"),
+    *("*.gguf", "*.Modelfile"),
+)
 """Files whose readers look for them in the model's own folder, with its configuration."""
 
 

@@ -16,7 +16,7 @@ from jagpt.errors import DataError
 from jagpt.formats.bounds import Parity
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
-from jagpt.release import card, changelog, exports, licences, usage
+from jagpt.release import browser, card, changelog, exports, licences, usage
 from jagpt.release.facts import facts_of
 from jagpt.release.git import link
 from jagpt.release.publication import (
@@ -54,6 +54,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
         _add_exports(run, folder)
+        browser.add_page(recipe, folder)
         _add_texts(recipe, run, folder, progress)
         files.write_text(folder / LFS_ATTRIBUTES, lfs_attributes())
         listed = (entry for entry in files.entries(folder) if entry.name != CHECKSUMS)
@@ -110,7 +111,9 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
     new = changelog.entry(recipe, facts)
     text = changelog.with_entry(None, new)
     files.write_text(folder / CHANGELOG, text)
-    extras = card.Extras(found, _add_curve(facts.training, folder))
+    extras = card.Extras(
+        found, _add_curve(facts.training, folder), in_browser=browser.same_ids(folder)
+    )
     page = card.render(recipe, facts, changelog.parse(text), extras)
     files.write_text(folder / CARD, page)
 

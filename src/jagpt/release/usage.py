@@ -270,10 +270,16 @@ def check(
 
 
 def _for_tokenizer(recipe: Recipe, usage: Usage) -> str:
+    """What the tokenizer asks for in an install line."""
+    packages = tokenizer_packages(recipe) if "transformers" in usage.modules else ()
+    return "".join(f" {name}" for name in packages)
+
+
+def tokenizer_packages(recipe: Recipe) -> tuple[str, ...]:
     """What transformers needs besides for a tokenizer that has no `tokenizer.json`, or may not."""
     settings = recipe.tokenizer
     fast = settings.from_ is None and settings.exact
-    return "" if fast or "transformers" not in usage.modules else " sentencepiece protobuf"
+    return () if fast else ("sentencepiece", "protobuf")
 
 
 def literal(text: str) -> str:
@@ -303,8 +309,13 @@ def program(
         prompt=literal(prompt),
         weights=literal(weights),
         context=recipe.model.n_positions,
-        new_tokens=max(1, min(NEW_TOKENS, recipe.model.n_positions // 2)),
+        new_tokens=new_tokens(recipe),
     )
+
+
+def new_tokens(recipe: Recipe) -> int:
+    """How many a program asks for: at most half of the context."""
+    return max(1, min(NEW_TOKENS, recipe.model.n_positions // 2))
 
 
 def _downloading(source: str) -> str:

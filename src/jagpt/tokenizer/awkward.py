@@ -1,0 +1,35 @@
+"""Texts that some tokenizer takes otherwise than SentencePiece does, and the two reasons for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jagpt.tokenizer.encoder import Encoder
+
+AWKWARD = (
+    "", " ", "  ", " a  b ", "a\tb", "\t", "a\r\nb", "a\rb", "a\nb", "\n\n \n", "a\0b", "a\u000bb",
+    "a\fb", "a\u0085b", "a\u2028b", "a\u2029b", "\u3000全角　空白", "a\u00a0b", "a\u200bb",
+    "\ufeffa", "\ufffd", "\uffff", "\U0010ffff", "𠮷野家", "髙﨑", "葛󠄀城", "😀", "👨‍👩‍👧", "🇯🇵",
+    "👍🏽", "❤️", "ｱｲｳ", "ｶﾞｷﾞｸﾞ", "ﾊﾟｰﾃｨｰ", "か\u3099き\u3099", "は\u309a", "ヿ", "e\u0301", "①㌔㍻½ﷺ",
+    "ＡＢＣ１２３", "1234567890", "０１２３", "⁇ ⁇", "▁", "▁▁a ▁", "<s>", "</s>", "<pad><unk>",
+    "<cls>文<sep>", "<0x41><0x0A>", "𝒜𝓑", "العربية עברית",
+)  # fmt: skip
+"""White space, controls, rare and decomposed characters, half-width kana, special tokens."""
+_SPECIAL = re.compile("</?s>|<pad>|<unk>|<cls>|<sep>")
+
+
+def spells_special(text: str) -> bool:
+    """Whether a special token is spelled out, which others take for the token."""
+    return _SPECIAL.search(text) is not None
+
+
+def needs_bytes(encoder: Encoder, text: str) -> bool:
+    """Whether a character has no piece; a tokenizer without byte fallback makes `<unk>` of it."""
+    return any(encoder.is_byte(number) for number in encoder.encode(text))
+
+
+def plain(encoder: Encoder) -> int:
+    """How many of `AWKWARD` are neither: they get the same ids everywhere."""
+    return sum(not spells_special(text) and not needs_bytes(encoder, text) for text in AWKWARD)
