@@ -37,6 +37,8 @@ class Outcome:
 def watch(read: Callable[[bytes], object], inputs: Iterable[bytes], outside: Path) -> Outcome:
     """Hand each input to `read`, which must return or raise one of jagpt's errors, in one line.
 
+    What returns False refused it too.
+
     `AssertionError` with the input where it does something else, takes over `SECONDS` or `ROOM`,
     looks up a name, ends the process, or anything below `outside` changes.
     """
@@ -87,13 +89,12 @@ def _try_all(read: Callable[[bytes], object], inputs: Iterable[bytes], writing: 
 
 def _refused(read: Callable[[bytes], object], content: bytes) -> bool:
     try:
-        read(content)
+        return read(content) is False
     except JagptError as error:
         said = str(error)
         assert said, "an error that says nothing"
         assert "\n" not in said, f"more than a line: {said}"
         return True
-    return False
 
 
 def _status(name: str) -> int:
