@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fakes
 import folders
 import pytest
+from faults.test_strangers import damaged_bytes
+from faults.watched import watch
 
 from jagpt import files, generation, models
 from jagpt.cli import app
@@ -68,6 +72,53 @@ def test_full_precision_is_within_a_ten_thousandth(exported: Path, name: str) ->
     found = told(exported, name)
     assert found["logit_difference"] <= 1e-4
     assert found["greedy_equal"] + found["greedy_ties"] == found["prompts"]
+
+
+WEIGHTS = {
+    "gguf-f32": "model-f32.gguf", "onnx": "model.onnx", "openvino": "openvino_model.xml",
+    "ctranslate2": "model.bin",
+}  # fmt: skip
+ENGINE_INPUTS = int(os.environ.get("JAGPT_MUTATIONS", "200")) // 10
+"""Each is loaded anew and computes."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by /proc")
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_an_engine_on_a_damaged_export_computes_or_names_it(
+    exported: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, outside = tmp_path / name, tmp_path / "outside"
+    shutil.copytree(exported / "export" / name, folder)
+    outside.mkdir()
+    raw = (folder / WEIGHTS[name]).read_bytes()
+    two_tokens = generation.Settings(greedy=True, max_new_tokens=2)
+    model, export = models.open(exported), engines.UsableExport(table.FORMATS[name], folder)
+
+    def inputs() -> Iterator[bytes]:
+        for number in range(ENGINE_INPUTS):
+            rng = random.Random(f"{name} {number}")
+            head = rng.choice((400, 6000, len(raw)))
+            yield damaged_bytes(raw[:head], rng) + raw[head:]
+
+    def compute(content: bytes) -> None:
+        (folder / WEIGHTS[name]).write_bytes(content)
+        loaded = generation.load(model, engines.engine(export, model, threads=1))
+        ids = loaded.encode(PROMPT)
+        loaded.sample(ids, loaded.drawing(len(ids), two_tokens))
+
+    found = watch(compute, inputs(), outside)
+    assert 0 < found.refused <= found.tried == ENGINE_INPUTS
+    if "JAGPT_MUTATIONS" in os.environ:
+        with capsys.disabled():
+            print(f"\n{name}: {found.tried:,} tried, {found.refused:,} refused, "
+                  f"peak {found.peak / 1e6:,.0f} MB")  # fmt: skip
+
+
+def test_an_engine_with_other_tokens_is_refused(exported: Path, tmp_path: Path) -> None:
+    other = models.open(fakes.model_folder(tmp_path / "other"))
+    export = engines.UsableExport(table.FORMATS["onnx"], exported / "export" / "onnx")
+    with pytest.raises(DataError, match=r"onnx: .* tokens"):
+        engines.engine(export, other)
 
 
 def test_gguf_carries_the_tokenizer_but_no_byte_fallback(exported: Path) -> None:

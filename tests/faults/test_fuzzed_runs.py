@@ -30,10 +30,13 @@ VERBS: dict[str, tuple[tuple[str, ...], int]] = {
     "evaluate": (("evaluate", "{}"), 10),
     "evaluate --model": (("evaluate", "--model", "{}", "--text", "{text}"), 10),
     "export": (("export", "{}"), 10),
-    "export --model": (("export", "--model", "{}/model", "--output", "{}/other"), 10),
+    "export --model": (
+        ("export", "--model", "{}/model", "--format", "flax", "--output", "{}/other"),
+        10,
+    ),
     "release": (("release", "{}"), 20),
     "run": (("run", "{}", "--yes"), 50),
-    "push": (("push", "{}", "file://{}/remote"), 4),
+    "push": (("push", "{}", "--to", "file://{}/remote"), 4),
 }
 """Each with how much rarer it is tried than a verb that only looks."""
 COUNT = MUTATIONS if "JAGPT_MUTATIONS" in os.environ else 40
@@ -55,7 +58,7 @@ def altered(run: Path, rng: random.Random) -> bytes:
         raw = (run / rng.choice(names)).read_bytes()
     elif kind == "structure" and name.endswith(".json"):
         raw = json.dumps(mutated(json.loads(raw), rng)).encode()
-    elif kind == "structure" and name.endswith(".jsonl"):
+    elif kind == "structure" and name.endswith(".jsonl") and raw:
         lines = raw.splitlines()
         at = rng.randrange(len(lines))
         lines[at] = json.dumps(mutated(json.loads(lines[at]), rng)).encode()
@@ -81,11 +84,13 @@ def test_a_run_with_an_altered_file_is_followed_or_refused(
     count = max(1, COUNT // rarer)
 
     def inputs() -> Iterator[bytes]:
+        yield b"recipe.toml\0" + (finished / "recipe.toml").read_bytes()
         for number in range(count):
             yield altered(finished, random.Random(f"{verb} {number}"))
 
     found = watch(_with_altered(run, finished, arguments), inputs(), outside)
-    assert found.tried == count
+    assert found.tried == count + 1
+    assert found.refused <= count, "the whole run was refused"
     assert [path.name for path in run.parent.iterdir()] == ["run"]
     if "JAGPT_MUTATIONS" in os.environ:
         with capsys.disabled():

@@ -7,19 +7,21 @@ no run. It counts if its `parity.json` says that it is within bounds and of this
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jagpt import files
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.formats.bounds import Parity
 from jagpt.formats.source import WEIGHTS, ModelSource
 from jagpt.formats.table import FORMATS, Format
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
 from jagpt.models import ModelFolder, guard
 from jagpt.rundir import is_run
-from jagpt.runtimes import DrawingRuntime, StepRuntime
+from jagpt.runtimes import DrawingRuntime, StepRuntime, llamacpp
+from jagpt.text import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,12 +106,32 @@ def engine(export: UsableExport, model: ModelFolder, threads: int | None = None)
     if export.format.runtime is None:
         raise AssertionError(f"{export.format.name} has no runtime")
     guard.check_folder(export.folder)
-    runtime = export.format.runtime(ModelSource(model), export.folder, threads)
+    with _export_to_blame(export):
+        source = ModelSource(model)
+        for weights in export.folder.glob("*.gguf"):
+            llamacpp.check_loads(weights, source.n_positions)
+        runtime = export.format.runtime(source, export.folder, threads)
+        if runtime.vocab_size != source.vocab_size:
+            raise ValueError(f"{runtime.vocab_size:,} tokens, the model has {source.vocab_size:,}")
     if isinstance(runtime, StepRuntime):
-        return _Stepping(export.format.name, runtime)
+        return _Stepping(export, runtime)
     if isinstance(runtime, DrawingRuntime):
-        return _Drawing(export.format.name, runtime)
+        return _Drawing(export, runtime)
     raise AssertionError(f"{export.format.name} neither draws nor gives logits")
+
+
+@contextmanager
+def _export_to_blame(export: UsableExport) -> Iterator[None]:
+    """`DataError` for whatever a runtime says of the export's files: their errors have no type."""
+    try:
+        yield
+    except JagptError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{export.folder}: {export.format.title} cannot compute with this "
+            f"({first_line(error)}); delete the folder and run `jagpt export` again"
+        ) from None
 
 
 def note(export: UsableExport | None, wish: str) -> str | None:
@@ -161,12 +183,12 @@ def _weights_sha256(model_dir: Path) -> str:
 class _Stepping(SteppingEngine):
     """A runtime that gives logits; tokens are drawn as for transformers."""
 
-    def __init__(self, name: str, runtime: StepRuntime) -> None:
-        self.name, self._runtime = name, runtime
+    def __init__(self, export: UsableExport, runtime: StepRuntime) -> None:
+        self.name, self._export, self._runtime = export.format.name, export, runtime
         self.context, self.vocab_size = runtime.context, runtime.vocab_size
 
     def begin(self, prompt: Sequence[int], rows: int) -> Session:
-        return self._runtime.begin(prompt, rows)
+        return _Guarded(self._export, self._runtime.begin(prompt, rows))
 
     def sample(self, sampler: Sampler, logits: Tensor | Floats) -> list[tuple[int, float]]:
         """On one thread: others would spin on when the runtime wants the cores."""
@@ -176,17 +198,33 @@ class _Stepping(SteppingEngine):
             return super().sample(sampler, logits)
 
 
+class _Guarded:
+    """A session whose errors name the export."""
+
+    def __init__(self, export: UsableExport, session: Session) -> None:
+        self._export, self._session = export, session
+
+    def step(self, ids: Sequence[int] | None) -> Tensor | Floats:
+        with _export_to_blame(self._export):
+            return self._session.step(ids)
+
+
 class _Drawing:
     """A runtime that draws tokens itself."""
 
-    def __init__(self, name: str, runtime: DrawingRuntime) -> None:
-        self.name, self._runtime = name, runtime
+    def __init__(self, export: UsableExport, runtime: DrawingRuntime) -> None:
+        self.name, self._export, self._runtime = export.format.name, export, runtime
         self.context: int | None = runtime.context
         self.vocab_size = runtime.vocab_size
 
     def draw(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Drawn | None]]:
         """See `Engine.draw`."""
-        for step in self._runtime.draw(prompt, drawing):
+        steps = self._runtime.draw(prompt, drawing)
+        while True:
+            with _export_to_blame(self._export):
+                step = next(steps, None)
+            if step is None:
+                return
             yield [
                 None if token is None else Drawn(token[0], token[1], token[0] in drawing.end_ids)
                 for token in step

@@ -7,16 +7,22 @@ tells log-probabilities, not logits, and one position a call.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import secrets
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jagpt import safepath
 from jagpt.errors import DataError, JagptError
 from jagpt.runtimes.base import Drawing, DrawingRuntime
+from jagpt.text import printable, shortened
 
 if TYPE_CHECKING:
     from jagpt.runtimes.base import Floats
@@ -158,6 +164,24 @@ class LlamaCpp(DrawingRuntime):
         return value
 
 
+def check_loads(path: Path, context: int) -> None:
+    """`DataError` where llama.cpp ends the whole process over a file, which it does for some.
+
+    Tried in a process of its own, where that takes nothing along.
+    """
+    program = [sys.executable, "-m", __name__, str(path), str(context)]
+    surroundings = os.environ | safepath.variables() | {"GGML_NO_BACKTRACE": "1"}
+    tried = subprocess.run(  # noqa: S603 - Python itself, on this module
+        program, env=surroundings, capture_output=True, check=False
+    )
+    if tried.returncode < 0:
+        said = tried.stderr.decode("utf-8", "replace")
+        reason = next((line for line in said.splitlines() if "ASSERT" in line), "no reason given")
+        raise DataError(
+            f"{path}: llama.cpp crashes over this ({shortened(printable(reason), 200)})"
+        )
+
+
 def chunk_for(n_bytes: int) -> int:
     """Tokens a call for a model of so many bytes: a power of two, 1 to 64."""
     fitting = max(1, CHUNK_BYTES // max(1, n_bytes))
@@ -195,3 +219,9 @@ def _parameters(path: Path, context: int, threads: int | None, key: str) -> Any:
     wanted.verbosity = -1
     wanted.api_keys = [key]
     return wanted
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(DataError):  # told by the process that goes on
+        LlamaCpp(Path(sys.argv[1]), int(sys.argv[2]), 1, 0, 1)
+    os._exit(0)  # the server's threads may crash a Python that ends
