@@ -10,7 +10,7 @@ import pytest
 from fakes import model_folder
 
 from jagpt import models
-from jagpt.errors import MissingExtraError, StorageError, UsageError
+from jagpt.errors import DataError, MissingExtraError, StorageError, UsageError
 from jagpt.evaluation import checkpoint, harness
 from jagpt.evaluation.result import TaskFigures
 from jagpt.progress import QUIET
@@ -79,6 +79,14 @@ def test_an_unknown_task_is_named(subject: models.ModelFolder, given: SimpleName
 def test_data_that_cannot_be_fetched(subject: models.ModelFolder, given: SimpleNamespace) -> None:
     given.error = ConnectionError("offline")
     with pytest.raises(StorageError, match="offline"):
+        harness.measure(subject, ["known"])
+
+
+def test_what_the_harness_cannot_do_is_told_in_a_line(
+    subject: models.ModelFolder, given: SimpleNamespace
+) -> None:
+    given.error = ValueError("BuilderConfig 'JNLI' not found.\nAvailable: none")
+    with pytest.raises(DataError, match="failed: BuilderConfig 'JNLI' not found"):
         harness.measure(subject, ["known"])
 
 

@@ -66,6 +66,9 @@ def measure(
         raise StorageError(
             f"{where}: a data set could not be fetched ({first_line(error)}); check the network"
         ) from None
+    except Exception as error:  # a data set, a template or a tokenizer that it cannot work with
+        reason = first_line(error) or type(error).__name__
+        raise DataError(f"{where}: lm-evaluation-harness failed: {reason}") from error
     if found is None:
         raise JagptError(f"{where}: lm-evaluation-harness gave no result")
     version = f"lm-eval {lm_eval.__version__}"
