@@ -55,6 +55,7 @@ def test_each_shipped_recipe_is_valid_and_named_as_its_file(name: str) -> None:
 
 def test_the_shipped_recipes_are_those_that_the_readme_promises() -> None:
     assert set(recipes.shipped_recipes()) == {
+        "own-text",
         "quickstart",
         "small",
         "small-distilled",

@@ -77,7 +77,8 @@ def show_results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> None:
     if not ran:
         whole = not found.missing and not found.stale
         click.echo("all stages are done" if whole else "the stages asked for are done")
-    if any(source.path == SAMPLE for source in recipe.corpus.source):
+    of_sample = any(source.path == SAMPLE for source in recipe.corpus.source)
+    if of_sample and TRAIN.name not in (*found.missing, *found.stale):
         click.echo(DEMONSTRATION)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from jagpt.corpus.documents import SPLITS
 from jagpt.corpus.shards import iter_documents
-from jagpt.corpus.splits import FirstLines, hash_split, original_lines, unit_hash
+from jagpt.corpus.splits import FirstLines, hash_split, original_lines, shares_for, unit_hash
+from jagpt.recipe import Corpus
 
 # --- by hash --------------------------------------------------------------------------------------
 
@@ -179,3 +181,31 @@ def test_the_stage_gives_the_bytes_of_the_original_pipeline(tmp_path: Path) -> N
     }
     assert ours == expected
     assert dropped(directory) == {"": "no lines"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "held_out"), [(3, 1), (30, 3), (199, 19), (200, 20), (1000, 20)]
+)
+def test_a_small_corpus_keeps_twenty_documents_or_a_tenth_for_valid_and_test(
+    documents: int, held_out: int
+) -> None:
+    places = [unit_hash("s", str(n)) for n in range(documents)]
+    shares = shares_for(Corpus(), places, {})
+    splits = Counter(hash_split(place, *shares) for place in places)
+    assert (splits["valid"], splits["test"]) == (held_out, held_out)
+
+
+def test_a_large_corpus_keeps_the_share_and_a_given_one_stays() -> None:
+    places = [unit_hash("s", str(n)) for n in range(20_000)]
+    assert shares_for(Corpus(), places, {}) == (0.005, 0.005)
+    valid, test = shares_for(Corpus(test_share=0.2), places[:100], {})
+    assert test == 0.2
+    assert sum(test <= place < test + valid for place in places[:100]) == 10
+
+
+def test_documents_that_a_source_puts_into_a_split_count() -> None:
+    places = [unit_hash("s", str(n)) for n in range(300)]
+    valid, test = shares_for(Corpus(), places, {"valid": 500, "test": 15})
+    splits = Counter(hash_split(place, valid, test) for place in places)
+    assert valid == 0.005
+    assert splits["test"] == 5

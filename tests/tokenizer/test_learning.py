@@ -8,6 +8,7 @@ import pytest
 
 from jagpt.errors import DataError
 from jagpt.tokenizer import model as pieces
+from jagpt.tokenizer import vocabulary
 from jagpt.tokenizer.learning import learn, train
 from jagpt.tokenizer.sample import MAX_SENTENCE_BYTES, draw_sentences, split_sentences
 
@@ -113,3 +114,29 @@ def test_an_empty_corpus_is_refused_in_the_parent_too(tmp_path: Path) -> None:
 def test_sentencepiece_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     train(SENTENCES, small())
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_open_size_grows_with_the_root_of_the_text_and_holds_its_characters() -> None:
+    assert vocabulary.size_for(1_000_000, 1000) == 6000
+    assert vocabulary.size_for(10_000, 1000) == 1500
+    assert vocabulary.size_for(10**9, 1000) == 32_000
+    letters = "".join(chr(0x4E00 + k) for k in range(100))
+    needed = small().least_vocab_size + 100
+    assert vocabulary.size_of([letters], small(character_coverage=1.0)) == round(1.5 * needed)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_an_open_size_that_the_text_cannot_fill_becomes_the_one_that_it_can(kind: str) -> None:
+    sentences = ["甲乙丙。"] * 3
+    settings = small(type=kind, vocab_size="auto")
+    wanted = vocabulary.size_of(sentences, settings)
+    model = pieces.parse(train(sentences, settings), "trained")
+    assert small().least_vocab_size < len(model.pieces) < wanted
+
+
+def test_an_open_size_gives_the_pieces_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "SPARE", 1.1)
+    monkeypatch.setattr(vocabulary, "ROOT_FACTOR", 1)
+    wanted = vocabulary.size_of(SENTENCES, small(vocab_size="auto"))
+    raw = train(SENTENCES, small(vocab_size="auto"))
+    assert raw == train(SENTENCES, small(vocab_size=wanted))

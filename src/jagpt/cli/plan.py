@@ -61,6 +61,7 @@ def plan(
     """Tokens, FLOPs, memory, disk, hours and cost of a run, before anything runs."""
     from jagpt import pipeline
     from jagpt.plan import planning, shown
+    from jagpt.plan.size import with_vocabulary
 
     machine = planning.machine_of(gpu, gpus, price_per_hour, network_gbit)
     loaded, place = open_recipe(recipe, overrides, run_dir)
@@ -69,6 +70,7 @@ def plan(
     else:
         loaded = planning.settled_on(machine.gpu, loaded)
     text_bytes = None if text_mb is None else round(text_mb * 1e6)
+    loaded = with_vocabulary(loaded, place, text_bytes)
     planned = planning.plan(loaded, place, machine, text_bytes)
     rows = planning.grown(planned, loaded) if growth else []
     if as_json:

@@ -162,8 +162,10 @@ def _announce(
     """Say the expected hours and disk before training; above a day, ask for `--yes`."""
     from jagpt import pipeline, plan
     from jagpt.plan import planning
+    from jagpt.plan.size import with_vocabulary
 
     settled, _ = pipeline.settled(recipe, run, forced)
+    settled = with_vocabulary(settled, run)
     estimate = plan.estimate(settled, run)
     progress.say(estimate.sentence())
     if (gpu := planning.instead_of_here(settled, estimate.steps, estimate.hours)) is not None:

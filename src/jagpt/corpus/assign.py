@@ -25,7 +25,7 @@ from jagpt.corpus.overlap import HeldOut
 from jagpt.corpus.parts import Counts, ExtractedSource
 from jagpt.corpus.selection import NOT_INCLUDED
 from jagpt.corpus.shards import LENGTH_EDGES, SplitWriter
-from jagpt.corpus.splits import Splitter
+from jagpt.corpus.splits import MANY, Splitter, shares_for
 from jagpt.corpus.stats import CorpusStats, LengthCounts, SourceStats
 from jagpt.errors import DataError
 from jagpt.progress import Progress
@@ -64,6 +64,15 @@ class _Articles:
             for name in parts.part_names(number, source):
                 total.add(parts.read_counts(self.directory, name))
         return total.parents
+
+    @cached_property
+    def count(self) -> int:
+        """Articles of all parts."""
+        total = 0
+        for number, source in enumerate(self.sources):
+            for name in parts.part_names(number, source):
+                total += parts.read_counts(self.directory, name).articles
+        return total
 
     def each(self, what: str, action: Callable[[Source, Article], None]) -> None:
         """Do `action` with each article in the order of the sources; `what` names it."""
@@ -108,14 +117,16 @@ def assign(
     """
     articles = _Articles(corpus, sources, parts_directory, progress)
     near = _near_duplicates(articles)
-    held_out = _held_out(articles, near)
+    shares = _shares(articles, near)
+    held_out = _held_out(articles, near, shares)
     with ExitStack() as stack:
         log = stack.enter_context(
             stack.enter_context(files.staged_file(directory / DROPPED)).open("w", encoding="utf-8")
         )
         writers = {split: stack.enter_context(SplitWriter(directory, split)) for split in SPLITS}
         filters = articles.filters(near)
-        state = _Assignment(corpus, filters, Splitter(corpus), held_out, writers, log)
+        splitter = Splitter(corpus, shares)
+        state = _Assignment(corpus, filters, splitter, held_out, writers, log)
         articles.each("assign", partial(_assign_article, state))
     _check_splits(state)
     _stats(state, sources, parts_directory).write(directory)
@@ -139,12 +150,30 @@ def _near_duplicates(articles: _Articles) -> dict[int, int]:
     return found.find()
 
 
-def _held_out(articles: _Articles, near: dict[int, int]) -> HeldOut:
+def _shares(articles: _Articles, near: dict[int, int]) -> tuple[float, float]:
+    """The shares of valid and test: the recipe's, or what a small corpus wants."""
+    corpus = articles.corpus
+    given = None not in (corpus.valid_share, corpus.test_share)
+    if given or corpus.split != "hash" or articles.count >= MANY:
+        return corpus.shares
+    filters, splitter = articles.filters(near), Splitter(corpus, corpus.shares)
+    fixed: Counter[str] = Counter()
+
+    def take(source: Source, article: Article) -> None:
+        if filters.reason(source.name, article) is None:
+            splitter.pieces(source, article.id, article.text)
+            fixed[source.split or ""] += 1
+
+    articles.each("count documents", take)
+    return shares_for(corpus, splitter.places, fixed)
+
+
+def _held_out(articles: _Articles, near: dict[int, int], shares: tuple[float, float]) -> HeldOut:
     """The sentences of valid and test, or of nothing where no filter asks for them."""
     held_out = HeldOut(articles.corpus.drop_overlap)
     if articles.corpus.drop_overlap == 0:
         return held_out
-    filters, splitter = articles.filters(near), Splitter(articles.corpus)
+    filters, splitter = articles.filters(near), Splitter(articles.corpus, shares)
 
     def take(source: Source, article: Article) -> None:
         if filters.reason(source.name, article) is None:
@@ -242,7 +271,7 @@ def _lines_advice(state: _Assignment, split: str) -> str:
 
 def _share_advice(state: _Assignment, split: str) -> str:
     """The share that would put at least one document into the split."""
-    test, valid = state.corpus.test_share, state.corpus.valid_share
+    valid, test = state.splitter.shares
     if not state.splitter.places:
         return "every source has a fixed split; give one to it, or take the fixed split from one"
     if split == "train":

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from jagpt.recipe import Corpus, Source
+from jagpt.recipe import DEFAULT_SHARE, Corpus, Source
+
+HELD_OUT = 20
+"""Documents that valid and test get where the recipe gives no share."""
+MANY = 40_000
+"""From so many articles on, the default share is surely enough, and nothing is counted."""
 
 
 class Splitter:
     """Gives the documents of a corpus, which come once each and in order, to their splits."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, shares: tuple[float, float]) -> None:
+        """`shares` are those of valid and test (`hash`)."""
         self.first_lines = FirstLines(corpus.valid_lines, corpus.test_lines)
         self.places = array("d")
         """The hashes of the documents that the shares were to split."""
         self._corpus = corpus
+        self.shares = shares
 
     def pieces(self, source: Source, document_id: str, text: str) -> list[tuple[str, str]]:
         """The splits that a text goes to: one; none or several where lines are counted."""
@@ -28,7 +35,7 @@ class Splitter:
             return [(source.split, text)]
         place = unit_hash(source.name, document_id)
         self.places.append(place)
-        return [(hash_split(place, self._corpus.valid_share, self._corpus.test_share), text)]
+        return [(hash_split(place, *self.shares), text)]
 
 
 def unit_hash(source: str, document_id: str) -> float:
@@ -44,6 +51,37 @@ def hash_split(place: float, valid_share: float, test_share: float) -> str:
     if place < test_share + valid_share:
         return "valid"
     return "train"
+
+
+def shares_for(
+    corpus: Corpus, places: Sequence[float], fixed: Mapping[str, int]
+) -> tuple[float, float]:
+    """The shares of valid and test that a corpus of documents at these `places` gets.
+
+    What the recipe leaves open is 0.005, or as much as brings the split to `HELD_OUT` documents,
+    or to a tenth of all if that is less; `fixed` counts those that sources put into a split.
+    """
+    places = sorted(places)
+    test = corpus.test_share
+    if test is None:
+        test = _share_of(places, 0.0, HELD_OUT - fixed.get("test", 0))
+    valid = corpus.valid_share
+    if valid is None:
+        beyond = [place for place in places if place >= test]
+        valid = _share_of(beyond, test, HELD_OUT - fixed.get("valid", 0), len(places))
+    return valid, test
+
+
+def _share_of(
+    places: Sequence[float], start: float, wanted: int, documents: int | None = None
+) -> float:
+    """The share from `start` that holds the `wanted` first of the sorted `places`."""
+    tenth = (len(places) if documents is None else documents) // 10
+    count = min(wanted, max(tenth, 1), len(places) - 1)
+    if count < 1:
+        return DEFAULT_SHARE
+    middle = (places[count - 1] + places[count]) / 2
+    return max(DEFAULT_SHARE, middle - start)
 
 
 def original_lines(text: str) -> list[str]:

@@ -129,7 +129,8 @@ def plan(
     `text_bytes` stands for the sources' own sizes. `UsageError` where a source's size is not known
     and the number of steps hangs on it.
     """
-    recipe, size = with_vocabulary(recipe, run), size_of(recipe, run, text_bytes)
+    size = size_of(recipe, run, text_bytes)
+    recipe = with_vocabulary(recipe, run, text_bytes)
     if size.unknown and recipe.train.max_epochs is not None:
         raise UsageError(
             f"plan: the size of {', '.join(size.unknown)} is not known here; say with --text-mb "
@@ -213,8 +214,8 @@ def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict
     """Seconds of each stage; `per_token` is training's on the whole machine."""
     cores = recipe.execution.workers or machines.available_cores()
     xml = size.dump * XML_PER_DUMP_BYTE
-    text = size.text / (1 - recipe.corpus.valid_share - recipe.corpus.test_share)
-    measured = size.tokens * recipe.corpus.test_share
+    text = size.text / (1 - sum(recipe.corpus.shares))
+    measured = size.tokens * recipe.corpus.shares[1]
     forward = FORWARD_SHARE / teaching_factor(recipe)
     learning = 0.0 if recipe.tokenizer.from_ else recipe.tokenizer.sentences * LEARN_SECONDS
     return {

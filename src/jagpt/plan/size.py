@@ -14,7 +14,7 @@ from jagpt.errors import DataError, JagptError, StorageError
 from jagpt.files import MANIFEST
 from jagpt.recipe import Recipe, Source
 from jagpt.rundir import RunDirectory
-from jagpt.tokenizer import imported
+from jagpt.tokenizer import imported, vocabulary
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.stats import TokenizerStats
 
@@ -23,6 +23,9 @@ TOKENS_PER_DUMP_BYTE = 0.165
 
 TOKENS_PER_TEXT_BYTE = 1 / 6
 """Japanese text: 3 bytes a character, about 2 characters a token at 32,000 pieces."""
+
+BYTES_PER_CHARACTER = 3
+"""Of Japanese text in UTF-8."""
 
 CHARACTERS_PER_TOKEN = 1.4
 """Of the default tokenizer on Japanese encyclopedic text at 8,000 pieces."""
@@ -86,24 +89,36 @@ def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) ->
     )
 
 
-def with_vocabulary(recipe: Recipe, run: RunDirectory) -> Recipe:
-    """The recipe with the vocabulary size of a tokenizer that it takes from elsewhere.
+def with_vocabulary(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Recipe:
+    """The recipe with the vocabulary size of a tokenizer that it takes from elsewhere, and with the
+    one that its text will give where it leaves it open (`text_bytes` as for `size_of`).
 
     As it is for one that is not on this machine, or cannot be read: who reads it then will tell.
     """
     settings = recipe.tokenizer
+    if settings.from_ is None and "tokenizer" not in run.shared and not settings.size_is_open:
+        return recipe
+    found = _vocabulary(recipe, run)
+    if found is None and settings.size_is_open:
+        text = size_of(recipe, run, text_bytes).text
+        found = vocabulary.size_for(round(text / BYTES_PER_CHARACTER), settings.least_vocab_size)
+    if found is None:
+        return recipe
+    return recipe.model_copy(
+        update={"tokenizer": settings.model_copy(update={"vocab_size": found})}
+    )
+
+
+def _vocabulary(recipe: Recipe, run: RunDirectory) -> int | None:
+    """Pieces of the tokenizer that the run has or takes; None where there is none to be read."""
     with suppress(JagptError):
-        if settings.from_ is None and "tokenizer" not in run.shared:
-            return recipe
         if (run.tokenizer / TokenizerStats.FILE).is_file():
-            vocab_size = TokenizerStats.read(run.tokenizer).vocab_size
-        elif (path := imported.local_file(settings)) is not None:
-            vocab_size = len(pieces.parse(pieces.read(path), path).pieces)
-        else:
-            return recipe
-        found = settings.model_copy(update={"vocab_size": vocab_size})
-        return recipe.model_copy(update={"tokenizer": found})
-    return recipe
+            return TokenizerStats.read(run.tokenizer).vocab_size
+        if recipe.tokenizer.from_ is None:
+            return None
+        if (path := imported.local_file(recipe.tokenizer)) is not None:
+            return len(pieces.parse(pieces.read(path), path).pieces)
+    return None
 
 
 def tokens_a_byte(kind: str, packed: bool) -> float:

@@ -10,6 +10,8 @@ from jagpt.recipe.checks import validated
 from jagpt.recipe.loading import changed, find, load, parse, shipped_recipes
 from jagpt.recipe.searching import search_kind
 from jagpt.recipe.sections import (
+    AUTO,
+    DEFAULT_SHARE,
     SAMPLE,
     SECTIONS,
     Corpus,
@@ -33,6 +35,8 @@ from jagpt.recipe.sections import (
 )
 
 __all__ = [
+    "AUTO",
+    "DEFAULT_SHARE",
     "SAMPLE",
     "SECTIONS",
     "Corpus",

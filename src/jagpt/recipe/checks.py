@@ -167,9 +167,9 @@ def _check_corpus(corpus: Corpus, shared: bool) -> Iterator[Problem]:
     if corpus.source and corpus.from_:
         yield Problem("corpus", "from", repr(corpus.from_),
                       "it shares another run's corpus: leave [[corpus.source]] out")  # fmt: skip
-    if corpus.valid_share + corpus.test_share >= 1:
+    if sum(corpus.shares) >= 1:
         yield Problem("corpus", "valid_share + test_share",
-                      f"{corpus.valid_share + corpus.test_share:g}",
+                      f"{sum(corpus.shares):g}",
                       "a sum below 1 is wanted: the rest is for training")  # fmt: skip
     if 0 < corpus.drop_near_duplicates < LEAST_SIMILARITY:
         yield Problem("corpus", "drop_near_duplicates", f"{corpus.drop_near_duplicates:g}",
@@ -255,7 +255,8 @@ def _check_tokenizer(tokenizer: Tokenizer) -> Iterator[Problem]:
         yield Problem("tokenizer", "revision", repr(tokenizer.revision),
                       "it goes with a hub id in `from`")  # fmt: skip
     least = tokenizer.least_vocab_size
-    if tokenizer.from_ is None and tokenizer.vocab_size < least:
+    trained = tokenizer.from_ is None and not tokenizer.size_is_open
+    if trained and tokenizer.vocab_size < least:
         yield Problem("tokenizer", "vocab_size", str(tokenizer.vocab_size),
                       f"allowed is {least} or more with these settings (byte_fallback and "
                       "keep_newlines need pieces of their own)")  # fmt: skip

@@ -36,6 +36,12 @@ BatchSize = Annotated[
     PlainSerializer(lambda value: value),
 ]
 """A number, but for `"auto"` in a recipe that leaves it to the machine (`Train.batch_is_open`)."""
+VocabSize = Annotated[
+    Annotated[int, Field(ge=7, le=1_000_000)],
+    WrapValidator(lambda value, number: value if value == AUTO else number(value)),
+    PlainSerializer(lambda value: value),
+]
+"""A number, except for `"auto"` where it is left to the corpus (`Tokenizer.size_is_open`)."""
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 """What `torch.manual_seed` takes, and 8 bytes hold."""
 Checkpoint = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
@@ -49,6 +55,8 @@ LEAST_SIMILARITY = 0.5
 RESERVED_CONTROL_PIECES = 6
 """<pad>, <unk>, <s>, </s>, <cls>, <sep>: the smallest vocabulary must hold them."""
 BYTE_PIECES = 256
+DEFAULT_SHARE = 0.005
+"""Of documents in valid, and in test, where a recipe says nothing."""
 SPELLING_PIECES = 31
 """Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
 
@@ -287,8 +295,14 @@ class Corpus(Section):
         description="`hash`: by a hash of source name and page id. `first-lines`: the original's "
         "way, see `valid_lines`.",
     )
-    valid_share: Share = Field(0.005, description="Share of documents in the valid split (`hash`).")
-    test_share: Share = Field(0.005, description="Share of documents in the test split (`hash`).")
+    valid_share: Share | None = Field(
+        None,
+        description="Share of documents in the valid split (`hash`). If not given 0.005, and in a "
+        "small corpus as much as gives it 20 documents, or a tenth of them if that is less.",
+    )
+    test_share: Share | None = Field(
+        None, description="The same of the test split; the two are set apart from each other."
+    )
     valid_lines: NotNegative = Field(
         500_000, description="`first-lines`: so many lines first go to the valid split."
     )
@@ -355,6 +369,13 @@ class Corpus(Section):
     )
 
     @property
+    def shares(self) -> tuple[float, float]:
+        """The shares of valid and test in a large corpus."""
+        given = (self.valid_share, self.test_share)
+        valid, test = (DEFAULT_SHARE if share is None else share for share in given)
+        return valid, test
+
+    @property
     def weights(self) -> dict[str, float]:
         """The weights of sources other than 1."""
         return {source.name: source.weight for source in self.source if source.weight != 1.0}
@@ -385,8 +406,10 @@ class Tokenizer(Section):
     )
     revision: str | None = Field(None, description="Revision of a hub id.")
     type: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece's algorithm.")
-    vocab_size: Annotated[int, Field(ge=RESERVED_CONTROL_PIECES + 1, le=1_000_000)] = Field(
-        32_000, description="Number of pieces, special ones included."
+    vocab_size: VocabSize = Field(
+        32_000,
+        description="Number of pieces, special ones included. `auto`: by the amount of text, "
+        "32,000 at most.",
     )
     sentences: Positive = Field(
         1_000_000, description="Sentences drawn from the train split to learn from."
@@ -404,6 +427,11 @@ class Tokenizer(Section):
     )
     split_digits: bool = Field(True, description="Each digit is a piece of its own.")
     seed: Seed = Field(1000, description="Seed of the draw of sentences.")
+
+    @property
+    def size_is_open(self) -> bool:
+        """Whether the number of pieces is left to the corpus."""
+        return str(self.vocab_size) == AUTO
 
     @property
     def exact(self) -> bool:

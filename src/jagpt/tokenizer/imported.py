@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jagpt import hub
 from jagpt.errors import DataError, UsageError
-from jagpt.recipe import Tokenizer
+from jagpt.recipe import AUTO, Tokenizer
 from jagpt.tokenizer.folder import FAST_FILE, MODEL_FILE
 
 HUB_FILES = [MODEL_FILE, "*.model", FAST_FILE, "tokenizer_config.json"]
@@ -45,7 +45,7 @@ def local_file(settings: Tokenizer, where: str = FROM) -> Path | None:
 def check_size(settings: Tokenizer, vocab_size: int, origin: Path | str) -> None:
     """`DataError` where a recipe takes a tokenizer of another size than the one it names itself."""
     default = Tokenizer.model_fields["vocab_size"].default
-    if settings.from_ is not None and settings.vocab_size not in (default, vocab_size):
+    if settings.from_ is not None and settings.vocab_size not in (default, AUTO, vocab_size):
         raise DataError(
             f"{origin}: this tokenizer has {vocab_size:,} pieces, and [tokenizer] vocab_size asks "
             f"for {settings.vocab_size:,}: set it to {vocab_size}, or take another tokenizer"

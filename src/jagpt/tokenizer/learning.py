@@ -18,6 +18,7 @@ from jagpt import safepath
 from jagpt.errors import DataError, JagptError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
+from jagpt.tokenizer import vocabulary
 from jagpt.tokenizer.sample import draw_sentences
 from jagpt.workers import serve_parent
 
@@ -54,11 +55,29 @@ def learn(corpus: Path, settings: Tokenizer, report: Report) -> bytes:
 
 
 def train(sentences: list[str], settings: Tokenizer) -> bytes:
-    """Train on `sentences`, in their order."""
-    import sentencepiece
-
+    """Train on `sentences`, in their order; an open size is what they ask for, or can give."""
     if not sentences:
         raise DataError("the corpus's train split holds no text; look into its dropped.jsonl")
+    if not settings.size_is_open:
+        return _train(sentences, settings)
+    size = vocabulary.size_of(sentences, settings)
+    try:
+        return _train(sentences, settings.model_copy(update={"vocab_size": size}))
+    except _TooManyPiecesError as error:
+        return _train(sentences, settings.model_copy(update={"vocab_size": error.most}))
+
+
+class _TooManyPiecesError(DataError):
+    """A vocabulary that the sentences cannot fill; they give `most` pieces."""
+
+    def __init__(self, message: str, most: int) -> None:
+        super().__init__(message)
+        self.most = most
+
+
+def _train(sentences: list[str], settings: Tokenizer) -> bytes:
+    import sentencepiece
+
     writer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -105,10 +124,12 @@ def _explained(message: str, settings: Tokenizer, sentences: int) -> JagptError:
     """SentencePiece's refusal in our words, its own where it is another one."""
     wanted = f"[tokenizer] vocab_size: {settings.vocab_size:,}"
     if found := re.search(r"too high \(\d+\)\. Please set it to a value <= (\d+)", message):
-        return DataError(
+        message = (
             f"{wanted} is more than the corpus supports: the {sentences:,} sentences drawn give "
-            f"{int(found[1]):,} pieces at most; set it to {int(found[1])} or less, or add text"
+            f'{int(found[1]):,} pieces at most; set it to {int(found[1])} or less, or to "auto", '
+            "or add text"
         )
+        return _TooManyPiecesError(message, int(found[1]))
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return DataError(
             f"{wanted} is less than the {int(found[1]):,} that the corpus's characters need; set "
@@ -146,5 +167,7 @@ def _work(sender: Connection, corpus: Path, settings: Tokenizer) -> None:
         sentences = draw_sentences(corpus, settings.sentences, settings.seed, sender.send)
         sender.send(f"learning from {len(sentences):,} sentences")
         sender.send(train(sentences, settings))
+    except _TooManyPiecesError as error:
+        sender.send(DataError(str(error)))
     except JagptError as error:
         sender.send(error)

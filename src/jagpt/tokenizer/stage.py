@@ -95,6 +95,7 @@ def _model(settings: Tokenizer, corpus: Path, progress: Progress) -> tuple[bytes
         path = imported.model_file(settings)
         progress.say(f"tokenizer: taken from {settings.from_}")
         return pieces.read(path), str(path)
-    what = f"tokenizer ({settings.vocab_size:,} pieces)"
+    size = "as many pieces as fit" if settings.size_is_open else f"{settings.vocab_size:,} pieces"
+    what = f"tokenizer ({size})"
     with progress.bar(what, None, "documents read") as bar:
         return learn(corpus, settings, bar.update), "the trained model"

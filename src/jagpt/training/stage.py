@@ -74,7 +74,8 @@ class TrainStage(Stage):
         if shape.from_ is None and (shape.type != "gpt2" or shape.config):  # torch takes seconds
             from jagpt.training.rehearsal import rehearse
 
-            rehearse(shape, recipe.tokenizer.vocab_size)
+            known = recipe.tokenizer
+            rehearse(shape, known.least_vocab_size if known.size_is_open else known.vocab_size)
         if recipe.train.teacher:
             from jagpt.training import teachers
 
