@@ -188,7 +188,7 @@ def compare(dump: BenchDump, interpreter: Path | None, rounds: int) -> Result:
     sides = [decoding, ours, *theirs]
     costs = _in_turns(sides, rounds)
     cpu = {name: [cost.cpu for cost in some] for name, some in costs.items()}
-    goals = [(decoding, "≤ 2.5"), *zip(theirs, ("≤ 0.35", ""), strict=False)]
+    goals = [(decoding, "≤ 2.6"), *zip(theirs, ("≤ 0.4", ""), strict=False)]
     ratios = [
         Ratio(f"CPU of jagpt / of {side.name}", paired(cpu[ours.name], cpu[side.name]), goal)
         for side, goal in goals
