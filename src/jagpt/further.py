@@ -18,8 +18,6 @@ from jagpt.rundir import is_run
 from jagpt.tokenizer import imported
 from jagpt.tokenizer import model as pieces
 
-NAME = "continue"
-"""The name under which `jagpt init` knows this recipe."""
 WHERE = "--from"
 GENTLER = 10
 """Weights that have learnt already bear this fraction of the rate that they learnt at."""
@@ -163,7 +161,7 @@ def _check_tokenizer(found: ModelFolder) -> None:
         )
 
 
-def run_name(output: Path) -> str:
-    """The name of a run whose recipe is this file; `continue` where the file's name is no name."""
+def run_name(output: Path, otherwise: str) -> str:
+    """The name of a run whose recipe is this file; `otherwise` where the file's name is no name."""
     fits = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", output.stem)
-    return output.stem if fits else NAME
+    return output.stem if fits else otherwise

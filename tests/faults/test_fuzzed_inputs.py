@@ -193,7 +193,4 @@ def test_a_mutated_input_is_read_or_refused(
     assert found.tried == COUNT
     assert 0 < found.refused <= COUNT
     assert [path.name for path in place.parent.iterdir()] == [name]
-    if "JAGPT_MUTATIONS" in os.environ:
-        with capsys.disabled():
-            print(f"\n{kind}: {found.tried:,} tried, {found.refused:,} refused, "
-                  f"peak {found.peak / 1e6:,.0f} MB")  # fmt: skip
+    found.show(kind, capsys)

@@ -92,10 +92,7 @@ def test_a_run_with_an_altered_file_is_followed_or_refused(
     assert found.tried == count + 1
     assert found.refused <= count, "the whole run was refused"
     assert [path.name for path in run.parent.iterdir()] == ["run"]
-    if "JAGPT_MUTATIONS" in os.environ:
-        with capsys.disabled():
-            print(f"\n{verb}: {found.tried:,} tried, {found.refused:,} refused, "
-                  f"peak {found.peak / 1e6:,.0f} MB")  # fmt: skip
+    found.show(verb, capsys)
 
 
 def _with_altered(run: Path, whole: Path, arguments: list[str]) -> Callable[[bytes], bool]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
+
 from jagpt.errors import JagptError
 
 SECONDS = 30
@@ -32,6 +34,13 @@ class Outcome:
     tried: int
     refused: int
     peak: int
+
+    def show(self, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """Print the counts where many inputs were asked for (`JAGPT_MUTATIONS`)."""
+        if "JAGPT_MUTATIONS" in os.environ:
+            with capsys.disabled():
+                print(f"\n{what}: {self.tried:,} tried, {self.refused:,} refused, "
+                      f"peak {self.peak / 1e6:,.0f} MB")  # fmt: skip
 
 
 def watch(read: Callable[[bytes], object], inputs: Iterable[bytes], outside: Path) -> Outcome:

@@ -64,7 +64,8 @@ def _recipe_bytes(name: str, origin: str | None, target: Path) -> bytes:
             raise UsageError("init continue: --from is wanted: the model to train further")
         from jagpt import further
 
-        return further.recipe_text(origin, further.run_name(target), target.parent).encode()
+        name = further.run_name(target, otherwise=CONTINUE)
+        return further.recipe_text(origin, name, target.parent).encode()
     if name not in shipped:
         known = [*shipped, CONTINUE]
         raise UsageError(

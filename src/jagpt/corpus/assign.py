@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -60,19 +60,19 @@ class _Articles:
         if not self.corpus.include.depth:
             return {}
         total = Counts()
-        for number, source in enumerate(self.sources):
-            for name in parts.part_names(number, source):
-                total.add(parts.read_counts(self.directory, name))
+        for counts in self._counts():
+            total.add(counts)
         return total.parents
 
     @cached_property
     def count(self) -> int:
         """Articles of all parts."""
-        total = 0
+        return sum(counts.articles for counts in self._counts())
+
+    def _counts(self) -> Iterator[Counts]:
         for number, source in enumerate(self.sources):
             for name in parts.part_names(number, source):
-                total += parts.read_counts(self.directory, name).articles
-        return total
+                yield parts.read_counts(self.directory, name)
 
     def each(self, what: str, action: Callable[[Source, Article], None]) -> None:
         """Do `action` with each article in the order of the sources; `what` names it."""

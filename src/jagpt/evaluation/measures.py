@@ -80,7 +80,9 @@ class DocumentNats:
         """
         if len(self.nats) < 2:
             return None
-        sums = self._resampled()  # (RESAMPLES, 5)
+        sums = _resampled(
+            self.nats, self.paid, self.tokens, self.characters, self.bytes
+        )  # (RESAMPLES, 5)
         with np.errstate(divide="ignore", invalid="ignore"):
             loss = sums[:, 0] / sums[:, 2]
             by_character, by_byte = sums[:, 1] / sums[:, 3], sums[:, 1] / sums[:, 4]
@@ -94,18 +96,6 @@ class DocumentNats:
             bits_per_byte=_bounds(by_byte / math.log(2)),
         )
 
-    def _resampled(self) -> Floats:
-        """Sums of nats, paid nats, tokens, characters and bytes over each draw of D documents."""
-        columns = (self.nats, self.paid, self.tokens, self.characters, self.bytes)
-        table = np.stack([column.astype(np.float64) for column in columns], axis=1)  # (D, 5)
-        random, count = np.random.default_rng(SEED), len(table)
-        sums = np.zeros((RESAMPLES, table.shape[1]))
-        for row in sums:
-            for start in range(0, count, DRAWN_AT_ONCE):
-                drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
-                row += table[drawn].sum(axis=0)
-        return sums
-
 
 def paired_bounds(differences: Floats, sizes: Ints) -> Limits | None:
     """Bootstrap interval of Σ differences / Σ sizes over documents, (D,) each.
@@ -113,18 +103,22 @@ def paired_bounds(differences: Floats, sizes: Ints) -> Limits | None:
     A document is drawn with both models' costs of it, so that what makes it hard for both falls
     out. None below `FEWEST_PAIRS` documents, where percentiles of resampled means are too narrow.
     """
-    count = len(differences)
-    if count < FEWEST_PAIRS:
+    if len(differences) < FEWEST_PAIRS:
         return None
-    random = np.random.default_rng(SEED)
-    ratios = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
-        top = bottom = 0.0
+    sums = _resampled(differences, sizes)
+    return _bounds(sums[:, 0] / sums[:, 1])
+
+
+def _resampled(*columns: Floats | Ints) -> Floats:
+    """Sums (RESAMPLES, C) of columns of D documents, (D,) each, over as many draws of D of them."""
+    table = np.stack([column.astype(np.float64) for column in columns], axis=1)  # (D, C)
+    random, count = np.random.default_rng(SEED), len(table)
+    sums = np.zeros((RESAMPLES, table.shape[1]))
+    for row in sums:
         for start in range(0, count, DRAWN_AT_ONCE):
             drawn = random.integers(0, count, min(DRAWN_AT_ONCE, count - start))
-            top, bottom = top + differences[drawn].sum(), bottom + sizes[drawn].sum()
-        ratios[number] = top / bottom
-    return _bounds(ratios)
+            row += table[drawn].sum(axis=0)
+    return sums
 
 
 def _bounds(values: Floats) -> Limits:

@@ -14,6 +14,7 @@ from pathlib import Path
 from jagpt import files
 from jagpt.formats.table import FORMATS
 from jagpt.recipe import Recipe
+from jagpt.release import usage
 from jagpt.release.exports import ONNX
 from jagpt.tokenizer import awkward
 from jagpt.tokenizer.encoder import Encoder
@@ -37,7 +38,7 @@ def page(recipe: Recipe) -> str:
         "title": recipe.release.title,
         "prompts": recipe.release.prompts,
         "context": recipe.model.n_positions,
-        "count": max(1, min(NEW_TOKENS, recipe.model.n_positions // 2)),
+        "count": usage.new_tokens(recipe, NEW_TOKENS),
         "do_sample": recipe.export.do_sample,
         "top_k": recipe.export.top_k,
         "top_p": recipe.export.top_p,

@@ -313,9 +313,9 @@ def program(
     )
 
 
-def new_tokens(recipe: Recipe) -> int:
+def new_tokens(recipe: Recipe, most: int = NEW_TOKENS) -> int:
     """How many a program asks for: at most half of the context."""
-    return max(1, min(NEW_TOKENS, recipe.model.n_positions // 2))
+    return max(1, min(most, recipe.model.n_positions // 2))
 
 
 def _downloading(source: str) -> str:
