@@ -157,10 +157,10 @@ def _chosen(folder: Path, side: str) -> Any:
 
 def _serve(options: argparse.Namespace) -> None:
     """Continue a batch whenever it is asked for; answers seconds and a digest of the tokens."""
-    from jagpt import generation
+    from jagpt import generation, models
     from jagpt.formats import engines
 
-    folder = options.folder
+    folder: Path = options.folder
     loaded = generation.load(folder)
     words = loaded.encode("統計的推定を使うことで、日本の歴史と文化について" * 4)
     prompt, batch = words[:PROMPT_TOKENS], options.batch
@@ -168,7 +168,7 @@ def _serve(options: argparse.Namespace) -> None:
         work = _transformers(loaded.model, prompt, options.tokens, batch)
     else:
         del loaded  # a user's process holds one engine
-        engine = engines.engine(_chosen(folder, options.serve), folder)
+        engine = engines.engine(_chosen(folder, options.serve), models.open(folder))
         work = _engine(engine, prompt, options.tokens, batch)
     work()
     serve(work, lambda tokens: zlib.crc32(repr(tokens).encode()))

@@ -6,6 +6,7 @@
     compare                          two models on one text
 
 What goes wrong raises `JagptError` or one of its kinds (`jagpt.errors`), as on the command line.
+As there, libraries tell their makers nothing (`jagpt.telemetry`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from jagpt import pipeline
+from jagpt import pipeline, telemetry
 from jagpt import recipe as recipes
 from jagpt.errors import UsageError
 from jagpt.progress import Bar, Progress
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from jagpt.generation import Continuation, TextGenerator, Token
     from jagpt.models import ModelFolder
     from jagpt.rundir import RunDirectory
+
+telemetry.off()
 
 # --- text -----------------------------------------------------------------------------------------
 
