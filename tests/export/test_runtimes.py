@@ -150,6 +150,22 @@ def test_llama_cpp_repeats_a_seed_and_no_row_depends_on_the_others(exported: Pat
     assert all(token.logprob <= 0 for token in first.tokens)
 
 
+def test_llama_cpp_tells_the_same_of_likely_tokens_and_of_all(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = generation.Settings(seed=3, max_new_tokens=20)
+    found = []
+    for likely in (llamacpp.LIKELY, 1):
+        monkeypatch.setattr(llamacpp, "LIKELY", likely)
+        loaded = load(exported, "gguf", settings)
+        ids = loaded.encode(PROMPT)
+        found += loaded.sample(ids, loaded.drawing(len(ids), settings))
+    (few, every) = (continuation.tokens for continuation in found)
+    assert [token.id for token in few] == [token.id for token in every]
+    # other requests in between leave other rounding behind
+    assert [t.logprob for t in few] == pytest.approx([t.logprob for t in every], abs=1e-4)
+
+
 def test_llama_cpp_continues_alike_in_small_pieces(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,8 @@ about a second at most. By the file's size and not by a clock, so that a seed gi
 PROBABILITIES = "completion_probabilities"
 FORCED = 1e6
 """Added to a logit, so that this token is drawn; what is told of it stays as it was."""
+LIKELY = 500
+"""Tokens whose probabilities are asked for before those of all."""
 LOWEST = -1e30
 """What stands for a token whose probability is 0 in fp32."""
 
@@ -128,7 +130,7 @@ class LlamaCpp(DrawingRuntime):
                 if told and told[0][0] == token:
                     logprob = float(told.pop(0)[1])
                 else:
-                    logprob = self._all(text)[token]
+                    logprob = self._found(text, token)
                 text.append(token)
                 yield token, logprob
                 if token in drawing.end_ids:
@@ -139,12 +141,24 @@ class LlamaCpp(DrawingRuntime):
         answer = self._complete(ids, n_predict=1, n_probs=1, logit_bias=[[token, FORCED]])
         if PROBABILITIES in answer:
             return float(answer[PROBABILITIES][0]["logprob"])
-        return self._all(ids)[token]
+        return self._found(ids, token)
+
+    def _found(self, ids: Sequence[int], token: int) -> float:
+        """As `_logprob`, where llama.cpp tells none of a token, such as a byte's: it lists others.
+
+        All of them are megabytes of JSON, so the likely ones are asked for first.
+        """
+        likely = self._of_likely(ids, LIKELY)
+        return likely[token] if token in likely else self._all(ids)[token]
 
     def _all(self, ids: Sequence[int]) -> dict[int, float]:
         """The log-probability of every token after `ids`."""
+        return self._of_likely(ids, self.vocab_size)
+
+    def _of_likely(self, ids: Sequence[int], count: int) -> dict[int, float]:
+        """The log-probabilities of the `count` likeliest tokens after `ids`."""
         forced = [[self._plain_id, FORCED]]
-        answer = self._complete(ids, n_predict=1, n_probs=self.vocab_size, logit_bias=forced)
+        answer = self._complete(ids, n_predict=1, n_probs=count, logit_bias=forced)
         entries = answer[PROBABILITIES][0]["top_logprobs"]
         return {int(entry["id"]): float(entry["logprob"]) for entry in entries}
 
