@@ -28,6 +28,7 @@ nightly: faults
 	$(BIN)/python benchmarks/lost_machine.py
 	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
 		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest tests/faults
+	HF_HUB_OFFLINE=1 JAGPT_CLASSES=all $(BIN)/python -m pytest tests/training/test_classes.py
 
 lock: .venv/installed
 	$(BIN)/python tools/lock_dependencies.py

@@ -22,6 +22,7 @@ SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16, "dropout": 
         ("mimo_v2_flash", r"no shape for mimo_v2_flash: "),
         ("fuyu", r"fuyu is made of several networks .* choose another type"),
         ("falcon_h1", r"falcon_h1 cannot be saved here \(config\.json: .*Infinity"),
+        ("youtu", "youtu cannot be saved here .*another network when it is opened"),
         ("dbrx", r"no shape for dbrx: "),
         ("xlnet", r"gives no XLNetConfig: "),
         ("reformer", r"no shape for reformer: "),

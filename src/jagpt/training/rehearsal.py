@@ -81,6 +81,8 @@ def _go_on(network: PreTrainedModel, ids: torch.Tensor) -> None:
 
 @torch.inference_mode()
 def _reopen(network: PreTrainedModel, ids: torch.Tensor) -> None:
+    for parameter in network.parameters():
+        parameter.add_(1e-2)  # a class may set on opening what it sets at the beginning (youtu)
     with tempfile.TemporaryDirectory(prefix="jagpt-") as place:
         weights.write_model(Path(place), network)
         try:
