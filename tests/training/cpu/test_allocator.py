@@ -5,15 +5,20 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from jagpt.training.cpu import allocator
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told anything"
 )
 
 PROGRAM = """
-from jagpt.training.cpu import allocator
+import sys
+sys.path.insert(0, {folder!r})  # alone: its package imports torch
+import allocator
 
 def resident():
     with open("/proc/self/statm") as numbers:
@@ -33,7 +38,8 @@ print(before - resident())
 
 def freed(size: int, count: int, mapped: bool, then: str = "") -> int:
     """Bytes that left a new process when all but the last of its blocks were freed."""
-    program = PROGRAM.format(size=size, count=count, mapped=mapped, then=then)
+    folder = str(Path(allocator.__file__).parent)
+    program = PROGRAM.format(folder=folder, size=size, count=count, mapped=mapped, then=then)
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     return int(shown.stdout)
 
