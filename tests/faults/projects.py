@@ -82,6 +82,27 @@ def make_project(root: Path) -> Project:
     return Project(root)
 
 
+def fill_caches(project: Project) -> None:
+    """Make once, for all children, what each would make anew for the tiny project."""
+    from jagpt import installation, recipe, records
+    from jagpt.compressed import Reader
+    from jagpt.corpus.articles import document_articles, page_articles
+    from jagpt.corpus.dump import Dump, parse_page
+    from jagpt.corpus.parts import Counts
+
+    corpus = recipe.load(str(project.recipe), TINY).corpus
+    dump = Dump(Reader(project.root / "wiki.xml.bz2"))
+    pages = [parse_page(raw, dump.header) for raw in dump]
+    assert list(page_articles(dump.header, pages, corpus, Counts()))
+    assert not list(document_articles([], corpus, Counts()))
+    installation.extras()
+    kinds = [records.Record]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        if hasattr(kind, "FILE"):
+            records._adapter(kind)
+
+
 def _text(number: int) -> str:
     """A document of its own for each number."""
     lines = []

@@ -100,6 +100,7 @@ def _options() -> argparse.Namespace:
 
 def _wholes(options: argparse.Namespace, scratch: Path) -> list[Unbroken]:
     project = projects.make_project(scratch / "project")
+    projects.fill_caches(project)
     (scratch / "ends").mkdir()
     chosen = projects.commands(
         project, scratch, lambda name: not options.commands or name in options.commands
