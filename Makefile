@@ -9,7 +9,9 @@ TORCH_INDEX ?=
 LOCKED ?= yes
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports; pip would compile all, most of which nobody ever imports.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile \
+	--constraint constraints.txt
 TORCH_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo test faults nightly lock audit lint format bench gpu compat docs release clean

@@ -40,7 +40,7 @@ def main(options: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "locked.txt"
         listed.write_text("\n".join(rows) + "\n")
-        command = (*_PIP, "install", "--no-deps", "--require-hashes", *options)
+        command = (*_PIP, "install", "--no-compile", "--no-deps", "--require-hashes", *options)
         done = subprocess.run([*command, "--requirement", listed], check=False)  # noqa: S603
     if done.returncode:
         print(f"what {LOCK.name} names was not installed; LOCKED=no installs without hashes")
