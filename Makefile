@@ -20,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/jagpt run quickstart
 
 test: .venv/installed-test
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 faults: .venv/installed-test
 	$(BIN)/python tests/faults/run.py --random 20

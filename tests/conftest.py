@@ -14,6 +14,7 @@ from jagpt.runtimes.ctranslate2 import prefer_exact_sums
 telemetry.off()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core each for pytest's workers; products are tiny
 prefer_exact_sums()  # some tests import CTranslate2 before jagpt does
 
 # No deadline: a busy machine is no bug. `HYPOTHESIS_PROFILE=nightly` looks longer (make nightly).
