@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import jagpt
 
 TINY = {
     "tokenizer.vocab_size": "2000",
@@ -34,15 +34,8 @@ def settings(**changed: str) -> list[str]:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of a real jagpt process."""
+    """The command line of a jagpt that has to import what it needs."""
     return [sys.executable, "-m", "jagpt", *map(str, arguments)]
-
-
-def jagpt(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a real jagpt process to its end."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import bz2
 import os
-import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Process, jagpt
 
 from jagpt import sample
 
-from .conftest import command, jagpt, settings
+from .conftest import settings
 
 DUMP = sample.path()
 
@@ -119,15 +119,12 @@ def test_a_prompt_beyond_the_context_is_refused_with_the_numbers(finished: Path)
 def test_a_full_disk_costs_nothing_that_was_finished(copied: Callable[..., Path]) -> None:
     """Files may not grow past 100 KB: the system refuses as it does on a full disk (EFBIG)."""
     run = copied("checkpoints", "evaluation", "model", "release")
-    arguments = command("run", "quickstart", "--run-dir", run, *settings())
-    limited = subprocess.run(
-        arguments, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )  # fmt: skip
+    whole = ("run", "quickstart", "--run-dir", run, *settings())
+    limited = Process(*whole, file_bytes=100_000).wait()
     assert limited.returncode == 4, limited.stderr
     assert "Traceback" not in limited.stderr
     assert "the same command again" in limited.stderr
-    done = jagpt("run", "quickstart", "--run-dir", run, *settings())
+    done = jagpt(*whole)
     assert done.returncode == 0, done.stderr
 
 

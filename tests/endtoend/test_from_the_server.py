@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import jagpt
 
 from jagpt import sample
-
-from .conftest import jagpt
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))
 

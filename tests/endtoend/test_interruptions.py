@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Process, jagpt
 
-from .conftest import command, jagpt, settings
+from .conftest import settings
 
 LATER = ("checkpoints", "evaluation", "model", "release", "report.html")
 
@@ -29,15 +29,13 @@ def steps_logged(run: Path) -> int:
 def interrupted(run: Path, with_signal: signal.Signals) -> int:
     """The exit code of a run whose training gets a signal after a few steps."""
     (run / "logs" / "metrics.jsonl").unlink()
-    process = subprocess.Popen(
-        command("run", "quickstart", "--run-dir", run, *settings(execution__log_every="1")),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    each_step = settings(execution__log_every="1")
+    process = Process("run", "quickstart", "--run-dir", run, *each_step)
     deadline = time.monotonic() + 120
-    while steps_logged(run) < 13 and process.poll() is None and time.monotonic() < deadline:
+    while steps_logged(run) < 13 and process.runs and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(with_signal)
-    return process.wait(60)
+    return process.wait(60).returncode
 
 
 @pytest.mark.parametrize(

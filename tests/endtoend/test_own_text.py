@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
+from processes import jagpt
 
-from .conftest import command, settings
+from .conftest import settings
 
 TOPICS = ("川", "山", "駅", "本", "音楽", "料理", "天気", "学校", "仕事", "旅行")
 SMALL = settings(
@@ -45,9 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(folder: Path, *arguments: str) -> str:
     """What a process without an error message, and without a word like one, printed."""
-    done = subprocess.run(
-        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = jagpt(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "error" not in (done.stdout + done.stderr).lower()
     return done.stdout

@@ -13,12 +13,16 @@ from pathlib import Path
 import hub_double
 import pytest
 from hub_double import TOKEN, Hub
+from processes import jagpt
 
-from .conftest import jagpt
-
-NO_WAITING = (
-    "import sys, time; time.sleep = lambda _: None; from jagpt.cli import main; main(sys.argv[1:])"
-)
+NO_WAITING = """
+import sys, time
+time.sleep = lambda _: None
+from programs import programs_here
+from jagpt.cli import main
+with programs_here():
+    main(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -34,10 +38,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def release(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """`jagpt release` in a process of its own that does not wait between attempts."""
+    """`jagpt release` in a process of its own, which reads the variables of now, and does not
+    wait between attempts."""
+    paths = os.pathsep.join(sys.path)
     return subprocess.run(
         [sys.executable, "-c", NO_WAITING, "release", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300,
+        check=False,
     )  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import jagpt as command_line
 
 import jagpt
-from endtoend.conftest import jagpt as command_line
 from jagpt.errors import RecipeError, UsageError
 
 HEAVY = {"torch", "transformers", "pyarrow", "numpy", "pydantic", "click", "rich"}

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .conftest import jagpt, settings
+from processes import jagpt
+
+from .conftest import command, settings
 
 STAGES = ["corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats", "release"]
 
@@ -69,19 +71,21 @@ def test_the_model_loads_and_generates_without_jagpt(finished: Path) -> None:
     program = (
         "import sys; sys.modules['jagpt'] = None\n"
         "from transformers import AutoTokenizer, AutoModelForCausalLM as M\n"
-        "t = AutoTokenizer.from_pretrained(sys.argv[1]); m = M.from_pretrained(sys.argv[1])\n"
-        "ids = t('統計的推定を使うことで、', return_tensors='pt').input_ids\n"
-        "out = m.generate(ids, max_new_tokens=8, num_return_sequences=3)\n"
-        "texts = t.batch_decode(out)\n"
-        "assert len(texts) == 3 and all(x.startswith('統計的推定を使うことで、') for x in texts)\n"
-        "g = m.generation_config; assert (g.do_sample, g.top_k, g.top_p) == (True, 50, 0.95)"
+        "for folder in sys.argv[1:]:\n"
+        "    t = AutoTokenizer.from_pretrained(folder); m = M.from_pretrained(folder)\n"
+        "    ids = t('統計的推定を使うことで、', return_tensors='pt').input_ids\n"
+        "    out = m.generate(ids, max_new_tokens=8, num_return_sequences=3)\n"
+        "    texts = t.batch_decode(out)\n"
+        "    assert len(texts) == 3\n"
+        "    assert all(x.startswith('統計的推定を使うことで、') for x in texts)\n"
+        "    g = m.generation_config; assert (g.do_sample, g.top_k, g.top_p) == (True, 50, 0.95)"
     )
-    for folder in ("model", "release"):
-        done = subprocess.run(
-            [sys.executable, "-W", "error::UserWarning", "-c", program, str(finished / folder)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    folders = [finished / "model", finished / "release"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program, *folders],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_release_folder_is_whole(finished: Path) -> None:
@@ -112,9 +116,12 @@ def test_a_changed_rate_is_stale_and_why_is_said(copied: Callable[..., Path]) ->
     assert found[3]["reasons"] == ["[train] learning_rate: 0.001 → 0.002"]
 
 
-def test_workers_and_forms_of_the_work_change_no_byte(finished: Path, tmp_path: Path) -> None:
+def test_a_fresh_process_workers_and_other_logging_change_no_byte(
+    finished: Path, tmp_path: Path
+) -> None:
     changed = settings(execution__workers="2", execution__log_every="7")
-    done = jagpt("run", "quickstart", "--run-dir", tmp_path / "run", *changed)
+    whole = command("run", "quickstart", "--run-dir", tmp_path / "run", *changed)
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
     def tree(root: Path) -> dict[str, bytes]:

@@ -217,9 +217,11 @@ def _learn_in_process() -> None:
 
 def _try_programs_in_process() -> None:
     """Nor does the process in which a card's programs are run."""
-    from jagpt.release import trial, usage
+    from programs import tried
 
-    usage.tried = lambda sources: [trial.problem_of(source) for source in sources]
+    from jagpt.release import usage
+
+    usage.tried = tried
 
 
 def _compile_pages_once() -> None:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from programs import programs_here
 
 from jagpt.cli import main
 
 from .projects import Project, make_project
-
-
-def jagpt(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a real jagpt process to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "jagpt", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False, **options,
-    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
 
 
 def inside(*arguments: str | Path) -> int:
@@ -35,6 +26,13 @@ def inside(*arguments: str | Path) -> int:
     return int(left.value.code or 0)
 
 
+@pytest.fixture(scope="package", autouse=True)
+def in_process() -> Iterator[None]:
+    """Another process needs seconds for a card's programs."""
+    with programs_here():
+        yield
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return make_project(tmp_path_factory.mktemp("tiny") / "project")
@@ -44,7 +42,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def finished(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of the tiny project; tests must not change it."""
     root = tmp_path_factory.mktemp("finished") / "run"
-    assert inside(*project.whole(root)) == 0
+    with programs_here():
+        assert inside(*project.whole(root)) == 0
     return root
 
 

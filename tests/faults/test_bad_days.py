@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Process, jagpt
 
 from jagpt import files
 from jagpt.files import Manifest
 from jagpt.stages import STAGE_NAMES
 
 from .attempts import tree_of
-from .conftest import inside, jagpt
+from .conftest import inside
 from .projects import Project
 
 Copy = Callable[..., Path]
@@ -47,12 +48,8 @@ def test_a_second_process_on_a_run_leaves_with_5_and_changes_nothing(copied: Cop
 
 def test_two_processes_at_once_one_works_and_one_is_told(copied: Copy, finished: Path) -> None:
     run = copied("evaluation")
-    program = [sys.executable, "-m", "jagpt", "run", str(run), "--until", "evaluate"]
-    both = [
-        subprocess.Popen(program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    codes = sorted(process.wait(240) for process in both)
+    both = [Process("run", run, "--until", "evaluate") for _ in range(2)]
+    codes = sorted(process.wait().returncode for process in both)
     assert codes in ([0, 5], [0, 0])  # the second may have come when all was done
     assert stages_of(run) == stages_of(finished)
 
@@ -315,12 +312,7 @@ def test_what_a_killed_deletion_left_is_cleared_away(copied: Copy) -> None:
 def test_four_reports_at_once_all_stand(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    program = [sys.executable, "-m", "jagpt", "report", str(run)]
-    four = [
-        subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(4)
-    ]
-    said = [process.communicate(timeout=240)[1] for process in four]
-    assert [process.returncode for process in four] == [0] * 4, said
+    four = [done.wait() for done in [Process("report", run) for _ in range(4)]]
+    assert [done.returncode for done in four] == [0] * 4, [done.stderr for done in four]
     assert (run / "report.html").read_text("utf-8").rstrip().endswith("</html>")
     assert not list(run.rglob(f"{files.STAGING_PREFIX}*"))

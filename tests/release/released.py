@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fakes
+from programs import programs_here
 
 from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
@@ -24,11 +25,12 @@ def finished(root: Path) -> Run:
     """A run whose release folder is finished."""
     recipe, run = fakes.recipe(), fakes.run_directory(root)
     fakes.ENVIRONMENT.write(run.logs)
-    for stage, module in (
-        ("evaluate", EVALUATE), ("export", huggingface), ("release", folder),
-    ):  # fmt: skip
-        module.run(recipe, run, QUIET)
-        fakes.finish(run, stage)
+    with programs_here():
+        for stage, module in (
+            ("evaluate", EVALUATE), ("export", huggingface), ("release", folder),
+        ):  # fmt: skip
+            module.run(recipe, run, QUIET)
+            fakes.finish(run, stage)
     return recipe, run
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from programs import programs_here
 from rich.console import Console
 
 from jagpt import files
@@ -19,16 +20,15 @@ from jagpt.errors import DataError, JagptError
 from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
 from jagpt.progress import QUIET, Progress
-from jagpt.release import folder, trial, usage
+from jagpt.release import folder, usage
 from jagpt.release.publication import lfs_attributes
 from jagpt.rundir import RunDirectory
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_process() -> Iterator[None]:
-    """The card's programs run here, where all is imported: another process needs seconds for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(usage, "tried", lambda sources: [trial.problem_of(s) for s in sources])
+    """Another process needs seconds for the card's programs."""
+    with programs_here():
         yield
 
 

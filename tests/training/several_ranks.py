@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import processes
 from tiny_training import make_recipe
 
 from jagpt.errors import JagptError
@@ -32,34 +32,33 @@ def train(
     recipe: Recipe, run: RunDirectory, size: int = 2, fate: Fate | None = None
 ) -> tuple[list[int | None], list[str], float]:
     """Exit codes and last words of the ranks, and seconds from the first's end to the last's."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jagpt.training.session", "several_ranks"])
+    context = processes.context()
     port, words = _free_port(), run.root.with_suffix(".words")
     words.mkdir(exist_ok=True)
-    processes = [
+    started = [
         context.Process(
             target=_rank, args=(rank, size, port, recipe.to_toml(), run, words, fate or Fate())
         )
         for rank in range(size)
     ]
-    for process in processes:
+    for process in started:
         process.start()
-    ends = _ends(processes)
+    ends = _ends(started)
     said = [words / str(rank) for rank in range(size)]
     texts = [path.read_text() if path.exists() else "" for path in said]
-    return [process.exitcode for process in processes], texts, max(ends) - min(ends)
+    return [process.exitcode for process in started], texts, max(ends) - min(ends)
 
 
-def _ends(processes: list[Any]) -> list[float]:
+def _ends(started: list[Any]) -> list[float]:
     """When each process ended; those that do not are killed."""
     ends: dict[int, float] = {}
     deadline = time.monotonic() + 240
-    while len(ends) < len(processes) and time.monotonic() < deadline:
-        for number, process in enumerate(processes):
+    while len(ends) < len(started) and time.monotonic() < deadline:
+        for number, process in enumerate(started):
             if number not in ends and not process.is_alive():
                 ends[number] = time.monotonic()
         time.sleep(0.02)
-    for process in processes:
+    for process in started:
         process.kill()
         process.join()
     return list(ends.values()) or [0.0]
