@@ -147,7 +147,7 @@ def _write_material(run: Path, text: Path | None) -> None:
     material.write_model(run / "model", run / "tokens", model)
     material.write_texts(run / "model", text, model)
     recipe = load(run / "recipe.toml")
-    client = servers.client(recipe.release.prompts[0], ".", usage.new_tokens(recipe))
+    client = servers.client(recipe.release.known_prompts[0], ".", usage.new_tokens(recipe))
     (model / "client.py").write_text(client, "utf-8")
     material.write_texts(_original_tokenizer(), text, original)
 
@@ -209,7 +209,7 @@ def _by_card(check: Check, run: Path) -> list[dict[str, Any]]:
     """Whether the card's program continues its prompt."""
     name = "transformers" if check.folder == "model" else Path(check.folder).name
     recipe, folder = load(run / "recipe.toml"), usage.literal(str(run / check.folder))
-    prompt = recipe.release.prompts[0]
+    prompt = recipe.release.known_prompts[0]
     script = PLACE / "material" / f"usage_{name}.py"
     source = usage.program(usage.USAGES[name], name, recipe, prompt, folder)
     script.write_text(source, "utf-8")

@@ -13,7 +13,7 @@ def test_a_line_chart_is_well_formed_and_inside_its_box() -> None:
     points = tuple((x * 1000.0, 10 / (x + 1)) for x in range(100))
     drawn = charts.line_chart(
         [Series("train <1>", points), Series("valid", points[::10], 1, "dots")],
-        x_label="tokens", y_label="loss", log_y=True,
+        x_label="tokens", label="loss against tokens", log_y=True,
     )  # fmt: skip
     assert drawn is not None
     root = ET.fromstring(drawn)  # noqa: S314 - our own drawing
@@ -27,16 +27,14 @@ def test_a_line_chart_is_well_formed_and_inside_its_box() -> None:
 
 @pytest.mark.parametrize("points", [(), ((1.0, 2.0),), ((1.0, 0.0), (2.0, -1.0))])
 def test_draws_nothing_without_two_points(points: tuple[charts.Point, ...]) -> None:
-    assert charts.line_chart([Series("a", points)], x_label="x", y_label="y", log_y=True) is None
+    assert charts.line_chart([Series("a", points)], x_label="x", log_y=True) is None
 
 
 @pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize("zero", [True, False])
 def test_equal_values_make_a_flat_line(log: bool, zero: bool) -> None:
     points = ((1.0, 3.0), (2.0, 3.0))
-    drawn = charts.line_chart(
-        [Series("a", points)], x_label="x", y_label="y", log_y=log, zero=zero and not log
-    )
+    drawn = charts.line_chart([Series("a", points)], x_label="x", log_y=log, zero=zero and not log)
     assert drawn is not None
     assert "nan" not in drawn
 
@@ -92,9 +90,12 @@ def test_short_numbers(value: float, text: str) -> None:
 def test_bars_and_columns_are_well_formed() -> None:
     assert 'width="50.0"' in charts.bar(0.5)
     assert 'width="100' in charts.bar(math.inf)
-    histogram = charts.histogram([("0–10", 3), ("10+", 4)], x_label="x", y_label="y")
+    histogram = charts.histogram([("0–10", 3), ("10+", 4)], x_label="x")
     assert histogram is not None
     assert len(ET.fromstring(histogram).findall("rect")) == 2  # noqa: S314 - our own drawing
-    assert charts.histogram([("0–10", 0)], x_label="x", y_label="y") is None
+    assert charts.histogram([("0–10", 0)], x_label="x") is None
+    alone = charts.histogram([("0–10", 0), ("10–20", 4), ("20+", 0)], x_label="x")
+    (column,) = ET.fromstring(alone or "").findall("rect")  # noqa: S314 - our own drawing
+    assert float(column.attrib["width"]) == charts.WIDEST_COLUMN
     assert charts.stacked([]) is None
     assert "a &lt;b&gt;" in (charts.stacked([("a <b>", 1.0), ("c", 2.0)]) or "")

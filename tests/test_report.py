@@ -145,7 +145,7 @@ def test_evaluation_and_samples_are_shown_once_there(run: RunDirectory) -> None:
     Samples(1, (Sample("京都", ("は古い都。", EVIL)),)).write(run.own("release"))
     text = Page(written(run)).text
     memorized = "2 of 800 spans of 50 characters (0.25%) in 4 generated texts"
-    shown = ("33.12", "5.5000", "144.0 nats", "3.4000 to 3.6000", "29.96 to 36.60", memorized)
+    shown = ("33.12", "5.5000", "144.0 nats", "3.4000–3.6000", "29.96–36.60", memorized)
     for expected in (*shown, "京都は古い都。", EVIL):
         assert expected in text
 
@@ -250,6 +250,98 @@ def test_cases_are_compared_with_command_and_losses(run: RunDirectory, tmp_path:
         [f"<code>{comparing.command(fakes.recipe(), second.root)}</code>",
          "3.2500", "3.5000", "33.12"],
     ]  # fmt: skip
+
+
+def test_a_comparison_shows_no_stale_figure(run: RunDirectory, tmp_path: Path) -> None:
+    fakes.EVALUATION.write(run.own("evaluate"))
+    stale = replace(run, stale={"evaluate": ("train.learning_rate changed",)})
+    page = written(run, stale)
+    cases = page.split("All figures")[0].split('class="cases"')[1]
+    first, second = (re.findall(r"<td[^>]*>(.*?)</td>", row) for row in cases.split("<tr>")[2:])
+    assert first[1:] == ["3.2500", "3.5000", "33.12"]
+    assert second[1:] == ["3.2500", "stale", "stale"]
+    assert Page(page).text.count("33.12") == 4  # all of the other run
+
+
+def test_date_time_device_and_cost_stand_on_top(run: RunDirectory) -> None:
+    fakes.ENVIRONMENT.write(run.logs)
+    path = run.root / "out.html"
+    report.write_report([run], path, price_per_hour=4.0)
+    top = Page(path.read_text("utf-8")).text.partition("Training curves")[0]
+    assert (
+        "finished 2026-01-01 00:00:00 UTC · 1 min 4 s in all · 1 min 3 s of training · Some GPU · "
+        "training cost 0.07 at 4 per hour"
+    ) in top
+    assert "training cost" not in Page(written(run)).text
+
+
+BASELINE = """
+[baseline]
+name = "somebody"
+test_perplexity = 33.5
+[baseline.holds]
+"tokenizer.from" = "somebody/tokenizer"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Test perplexity 33.12. Not comparable with the 33.50 of somebody: tokenizer.from is "
+             "– here and somebody/tokenizer there."),
+        ({'"tokenizer.from" = "somebody/tokenizer"': ""},
+         "Test perplexity 33.12: 1.12% lower than the 33.50 of somebody."),
+        ({'"tokenizer.from" = "somebody/tokenizer"': "", "33.5": "33.0"},
+         "Test perplexity 33.12: 0.374% higher than the 33.00 of somebody."),
+    ],
+)  # fmt: skip
+def test_the_figure_that_the_recipe_names_stands_beside_the_runs(
+    run: RunDirectory, changes: dict[str, str], said: str
+) -> None:
+    baseline = BASELINE
+    for old, new in changes.items():
+        baseline = baseline.replace(old, new)
+    files.write_text(run.recipe, fakes.RECIPE + baseline)
+    if said:
+        assert "somebody: Test perplexity" in Page(written(run)).text
+    fakes.EVALUATION.write(run.own("evaluate"))
+    assert said in Page(written(run)).text
+
+
+def test_samples_have_no_holes(run: RunDirectory) -> None:
+    Samples(1, (Sample("京都", ("は\n\n \n古い都。\n\n",)),)).write(run.own("release"))
+    assert "は\n古い都。</blockquote>" in written(run)
+
+
+def test_every_word_of_the_page_has_its_japanese_and_none_is_left_over(run: RunDirectory) -> None:
+    fakes.EVALUATION.write(run.own("evaluate"))
+    Samples(1, (Sample("京都", ("は",)),)).write(run.own("release"))
+    folder = Path(report.__file__).parent
+    template = (folder / "templates" / "report.html.j2").read_text("utf-8")
+    table = report.Words("ja").table
+    heads = re.findall(r'\("([^"]+)", "(?:num)?"\)', template)
+    assert {*re.findall(r'"([^"]+)"\|t\b', template), *heads} <= table.keys()
+    source = (template + (folder / "report.py").read_text("utf-8")).lower()
+    shown = {name.capitalize() for name in fakes.TOKENIZER.shown()}
+    splits = {f"{split} {what}" for split in ("Train", "Valid", "Test")
+              for what in ("loss", "perplexity")}  # fmt: skip
+    times = {"hours of training", "minutes of training", "h", "min", "s"}
+    unused = {word for word in table if f'"{word.lower()}"' not in source}
+    assert unused <= shown | splits | times, unused
+
+    class Known(report.Words):
+        def __call__(self, text: str, **values: object) -> str:
+            assert not text or text in self.table, text
+            return super().__call__(text, **values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "Words", Known)
+        path = run.root / "out.html"
+        for runs in ([run], [run, run]):
+            report.write_report(runs, path, "ja", 1.0)
+    html = path.read_text("utf-8")
+    assert '<html lang="ja">' in html
+    assert "1 分 4 秒" in Page(html).text
 
 
 def test_a_damaged_run_is_named(run: RunDirectory) -> None:

@@ -1,4 +1,4 @@
-"""Make the pictures in docs/images from a finished run, with the system's Chromium.
+"""Make the pictures in docs/images from a finished run and the site, with the system's Chromium.
 
 usage: build_screenshots.py RUN_DIR
 """
@@ -19,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+BUILD_SITE = Path(__file__).resolve().parent / "build_site.py"
 COLOURS = 128
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none"]
 
@@ -34,18 +35,22 @@ def main(arguments: list[str]) -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         report_pictures(browser, run)
         playground_pictures(browser, run)
+        site_pictures(browser)
         browser.close()
     return 0
 
 
 def report_pictures(browser: Browser, run: Path) -> None:
-    """The report's beginning on a desk, light, and on a phone, dark."""
+    """The report's beginning on a desk and on a phone, light and dark, in both languages."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        jagpt("report", str(run), "--output", str(path))
-        for name, width, height, scheme in (
-            ("report", 1120, 860, "light"), ("report-phone-dark", 390, 860, "dark"),
-        ):  # fmt: skip
+        for name, width, height, scheme, language in (
+            ("report", 1366, 768, "light", "en"),
+            ("report-ja", 1366, 768, "light", "ja"),
+            ("report-dark", 1366, 768, "dark", "en"),
+            ("report-phone-dark", 390, 844, "dark", "ja"),
+        ):
+            jagpt("report", str(run), "--output", str(path), "--language", language)
             page = opened(browser, path.as_uri(), width, height, scheme)
             save(page.screenshot(), name)
 
@@ -69,6 +74,22 @@ def playground_pictures(browser: Browser, run: Path) -> None:
             page.click("#jp-generate")
             page.wait_for_selector('#jp-output [data-state="done"]', timeout=60_000)
             page.mouse.move(5, 5)
+            save(page.screenshot(), name)
+
+
+def site_pictures(browser: Browser) -> None:
+    """The site's first pages on a desk and on a phone, light and dark, in both languages."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        subprocess.run([sys.executable, str(BUILD_SITE), str(site)], check=True)  # noqa: S603
+        for name, place, width, height, scheme in (
+            ("site", "index.html", 1366, 768, "light"),
+            ("site-dark", "ja/index.html", 1366, 768, "dark"),
+            ("site-phone", "ja/tutorial-demo.html", 390, 844, "light"),
+            ("site-phone-dark", "tutorial-demo.html", 390, 844, "dark"),
+        ):
+            page = opened(browser, (site / place).as_uri(), width, height, scheme)
+            page.wait_for_timeout(500)
             save(page.screenshot(), name)
 
 

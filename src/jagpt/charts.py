@@ -19,6 +19,7 @@ Point = tuple[float, float]
 WIDTH, HEIGHT = 460.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 14.0, 12.0, 36.0
 COLOURS = 6
+WIDEST_COLUMN = 60.0
 MAX_POINTS = 360
 """Points drawn a line; longer series are averaged in so many buckets."""
 
@@ -58,13 +59,14 @@ def line_chart(
     series: Sequence[Series],
     *,
     x_label: str,
-    y_label: str,
     log_y: bool = False,
     zero: bool = False,
+    label: str = "",
 ) -> Markup | None:
     """Lines over a common x axis from 0; None where there is nothing to draw.
 
     With `log_y`, values that are not above 0 are left out; with `zero` the y axis begins at 0.
+    `label` is read out in place of the picture.
     """
     kept = [
         Series(s.name, thinned([p for p in s.points if not log_y or p[1] > 0]), s.colour, s.kind)
@@ -78,12 +80,13 @@ def line_chart(
     low = 0.0 if zero and high > 0 else low
     y = Scale(low, high, HEIGHT - BOTTOM, TOP, log_y)
     drawn = Markup("").join(_series(s, x, y) for s in kept if s.points)
-    label = f"{y_label} against {x_label}"
-    return _svg(_axes(x, y, x_label, y_label) + drawn, WIDTH, HEIGHT, label)
+    return _svg(_axes(x, y, x_label) + drawn, WIDTH, HEIGHT, label)
 
 
-def histogram(bins: Sequence[tuple[str, int]], *, x_label: str, y_label: str) -> Markup | None:
-    """Columns with a label each; None where all are empty."""
+def histogram(bins: Sequence[tuple[str, int]], *, x_label: str, label: str = "") -> Markup | None:
+    """Columns with a label each, empty ones at both ends left out; None where all are empty."""
+    filled = [number for number, (_, count) in enumerate(bins) if count]
+    bins = bins[filled[0] : filled[-1] + 1] if filled else ()
     highest = max((count for _, count in bins), default=0)
     if not highest:
         return None
@@ -100,7 +103,7 @@ def histogram(bins: Sequence[tuple[str, int]], *, x_label: str, y_label: str) ->
         if number % every == 0
     )
     title = _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, "middle", "axis-title")
-    return _svg(_y_grid(y) + columns + labels + title, WIDTH, HEIGHT, f"{y_label} by {x_label}")
+    return _svg(_y_grid(y) + columns + labels + title, WIDTH, HEIGHT, label)
 
 
 def bar(share: float, colour: int = 0) -> Markup:
@@ -113,7 +116,7 @@ def bar(share: float, colour: int = 0) -> Markup:
     ).format(colour % COLOURS + 1, width)
 
 
-def stacked(parts: Sequence[tuple[str, float]]) -> Markup | None:
+def stacked(parts: Sequence[tuple[str, float]], label: str = "") -> Markup | None:
     """Shares of a whole on one bar, in order; None where the whole is nothing."""
     whole = sum(value for _, value in parts)
     if whole <= 0:
@@ -127,8 +130,8 @@ def stacked(parts: Sequence[tuple[str, float]]) -> Markup | None:
         left += width
     return Markup(
         '<svg class="stacked" viewBox="0 0 1000 22" preserveAspectRatio="none" role="img" '
-        'aria-label="shares">{}</svg>'
-    ).format(pieces)
+        'aria-label="{}">{}</svg>'
+    ).format(label, pieces)
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def _series(series: Series, x: Scale, y: Scale) -> Markup:
     return drawn
 
 
-def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> Markup:
+def _axes(x: Scale, y: Scale, x_label: str) -> Markup:
     drawn = _y_grid(y)
     for tick in x.ticks():
         drawn += _text(x(tick), HEIGHT - BOTTOM + 15, short(tick), "middle")
@@ -239,11 +242,11 @@ def _y_grid(y: Scale) -> Markup:
 
 
 def _column(label: str, count: int, left: float, step: float, y: Scale) -> Markup:
-    top = y(count)
+    top, width = y(count), min(step * 0.8, WIDEST_COLUMN)
     return Markup(
         '<rect class="fill s1" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2">'
         "<title>{}: {:,}</title></rect>"
-    ).format(left + step * 0.1, top, step * 0.8, HEIGHT - BOTTOM - top, label, count)
+    ).format(left + (step - width) / 2, top, width, HEIGHT - BOTTOM - top, label, count)
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:

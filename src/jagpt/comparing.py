@@ -1,5 +1,5 @@
-"""Runs side by side: where their recipes differ, the command that makes each again, and the text on
-which another model is compared with a run's.
+"""Runs side by side: where their recipes differ, the command that makes each again, the figure that
+a recipe names beside the run's, and the text on which another model is compared with a run's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,38 @@ def differences(recipes: Sequence[Recipe | None]) -> list[tuple[str, list[str]]]
     keys = list(dict.fromkeys(key for values in flat for key in values))
     rows = [(key, [_shown(values.get(key)) for values in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure of a run beside the one that its recipe names: both, or why they are not comparable.
+
+    `measure` is `test perplexity` or `valid loss`; `reasons` are (key, value here, value there).
+    """
+
+    name: str
+    measure: str
+    theirs: float
+    ours: float | None
+    reasons: tuple[tuple[str, str, str], ...]
+
+
+def verdict(recipe: Recipe, perplexity: float | None, valid_loss: float | None) -> Verdict | None:
+    """The run's figures beside the recipe's `[baseline]`; None where it names none."""
+    baseline = recipe.baseline
+    if baseline.test_perplexity is not None:
+        measure, theirs, ours = "test perplexity", baseline.test_perplexity, perplexity
+    elif baseline.valid_loss is not None:
+        measure, theirs, ours = "valid loss", baseline.valid_loss, valid_loss
+    else:
+        return None
+    values = _flat_recipe(recipe)
+    reasons = [
+        (key, _shown(values.get(key)), _shown(wanted))
+        for key, wanted in baseline.holds.items()
+        if values.get(key) != wanted
+    ]
+    return Verdict(baseline.name, measure, theirs, ours, tuple(reasons))
 
 
 def command(recipe: Recipe | None, root: Path) -> str | None:
@@ -100,7 +133,8 @@ def _value(value: Any) -> str:
 
 def _flat_recipe(recipe: Recipe) -> dict[str, Any]:
     """SECTION.KEY → value, of all that decides the result."""
-    dumped = recipe.model_dump(mode="json", by_alias=True, exclude={"execution"})
+    beside = {"execution", "baseline"}
+    dumped = recipe.model_dump(mode="json", by_alias=True, exclude=beside)
     return dict(_flat(dumped, ""))
 
 

@@ -23,7 +23,7 @@ from jagpt.training.trials import BEST, Trials
 
 if TYPE_CHECKING:
     from jagpt.corpus.download import DownloadPlan
-    from jagpt.remote import Elsewhere
+    from jagpt.remote import Elsewhere, Keeper
     from jagpt.tokenizer.stats import TokenizerStats
 
 LOG_WIDTH = 120
@@ -35,13 +35,18 @@ DEMONSTRATION = (
 )
 
 
-def results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> dict[str, Any]:
-    """The outcome of `jagpt run` as plain JSON values."""
+def results(
+    recipe: Recipe, run: RunDirectory, ran: Sequence[str], keeper: Keeper | None
+) -> dict[str, Any]:
+    """The outcome of `jagpt run` as plain JSON values; `keeper` copied it elsewhere."""
     found = collect(run)
     evaluation, best = found.evaluation, found.training.best if found.training else None
     return {
         "name": recipe.name,
         "run_dir": str(run.root),
+        "remote": {"place": keeper.place, "safe": not keeper.unsafe, "missing": keeper.unsafe}
+        if keeper
+        else None,
         "ran": list(ran),
         "done": [name for name in STAGE_NAMES if name not in (*found.missing, *found.stale)],
         "stale": {name: list(reasons) for name, reasons in found.stale.items()},

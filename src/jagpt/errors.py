@@ -5,7 +5,8 @@
     │   ├── RecipeError        2   a recipe with mistakes, all of them listed
     │   └── MissingExtraError  2   an optional package that is not installed
     ├── DataError              3   a file that is damaged, altered or unfit
-    │   └── NewerVersionError  3   a file that a newer jagpt wrote
+    │   ├── NewerVersionError  3   a file that a newer jagpt wrote
+    │   └── TooLittleTextError 3   a corpus too small for its recipe
     ├── StorageError           4   disk or network
     ├── RunInUseError          5   another process works in the run directory
     └── StoppedError          75   stopped early; the same command goes on
@@ -75,6 +76,10 @@ class NewerVersionError(DataError):
             f"({__version__}) knows version {known}: it is left as it is. Use that jagpt, work "
             "elsewhere with --run-dir, or make the stage anew with --force"
         )
+
+
+class TooLittleTextError(DataError):
+    """A corpus that is too small for its recipe."""
 
 
 class StorageError(JagptError):

@@ -8,23 +8,18 @@ from contextlib import contextmanager
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as RichProgress,
-)
+from rich.progress import BarColumn, ProgressColumn, Task
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+from rich.text import Text
 
 from jagpt.terminal import Terminal
 
 Style = Literal["auto", "quiet"]
 LINE_INTERVAL = 10.0
 """Seconds between two lines of one piece of work in a log."""
+WIDE = 110
+"""Columns from which a bar has its full length."""
 
 
 class Bar:
@@ -46,6 +41,9 @@ class Bar:
             self.note = note
         self._show()
 
+    def finish(self) -> None:
+        """The work is done, however much it was thought to be."""
+
     def _show(self) -> None:
         """Nothing in a quiet bar."""
 
@@ -54,10 +52,14 @@ class _TerminalBar(Bar):
     def __init__(self, what: str, total: int | None, unit: str, rich: RichProgress) -> None:
         super().__init__(what, total, unit)
         self._rich = rich
-        self._task = rich.add_task(escape(what), total=total, unit=unit, note="")
+        self._task = rich.add_task(what, total=total, unit=unit, note="")
+
+    def finish(self) -> None:
+        self.total = self.done
+        self._rich.update(self._task, total=self.done, completed=self.done)
 
     def _show(self) -> None:
-        self._rich.update(self._task, completed=self.done, note=escape(self.note))
+        self._rich.update(self._task, completed=self.done, note=self.note)
 
 
 class _LogBar(Bar):
@@ -65,11 +67,17 @@ class _LogBar(Bar):
         super().__init__(what, total, unit)
         self._console = console
         self._started = self._shown = time.monotonic()
+        self._told_all = False
 
     def _show(self) -> None:
         now = time.monotonic()
         if now - self._shown >= LINE_INTERVAL:
             self._shown = now
+            self.line()
+
+    def finish(self) -> None:
+        self.total = self.done
+        if not self._told_all:
             self.line()
 
     def line(self) -> None:
@@ -79,10 +87,59 @@ class _LogBar(Bar):
         if self.total and 0 < self.done < self.total:
             left = f", {seconds / self.done * (self.total - self.done):.0f} s left"
         note = f"  {self.note}" if self.note else ""
+        self._told_all = self.done == self.total
         self._console.print(
             f"{self.what}: {self.done:,}{of} {self.unit}, {seconds:.0f} s{left}{note}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+class _Words(ProgressColumn):
+    """A text that is cut where there is no room for it."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__()
+        self._field = field
+
+    def render(self, task: Task) -> Text:
+        words = task.description if self._field == "description" else task.fields[self._field]
+        return Text(words, no_wrap=True, overflow="ellipsis")
+
+
+class _Counts(ProgressColumn):
+    """`12 of 34 parts`."""
+
+    def render(self, task: Task) -> Text:
+        of = f" of {task.total:,.0f}" if task.total and not task.finished else ""
+        return Text(f"{task.completed:,.0f}{of} {task.fields['unit']}")
+
+
+class _Times(ProgressColumn):
+    """`1:07 elapsed, 0:31 left`."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        left = None if task.finished else task.time_remaining
+        return Text(
+            f"{_clock(elapsed or 0.0)} elapsed" + (f", {_clock(left)} left" if left else "")
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _columns(width: int) -> tuple[ProgressColumn, ...]:
+    """What stands beside a bar, so that it fits: names and notes give way, never a figure."""
+    return (
+        _Words("description"),
+        BarColumn(bar_width=40 if width >= WIDE else 8),
+        _Counts(table_column=Column(no_wrap=True)),
+        _Times(table_column=Column(no_wrap=True)),
+        _Words("note"),
+    )
 
 
 class _Console(Terminal):
@@ -113,21 +170,14 @@ class Progress:
         if self.style == "quiet":
             yield Bar(what, total, unit)
         elif self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            with RichProgress(*columns, console=self.console) as rich:
-                yield _TerminalBar(what, total, unit, rich)
+            with RichProgress(*_columns(self.console.width), console=self.console) as rich:
+                shown = _TerminalBar(what, total, unit, rich)
+                yield shown
+                shown.finish()
         else:
             bar = _LogBar(what, total, unit, self.console)
             yield bar
-            bar.line()
+            bar.finish()
 
 
 QUIET = Progress("quiet")

@@ -1,4 +1,4 @@
-"""The report: one HTML page about a run, or about several side by side.
+"""The report: one HTML page about a run, or about several side by side, in English or Japanese.
 
 It needs no network and runs no script, and its content policy allows neither. What a half-done run
 lacks is named on the page.
@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 import bisect
 import hashlib
+import re
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import jinja2
 from markupsafe import Markup
@@ -23,14 +27,41 @@ from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import UsageError
 from jagpt.files import FileEntry
 from jagpt.rundir import RunDirectory
-from jagpt.stages import STAGE_NAMES
+from jagpt.stages import STAGE_NAMES, TRAIN
 from jagpt.summary import Summary, collect
 from jagpt.text import printable
 from jagpt.training.metrics import TrainRow, ValidRow
 
+Language = Literal["en", "ja"]
 MAX_FILES = 200
 """Files that the page lists of one stage."""
 MAX_TEMPLATES = 15
+
+
+class Words:
+    """The page's words in its language: `words("{count} files", count=3)`."""
+
+    def __init__(self, language: Language) -> None:
+        text = "" if language == "en" else _template(f"report.{language}.toml")
+        self.table: dict[str, str] = tomllib.loads(text)
+
+    def __call__(self, text: str, **values: object) -> str:
+        found = self.table.get(text, text)
+        return found.format(**values) if values else found
+
+    def duration(self, seconds: float) -> str:
+        """A measured time."""
+        return re.sub(r"\b(h|min|s)\b", lambda unit: self(unit[0]), units.duration(seconds))
+
+    def clock(self, moment: str | None) -> str:
+        """An ISO time for people."""
+        if moment is None:
+            return self("not finished")
+        return moment.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _template(name: str) -> str:
+    return (resources.files("jagpt") / "templates" / name).read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -50,6 +81,8 @@ class RunPage:
     summary: Summary
     alone: bool
     colour: int
+    facts: tuple[str, ...]
+    verdict: str | None
     figures: dict[str, str]
     command: str | None
     recipe_text: str | None
@@ -61,27 +94,48 @@ class RunPage:
     def label(self) -> str:
         return self.summary.root.name or self.summary.name
 
+    def without(self, stage: str) -> str:
+        """What stands in place of a figure of this stage."""
+        return "stale" if stage in self.summary.stale else "–"
 
-def write_report(runs: list[RunDirectory], path: Path) -> None:
-    """Put the page about `runs` at `path`; `UsageError` for none, `DataError` for a damaged one."""
+
+def write_report(
+    runs: list[RunDirectory],
+    path: Path,
+    language: Language = "en",
+    price_per_hour: float | None = None,
+) -> None:
+    """Put the page about `runs` at `path`; `UsageError` for none, `DataError` for a damaged one.
+
+    With `price_per_hour` of a GPU (or a machine without one) it tells what training cost.
+    """
     if not runs:
         raise UsageError("no run directory was given to report on")
     files.remove_leftovers(path.parent, of=path.name)
-    files.write_text(path, render(runs))
+    files.write_text(path, render(runs, language, price_per_hour))
 
 
-def render(runs: Sequence[RunDirectory]) -> str:
+def render(
+    runs: Sequence[RunDirectory],
+    language: Language = "en",
+    price_per_hour: float | None = None,
+) -> str:
     """The page as HTML."""
-    pages = [_run_page(run, number, len(runs) == 1) for number, run in enumerate(runs)]
-    environment = _environment()
-    css = Markup(environment.loader.get_source(environment, "report.css")[0])  # type: ignore[union-attr]  # noqa: S704
-    return environment.get_template("report.html.j2").render(
+    words = Words(language)
+    pages = [
+        _run_page(run, number, len(runs) == 1, words, price_per_hour)
+        for number, run in enumerate(runs)
+    ]
+    css = Markup(_template("report.css"))  # noqa: S704
+    template = _environment(words).get_template("report.html.j2")
+    return template.render(
         pages=pages,
         css=css,
         css_hash=_content_hash(css),
-        title=_title(pages),
+        language=language,
+        title=_title(pages, words),
         stages=STAGE_NAMES,
-        curves=list(_curves(pages)),
+        curves=list(_curves(pages, words)),
         differences=comparing.differences([page.summary.recipe for page in pages]),
         jagpt_version=__version__,
         max_files=MAX_FILES,
@@ -89,7 +143,7 @@ def render(runs: Sequence[RunDirectory]) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def _environment(words: Words) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jagpt"),
         autoescape=True,
@@ -98,12 +152,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        t=words,
         number=number,
         percent=units.percent,
-        duration=units.duration,
+        duration=words.duration,
         size=units.size,
-        clock=clock,
+        clock=words.clock,
         clean=printable,
+        closed_up=closed_up,
     )
     environment.globals.update(bar=charts.bar)
     return environment
@@ -114,30 +170,92 @@ def _content_hash(css: str) -> str:
     return base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
 
 
-def _run_page(run: RunDirectory, number: int, alone: bool) -> RunPage:
+def _run_page(
+    run: RunDirectory, number: int, alone: bool, words: Words, price_per_hour: float | None
+) -> RunPage:
     summary = collect(run)
     corpus = summary.corpus
     return RunPage(
         summary=summary,
         alone=alone,
         colour=number % charts.COLOURS + 1,
-        figures=dict(_figures(summary)),
+        facts=tuple(_facts(summary, words, price_per_hour)),
+        verdict=_verdict(summary, words),
+        figures=dict(_figures(summary, words)),
         command=comparing.command(summary.recipe, run.root),
         recipe_text=run.recipe.read_text("utf-8") if run.recipe.is_file() else None,
-        lengths=_lengths(corpus) if corpus else None,
+        lengths=_lengths(corpus, words) if corpus else None,
         inputs=tuple(_inputs(corpus)) if corpus else (),
         times=charts.stacked(
             [
-                (f"{stage}: {units.duration(time.seconds)}", time.seconds)
+                (f"{stage}: {words.duration(time.seconds)}", time.seconds)
                 for stage, time in summary.times.items()
-            ]
+            ],
+            words("Shares of the time"),
         ),
     )
 
 
-def _lengths(corpus: CorpusStats) -> Markup | None:
-    classes = list(corpus.lengths.labelled())
-    return charts.histogram(classes, x_label="characters", y_label="documents")
+def _facts(summary: Summary, words: Words, price_per_hour: float | None) -> Iterator[str]:
+    """When, how long and on what; the cost where the price is known."""
+    finished = [time.finished for time in summary.times.values() if time.finished]
+    if finished:
+        yield words("finished {moment}", moment=words.clock(max(finished)))
+    if summary.seconds:
+        yield words("{time} in all", time=words.duration(summary.seconds))
+    training, where = summary.times.get(TRAIN.name), summary.trained_on
+    if training:
+        yield words("{time} of training", time=words.duration(training.seconds))
+    if where:
+        yield where.hardware
+    if training and price_per_hour is not None:
+        price = price_per_hour * (where.world_size if where and where.device != "cpu" else 1)
+        cost = training.seconds / 3600 * price
+        yield words("training cost {cost:,.2f} at {price:g} per hour", cost=cost, price=price)
+
+
+def _verdict(summary: Summary, words: Words) -> str | None:
+    """The run's figure beside the one that its recipe names."""
+    training, test = summary.training, summary.evaluation
+    best = training.best.loss if training and training.best else None
+    perplexity = test.perplexity if test else None
+    found = summary.recipe and comparing.verdict(summary.recipe, perplexity, best)
+    if not found:
+        return None
+    digits = ".2f" if found.measure == "test perplexity" else ".4f"
+    said = partial(
+        words,
+        name=found.name,
+        measure=words(found.measure.capitalize()),
+        theirs=format(found.theirs, digits),
+    )
+    if found.ours is None:
+        return said("{name}: {measure} {theirs}. Not measured here yet.")
+    ours = format(found.ours, digits)
+    if found.reasons:
+        reasons = (
+            words("{key} is {here} here and {there} there", key=key, here=here, there=there)
+            for key, here, there in found.reasons
+        )
+        return said(
+            "{measure} {ours}. Not comparable with the {theirs} of {name}: {reasons}.",
+            ours=ours,
+            reasons=words("; ").join(reasons),
+        )
+    share = units.percent(abs(found.ours - found.theirs) / found.theirs)
+    if found.ours <= found.theirs:
+        return said("{measure} {ours}: {share} lower than the {theirs} of {name}.",
+                    ours=ours, share=share)  # fmt: skip
+    return said("{measure} {ours}: {share} higher than the {theirs} of {name}.",
+                ours=ours, share=share)  # fmt: skip
+
+
+def _lengths(corpus: CorpusStats, words: Words) -> Markup | None:
+    return charts.histogram(
+        list(corpus.lengths.labelled()),
+        x_label=words("characters"),
+        label=words("documents by characters"),
+    )
 
 
 def _inputs(corpus: CorpusStats) -> Iterator[FileEntry]:
@@ -147,9 +265,9 @@ def _inputs(corpus: CorpusStats) -> Iterator[FileEntry]:
             yield FileEntry(f"{source.name} {number}", file.size, file.sha256)
 
 
-def _title(pages: Sequence[RunPage]) -> str:
+def _title(pages: Sequence[RunPage], words: Words) -> str:
     if len(pages) > 1:
-        return f"{len(pages)} runs compared"
+        return words("{count} runs compared", count=len(pages))
     recipe = pages[0].summary.recipe
     return recipe.release.title if recipe else pages[0].label
 
@@ -157,7 +275,7 @@ def _title(pages: Sequence[RunPage]) -> str:
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
+def _figures(summary: Summary, words: Words) -> Iterator[tuple[str, str]]:
     """The figures that runs are compared by, in order; those that are known."""
     corpus, training, test = summary.corpus, summary.training, summary.evaluation
     if corpus:
@@ -173,47 +291,45 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
         yield f"{test.split.capitalize()} perplexity", f"{test.perplexity:,.2f}"
         yield "Bits per character", f"{test.bits_per_character:.4f}"
     if summary.seconds:
-        yield "Time", units.duration(summary.seconds)
+        yield "Time", words.duration(summary.seconds)
 
 
 # --- curves ---------------------------------------------------------------------------------------
 
 
-def _curves(pages: Sequence[RunPage]) -> Iterator[Chart]:
+def _curves(pages: Sequence[RunPage], words: Words) -> Iterator[Chart]:
     """Loss, its course over time, rate, gradient norm and speed, all runs in each."""
-    loss: dict[str, Any] = {"y_label": "nats per token", "log_y": True}
-    yield from _chart("Loss", pages, _loss_series, x_label="tokens", **loss)
-    yield from _chart(
-        "Loss after the first tenth", pages, _late_loss_series,
-        x_label="tokens", y_label="nats per token",
-    )  # fmt: skip
+    draw = partial(_chart, pages, words)
+    nats = "nats per token"
+    yield from draw("Loss", _loss_series, "tokens", nats, log_y=True)
+    yield from draw("Loss after the first tenth", _late_loss_series, "tokens", nats)
     unit, seconds = _unit_of_time(pages)
-    yield from _chart(
-        "Loss over time", pages, _time_series(seconds), x_label=f"{unit} of training", **loss
-    )
+    time = f"{unit} of training"
+    yield from draw("Loss over time", _time_series(seconds), time, nats, log_y=True)
     for title, key, unit in (
         ("Learning rate", "learning_rate", "as scheduled"),
         ("Gradient norm", "gradient_norm", "before clipping"),
         ("Speed", "tokens_per_second", "tokens per second"),
     ):
-        yield from _chart(
-            title, pages, _single_series(key), x_label="tokens", y_label=unit, zero=True
-        )
+        yield from draw(title, _single_series(key), "tokens", unit, zero=True)
 
 
 def _chart(
-    title: str,
     pages: Sequence[RunPage],
+    words: Words,
+    title: str,
     series_of: Callable[[RunPage], list[Series]],
-    *,
-    y_label: str,
-    **options: Any,
+    x: str,
+    y: str,
+    **options: bool,
 ) -> Iterator[Chart]:
     series = [found for page in pages for found in series_of(page) if found.points]
-    drawing = charts.line_chart(series, y_label=y_label, **options)
+    x, y = words(x), words(y)
+    label = words("{y} against {x}", x=x, y=y)
+    drawing = charts.line_chart(series, x_label=x, label=label, **options)
     if drawing is not None:
         named = {s.name: s.colour % charts.COLOURS + 1 for s in series if s.kind != "faint"}
-        yield Chart(title, y_label, drawing, tuple(named.items()) if len(named) > 1 else ())
+        yield Chart(words(title), y, drawing, tuple(named.items()) if len(named) > 1 else ())
 
 
 def _loss_series(page: RunPage) -> list[Series]:
@@ -297,6 +413,6 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
-def clock(moment: str | None) -> str:
-    """An ISO time for people."""
-    return "not finished" if moment is None else moment.replace("T", " ").replace("+00:00", " UTC")
+def closed_up(text: str) -> str:
+    """A text without blank lines."""
+    return re.sub(r"\n\s*\n", "\n", text).rstrip()

@@ -33,7 +33,7 @@ def test_the_page_has_the_recipes_title_prompts_and_defaults_as_data() -> None:
     recipe = fakes.recipe(fakes.RECIPE, HOSTILE)
     found = settings_of(browser.page(recipe))
     assert found["title"] == " ".join(PAYLOADS)
-    assert found["prompts"] == list(recipe.release.prompts)
+    assert found["prompts"] == list(recipe.release.known_prompts)
     assert found["context"] == recipe.model.n_positions
     assert found["count"] <= recipe.model.n_positions // 2
     assert (found["top_k"], found["top_p"]) == (recipe.export.top_k, recipe.export.top_p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -346,6 +347,21 @@ def test_a_second_machine_is_refused(
         assert not (tmp_path / "second" / "corpus").exists()
     finally:
         first.release()
+
+
+def test_json_says_what_is_not_safe_elsewhere(
+    project: Project, s3: S3Server, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = project.stage("corpus", f"execution.remote={bucket}", run=str(tmp_path))
+    with s3.faulty(lambda _number, _request: s3_server.wrong_key):
+        assert inside(*command, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["remote"]
+    assert told == {"place": bucket, "safe": False, "missing": ["the last of this run"]}
+    assert inside(*command, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["remote"]
+    assert told == {"place": bucket, "safe": True, "missing": []}
+    assert inside(*project.stage("corpus", run=str(tmp_path)), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["remote"] is None
 
 
 def test_the_one_that_lost_the_place_goes_on_here(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from jagpt.errors import DataError
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer import vocabulary
-from jagpt.tokenizer.learning import learn, train
+from jagpt.tokenizer.learning import learn, phase_of, train
 from jagpt.tokenizer.sample import MAX_SENTENCE_BYTES, draw_sentences, split_sentences
 
 from .japanese import documents, original, small, write_corpus, write_shard
@@ -140,3 +144,29 @@ def test_an_open_size_gives_the_pieces_of_the_rule(monkeypatch: pytest.MonkeyPat
     wanted = vocabulary.size_of(SENTENCES, small(vocab_size="auto"))
     raw = train(SENTENCES, small(vocab_size="auto"))
     assert raw == train(SENTENCES, small(vocab_size=wanted))
+
+
+@pytest.mark.parametrize(("kind", "said"), [("unigram", "left"), ("bpe", "merged")])
+def test_sentencepieces_log_tells_what_it_does_and_changes_nothing(
+    kind: str, said: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    assert phase_of(log) == ""
+    program = (
+        "import sys, json, pathlib\n"
+        "from jagpt.tokenizer.learning import train\n"
+        "from jagpt.recipe import Tokenizer\n"
+        "given = json.load(sys.stdin)\n"
+        "settings = Tokenizer.model_validate(given['settings'])\n"
+        "made = train(given['sentences'], settings, pathlib.Path(sys.argv[1]))\n"
+        "sys.stdout.buffer.write(made)\n"
+    )
+    settings = small(type=kind)
+    given = {"settings": settings.model_dump(by_alias=True), "sentences": SENTENCES}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(log)],
+        input=json.dumps(given).encode(), capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == train(SENTENCES, settings)
+    assert done.stderr == b""
+    assert re.fullmatch(rf"[\d,]+ pieces {said}", phase_of(log))

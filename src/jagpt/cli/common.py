@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import locale
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from jagpt.errors import UsageError
 if TYPE_CHECKING:
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
+    from jagpt.report import Language
     from jagpt.rundir import RunDirectory
 
 VERBS = (
@@ -139,6 +142,13 @@ def warn_of_stale(place: Path) -> None:
             f"note: {run.model} is stale ({'; '.join(reasons)}); `jagpt run {place}` makes it anew",
             err=True,
         )
+
+
+def system_language() -> Language:
+    """Japanese where the system's language is, else English."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    name = next(filter(None, names), None) or locale.getlocale()[0] or ""
+    return "ja" if name.lower().startswith("ja") else "en"
 
 
 def make_progress(as_json: bool) -> Progress:

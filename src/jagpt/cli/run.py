@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jagpt.cli.common import app, make_progress, open_recipe, print_json, recipe_options
+from jagpt.cli.common import (
+    app,
+    make_progress,
+    open_recipe,
+    print_json,
+    recipe_options,
+    system_language,
+)
 from jagpt.errors import INTERRUPTED, JagptError, UsageError
 from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
 
@@ -123,7 +130,7 @@ def run_verb(call: Call) -> None:
     forced = names if force else ()
     with files.locked(place.root):
         ledger = pipeline.Ledger.read(place)
-        with remote.kept(loaded, place, ledger, progress, names[-1], forced):
+        with remote.kept(loaded, place, ledger, progress, names[-1], forced) as keeper:
             unmade = pipeline.unmade(loaded, place, names, forced)
             # said before a dump is fetched: what comes after a corpus that is not made is not made
             early = CORPUS in unmade
@@ -141,7 +148,7 @@ def run_verb(call: Call) -> None:
             place = pipeline.as_it_stands(loaded, place, ledger)
             _write_report(place)  # also where nothing ran: the run before may have been killed here
     if call.as_json:
-        print_json(console.results(loaded, place, ran))
+        print_json(console.results(loaded, place, ran, keeper))
     else:
         console.show_results(loaded, place, ran)
 
@@ -179,7 +186,7 @@ def _announce(
 def _write_report(run: RunDirectory) -> None:
     from jagpt.report import write_report
 
-    write_report([run], run.report)
+    write_report([run], run.report, system_language())
 
 
 @app.command(help=TRAIN.verb_help)

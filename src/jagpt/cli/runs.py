@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +15,12 @@ from jagpt.cli.common import (
     open_run,
     print_json,
     run_directory_argument,
+    system_language,
 )
 from jagpt.errors import DataError
+
+if TYPE_CHECKING:
+    from jagpt.report import Language
 
 
 @app.command()
@@ -79,12 +84,28 @@ def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
     "--output", type=Location(), metavar="FILE",
     help="Where to write the page; report.html in the first run if not given.",
 )  # fmt: skip
-def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(("en", "ja")),
+    help="The page's language; the system's if not given.",
+)
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0),
+    metavar="P",
+    help="Price of one GPU (or this machine) an hour: say the cost of training too.",
+)
+def report(
+    run_dirs: tuple[Path, ...],
+    output: Path | None,
+    language: Language | None,
+    price_per_hour: float | None,
+) -> None:
     """One self-contained HTML page about a run; several runs are compared."""
     from jagpt import pipeline
     from jagpt.report import write_report
 
     runs = [pipeline.as_it_stands(*open_run(run_dir)) for run_dir in run_dirs]
     target = output or runs[0].report
-    write_report(runs, target)
+    write_report(runs, target, language or system_language(), price_per_hour)
     click.echo(str(target))

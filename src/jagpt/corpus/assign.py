@@ -27,7 +27,7 @@ from jagpt.corpus.selection import NOT_INCLUDED
 from jagpt.corpus.shards import LENGTH_EDGES, SplitWriter
 from jagpt.corpus.splits import MANY, Splitter, shares_for
 from jagpt.corpus.stats import CorpusStats, LengthCounts, SourceStats
-from jagpt.errors import DataError
+from jagpt.errors import TooLittleTextError
 from jagpt.progress import Progress
 from jagpt.recipe import Corpus, Source
 
@@ -246,13 +246,13 @@ def _check_splits(state: _Assignment) -> None:
     documents = sum(writer.counts.documents for writer in state.writers.values())
     if documents < len(SPLITS):
         dropped = ", ".join(f"{reason} {n}" for reason, n in sorted(state.reasons.items()))
-        raise DataError(
+        raise TooLittleTextError(
             f"corpus: train, valid and test need a document each, and there are {documents} in all "
             f"(left out: {dropped or 'none'}); add documents, or loosen the filters in [corpus]"
         )
     advise = _lines_advice if state.corpus.split == "first-lines" else _share_advice
     advice = "; ".join(f"the {split} split is empty: {advise(state, split)}" for split in empty)
-    raise DataError(f"corpus: {advice} (documents in all: {documents})")
+    raise TooLittleTextError(f"corpus: {advice} (documents in all: {documents})")
 
 
 def _lines_advice(state: _Assignment, split: str) -> str:

@@ -52,21 +52,57 @@ def show_comparison(found: Comparison) -> None:
 
 
 def _figures_table(rows: Sequence[tuple[str, Evaluation | TextFigures]]) -> Table:
-    """Figures with their intervals below."""
-    table = _table("model", *(name for name, _, _ in _FIGURES), "window", "tokens", "tokens/s")
-    for name, found in rows:
-        speed = f"{found.tokens_per_second:,.0f}" if isinstance(found, TextFigures) else ""
-        cells = [format(getattr(found, key), form) for _, key, form in _FIGURES]
-        window = f"{found.block_size}/{found.stride}"
-        table.add_row(escape(name), *cells, window, f"{found.tokens:,}", speed)
-        if interval := found.interval:
-            spans = [_span(getattr(interval, key), form) for _, key, form in _FIGURES]
-            table.add_row(f"  {interval.level:.0%} interval", *spans, "", "", "", style="dim")
+    """Figures with their intervals: a model a line or, where that is too wide, a column."""
     first = rows[0][1]
+    lines = [(name, _cells(found), _spans(found)) for name, found in rows]
+    interval = f"  {first.interval.level:.0%} interval" if first.interval else ""
+    console = _console()
+    table = _by_line(lines, interval)
+    unbound = console.options.update(width=10_000)
+    if console.measure(table, options=unbound).maximum > console.width:
+        table = _by_column(lines, interval)
     table.caption = (
         f"{first.documents:,} document(s), {first.characters:,} characters, {first.bytes:,} bytes. "
         "Perplexities of different tokenizers cannot be compared; bits per character can."
     )
+    return table
+
+
+_Line = tuple[str, list[str], list[str]]
+"""A model, its figures, and their intervals (empty where there are none)."""
+_MEASURES = (*(name for name, _, _ in _FIGURES), "window", "tokens", "tokens/s")
+
+
+def _cells(found: Evaluation | TextFigures) -> list[str]:
+    speed = f"{found.tokens_per_second:,.0f}" if isinstance(found, TextFigures) else ""
+    cells = [format(getattr(found, key), form) for _, key, form in _FIGURES]
+    return [*cells, f"{found.block_size}/{found.stride}", f"{found.tokens:,}", speed]
+
+
+def _spans(found: Evaluation | TextFigures) -> list[str]:
+    if (interval := found.interval) is None:
+        return []
+    return [_span(getattr(interval, key), form) for _, key, form in _FIGURES]
+
+
+def _by_line(lines: Sequence[_Line], interval: str) -> Table:
+    table = _table("model", *_MEASURES)
+    for name, cells, spans in lines:
+        table.add_row(escape(name), *cells)
+        if spans:
+            table.add_row(interval, *spans, style="dim")
+    return table
+
+
+def _by_column(lines: Sequence[_Line], interval: str) -> Table:
+    """A measure a line, its interval below; one that no model has is left out."""
+    table = _table("", *(name for name, _, _ in lines))
+    for place, measure in enumerate(_MEASURES):
+        if any(cells[place] for _, cells, _ in lines):
+            table.add_row(measure, *(cells[place] for _, cells, _ in lines))
+        spans = ["".join(spans[place : place + 1]) for _, _, spans in lines]
+        if any(spans):
+            table.add_row(interval, *spans, style="dim")
     return table
 
 
@@ -105,10 +141,15 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
     table.add_column(escape(first), overflow="fold")
     for name in others:
-        table.add_column(escape(name), justify="right")
+        table.add_column(escape(name), justify="right", overflow="fold")
     return table
 
 
-def _print(table: Table) -> None:
+def _console() -> Terminal:
+    """Standard output; a log is not bound to a terminal's width."""
     console = Terminal()
-    (console if console.is_terminal else Terminal(width=LOG_WIDTH)).print(table)
+    return console if console.is_terminal else Terminal(width=LOG_WIDTH)
+
+
+def _print(table: Table) -> None:
+    _console().print(table)

@@ -4,6 +4,7 @@ states   done, shared, stale and why, unfinished, missing
 running  making what is not done
 keeping  what of earlier results is of use
 superseded  results that others took the place of
+shortage all that is wrong where a corpus is too small
 upkeep   verify and clean
 ledger   logs/timing.json, the only place for the clock and facts of the machine
 """

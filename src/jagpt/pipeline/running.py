@@ -6,10 +6,11 @@ changes nothing of it; else it moves to `superseded/`, from where the earlier re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from jagpt import files, stages
-from jagpt.errors import DataError, NewerVersionError, UsageError
+from jagpt.errors import DataError, NewerVersionError, TooLittleTextError, UsageError
 from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import keeping, superseded
 from jagpt.pipeline.ledger import Ledger, timed
@@ -98,7 +99,8 @@ def run_stages(
         if name in notes:
             progress.say(notes[name])
         if name not in ready:  # what it refuses must not cost an earlier result
-            state.stage.preflight(recipe, run)
+            with _shortage(name, recipe, run):
+                state.stage.preflight(recipe, run)
         if keeping.make_room(recipe, run, ledger, state, progress, forced=force):
             _make(recipe, run, ledger, state, progress)
             ran.append(name)
@@ -155,8 +157,20 @@ def _refuse(
     _refuse_altered(run, {needed for state in wanting for needed in state.stage.needs})
     ready = [state.stage for state in wanting if missing.isdisjoint(state.stage.needs)]
     for stage in ready:
-        stage.preflight(recipe, run)
+        with _shortage(stage.name, recipe, run):
+            stage.preflight(recipe, run)
     return {stage.name for stage in ready}
+
+
+@contextmanager
+def _shortage(stage: str, recipe: Recipe, run: RunDirectory) -> Iterator[None]:
+    """Where text is too little for a stage, all that is wrong is told."""
+    try:
+        yield
+    except TooLittleTextError as error:
+        from jagpt.pipeline import shortage
+
+        raise shortage.explained(error, stage, recipe, run) from None
 
 
 def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
@@ -215,7 +229,7 @@ def _make(
     stage, directory = state.stage, run.own(state.stage.name)
     with superseded.replacing(run, stage):
         state.manifest.begin(directory)
-        with timed(ledger, stage.name):
+        with timed(ledger, stage.name), _shortage(stage.name, recipe, run):
             stage.run(recipe, run, progress)
             for entry in state.manifest.finish(directory).files:
                 path = directory / entry.name

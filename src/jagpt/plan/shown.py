@@ -70,7 +70,7 @@ def show_growth(found: Sequence[Grown]) -> None:
     """Hours of training by GPUs and size of the corpus."""
     click.echo("training by GPUs and size of the corpus (*: communication binds)")
     heads = ["GPUs", *(f"{factor} ×" for factor in CORPUS_FACTORS), "speed"]
-    click.echo("  " + "".join(f"{head:>16}" for head in heads))
+    click.echo("  " + "".join(f"{head:>15}" for head in heads))
     cells = {(row.gpus, row.factor): row for row in found}
     for gpus in GPU_COUNTS:
         rows = [cells[gpus, factor] for factor in CORPUS_FACTORS]
@@ -80,7 +80,7 @@ def show_growth(found: Sequence[Grown]) -> None:
             *(units.rough_duration(row.hours * 3600) for row in rows),
             f"{rows[0].speedup:.1f} ×",
         ]
-        click.echo("  " + "".join(f"{cell:>16}" for cell in shown))
+        click.echo("  " + "".join(f"{cell:>15}" for cell in shown))
 
 
 def _rows(rows: Mapping[str, str]) -> None:

@@ -57,6 +57,7 @@ RESERVED_CONTROL_PIECES = 6
 BYTE_PIECES = 256
 DEFAULT_SHARE = 0.005
 """Of documents in valid, and in test, where a recipe says nothing."""
+WIKIPEDIA_PROMPT = "統計的推定を使うことで、"
 SPELLING_PIECES = 31
 """Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
 
@@ -779,12 +780,19 @@ class Release(Section):
         description="DUMPDATE.MAJOR.MINOR, like `20210820.1.0`; from a source's date if not given.",
     )
     notes: str = Field("", description="What changed in this revision, for the changelog.")
-    prompts: tuple[str, ...] = Field(
-        ("統計的推定を使うことで、",),
+    prompts: tuple[str, ...] | None = Field(
+        None,
         strict=False,
         min_length=1,
-        description="Texts that are continued for the card, the report and the widget.",
+        description="Texts that are continued for the card, the report and the widget. If not "
+        f"given, `{WIKIPEDIA_PROMPT}` for a Wikipedia, and the beginnings of two test documents "
+        "for another corpus.",
     )
+
+    @property
+    def known_prompts(self) -> tuple[str, ...]:
+        """The prompts, Wikipedia's where they are left to a corpus that is not looked at."""
+        return self.prompts or (WIKIPEDIA_PROMPT,)
 
 
 class Range(Section):
@@ -814,6 +822,23 @@ class Search(Section):
         description="Numbers of [train] and [model] by their names, as "
         '`"train.learning_rate" = { low = 1e-4, high = 1e-2 }` or '
         '`"model.dropout" = { choice = [0.0, 0.1] }`.',
+    )
+
+
+class Baseline(Section):
+    """`[baseline]`: a published figure that the report puts beside the run's."""
+
+    name: str = Field("", description="Whose figure it is.")
+    test_perplexity: Annotated[float, Field(ge=1.0)] | None = Field(
+        None, description="Perplexity per token on the test split."
+    )
+    valid_loss: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="Loss on the valid split, where no test perplexity is known."
+    )
+    holds: dict[str, str | int | float | bool] = Field(
+        {},
+        description="What a run's recipe must say for its figure to be of the same thing, as "
+        '`"tokenizer.from" = "colorfulscoop/gpt2-small-ja"`.',
     )
 
 
@@ -895,6 +920,7 @@ class Recipe(Section):
     export: Export = Field(default_factory=Export)
     release: Release = Field(default_factory=Release)
     search: Search = Field(default_factory=Search)
+    baseline: Baseline = Field(default_factory=Baseline)
     execution: Execution = Field(default_factory=Execution)
 
     @property
@@ -917,11 +943,18 @@ class Recipe(Section):
         train = self.train.model_copy(update={"precision": precision})
         return self.model_copy(update={"train": train})
 
+    def with_prompts(self, prompts: tuple[str, ...]) -> Recipe:
+        """The same recipe with other prompts."""
+        release = self.release.model_copy(update={"prompts": prompts})
+        return self.model_copy(update={"release": release})
+
     def to_toml(self) -> str:
         """The recipe as TOML that loads to an equal recipe."""
         value = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.search.keys:
             del value["search"]
+        if not self.baseline.name:
+            del value["baseline"]
         return tomli_w.dumps(value)
 
 
@@ -935,5 +968,6 @@ SECTIONS: dict[str, type[Section]] = {
     "export": Export,
     "release": Release,
     "search": Search,
+    "baseline": Baseline,
     "execution": Execution,
 }

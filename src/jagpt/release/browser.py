@@ -36,7 +36,7 @@ def page(recipe: Recipe) -> str:
     """The page of a recipe's model: title, prompts and defaults are its own."""
     settings = {
         "title": recipe.release.title,
-        "prompts": recipe.release.prompts,
+        "prompts": recipe.release.known_prompts,
         "context": recipe.model.n_positions,
         "count": usage.new_tokens(recipe, NEW_TOKENS),
         "do_sample": recipe.export.do_sample,

@@ -71,7 +71,7 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
     ).get_template("card.md.j2")
     published = extras.published
     place = published.place if published else None
-    prompt = facts.samples[0].prompt if facts.samples else recipe.release.prompts[0]
+    prompt = facts.samples[0].prompt if facts.samples else recipe.release.known_prompts[0]
     return template.render(
         recipe=recipe,
         demonstration=_is_demonstration(facts),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jagpt import files, generation
+from jagpt.corpus import prompts
 from jagpt.errors import DataError
 from jagpt.formats.bounds import Parity
 from jagpt.progress import Progress
@@ -50,6 +51,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     prompt is cut to what leaves the model room to go on.
     """
     preflight(recipe, run)
+    recipe = prompts.settled(recipe, run.corpus)
     names = files.list_files(run.model)
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
@@ -72,11 +74,11 @@ def samples(run: RunDirectory, recipe: Recipe) -> Samples:
 
     with devices.threads(1):
         loaded = generation.load(run.model)
-        prompts = [_fitting(prompt, loaded) for prompt in recipe.release.prompts]
-        found = list(generation.scored(loaded, prompts, settings))
+        asked = [_fitting(prompt, loaded) for prompt in recipe.release.known_prompts]
+        found = list(generation.scored(loaded, asked, settings))
     drawn = (
         Sample(prompt, tuple(each.text for each in row))
-        for prompt, row in zip(prompts, found, strict=True)
+        for prompt, row in zip(asked, found, strict=True)
     )
     return Samples(SAMPLE_SEED, tuple(drawn))
 
@@ -96,7 +98,7 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
     """Samples, curve, card and changelog."""
     progress.say(f"release: {SAMPLES_A_PROMPT} continuations of each prompt")
     drawn = samples(run, recipe)
-    for number, prompt in enumerate(recipe.release.prompts):
+    for number, prompt in enumerate(recipe.release.known_prompts):
         if (kept := drawn.samples[number].prompt) != prompt:
             progress.say(
                 f"release: prompt {number + 1} is cut to its first {len(kept):,} characters of "

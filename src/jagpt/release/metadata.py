@@ -49,7 +49,7 @@ def of_model(recipe: Recipe, facts: Facts) -> Any:
         base_model=base_model(recipe),
         datasets=datasets(facts.corpus, facts.datasets) or None,
         metrics=["perplexity"] if results else None,
-        widget=[{"text": printable(prompt)} for prompt in recipe.release.prompts],
+        widget=[{"text": printable(prompt)} for prompt in recipe.release.known_prompts],
         eval_results=results or None,
         model_name=one_line(recipe.release.title) if results else None,
         **licences.metadata(licences.of_model(recipe.release.licence, facts.corpus)),

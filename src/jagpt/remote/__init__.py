@@ -7,8 +7,8 @@ taking   what fits a recipe is brought back
 keeping  the thread that copies while a run goes on
 """
 
-from jagpt.remote.keeping import kept, push
+from jagpt.remote.keeping import Keeper, kept, push
 from jagpt.remote.looking import Elsewhere, look
 from jagpt.remote.taking import pull
 
-__all__ = ["Elsewhere", "kept", "look", "pull", "push"]
+__all__ = ["Elsewhere", "Keeper", "kept", "look", "pull", "push"]

@@ -41,19 +41,20 @@ def kept(
     progress: Progress,
     until: str | None = None,
     forced: Collection[str] = (),
-) -> Iterator[None]:
+) -> Iterator[Keeper | None]:
     """Take what the run lacks from `execution.remote`, and copy there what the block makes.
 
-    Nothing happens where the recipe names no such place. The caller holds the run's lock.
+    After the block the keeper tells what is not safe there. Nothing happens where the recipe names
+    no such place. The caller holds the run's lock.
     `RunInUseError` where another machine writes there, `UsageError` for a place that cannot be.
     """
     if recipe.execution.remote is None:
-        yield
+        yield None
         return
     keeper = Keeper(run, Store(recipe.execution.remote), progress)
     keeper.begin(recipe, ledger, until, forced)
     try:
-        yield
+        yield keeper
     except BaseException:
         keeper.end(hurry=True)
         raise
@@ -65,6 +66,9 @@ class Keeper:
 
     def __init__(self, run: RunDirectory, store: Store, progress: Progress) -> None:
         self._run, self._store, self._progress = run, store, progress
+        self.place = store.place
+        self.unsafe: tuple[str, ...] | None = None
+        """What the place lacks after `end`; empty where all is there, None before."""
         self._lease: Lease | None = None
         self._sender: Sender | None = None
         self._told: str | None = None
@@ -105,12 +109,14 @@ class Keeper:
                 break
         left = [] if self._sender is None else self._sender.missing()
         if self._told is not None or self._sender is None or left:
-            what = ", ".join(map(str, left[:3])) or "the last of this run"
+            self.unsafe = tuple(map(str, left)) or ("the last of this run",)
+            what = ", ".join(self.unsafe[:3])
             self._progress.say(
                 f"warning: not safe elsewhere: {what}; `jagpt push {self._run.root}` copies it "
                 f"to {self._store.place}"
             )
         else:
+            self.unsafe = ()
             self._progress.say(f"all is copied to {self._store.place}")
         if self._lease is not None:
             self._lease.release()

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import re
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from jagpt import safepath
-from jagpt.errors import DataError, JagptError
+from jagpt.errors import DataError, JagptError, TooLittleTextError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer import vocabulary
@@ -26,10 +30,22 @@ THREADS = 16
 """Always the same, whatever the cores: the threads' partial sums are part of the result."""
 
 
+SILENT = 2
+
 STILL_AT_WORK = 5.0
 """Seconds after which `report` is called again."""
 
 Report = Callable[[int, str], None]
+
+_PHASES = (
+    (r"Extracting (?:seed|frequent)|Making suffix array", "looking for pieces"),
+    (r"Initialized (\d+) seed", "{} pieces to choose from"),
+    (r"EM sub_iter=\d+ size=(\d+)", "{} pieces left"),
+    (r"Added: .* size=(\d+)|Completed (\d+) merge", "{} pieces merged"),
+)
+"""What SentencePiece's log says → what is told of it; other lines say nothing new."""
+TAIL_BYTES = 4096
+"""End of the log in which its last word is looked for."""
 
 
 def learn(corpus: Path, settings: Tokenizer, report: Report) -> bytes:
@@ -40,34 +56,39 @@ def learn(corpus: Path, settings: Tokenizer, report: Report) -> bytes:
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sender, corpus, settings), daemon=True)
-    with safepath.inherited():
-        process.start()
-    sender.close()
-    try:
-        result = _result(receiver, report)
-    finally:
-        process.kill()
-        process.join()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "sentencepiece.log"
+        process = context.Process(target=_work, args=(sender, corpus, settings, log), daemon=True)
+        with safepath.inherited():
+            process.start()
+        sender.close()
+        try:
+            result = _result(receiver, log, report)
+        finally:
+            process.kill()
+            process.join()
     if isinstance(result, JagptError):
         raise result
     return result
 
 
-def train(sentences: list[str], settings: Tokenizer) -> bytes:
-    """Train on `sentences`, in their order; an open size is what they ask for, or can give."""
+def train(sentences: list[str], settings: Tokenizer, log: Path | None = None) -> bytes:
+    """Train on `sentences`, in their order; an open size is what they ask for, or can give.
+
+    SentencePiece says what it does in the file `log`.
+    """
     if not sentences:
         raise DataError("the corpus's train split holds no text; look into its dropped.jsonl")
     if not settings.size_is_open:
-        return _train(sentences, settings)
+        return _train(sentences, settings, log)
     size = vocabulary.size_of(sentences, settings)
     try:
-        return _train(sentences, settings.model_copy(update={"vocab_size": size}))
+        return _train(sentences, settings.model_copy(update={"vocab_size": size}), log)
     except _TooManyPiecesError as error:
-        return _train(sentences, settings.model_copy(update={"vocab_size": error.most}))
+        return _train(sentences, settings.model_copy(update={"vocab_size": error.most}), log)
 
 
-class _TooManyPiecesError(DataError):
+class _TooManyPiecesError(TooLittleTextError):
     """A vocabulary that the sentences cannot fill; they give `most` pieces."""
 
     def __init__(self, message: str, most: int) -> None:
@@ -75,14 +96,19 @@ class _TooManyPiecesError(DataError):
         self.most = most
 
 
-def _train(sentences: list[str], settings: Tokenizer) -> bytes:
+def _train(sentences: list[str], settings: Tokenizer, log: Path | None) -> bytes:
     import sentencepiece
 
     writer = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences), model_writer=writer, **_options(settings)
-        )
+        with nullcontext() if log is None else log.open("w") as stream:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=writer,
+                logstream=stream,
+                minloglevel=SILENT if log is None else 0,
+                **_options(settings),
+            )
     except RuntimeError as error:
         raise _explained(str(error), settings, len(sentences)) from None
     model = pieces.parse(writer.getvalue(), "the trained model")
@@ -111,7 +137,6 @@ def _options(settings: Tokenizer) -> dict[str, Any]:
         "input_sentence_size": 0,
         "shuffle_input_sentence": False,
         "num_threads": THREADS,
-        "minloglevel": 2,
     }
     if settings.keep_newlines:
         options |= {"remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]}
@@ -138,12 +163,12 @@ def _explained(message: str, settings: Tokenizer, sentences: int) -> JagptError:
     return JagptError(f"SentencePiece could not train a tokenizer: {message}")
 
 
-def _result(receiver: Connection, report: Report) -> bytes | JagptError:
+def _result(receiver: Connection, log: Path, report: Report) -> bytes | JagptError:
     documents, phase = 0, "drawing sentences"
     try:
         while True:
             if not receiver.poll(STILL_AT_WORK):
-                report(documents, phase)
+                report(documents, ": ".join(filter(None, (phase, phase_of(log)))))
                 continue
             message: int | str | bytes | JagptError = receiver.recv()
             if isinstance(message, bytes | JagptError):
@@ -160,14 +185,30 @@ def _result(receiver: Connection, report: Report) -> bytes | JagptError:
         )
 
 
-def _work(sender: Connection, corpus: Path, settings: Tokenizer) -> None:
+def phase_of(log: Path) -> str:
+    """What SentencePiece does now, by the last telling line of its log; empty where none is."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    for line in reversed(lines):
+        for pattern, said in _PHASES:
+            if found := re.search(pattern, line):
+                numbers = (f"{int(number):,}" for number in found.groups() if number)
+                return said.format(*numbers)
+    return ""
+
+
+def _work(sender: Connection, corpus: Path, settings: Tokenizer, log: Path) -> None:
     """The other process: sends documents read, then a phase, then the model or what went wrong."""
     serve_parent()
     try:
         sentences = draw_sentences(corpus, settings.sentences, settings.seed, sender.send)
         sender.send(f"learning from {len(sentences):,} sentences")
-        sender.send(train(sentences, settings))
+        sender.send(train(sentences, settings, log if sys.stderr else None))
     except _TooManyPiecesError as error:
-        sender.send(DataError(str(error)))
+        sender.send(TooLittleTextError(str(error)))
     except JagptError as error:
         sender.send(error)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from jagpt.errors import DataError
+from jagpt.errors import DataError, TooLittleTextError
 from jagpt.tokens.index import TokenIndex
 from jagpt.tokens.shards import Ints, Shard
 
@@ -152,7 +152,7 @@ class TrainingOrder:
         weights: Weights | None = None,
     ) -> None:
         if split.n_tokens <= block_size:
-            raise DataError(
+            raise TooLittleTextError(
                 f"{split.directory}: the {split.split} split has {split.n_tokens:,} tokens, too "
                 f"few for one block of {block_size:,} and its last label; "
                 f"set [train] block_size to {max(split.n_tokens - 1, 0):,} or less, or add text"

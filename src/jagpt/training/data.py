@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jagpt.errors import DataError, UsageError
+from jagpt.errors import TooLittleTextError, UsageError
 from jagpt.recipe import Recipe, Train
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.tokens.weights import Weights
@@ -39,7 +39,7 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
         weights=weights,
     )
     if plan.sequences_per_step > order.sequences_per_epoch:
-        raise DataError(
+        raise TooLittleTextError(
             f"{tokens}: a step takes {plan.sequences_per_step:,} sequences ({_factors(train)}), "
             f"but the whole train split holds {order.sequences_per_epoch:,.1f} of "
             f"{plan.block_size:,} tokens; lower that or train.block_size, or add text"

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from jagpt import devices, files, units
+from jagpt.corpus import prompts as corpus_prompts
 from jagpt.errors import DataError, JagptError, UsageError, storage_error
 from jagpt.models import load_tokenizer, size
 from jagpt.models.build import SpecialIds
@@ -143,7 +144,8 @@ def _train(
     learner = Learner(trained, device, group, execution.distributed, end_id, bool(idle), taught_by)
     plan = micro_batch.chosen(plan, learner, found.state, progress)
     prompts = execution.sample_prompts
-    prompts = recipe.release.prompts if prompts is None else prompts
+    if prompts is None:
+        prompts = corpus_prompts.settled(recipe, run.corpus).release.known_prompts
     sampler = Continuer(tokenizer, prompts, execution.sample_tokens, recipe.train.seed)
     with (
         _trackers(recipe, run.logs, group, found.state is None) as chosen,
