@@ -16,6 +16,7 @@ from jagpt.cli.common import (
 )
 from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
+from jagpt.progress import Progress
 
 HELP = """The Hugging Face folder that from_pretrained loads, and further formats.
 
@@ -24,8 +25,8 @@ With RECIPE a stage of a run: RUN/model, and each format of `export.formats` in 
 compared with PyTorch in its own runtime, and kept only if it is within bounds.
 
 Formats: huggingface, pytorch, tensorflow, flax, onnx, onnx-fp16, onnx-int8, ctranslate2,
-ctranslate2-int8, gguf-f32, gguf-f16, gguf-q8_0 (or gguf), openvino; all for those that can be made
-here.
+ctranslate2-int8, gguf-f32, gguf-f16, gguf-q8_0 (or gguf), gguf-q5_k_m, gguf-q4_k_m, openvino; all
+for those that can be made here, and it is told what is left out and why.
 """
 
 
@@ -67,12 +68,12 @@ def export(
     if output is not None or text is not None:
         flag = "--output" if output is not None else "--text"
         raise UsageError(f"{flag} goes with --model; a run's formats stand in RUN/export")
-    overrides = _with_formats(str(recipe), overrides, formats)
+    overrides = _with_formats(str(recipe), overrides, formats, make_progress(as_json))
     run_verb(Call(str(recipe), overrides, run_dir, force, yes, as_json, only="export"))
 
 
 def _with_formats(
-    recipe: str, overrides: tuple[str, ...], formats: tuple[str, ...]
+    recipe: str, overrides: tuple[str, ...], formats: tuple[str, ...], progress: Progress
 ) -> tuple[str, ...]:
     """The overrides, and one that adds `formats` to those of the recipe."""
     if not formats:
@@ -81,7 +82,9 @@ def _with_formats(
     from jagpt.formats.table import chosen
 
     known = recipes.load(recipe, overrides)
-    wanted = chosen([*known.export.formats, *formats], known.model.type)
+    wanted = chosen(
+        [*known.export.formats, *formats], lambda one: one.check_recipe(known), progress.say
+    )
     both = ", ".join(f'"{one.name}"' for one in wanted)
     return (*overrides, f"export.formats=[{both}]")
 

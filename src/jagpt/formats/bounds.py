@@ -32,6 +32,9 @@ FP16 = Bounds("fp16", logits=1e-2, perplexity=1e-3)
 COMPUTED_IN_FP16 = Bounds("fp16", perplexity=1e-3)
 """Activations are fp16 too: how far a logit may be depends on how large they are."""
 BY_PERPLEXITY = Bounds("8 bit", perplexity=1e-2)
+FIVE_BITS = Bounds("5 bit", perplexity=3e-2)
+FOUR_BITS = Bounds("4 bit", perplexity=1e-1)
+"""What a model loses depends on how many weights share the work: a small one loses more."""
 
 TENSORS = "tensors"
 """What was compared where a format has no runtime: each tensor, read back."""

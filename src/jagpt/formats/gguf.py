@@ -1,4 +1,4 @@
-"""A GGUF file for llama.cpp, weights and tokenizer in one; f32, f16 or q8_0.
+"""A GGUF file for llama.cpp, weights and tokenizer in one; f32, f16, q8_0, q5_k_m or q4_k_m.
 
 The layout of llama.cpp's own converter: matrices are (out, in), positions, biases and layer norms
 stay f32, the tied output matrix is left out. The tokenizer is `t5`, llama.cpp's unigram with the
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jagpt import files
 from jagpt.errors import DataError, UsageError
+from jagpt.formats import quantizer
 from jagpt.formats.source import GENERATION, ModelSource
 from jagpt.tokenizer import model as sentencepiece_model
 from jagpt.tokenizer.folder import MODEL_FILE
@@ -111,7 +112,7 @@ def write(source: ModelSource, folder: Path, precision: str) -> None:
     _add_shape(writer, source, gguf.LlamaFileType[_FILE_TYPES[precision]])
     _add_tokenizer(writer, source)
     for name, array in source.tensors.items():
-        _add_tensor(writer, *_converted(name, array), precision)
+        _add_tensor(writer, *_converted(name, array), source.n_layer, precision)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -146,7 +147,13 @@ def modelfile(source: ModelSource, precision: str) -> str:
 
 
 _RAW = 'TEMPLATE """{{ .Prompt }}"""'
-_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+_FILE_TYPES = {
+    "f32": "ALL_F32",
+    "f16": "MOSTLY_F16",
+    "q8_0": "MOSTLY_Q8_0",
+    "q5_k_m": "MOSTLY_Q5_K_M",
+    "q4_k_m": "MOSTLY_Q4_K_M",
+}
 
 
 def _add_shape(writer: Any, source: ModelSource, file_type: int) -> None:
@@ -160,6 +167,19 @@ def _add_shape(writer: Any, source: ModelSource, file_type: int) -> None:
     writer.add_vocab_size(source.vocab_size)
     writer.add_file_type(file_type)
     writer.add_quantization_version(2)
+
+
+def check_recipe(settings: Tokenizer, name: str) -> None:
+    """`UsageError` for a tokenizer that llama.cpp reads otherwise, as far as it can be seen before
+    one is made: not of one that the hub still has to send."""
+    from jagpt.rundir import is_run
+    from jagpt.tokenizer import imported
+
+    if settings.from_ is None:
+        TextRules.wanted(settings).check(name)
+    elif not is_run(Path(settings.from_)) and (path := imported.local_file(settings)):
+        model = sentencepiece_model.parse(sentencepiece_model.read(path), path)
+        TextRules.of(model).check(name)
 
 
 def check_tokenizer(source: ModelSource, name: str) -> None:
@@ -213,19 +233,29 @@ def _converted(name: str, array: Array) -> tuple[str, Array]:
     return f"blk.{number}.{MODULES[module]}.{kind}", np.ascontiguousarray(flipped)
 
 
-def _add_tensor(writer: Any, name: str, array: Array, precision: str) -> None:
+def _add_tensor(writer: Any, name: str, array: Array, layers: int, precision: str) -> None:
     import gguf
 
-    if array.ndim < 2 or name in EXACT or precision == "f32":
-        writer.add_tensor(name, array)
-    elif precision == "q8_0" and array.shape[-1] % _q8_block() == 0:
-        kind = gguf.GGMLQuantizationType.Q8_0
-        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-    else:  # f16, also where a row is no whole number of quantized blocks, as llama.cpp does
-        writer.add_tensor(name, array.astype("float16"))
+    kind = "F32"
+    if array.ndim > 1 and name not in EXACT:
+        kind = _type(name, int(array.shape[-1]), layers, precision)
+    if kind in ("F32", "F16"):
+        writer.add_tensor(name, array.astype("float16") if kind == "F16" else array)
+        return
+    number = gguf.GGMLQuantizationType[kind]
+    own = precision in quantizer.MIXTURES
+    blocks = quantizer.quantize(array, kind) if own else gguf.quants.quantize(array, number)
+    writer.add_tensor(name, blocks, raw_dtype=number)
 
 
-def _q8_block() -> int:
-    import gguf
+def _type(name: str, columns: int, layers: int, precision: str) -> str:
+    """A matrix's type: f16 also where a row is no whole number of quantized blocks, as llama.cpp
+    does."""
+    if precision in quantizer.MIXTURES:
+        return quantizer.type_of(name, columns, layers, precision)
+    if precision == "q8_0":
+        return "F16" if columns % _Q8_BLOCK else "Q8_0"
+    return precision.upper()
 
-    return int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0])
+
+_Q8_BLOCK = 32

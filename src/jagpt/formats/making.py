@@ -62,7 +62,7 @@ def export_folder(
     `UsageError` for a format that there is not or that cannot hold this model.
     """
     source = ModelSource.open(model_dir)
-    formats = chosen(names, source.model_type)
+    formats = chosen(names, lambda one: one.check_source(source), progress.say)
 
     def text(tokenizer: Any) -> Material:
         if text_file is not None:
@@ -87,16 +87,13 @@ def make(
     """
     from jagpt.runtimes.reference import Reference
 
-    for one in formats:
-        one.check_source(source)
-    if not formats:
-        return []
-    tokenizer = source.model.tokenizer
-    chosen_text = text(tokenizer)
-    reference = Reference(source.network)
+    able, failed = _able(source, formats, progress)
     found: list[Parity] = []
-    failed: list[JagptError] = []
-    for one in formats:
+    if able:
+        tokenizer = source.model.tokenizer
+        chosen_text = text(tokenizer)
+        reference = Reference(source.network)
+    for one in able:
         files.remove_leftovers(output, of=one.name)
         try:
             with files.staged_directory(output / one.name) as folder:
@@ -113,6 +110,25 @@ def make(
     if failed:
         raise failed[0]
     return found
+
+
+def _able(
+    source: ModelSource, formats: Sequence[Format], progress: Progress
+) -> tuple[list[Format], list[JagptError]]:
+    """The formats that can hold the source, and why the others cannot, told at once."""
+    able: list[Format] = []
+    refused: list[JagptError] = []
+    for one in formats:
+        try:
+            one.check_source(source)
+        except JagptError as error:
+            refused.append(error)
+        else:
+            able.append(one)
+    if able:
+        for reason in refused:
+            progress.say(f"error: {reason}; the other formats are made")
+    return able, refused
 
 
 def _size(folder: Path) -> int:

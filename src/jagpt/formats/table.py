@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -11,8 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from jagpt.errors import MissingExtraError, UsageError
-from jagpt.formats.bounds import BY_PERPLEXITY, COMPUTED_IN_FP16, FP16, FP32, Bounds
+from jagpt.errors import JagptError, MissingExtraError, UsageError
+from jagpt.formats import quantizer
+from jagpt.formats.bounds import (
+    BY_PERPLEXITY,
+    COMPUTED_IN_FP16,
+    FIVE_BITS,
+    FOUR_BITS,
+    FP16,
+    FP32,
+    Bounds,
+)
 from jagpt.formats.source import ModelSource, check_plain
 from jagpt.runtimes import Runtime
 
@@ -34,7 +43,7 @@ class Format:
     `weights` is the file that holds the model; `packages` are those of `extra` that must be there.
     `bounds` holds for what its `runtime` computes; a format without one is read back by `check`,
     every tensor bit for bit. One that `carries_tokenizer` has it within,
-    by rules of its runtime.
+    by rules of its runtime; one with `own_quantizer` is written by its runtime's library.
     """
 
     name: str
@@ -49,15 +58,18 @@ class Format:
     any_model: bool = False
     carries_tokenizer: bool = False
     most_parameters: int | None = None
+    own_quantizer: bool = False
 
     def installed(self) -> bool:
         """Whether all its packages are."""
         return all(find_spec(package) for package in self.packages)
 
     def require(self) -> None:
-        """`MissingExtraError` where a package is not installed."""
+        """`MissingExtraError` where a package is not installed, `UsageError` where one is unfit."""
         if self.extra and not self.installed():
             raise MissingExtraError(f"the format {self.name}", self.extra)
+        if self.own_quantizer:
+            quantizer.require(self.name)
 
     def check_type(self, model_type: str, what: object) -> None:
         """`UsageError` where the format cannot hold a model of that type; `what` is one."""
@@ -80,8 +92,8 @@ class Format:
             from jagpt.models.size import parameters_of
 
             self.check_size(parameters_of(recipe), "[model]")
-        if self.carries_tokenizer and recipe.tokenizer.from_ is None:
-            _module("gguf").TextRules.wanted(recipe.tokenizer).check(self.name)
+        if self.carries_tokenizer:
+            _module("gguf").check_recipe(recipe.tokenizer, self.name)
 
     def check_source(self, source: ModelSource) -> None:
         """The same of a folder."""
@@ -103,20 +115,36 @@ class Format:
             )
 
 
-def chosen(names: Iterable[str], model_type: str = "gpt2") -> list[Format]:
+def chosen(
+    names: Iterable[str],
+    check: Callable[[Format], None] = Format.require,
+    tell: Callable[[str], None] | None = None,
+) -> list[Format]:
     """The formats with these names, each once, in the order of `FORMATS`; `UsageError` if none.
 
-    `all` are those whose packages are installed and that can hold a model of `model_type`, `gguf`
-    is the one that most take.
+    `gguf` is the one that most take. `all` are those that `check` refuses for no reason; the
+    reasons of the others are told.
     """
     wanted = {USUAL.get(name, name) for name in names}
-    if ALL in wanted:
-        able = (one for one in FORMATS.values() if one.any_model or model_type == "gpt2")
-        wanted = wanted - {ALL} | {one.name for one in able if one.installed()}
-    if unknown := sorted(wanted - {*FORMATS, ALWAYS}):
+    if unknown := sorted(wanted - {*FORMATS, ALWAYS, ALL}):
         known = ", ".join([ALWAYS, *FORMATS, *USUAL, ALL])
         raise UsageError(f"--format {unknown[0]}: no such format; there are {known}")
+    if ALL in wanted:
+        wanted |= set(_able(FORMATS.keys() - wanted, check, tell or (lambda _: None)))
     return [one for name, one in FORMATS.items() if name in wanted]
+
+
+def _able(
+    names: Iterable[str], check: Callable[[Format], None], tell: Callable[[str], None]
+) -> Iterator[str]:
+    """Those that `check` takes, and a line for each other one."""
+    for name in sorted(names, key=list(FORMATS).index):
+        try:
+            check(FORMATS[name])
+        except JagptError as error:
+            tell(f"--format {ALL} leaves out {name}: {error}")
+        else:
+            yield name
 
 
 def _module(name: str) -> Any:
@@ -175,6 +203,7 @@ def _gguf(precision: str, bounds: Bounds) -> Format:
         runtime=partial(_llamacpp, weights),
         bounds=bounds,
         carries_tokenizer=True,
+        own_quantizer=precision in quantizer.MIXTURES,
     )
 
 
@@ -217,6 +246,8 @@ _ALL = (
     _gguf("f32", FP16),
     _gguf("f16", FP16),
     _gguf("q8_0", BY_PERPLEXITY),
+    _gguf("q5_k_m", FIVE_BITS),
+    _gguf("q4_k_m", FOUR_BITS),
     Format(
         "openvino",
         "OpenVINO",

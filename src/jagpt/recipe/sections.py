@@ -742,7 +742,8 @@ class Evaluate(Section):
 
 FormatName = Literal[
     "pytorch", "tensorflow", "flax", "onnx", "onnx-fp16", "onnx-int8",
-    "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-f16", "gguf-q8_0", "openvino",
+    "ctranslate2", "ctranslate2-int8", "gguf-f32", "gguf-f16", "gguf-q8_0",
+    "gguf-q5_k_m", "gguf-q4_k_m", "openvino",
 ]  # fmt: skip
 
 
