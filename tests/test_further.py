@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import fakes
+import hub_double
+import huggingface_hub.constants as hub_constants
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -104,6 +106,30 @@ def test_a_run_gives_a_tenth_of_its_own_rates(model: Path, here: Path) -> None:
     assert made.train.muon_learning_rate == pytest.approx(3e-3)
     assert made.tokens.by_line
     assert made.tokenizer.from_ == str(run / "model")
+
+
+def test_a_model_of_the_hub_is_named_with_its_present_commit(
+    model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub_double.serving() as hub:
+        template = hub_constants.HUGGINGFACE_CO_URL_TEMPLATE
+        template = template.replace(hub_constants.ENDPOINT, hub.endpoint)
+        monkeypatch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(hub_constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(here / "cache"))
+        hub.repositories["models/org/published"] = published = hub_double.Repository(private=False)
+        commit = published.add({path.name: path.read_bytes() for path in model.iterdir()})
+        assert call("init", "continue", "--from", "org/published") == 0
+        published.add({"README.md": b"a later commit, without a model"})
+        made = recipe.load(here / "continue.toml")
+        assert (made.tokenizer.from_, made.tokenizer.revision) == ("org/published", commit)
+        assert (made.model.from_, made.model.revision) == ("org/published", commit)
+        network = pretrained.start(made.model, len(folders.sentencepiece().pieces), model)
+        theirs = load_file(model / "model.safetensors")
+        assert all(weight.equal(theirs[name]) for name, weight in network.named_parameters())
+        assert call("init", "continue", "--from", "org/nothing", "--output", "none.toml") == 3
+        assert not (here / "none.toml").exists()
 
 
 def _without_weights(folder: Path) -> None:

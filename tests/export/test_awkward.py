@@ -44,7 +44,8 @@ def test_those_that_need_bytes_or_spell_special_tokens_are_counted(
     (tmp_path / browser.PAGE).touch()
     found = browser.same_ids(tmp_path)
     assert found is not None
-    assert 0 < found[0] < found[1] == 52
+    assert 0 < found.equal < found.texts == 52
+    assert found.byte_pieces
 
 
 INSTRUCTION = re.compile(

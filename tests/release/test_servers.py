@@ -17,9 +17,12 @@ def test_each_server_is_told_with_its_command() -> None:
 
 
 def test_without_gguf_and_on_the_hub() -> None:
-    found = list(servers.servers(fakes.recipe(), [], "org/name"))
+    found = list(servers.servers(fakes.recipe(), [], "org/name", "v1"))
     assert [one.title for one in found] == ["transformers", "vLLM"]
-    assert "transformers serve org/name\n" in str(found[0].commands)
+    assert "transformers serve org/name@v1\n" in str(found[0].commands)
+    wanted = "vllm serve org/name --revision v1 --served-model-name org/name@v1\n"
+    assert wanted in str(found[1].commands)
+    assert servers.name_of("org/name", "v1") == "org/name@v1"
     assert [one.checked for one in found] == [True, False]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
-from jagpt.tokenizer.folder import CONFIG_FILE
+from jagpt.text import shortened
+from jagpt.tokenizer.awkward import AWKWARD
+from jagpt.tokenizer.folder import CONFIG_FILE, FAST_FILE, add_fast_file
+from jagpt.tokenizer.stats import first_texts
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 NOT_PUBLISHED = frozenset({"stats.json"})
 """Files of the tokenizer stage that are no part of the tokenizer."""
+
+TRIED_LINES = 20_000
+"""Lines of the test split on which a `tokenizer.json` is tried that is not exact by its making."""
 
 CHECK_TOKENS = 8
 """Tokens that the reloaded folder must be able to generate."""
@@ -41,6 +48,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     with files.staging(run.own("export")) as folder:
         _copy_tokenizer(run.tokenizer, folder)
         _complete_tokenizer(folder, recipe.model.n_positions)
+        _add_fast_tokenizer(folder, run.corpus, progress)
         _write_model(recipe, checkpoint, folder)
         check(folder, checkpoint)
     progress.say(f"export: {run.own('export')} ({checkpoint.name})")
@@ -73,6 +81,26 @@ def _complete_tokenizer(folder: Path, context: int) -> None:
         "padding_side": "left",
     }
     files.write_json(path, config)
+
+
+def _add_fast_tokenizer(folder: Path, corpus: Path, progress: Progress) -> None:
+    """A `tokenizer.json` for programs that read nothing else, where it is the same tokenizer."""
+    if (folder / FAST_FILE).is_file():
+        return
+    lines = (line for text in first_texts(corpus, "test") for line in text.split("\n"))
+    tried = add_fast_file(folder, [*AWKWARD, *islice(lines, TRIED_LINES)])
+    if not tried.odd:
+        equal = tried.texts - len(tried.tied)
+        progress.say(
+            f"export: {FAST_FILE} gives {equal:,} of {tried.texts:,} texts the ids of "
+            f"SentencePiece, and {len(tried.tied):,} others that are as likely"
+        )
+        return
+    progress.say(
+        f"export: no {FAST_FILE}: it would give {len(tried.odd):,} of {tried.texts:,} texts other "
+        f"ids than SentencePiece, the first of them {shortened(tried.odd[0], 40)!r}; "
+        "transformers.js and bare tokenizers cannot load this tokenizer"
+    )
 
 
 def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:

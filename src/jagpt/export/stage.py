@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ExportStage(Stage):
     name = "export"
     help = "The Hugging Face folder that from_pretrained loads, and further formats."
-    version = 2
+    version = 3
     sections = ("export",)
     needs = ("tokenizer", "train")
 

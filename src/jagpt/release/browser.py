@@ -8,6 +8,7 @@ model, and a copy in each release could be neither renewed nor checked by reader
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
 
@@ -48,11 +49,27 @@ def page(recipe: Recipe) -> str:
     return template.replace(_PLACE, text)
 
 
-def same_ids(folder: Path) -> tuple[int, int] | None:
-    """Of how many awkward texts transformers.js makes this tokenizer's ids, and how many there are.
+@dataclass(frozen=True)
+class SameIds:
+    """Of how many awkward texts transformers.js makes a tokenizer's own ids.
 
-    None where the release has no page. `make compat` of jagpt proves the rule that is counted by.
+    With `byte_pieces` it makes others of characters without a piece, which become `<unk>` there,
+    without them of zero-width joiners.
+    """
+
+    equal: int
+    texts: int
+    byte_pieces: bool
+
+
+def same_ids(folder: Path) -> SameIds | None:
+    """What transformers.js makes of a release's tokenizer; None where the release has no page.
+
+    `make compat` of jagpt proves the rule that is counted by.
     """
     if not ((folder / PAGE).is_file() and (folder / MODEL_FILE).is_file()):
         return None
-    return awkward.plain(Encoder.open(folder)), len(awkward.AWKWARD)
+    encoder = Encoder.open(folder)
+    byte_pieces = any(encoder.is_byte(number) for number in range(encoder.vocab_size))
+    joined = 0 if byte_pieces else sum(map(awkward.joins, awkward.AWKWARD))
+    return SameIds(awkward.plain(encoder) - joined, len(awkward.AWKWARD), byte_pieces)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from jagpt import __version__, units
 from jagpt.recipe import Recipe
 from jagpt.release import licences, metadata, servers, usage
+from jagpt.release.browser import SameIds
 from jagpt.release.changelog import Entry
 from jagpt.release.exports import ReleasedFormat
 from jagpt.release.facts import Facts
@@ -48,7 +49,7 @@ class Extras:
     exports: tuple[ReleasedFormat, ...] = ()
     curve: bool = False
     published: Published | None = None
-    in_browser: tuple[int, int] | None = None
+    in_browser: SameIds | None = None
 
 
 def render(
@@ -71,6 +72,7 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
     ).get_template("card.md.j2")
     published = extras.published
     place = published.place if published else None
+    revision = versions[0].revision
     prompt = facts.samples[0].prompt if facts.samples else recipe.release.known_prompts[0]
     return template.render(
         recipe=recipe,
@@ -86,11 +88,9 @@ def _body(recipe: Recipe, facts: Facts, versions: Sequence[Entry], extras: Extra
         published=published,
         curve=Markdown(CURVE) if extras.curve else None,
         in_browser=extras.in_browser,
-        snippets=usage.snippets(
-            recipe, extras.exports, prompt, place=place, revision=versions[0].revision
-        ),
-        servers=list(servers.servers(recipe, extras.exports, place)),
-        client=servers.client(prompt, place or ".", usage.new_tokens(recipe)),
+        snippets=usage.snippets(recipe, extras.exports, prompt, place=place, revision=revision),
+        servers=list(servers.servers(recipe, extras.exports, place, revision)),
+        client=servers.client(prompt, servers.name_of(place, revision), usage.new_tokens(recipe)),
         versions=[
             (entry.revision, _commit(entry, published), Markdown("<br>".join(entry.lines)))
             for entry in versions

@@ -51,11 +51,22 @@ def client(prompt: str, model: str, new_tokens: int, url: str = URL) -> str:
     )
 
 
+def name_of(place: str | None, revision: str) -> str:
+    """How servers name the release: this folder, or its id on the hub with the revision."""
+    return f"{place}@{revision}" if place else "."
+
+
 def servers(
-    recipe: Recipe, exports: Sequence[ReleasedFormat], place: str | None = None
+    recipe: Recipe,
+    exports: Sequence[ReleasedFormat],
+    place: str | None = None,
+    revision: str = "main",
 ) -> Iterator[Server]:
-    """Those that serve what the release has; `place` is its id on the hub."""
-    model = place or "."
+    """Those that serve what the release has; `place` is its id on the hub.
+
+    transformers takes `ORG/NAME@REVISION` and answers for that name alone; vLLM is told to.
+    """
+    model = name_of(place, revision)
     needed = "".join(f" {name}" for name in usage.tokenizer_packages(recipe))
     yield _server(
         "transformers", True, f"pip install 'transformers[serving]'{needed}",
@@ -72,7 +83,8 @@ def servers(
             "Ollama", False, f"ollama create jagpt --file {modelfile_name(gguf[0])}",
             "ollama run jagpt",
         )  # fmt: skip
-    yield _server("vLLM", False, "pip install vllm", f"vllm serve {model}")
+    other = f"{place} --revision {revision} --served-model-name {model}" if place else model
+    yield _server("vLLM", False, "pip install vllm", f"vllm serve {other}")
 
 
 def _server(title: str, checked: bool, *commands: str) -> Server:

@@ -30,6 +30,12 @@ def needs_bytes(encoder: Encoder, text: str) -> bool:
     return any(encoder.is_byte(number) for number in encoder.encode(text))
 
 
+def joins(text: str) -> bool:
+    """Whether a zero-width joiner is in it: where a tokenizer normalizes by `nmt_nfkc`,
+    transformers.js makes a space of it."""
+    return "\u200d" in text
+
+
 def plain(encoder: Encoder) -> int:
     """How many of `AWKWARD` are neither: they get the same ids everywhere."""
     return sum(not spells_special(text) and not needs_bytes(encoder, text) for text in AWKWARD)

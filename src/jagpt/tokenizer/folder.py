@@ -10,14 +10,23 @@ Two forms, both beside `spiece.model`:
   vocabulary has none of the characters of, say, `<s>`, that spelling becomes the token itself.
 
 In both, text that spells a special token is text (`split_special_tokens`).
+
+A model that is published gets a `tokenizer.json` in the slow form too, for programs that know
+nothing else, where it gives SentencePiece's ids to all texts that it is tried on, but ties
+(`add_fast_file`): of two ways to split a text that are as likely, say 11|1 and 1|11, sums of
+float32 scores may prefer one and sums of float64 the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jagpt import files
+from jagpt.tokenizer import model as sentencepiece_model
+from jagpt.tokenizer.awkward import spells_special
 from jagpt.tokenizer.model import (
     BOS,
     CLS,
@@ -38,6 +47,9 @@ MODEL_FILE = "spiece.model"
 CONFIG_FILE = "tokenizer_config.json"
 FAST_FILE = "tokenizer.json"
 
+TIE = 1e-2
+"""Nats between two ways to split a text that count as as likely: float32 keeps no more of a long
+text's sum."""
 NEVER = -1000.0
 """Score of control and byte pieces: spelling one out in characters is always cheaper."""
 
@@ -49,6 +61,55 @@ def write_folder(model: Any, directory: Path) -> None:
     if fast:
         files.write_json(directory / FAST_FILE, fast_tokenizer(model))
     files.write_json(directory / CONFIG_FILE, tokenizer_config(model, fast))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How many texts a `tokenizer.json` was tried on; those split otherwise, but as likely
+    (`tied`), and those with other ids (`odd`)."""
+
+    texts: int
+    tied: list[str]
+    odd: list[str]
+
+
+def add_fast_file(folder: Path, texts: Iterable[str]) -> Tried:
+    """Put a `tokenizer.json` beside a `spiece.model` that has none, if it gives `texts` its ids.
+
+    Texts that spell a special token are left out: bare `tokenizers` takes that for the token, in
+    any model.
+    """
+    import json
+
+    from tokenizers import Tokenizer
+
+    from jagpt.tokenizer.encoder import Encoder
+
+    encoder, path = Encoder.open(folder), folder / MODEL_FILE
+    model = sentencepiece_model.parse(sentencepiece_model.read(path), path)
+    made = fast_tokenizer(model)
+    fast = Tokenizer.from_str(json.dumps(made))
+    tried = 0
+    tied: list[str] = []
+    odd: list[str] = []
+    for text in texts:
+        if spells_special(text):
+            continue
+        tried += 1
+        found, wanted = fast.encode(text, add_special_tokens=False).ids, encoder.encode(text)
+        if found != wanted:
+            (tied if _as_likely(model, found, wanted) else odd).append(text)
+    if not odd:
+        files.write_json(folder / FAST_FILE, made)
+    return Tried(tried, tied, odd)
+
+
+def _as_likely(model: Any, ids: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether both spell one text, and the model prefers neither."""
+    one, two = ([model.pieces[number] for number in each] for each in (ids, others))
+    apart = sum(piece.score for piece in one) - sum(piece.score for piece in two)
+    spelled = ["".join(piece.piece for piece in pieces) for pieces in (one, two)]
+    return spelled[0] == spelled[1] and abs(apart) < TIE
 
 
 def tokenizer_config(model: Any, fast: bool) -> dict[str, Any]:
@@ -69,7 +130,7 @@ def tokenizer_config(model: Any, fast: bool) -> dict[str, Any]:
 
 
 def fast_tokenizer(model: Any) -> dict[str, Any]:
-    """`tokenizer.json` of an exact model."""
+    """`tokenizer.json` of a model: with its very ids if that is exact, else as near as can be."""
     return {
         "version": "1.0",
         "truncation": None,
@@ -82,10 +143,7 @@ def fast_tokenizer(model: Any) -> dict[str, Any]:
         "normalizer": _normalizer(model),
         "pre_tokenizer": None,
         "post_processor": None,
-        "decoder": {
-            "type": "Sequence",
-            "decoders": [_replace(SPACE, " "), {"type": "ByteFallback"}, {"type": "Fuse"}],
-        },
+        "decoder": _decoder(model),
         "model": _unigram(model) if model.trainer_spec.model_type == UNIGRAM else _bpe(model),
     }
 
@@ -124,17 +182,52 @@ def _merges(model: Any) -> list[list[str]]:
     return [[left, right] for left, right in pairs if left in scores and right in scores]
 
 
+def _decoder(model: Any) -> dict[str, Any]:
+    decoders = [_replace(SPACE, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    if model.normalizer_spec.add_dummy_prefix:
+        decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {"type": "Sequence", "decoders": decoders}
+
+
 def _normalizer(model: Any) -> dict[str, Any]:
+    rules = model.normalizer_spec
+    steps = [*_charsmap(rules), *(_MERGED_SPACES if rules.remove_extra_whitespaces else [])]
+    steps.append(_replace(" ", SPACE))
+    if rules.add_dummy_prefix:
+        steps.append({"type": "Prepend", "prepend": SPACE})
+        steps.append(_ALONE)  # JavaScript's puts one before an empty text too
+    return steps[0] if len(steps) == 1 else {"type": "Sequence", "normalizers": steps}
+
+
+def _charsmap(rules: Any) -> list[dict[str, Any]]:
+    """NFKC first: tokenizers applies the map by grapheme cluster, SentencePiece by longest prefix.
+
+    `nmt_nfkc` leaves U+FF5E as it is and drops the control characters that stand for it meanwhile.
+    """
     import base64
 
-    escape = _replace(" ", SPACE)
-    charsmap = model.normalizer_spec.precompiled_charsmap
-    if not charsmap:
-        return escape
-    encoded = base64.b64encode(charsmap).decode("ascii")
-    # NFKC first: tokenizers applies the map by grapheme cluster, SentencePiece by longest prefix
+    if not rules.precompiled_charsmap:
+        return []
+    encoded = base64.b64encode(rules.precompiled_charsmap).decode("ascii")
     precompiled = {"type": "Precompiled", "precompiled_charsmap": encoded}
-    return {"type": "Sequence", "normalizers": [{"type": "NFKC"}, precompiled, escape]}
+    nfkc = [{"type": "NFKC"}]
+    if rules.name == "nmt_nfkc":
+        tilde, dropped, other = "\uff5e", "\x01", "\x02"
+        hidden = [_replace(dropped, other), _replace(tilde, dropped)]
+        nfkc = [*hidden, *nfkc, _replace(dropped, tilde)]
+    return [*nfkc, precompiled]
+
+
+_MERGED_SPACES: list[dict[str, Any]] = [
+    # in Oniguruma ^ and $ are those of a line, and JavaScript knows no \A
+    {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+    for pattern, content in ((r"(?<![\s\S]) +| +(?![\s\S])", ""), (" {2,}", " "))
+]
+_ALONE = {
+    "type": "Replace",
+    "pattern": {"Regex": rf"(?<![\s\S]){SPACE}(?![\s\S])"},
+    "content": "",
+}
 
 
 def _replace(pattern: str, content: str) -> dict[str, Any]:
