@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -40,6 +44,28 @@ def python(name: str) -> Path:
               *options, *packages])  # fmt: skip
     mark.write_text(wanted)
     return program
+
+
+@contextmanager
+def empty(line: str) -> Iterator[Path]:
+    """The interpreter of a new environment with nothing but what a card's install line brings.
+
+    PyTorch alone is held to the version that is here, whose build may be chosen (for processors).
+    """
+    place = PLACE / "empty"
+    shutil.rmtree(place, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(place)])
+    held = place / "constraints.txt"
+    held.write_text(f"torch=={version('torch').partition('+')[0]}\n", "utf-8")
+    program, *words = shlex.split(line)
+    if program != "pip":
+        raise RuntimeError(f"a card says {line!r}, which is no line for pip")
+    options = ["--quiet", "--disable-pip-version-check", "--constraint", str(held)]
+    try:
+        _run([str(place / "bin" / "python"), "-m", "pip", *words, *options])
+        yield place / "bin" / "python"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def packages(name: str) -> Path:

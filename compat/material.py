@@ -14,7 +14,7 @@ from jagpt import models
 from jagpt.formats import material
 from jagpt.formats.source import ModelSource
 from jagpt.runtimes.reference import Reference
-from jagpt.tokenizer.awkward import AWKWARD, needs_bytes, spells_special
+from jagpt.tokenizer.awkward import AWKWARD, joins, needs_bytes, spells_special
 from jagpt.tokenizer.encoder import Encoder
 
 LINES = 10_000
@@ -56,7 +56,12 @@ def write_texts(tokenizer: Path, file: Path | None, place: Path) -> None:
     rows = [{"text": text, "ids": encoder.encode(text)} for text in texts]
     (place / "texts.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
     awkward = [
-        {**row, "bytes": needs_bytes(encoder, text), "special": spells_special(text)}
+        {
+            **row,
+            "bytes": needs_bytes(encoder, text),
+            "special": spells_special(text),
+            "joins": joins(text),
+        }
         for text, row in zip(AWKWARD, rows[-len(AWKWARD) :], strict=True)
     ]
     (place / "awkward.json").write_text(json.dumps(awkward, ensure_ascii=False), "utf-8")

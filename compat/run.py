@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,9 @@ BOUND = 1e-4
 """Largest logit difference of full precision."""
 TIMEOUT = 900
 PROGRAM = "the card's program"
+EMPTY = "empty"
+"""A new environment for each program of a card, made by the card's own line."""
+CARDS_PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n`(pip install [^`\n]+)`$", re.M | re.S)
 BROWSER, PAGES_LIBRARY = "browser", "transformersjs-4"
 """The project's own environment, with the library that a release's page loads."""
 QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -46,6 +50,7 @@ ORIGINAL = (
     "tokenizer.split_digits=false",
     "tokenizer.add_dummy_prefix=true",
     "tokenizer.character_coverage=0.98",
+    'export.formats=["onnx", "onnx-fp16", "onnx-int8", "gguf-f32"]',
 )
 
 
@@ -68,6 +73,9 @@ CHECKS = (
     Check("servers", "release", "check_servers.py"),
     Check("transformersjs-3", "release", "check_transformersjs.mjs"),
     Check("transformersjs-4", "release", "check_transformersjs.mjs"),
+    Check("transformersjs-3", "original/release", "check_transformersjs.mjs", "original"),
+    Check("transformersjs-4", "original/release", "check_transformersjs.mjs", "original"),
+    Check("harness", "model", "check_harness.py"),
     Check("trl", "model", "check_trl.py"),
     Check("tensorflow", "export/tensorflow", "check_tensorflow.py"),
     Check("tensorflow", "export/tensorflow"),
@@ -76,11 +84,14 @@ CHECKS = (
     Check("keras", "model", "check_keras.py"),
     Check("transformers-4.57", "model", "check_transformers.py"),
     Check("transformers-4.57", "export/pytorch", "check_transformers.py"),
-    Check("transformers-4.57", "original", "check_slow_tokenizer.py", "original"),
+    Check("transformers-4.57", "original/release", "check_slow_tokenizer.py", "original"),
     Check("transformers-4.57", "model"),
     Check("transformers-4.41", "model", "check_transformers.py"),
     Check("transformers-4.41", "export/pytorch", "check_transformers.py"),
+    Check("transformers-4.41", "original/release", "check_slow_tokenizer.py", "original"),
     Check("transformers-4.41", "model"),
+    Check(EMPTY, "release"),
+    Check(EMPTY, "original/release"),
 )
 
 
@@ -93,11 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_table(list(_exported(run)))
         return 0
     _write_material(run, options.text)
-    rows = [*_exported(run), *_awkward(run)] if not options.only else []
+    rows: list[dict[str, Any]] = []
+    if not options.only:
+        original = PLACE / "original"
+        rows += [*_exported(run), *_awkward(run, "model"), *_awkward(original, "original")]
     for check in CHECKS:
         if not options.only or check.environment in options.only:
             _tell(str(check))
-            rows += _by_script(check, run) if check.script else _by_card(check, run)
+            rows += _made(check, run)
     _print_table(rows)
     problems = [problem for row in rows for problem in _problems(row)]
     for problem in problems:
@@ -128,12 +142,13 @@ def _own_run() -> Path:
     return run
 
 
-def _original_tokenizer() -> Path:
+def _original_run() -> Path:
+    """The same with the original's settings, where only the tokenizer makes a difference."""
     run = PLACE / "original"
     settings = [word for setting in ORIGINAL for word in ("--set", setting)]
     recipe = str(environments.HERE / "recipe.toml")
-    _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "tokenizer")
-    return run / "tokenizer"
+    _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "release")
+    return run
 
 
 def _jagpt(*arguments: str) -> None:
@@ -149,7 +164,9 @@ def _write_material(run: Path, text: Path | None) -> None:
     recipe = load(run / "recipe.toml")
     client = servers.client(recipe.release.known_prompts[0], ".", usage.new_tokens(recipe))
     (model / "client.py").write_text(client, "utf-8")
-    material.write_texts(_original_tokenizer(), text, original)
+    other = _original_run()
+    material.write_model(other / "model", other / "tokens", original)
+    material.write_texts(other / "model", text, original)
 
 
 # --- the rows -------------------------------------------------------------------------------------
@@ -162,13 +179,13 @@ def _exported(run: Path) -> Iterator[dict[str, Any]]:
         yield {**told.as_json(), "format": one.title}
 
 
-def _awkward(run: Path) -> Iterator[dict[str, Any]]:
+def _awkward(run: Path, title: str) -> Iterator[dict[str, Any]]:
     """The awkward texts in the libraries that are here; what differs must have a known reason."""
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
     bare = Tokenizer.from_file(str(run / "model" / "tokenizer.json"))
-    plain = AutoTokenizer.from_pretrained(run / "model")
+    plain = AutoTokenizer.from_pretrained(run / "model")  # the slow class of the original's
     runtime = FORMATS["gguf-f32"].runtime
     if runtime is None:
         raise AssertionError("gguf-f32 has a runtime")
@@ -178,21 +195,31 @@ def _awkward(run: Path) -> Iterator[dict[str, Any]]:
         "AutoTokenizer": lambda text: plain.encode(text, add_special_tokens=False),
         "llama.cpp": llama.encode,
     }
-    rows = json.loads((PLACE / "material" / "model" / "awkward.json").read_text("utf-8"))
+    rows = json.loads((PLACE / "material" / title / "awkward.json").read_text("utf-8"))
     for name, encode in consumers.items():
         wrong = [row for row in rows if encode(row["text"]) != row["ids"]]
         if odd := [row for row in wrong if not row["bytes"] and not row["special"]]:
             raise RuntimeError(f"{name}: other ids without a known reason: {odd[0]}")
         yield {
-            "format": f"{name}: awkward texts", "texts": len(rows),
+            "format": f"{name}, {title}: awkward texts", "texts": len(rows),
             "texts_equal": len(rows) - len(wrong), "explained": len(wrong),
         }  # fmt: skip
     llama.close()
 
 
+def _made(check: Check, run: Path) -> list[dict[str, Any]]:
+    if check.environment == EMPTY:
+        return _by_cards_lines(check, run)
+    return _by_script(check, run) if check.script else _by_card(check, run)
+
+
+def _folder(check: Check, run: Path) -> Path:
+    return (PLACE if check.folder.startswith("original/") else run) / check.folder
+
+
 def _by_script(check: Check, run: Path) -> list[dict[str, Any]]:
     """What the check's script printed."""
-    folder = PLACE / "original" / "tokenizer" if check.folder == "original" else run / check.folder
+    folder = _folder(check, run)
     script = environments.HERE / "checks" / str(check.script)
     done = _in_environment(check.environment, script, folder, PLACE / "material" / check.material)
     rows = [
@@ -219,6 +246,23 @@ def _by_card(check: Check, run: Path) -> list[dict[str, Any]]:
     return [{"format": f"{check.environment}: {PROGRAM}", "runs": True}]
 
 
+def _by_cards_lines(check: Check, run: Path) -> list[dict[str, Any]]:
+    """Each program of a card as it stands there, after its own install line."""
+    folder = _folder(check, run)
+    programs = CARDS_PROGRAM.findall((folder / "README.md").read_text("utf-8"))
+    rows = []
+    for source, line in programs:
+        _tell(f"  {line}")
+        with environments.empty(line) as python:
+            printed = _printed([str(python), "-c", source], f"{check}, {line}", folder)
+        if len(printed.split()) == 0:
+            raise RuntimeError(f"{check}, {line}: prints nothing")
+        rows.append({"format": f"{check.folder}: {line}", "runs": True})
+    if len(rows) < 2:
+        raise RuntimeError(f"{folder}: no programs were found on its card")
+    return rows
+
+
 def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
     """What a script prints in a side environment."""
     command: list[Path | str]
@@ -228,14 +272,19 @@ def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
         command = ["node", script, environments.packages(environment), *arguments]
     else:
         command = [environments.python(environment), script, *arguments]
+    return _printed([str(part) for part in command], f"{environment}, {script.name}")
+
+
+def _printed(command: list[str], what: str, place: Path | None = None) -> str:
+    """What a command prints; `RuntimeError` where it fails."""
+    surroundings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(  # noqa: S603
-        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=TIMEOUT, check=False, env={**os.environ, **QUIETLY},
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=place,
+        timeout=TIMEOUT, check=False, env=surroundings | QUIETLY,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(
-            f"{environment}, {script.name}: exit code {done.returncode}\n"
-            f"{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+            f"{what}: exit code {done.returncode}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
         )
     return done.stdout
 
