@@ -73,7 +73,7 @@ def measured(model, place):
 folder, _ = common.places()
 with tempfile.TemporaryDirectory() as made:
     write_data(Path(made))
-    (row,) = measured(folder.resolve(), Path(made))["models"]
+    (row,) = measured(folder.resolve(), Path(made))
 for name in TASKS:
     found = row["tasks"][f"ja_leaderboard_{name}"]
     if not (found["examples"] > 0 and found["metrics"] and found["version"] and found["harness"]):

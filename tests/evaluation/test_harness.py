@@ -33,10 +33,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A stand-in for lm_eval that notes what it is handed."""
     seen = SimpleNamespace(error=None)
 
-    def simple_evaluate(model: Any, tasks: list[str], task_manager: Any) -> dict[str, Any]:
+    def simple_evaluate(
+        model: Any, tasks: list[str], task_manager: Any, gen_kwargs: Any
+    ) -> dict[str, Any]:
         if seen.error:
             raise seen.error
-        seen.tasks, seen.model = tasks, model
+        seen.tasks, seen.model, seen.gen_kwargs = tasks, model, gen_kwargs
         row = {"alias": "known", "acc,none": 0.5, "acc_stderr,none": "N/A"}
         config = {"dataset_path": "ORG/SET", "dataset_name": "part", "description": "解く。",
                   "doc_to_text": "問：{{ question }}"}  # fmt: skip
@@ -69,6 +71,7 @@ def test_the_loaded_model_is_handed_over(
     assert harness.measure(subject, ["known"]) == {"known": FOUND}
     assert given.model.pretrained is subject.network
     assert given.model.tokenizer is subject.tokenizer
+    assert given.gen_kwargs == {"max_gen_toks": 24}  # half of a context below 256
 
 
 def test_an_unknown_task_is_named(subject: models.ModelFolder, given: SimpleNamespace) -> None:

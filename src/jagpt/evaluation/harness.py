@@ -12,6 +12,8 @@ from jagpt.text import first_line
 
 WHERE = "--tasks"
 BATCH_SIZE = 8
+WRITTEN = 256
+"""Tokens that the harness has a model write where a task says nothing; a context must be longer."""
 SUITES = {
     "ja": (
         "ja_leaderboard_jcommonsenseqa",
@@ -61,7 +63,9 @@ def measure(
         prefix_token_id=subject.start_id(),
     )
     try:
-        found = lm_eval.simple_evaluate(model=model, tasks=list(tasks), task_manager=manager)
+        found = lm_eval.simple_evaluate(
+            model=model, tasks=list(tasks), task_manager=manager, gen_kwargs=_room(subject)
+        )
     except (ConnectionError, OSError) as error:
         raise StorageError(
             f"{where}: a data set could not be fetched ({first_line(error)}); check the network"
@@ -73,6 +77,13 @@ def measure(
         raise JagptError(f"{where}: lm-evaluation-harness gave no result")
     version = f"lm-eval {lm_eval.__version__}"
     return {task: _figures(task, found, version) for task in found["results"]}
+
+
+def _room(subject: ModelFolder) -> dict[str, int] | None:
+    """Half of a context that is not longer than what the harness lets a model write."""
+    if subject.context is None or subject.context > WRITTEN:
+        return None
+    return {"max_gen_toks": max(1, subject.context // 2)}
 
 
 def _figures(task: str, found: Mapping[str, Any], harness: str) -> TaskFigures:
