@@ -64,7 +64,8 @@ def test_an_export_says_how_near_it_is(exported: Path, name: str) -> None:
     assert found["prompts"] >= 20
     assert found["source"] == files.sha256(exported / "model.safetensors")
     assert found["text"] == "text.txt"
-    assert abs(found["perplexity"] / found["perplexity_pytorch"] - 1) < 0.02
+    most = 0.1 if "_k_m" in name else 0.01
+    assert abs(found["perplexity"] / found["perplexity_pytorch"] - 1) < most
     for file in (exported / "export" / name).iterdir():
         assert file.stat().st_mode & 0o777 == 0o644
 
