@@ -25,15 +25,17 @@ from faults.attempts import AT_THE_GATE, KILL, RANDOM_KILL, Fault, Result, Unbro
 from jagpt.rundir import STAGE_DIRECTORIES  # noqa: E402
 
 FAULTS = (*AT_THE_GATE, writing.LONG_FILE, writing.SMALL_DISK, planted.LINK, planted.PIPE)
+SUPERSEDED = "superseded"
 Plan = list[tuple[Unbroken, Fault, int]]
 
 
 def numbers(whole: Unbroken, fault: Fault, every: Sequence[str] | None) -> Sequence[int]:
     """What to try of a fault: all where `every` is not given.
 
-    Else SIGKILL comes at all operations in the folder that a stage of `every` writes, and at the
-    first, a middle and the last operation of the other stages. The middle one must do for what else
-    goes wrong, and for commands that are no stage. The last of `every` has links everywhere.
+    Else SIGKILL comes at all operations in the folder that a stage of `every` writes (in
+    `superseded/` for what is made anew), and at the first, a middle and the last operation of the
+    other stages. The middle one must do for what else goes wrong, and for commands that are no
+    stage. The last of `every` has links everywhere.
     """
     name = whole.command.name
     if whole.command.reads and not isinstance(fault, planted.Planted):
@@ -44,12 +46,12 @@ def numbers(whole: Unbroken, fault: Fault, every: Sequence[str] | None) -> Seque
     middle = numbers[(len(numbers) - 1) // 2 :][:1]
     if name not in STAGE_DIRECTORIES and fault in AT_THE_GATE[1:]:
         return []
-    if fault is not KILL or name not in STAGE_DIRECTORIES:
+    if fault is not KILL or name not in {*STAGE_DIRECTORIES, *every}:
         return middle
     few = {numbers[0], *middle, numbers[-1]}
     if name not in every:
         return sorted(few)
-    folder = f"{whole.end / 'run' / STAGE_DIRECTORIES[name]}"
+    folder = f"{whole.end / 'run' / STAGE_DIRECTORIES.get(name, SUPERSEDED)}"
     inside = {n for n, (_, path) in enumerate(whole.operations, 1) if path.startswith(folder)}
     return sorted(inside | few)
 

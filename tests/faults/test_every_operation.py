@@ -1,5 +1,5 @@
-"""A short form of `make faults`: corpus, tokens and checkpoints at every operation, links in the
-place of all that training leaves."""
+"""A short form of `make faults`: corpus, tokens, checkpoints and what is set aside at every
+operation, links in the place of all that training leaves."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .order import Order
 from .writing import may_mount
 
 WRITERS = ("corpus", "tokens", "train")
+ANEW = "corpus anew"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     scratch = tmp_path_factory.mktemp("faults")
     program = [sys.executable, Path(__file__).with_name("run.py"), "--json", "--scratch", scratch]
     done = subprocess.run(
-        [*program, "--every", *WRITERS, "--jobs", "2"],
+        [*program, "--every", ANEW, *WRITERS, "--jobs", "2"],
         capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
@@ -52,6 +53,7 @@ def test_every_stage_and_every_fault_was_tried(outcome: dict[str, Any], tmp_path
     kills = [r["command"] for r in outcome["results"] if r["fault"] == "SIGKILL"]
     for writer in WRITERS:
         assert kills.count(writer) >= 20
+    assert kills.count(ANEW) >= 8
 
 
 def test_every_command_syncs_before_it_renames_and_the_folder_after(

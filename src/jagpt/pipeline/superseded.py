@@ -94,6 +94,7 @@ def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
     """End a move that was cut off: logs that left what stands, or did not follow it back."""
     fingerprint = _fingerprint(run, stage)
     for place in sorted(run.superseded.glob(f"{stage.name}-{fingerprint}*")):
+        files.remove_leftovers(place)
         if {path.name for path in place.iterdir()} <= {LOGS, TIMING}:
             _take_logs_back(run, stage, place, ledger)
 
