@@ -45,6 +45,7 @@ lint: .venv/installed-lint
 	$(BIN)/mypy
 	$(BIN)/python tools/build_sample.py --check
 	$(BIN)/python tools/build_docs.py --check
+	$(BIN)/python tools/check_phrases.py
 
 format: .venv/installed-lint
 	$(BIN)/ruff check --fix .

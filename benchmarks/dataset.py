@@ -1,4 +1,4 @@
-"""The training data as the loop asks for it: tokens a second, and the first batch at any step.
+"""The training data as the loop asks for it: tokens per second, and the first batch at any step.
 
     python benchmarks/dataset.py [--tokens 3_000_000_000]
 

@@ -207,8 +207,8 @@ def _terminated(project: Project) -> str:
     folder = run / "checkpoints" / step_name(here)
     size = sum(path.stat().st_size for path in folder.iterdir()) if here else 0
     return (
-        f"SIGTERM: left with {process.exitcode} after {seconds:.1f} s; last checkpoint here: step "
-        f"{here} ({size / 1e6:.1f} MB), there: step {there}"
+        f"SIGTERM: exited with {process.exitcode} after {seconds:.1f} s; last checkpoint here: "
+        f"step {here} ({size / 1e6:.1f} MB), there: step {there}"
     )
 
 

@@ -84,7 +84,7 @@ LEVERS: dict[str, Settings] = {
         "schedule": "constant", "average": "tail", "average_share": 0.4,
     },
     "rate that falls all the way (linear)": {"schedule": "linear"},
-    "fixed blocks in place of documents packed anew": {"order": "blocks"},
+    "fixed blocks instead of repacked documents": {"order": "blocks"},
     "documents masked from each other": {"document_mask": True},
 }  # fmt: skip
 """Keys of the recipe that are changed alone beside the best of ours."""
@@ -169,7 +169,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--heads", type=int, default=2, help="default: %(default)s")
     add("--width", type=int, default=16, help="default: %(default)s")
     add("--block", type=int, default=64, help="default: %(default)s tokens")
-    add("--batch", type=int, default=16, help="default: %(default)s blocks a step")
+    add("--batch", type=int, default=16, help="default: %(default)s blocks per step")
     add("--vocabulary", type=int, default=1800, help="default: %(default)s pieces")
     add("--documents", type=int, default=100, help="of the text (default: %(default)s)")
     add("--threads", type=int, help="of a trial (default: the machine's cores)")

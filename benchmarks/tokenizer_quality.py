@@ -4,7 +4,8 @@
 
 All share one corpus (the documents of FILE, or of the bundled sample). Every model has the same
 layers and sees the same text: the same number of steps, each of the same number of characters, so
-that a denser tokenizer has fewer tokens a step. The runs are kept; what is done is not done again.
+that a denser tokenizer has fewer tokens per step. The runs are kept; what is done is not done
+again.
 """
 
 from __future__ import annotations
@@ -214,12 +215,12 @@ tensorboard = false
 COLUMNS = (
     "tokenizer",
     "pieces",
-    "characters a token",
+    "characters per token",
     "unknown tokens",
     "characters lost",
     "weights",
-    "tokens a step",
-    "bits a character",
+    "tokens per step",
+    "bits per character",
     "… with the lost ones",
 )
 

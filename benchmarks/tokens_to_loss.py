@@ -122,7 +122,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--heads", type=int, default=scale.n_head, help="default: %(default)s")
     add("--width", type=int, default=scale.n_embd, help="default: %(default)s")
     add("--block", type=int, default=scale.block_size, help="default: %(default)s tokens")
-    add("--batch", type=int, default=scale.batch_size, help="default: %(default)s blocks a step")
+    add("--batch", type=int, default=scale.batch_size, help="default: %(default)s blocks per step")
     add("--vocabulary", type=int, default=scale.vocab_size, help="default: %(default)s pieces")
     add("--documents", type=int, help="train on so many documents only, again and again")
     add("--threads", type=int, help="of a trial (default: the machine's cores)")
@@ -142,7 +142,7 @@ def _what(options: argparse.Namespace, study: Study) -> str:
     command: list[str | Path] = [python(), "benchmarks/tokens_to_loss.py", *sys.argv[1:]]
     return (
         f"```console\n$ {shown(command)}\n```\n\n{scale.n_layer} layers of width {scale.n_embd}, "
-        f"vocabulary {scale.vocab_size:,}, {scale.tokens_per_step:,} tokens a step, "
+        f"vocabulary {scale.vocab_size:,}, {scale.tokens_per_step:,} tokens per step, "
         f"{options.steps:,} steps at a budget of 1, trained on {text}."
     )
 
@@ -373,7 +373,7 @@ def _parts(
         f"{other} embeddings": {**whole, "embeddings": other},
         "tuned AdamW, text embeddings": {**adamw, "embeddings": "text"},
         "tuned AdamW, random embeddings": adamw,
-        "fixed blocks in place of documents packed anew": {**whole, "order": "blocks"},
+        "fixed blocks instead of repacked documents": {**whole, "order": "blocks"},
         "no clipping": {key: value for key, value in whole.items() if key != "clip_norm"},
     }
     if not options.documents:  # an epoch has no more
@@ -414,7 +414,7 @@ def _draw(finals: Finals, study: Study, path: Path) -> None:
             axes.plot([count] * len(losses), losses, "o", markersize=4, color=line.get_color())
     axes.set_xscale("log")
     axes.set_xlabel("tokens trained (each point is a whole run with its own decay)")
-    axes.set_ylabel("test loss (nats a token)")
+    axes.set_ylabel("test loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

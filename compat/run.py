@@ -298,9 +298,9 @@ def _problems(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: a logit differs by {row['logit_difference']:.2g}"
     different = row.get("prompts", 0) - row.get("greedy_equal", 0) - row.get("greedy_ties", 0)
     if different:
-        yield f"{name}: {different} prompts are continued otherwise"
+        yield f"{name}: {different} prompts are continued differently"
     if row.get("texts_equal") != row.get("texts"):
-        yield f"{name}: other token ids, first of {row['first'][0]!r}"
+        yield f"{name}: different token ids, first of {row['first'][0]!r}"
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jagpt"))
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder: two layers, one piece a character, a context of 48."""
+    """A model folder: two layers, one piece per character, a context of 48."""
     import fakes
 
     from jagpt.export import huggingface

@@ -172,7 +172,7 @@ def write_corpus(directory: Path, texts: tuple[str, ...] = TEXTS) -> None:
 
 
 def write_tokenizer(directory: Path, characters: str = CHARACTERS) -> None:
-    """A tokenizer folder with one piece a character, and a stage's `stats.json` beside."""
+    """A tokenizer folder with one piece per character, and a stage's `stats.json` beside."""
     pieces = [*SPECIAL, *dict.fromkeys(characters)]
     tokenizer = {
         "version": "1.0", "truncation": None, "padding": None, "normalizer": None,

@@ -188,10 +188,10 @@ def test_a_file_that_becomes_far_more_than_it_is_is_told(
     data = FORMATS[suffix](b"a line\n" * 1_000_000)
     assert len(read(tmp_path, suffix, data)) == 7_000_000
     monkeypatch.setattr(compressed, "FREE_BYTES", 1_000_000)
-    with pytest.raises(DataError, match=rf"file{suffix}: .* taken for an attack"):
+    with pytest.raises(DataError, match=rf"file{suffix}: .* treated as an attack"):
         read(tmp_path, suffix, data)
     path = tmp_path / f"file{suffix}"
-    with pytest.raises(DataError, match="taken for an attack"):
+    with pytest.raises(DataError, match="treated as an attack"):
         list(Reader(path, skip_damaged=True))
 
 

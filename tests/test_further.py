@@ -179,7 +179,7 @@ def test_what_cannot_be_gone_on_from_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["continue"], "--from is wanted"),
+        (["continue"], "give the model to train further with --from"),
         (["continue", "--from", "nowhere at all"], "no hub id"),
         (["small", "--from", "somewhere"], "trains a new model"),
         (["contniue"], "did you mean 'continue'?"),

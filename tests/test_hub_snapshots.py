@@ -29,12 +29,16 @@ def test_a_hub_id_is_two_words(name: str) -> None:
         (
             RepositoryNotFoundError,
             DataError,
-            "--model: org/name at revision v1 .* the hub has none",
+            "--model: org/name at revision v1 .* the hub has no such repository",
         ),
-        (RevisionNotFoundError, DataError, "the hub has none .gone"),
-        (HfHubHTTPError, StorageError, "--model: org/name at revision v1 .* could not be fetched"),
+        (RevisionNotFoundError, DataError, "the hub has no such repository .gone"),
+        (
+            HfHubHTTPError,
+            StorageError,
+            "--model: org/name at revision v1 .* could not be downloaded",
+        ),
         (LocalEntryNotFoundError, StorageError, "gone.*HF_HUB_OFFLINE, or give a folder"),
-        (OSError, StorageError, "could not be fetched"),
+        (OSError, StorageError, "could not be downloaded"),
     ],
 )
 def test_what_does_not_come_is_told(

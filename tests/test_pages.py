@@ -15,7 +15,9 @@ import pytest
 from jagpt import cli, recipe
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "ja").glob("*.md")]
+)
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 KEY = re.compile(rf"(?<![\w./])({'|'.join(recipe.SECTIONS)})\.([a-z_0-9]+)(?=[=`\s])")
 ENDINGS = {"bin", "git", "json", "md", "onnx", "py", "safetensors", "txt"}
@@ -24,7 +26,26 @@ RUN = re.compile(r"jagpt plan |jagpt extract jagpt:sample |RANK=0 ")
 """Shown commands that need no run, no network and no time."""
 LEFT_OUT = "[…]"
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=[f"{page.parent.name}/{page.name}" for page in PAGES]
+)
+
+
+RUN_ELSEWHERE = {
+    "jagpt init quickstart": "tests/endtoend/test_shown_commands.py",
+    "less quickstart.toml": "tests/endtoend/test_shown_commands.py",
+    "jagpt run quickstart": "tests/endtoend/test_shown_commands.py",
+    "jagpt status runs/quickstart": "tests/endtoend/test_shown_commands.py",
+    "jagpt generate runs/quickstart": "tests/endtoend/test_shown_commands.py",
+    "jagpt report runs/quickstart": "tests/endtoend/test_shown_commands.py",
+    "jagpt init own-text": "tests/endtoend/test_own_text.py",
+    "jagpt run own-text.toml": "tests/endtoend/test_own_text.py",
+    "jagpt generate runs/own-text": "tests/endtoend/test_own_text.py",
+    "head ": "tests/corpus/test_extraction.py",
+}
+"""How a command of the tutorials and guides begins, and the test that runs it."""
+NOT_RUN = re.compile(r"no test runs|run by no test|テストでは実行していません")
+"""What a page says, with the reason, of commands that are run by no test."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -99,7 +120,7 @@ def test_recipes_are_valid(page: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "command", "output"),
     [
-        pytest.param(page, command, output, id=f"{page.name}: {command[:60]}")
+        pytest.param(page, command, output, id=f"{page.parent.name}/{page.name}: {command[:60]}")
         for page in PAGES
         for command, output in shown(page)
         if RUN.match(command)
@@ -116,3 +137,41 @@ def test_commands_print_what_is_shown(
     printed = "\n".join(line.rstrip() for line in answer.strip().split("\n"))
     expected = ".*".join(map(re.escape, "\n".join(output).split(LEFT_OUT)))
     assert re.fullmatch(expected, printed, re.DOTALL), printed
+
+
+GUIDES = [page for page in PAGES if re.match("tutorial-|how-to|own-texts", page.name)]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_each_command_of_a_guide_is_run_by_a_test_or_said_not_to_be(page: Path) -> None:
+    if NOT_RUN.search(prose(page)):
+        return
+    for command, _ in shown(page):
+        plain = command.replace(".venv/bin/", "")
+        tests = [test for begin, test in RUN_ELSEWHERE.items() if plain.startswith(begin)]
+        assert RUN.match(plain) or tests, command
+        assert all((ROOT / test).exists() for test in tests)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name == "ja"], ids=lambda page: page.name
+)
+def test_a_translated_page_shows_the_commands_of_the_english_one(page: Path) -> None:
+    english = [command for command, _ in shown(ROOT / "docs" / page.name)]
+    assert [command for command, _ in shown(page)] == english
+
+
+def test_each_verb_has_its_python_line_or_the_reason_why_it_has_none() -> None:
+    listed = re.findall(
+        r"^\| `jagpt ([a-z]+)", (ROOT / "docs" / "python.md").read_text("utf-8"), re.M
+    )
+    assert set(listed) == set(cli.app.list_commands(click.Context(cli.app)))
+
+
+def test_both_readmes_lead_to_the_same_pages() -> None:
+    links = [set(LINK.findall(prose(ROOT / name))) for name in ("README.md", "README.ja.md")]
+    pages = [{re.sub(r"docs/ja/|#.*", lambda m: "docs/" if m[0] == "docs/ja/" else "", link)
+              for link in found if link.startswith(("docs/", "notebooks/"))
+              and "/images/" not in link}
+             for found in links]  # fmt: skip
+    assert pages[0] <= pages[1]

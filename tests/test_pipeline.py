@@ -364,7 +364,7 @@ def test_what_took_long_is_not_set_aside_unasked(tmp_path: Path, workshop: Works
     run(tmp_path, agree=refuse)
     before = tree(tmp_path / "run")
     with pytest.raises(
-        UsageError, match=r"train: 10 steps that took .* would be set aside \(\[train"
+        UsageError, match=r"train: 10 steps that took .* would be moved aside \(\[train"
     ):
         run(tmp_path, RATE, agree=refuse)
     assert tree(tmp_path / "run") == before
@@ -452,9 +452,7 @@ def test_a_forced_run_that_stops_leaves_what_it_was_to_replace(
         run(tmp_path, force=True)
     place = RunDirectory(tmp_path / "run")
     (kept,) = place.superseded.iterdir()
-    assert caught.value.__notes__ == [
-        f"{broken}: what stood there before --force is kept in {kept}"
-    ]
+    assert caught.value.__notes__ == [f"{broken}: the result from before --force is kept in {kept}"]
     directory = STAGE_DIRECTORIES[broken]
     assert tree(kept / directory) == {
         name.removeprefix(f"{directory}/"): content
@@ -555,7 +553,7 @@ def test_a_file_altered_in_place_is_found_by_its_time(tmp_path: Path, workshop: 
     target = tmp_path / "run" / "tokens" / "whole.txt"
     target.write_text("tokenS")
     os.utime(target, ns=(1, 1))
-    with pytest.raises(DataError, match="altered since it was made"):
+    with pytest.raises(DataError, match="changed since it was made"):
         states(tmp_path)
 
 
@@ -628,7 +626,7 @@ def test_what_was_altered_where_it_is_shared_from_costs_no_result(
     shard = tmp_path / "one" / "corpus" / "whole.txt"
     shard.write_text("corpuS")
     before, workshop.calls = tree(tmp_path / "two"), []
-    with pytest.raises(DataError, match=r"one/corpus/whole\.txt: altered since it was made"):
+    with pytest.raises(DataError, match=r"one/corpus/whole\.txt: changed since it was made"):
         pipeline.run_stages(changed, place, QUIET)
     assert (workshop.calls, tree(tmp_path / "two")) == ([], before)
 

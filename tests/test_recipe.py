@@ -123,7 +123,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
         ("train.learning_rate", "SECTION.KEY=VALUE"),
         ("=3", "SECTION.KEY=VALUE"),
         ("corpus.source.nobody.path=x", "no table corpus.source.nobody"),
-        ("name.first=x", "is no table"),
+        ("name.first=x", "is not a table"),
         ("train.learning_rte=1", "learning_rte"),
     ],
 )
@@ -177,16 +177,16 @@ seed = 1
 def test_all_mistakes_are_told_at_once_with_place_finding_and_allowance() -> None:
     found = "\n".join(problems(base=TEN_MISTAKES))
     for words in (
-        "name: found 'a b'; a text of the form",
+        "name: found 'a b'; expected a string of the form",
         "nmae: found a key that does not exist (did you mean 'name'?)",
         "[corpus] source.0.kind: found 'dmp'; allowed are dump, text, jsonl, parquet, "
         "wikitext, cirrus, wikiextractor, hf (did you mean 'dump'?)",
-        "[tokenizer] vocab_size: found '8000'; a whole number is wanted",
+        "[tokenizer] vocab_size: found '8000'; expected an integer",
         "[tokenizer] tpye: found a key that does not exist (did you mean 'type'?)",
-        "[model] n_embd: found 770; a multiple of n_head (12) is wanted",
+        "[model] n_embd: found 770; it must be a multiple of n_head (12)",
         "[train] learning_rate: found -1; allowed is more than 0.0",
         "[train] schedule: found 'cosin'; allowed are constant, linear, cosine",
-        "[train] warmup_steps: found 1.5; a whole number is wanted",
+        "[train] warmup_steps: found 1.5; expected an integer",
         "trian: found a key that does not exist (did you mean 'train'?)",
     ):
         assert words in found
@@ -202,7 +202,7 @@ def test_all_mistakes_are_told_at_once_with_place_finding_and_allowance() -> Non
         ("warmup_steps = 5\ndecay_steps = 5", "more than warmup_steps (5)"),
         ("optimizer = 'adam'", "[train] weight_decay"),
         ("document_mask = true\n[tokens]\nend_token = false", "[train] document_mask: found true"),
-        ("[corpus]\nvalid_share = 0.5\ntest_share = 0.5", "a sum below 1"),
+        ("[corpus]\nvalid_share = 0.5\ntest_share = 0.5", "the sum must be below 1"),
         ("[corpus]\nfrom = 'runs/x'", "[corpus] from"),
         ("[tokenizer]\nrevision = 'main'", "[tokenizer] revision"),
         ("[tokenizer]\nnormalization = 'nmt_nfkc'", "[tokenizer] byte_fallback: found true"),
@@ -230,16 +230,16 @@ def test_impossible_values_and_combinations_are_refused(extra: str, words: str) 
         ('kind = "dump"', "a dump needs a `path`, or `wiki` and `date`"),
         ('kind = "dump"\nwiki = "jawiki"', "a dump needs a `path`, or `wiki` and `date`"),
         ('kind = "text"', "a text source needs a `path`"),
-        ('kind = "text"\npath = "x"\nwiki = "jawiki"', "goes with kind"),
-        ('kind = "dump"\npath = "x"\nlayout = "line"', "goes with kind"),
+        ('kind = "text"\npath = "x"\nwiki = "jawiki"', "needs kind"),
+        ('kind = "dump"\npath = "x"\nlayout = "line"', "needs kind"),
         ('kind = "jsonl"', "a jsonl source needs a `path`"),
-        ('kind = "text"\npath = "x"\ncolumn = "body"', "goes with kind"),
-        ('kind = "cirrus"\npath = "x"\nid_column = "id"', "goes with kind"),
-        ('kind = "parquet"\npath = "x"\ndataset = "a/b"', 'goes with kind = "hf"'),
-        ('kind = "hf"', "the data set's id must be given"),
-        ('kind = "hf"\ndataset = "a/b"', "the data set's commit or tag must be given"),
-        ('kind = "hf"\ndataset = "./b"\npath = "x"', "a data set is named by `dataset`"),
-        ('path = "x"\ndate = "yesterday"', "a text of the form"),
+        ('kind = "text"\npath = "x"\ncolumn = "body"', "needs kind"),
+        ('kind = "cirrus"\npath = "x"\nid_column = "id"', "needs kind"),
+        ('kind = "parquet"\npath = "x"\ndataset = "a/b"', 'needs kind = "hf"'),
+        ('kind = "hf"', "the id of the data set is required"),
+        ('kind = "hf"\ndataset = "a/b"', "the commit or tag of the data set is required"),
+        ('kind = "hf"\ndataset = "./b"\npath = "x"', "name the data set with `dataset`"),
+        ('path = "x"\ndate = "yesterday"', "a string of the form"),
     ],
 )
 def test_a_source_that_names_no_data_is_refused(source: str, words: str) -> None:
@@ -323,10 +323,10 @@ def test_exclusions_and_templates_are_semantic_and_written_again() -> None:
     [
         ('[corpus.templates]\n"雛形" = "<{1}"', "[corpus.templates] 雛形: found '<{1}'; a brace"),
         ('[corpus.templates]\n"雛形" = "{1"', "[corpus.templates] 雛形: found '{1'; a brace or"),
-        ("[corpus.templates]\na = 1", "[corpus] templates.a: found 1; a text is wanted"),
+        ("[corpus.templates]\na = 1", "[corpus] templates.a: found 1; expected a string"),
         ('[corpus.exclude]\ntitel = ["a"]', "did you mean 'titles'"),
-        ('[corpus.exclude]\ntitles = "a"', "[corpus] exclude.titles: found 'a'; a list is wanted"),
-        ("[corpus.exclude]\nids = [1.5]", "[corpus] exclude.ids.0: found 1.5; a text is wanted"),
+        ('[corpus.exclude]\ntitles = "a"', "[corpus] exclude.titles: found 'a'; expected a list"),
+        ("[corpus.exclude]\nids = [1.5]", "[corpus] exclude.ids.0: found 1.5; expected a string"),
     ],
 )
 def test_a_bad_row_is_named_by_its_key(table: str, message: str) -> None:
@@ -387,10 +387,10 @@ def test_a_micro_batch_that_is_left_open_survives_writing_and_reading() -> None:
     [
         (["train.batch_size=auto"], r"sequences_per_step: found nothing; batch_size = \"auto\""),
         (["train.batch_size=auto", "train.sequences_per_step=8", "train.grad_accum_steps=4"],
-         "grad_accum_steps: found 4; with batch_size = \"auto\", say sequences_per_step"),
+         "grad_accum_steps: found 4; with batch_size = \"auto\", give sequences_per_step"),
         (["train.batch_size=3", "train.sequences_per_step=32"],
          r"sequences_per_step: found 32; batch_size × grad_accum_steps is 3"),
-        (["train.batch_size=automatic"], "batch_size: found 'automatic'; a whole number"),
+        (["train.batch_size=automatic"], "batch_size: found 'automatic'; expected an integer"),
         (["train.batch_size=0"], "batch_size: found 0; allowed is 1 or more"),
     ],
 )  # fmt: skip

@@ -63,3 +63,37 @@ def test_the_dockerfile_copies_what_is_there_and_runs_as_nobody() -> None:
 
 def test_the_agents_page_is_short() -> None:
     assert len((ROOT / "AGENTS.md").read_text("utf-8").splitlines()) <= 24
+
+
+def test_no_text_reads_as_translated() -> None:
+    program = runpy.run_path(str(ROOT / "tools" / "check_phrases.py"))
+    found = [find for path in program["read_files"]() for find in program["finds"](path)]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.md", "It ended.\n\nLoss in bits a\ncharacter.", 3),
+        ("a.py", "x = 1\nraise ValueError(\n    f'{x}: a list '\n    'is wanted')", 4),
+        ("a.py", "# what must be\n# done anew", 2),
+        ("a.py", '"""The state; `DataError` where it is damaged."""', 1),
+        ("b.ja.md", "ここに手元への写しを置きます。", 1),
+        ("b.ja.md", "これはモデルである。", 1),
+    ],
+)
+def test_a_translated_phrase_is_found_with_its_line(
+    name: str, text: str, line: int, tmp_path: Path
+) -> None:
+    program = runpy.run_path(str(ROOT / "tools" / "check_phrases.py"))
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    (found,) = program["finds"](path)
+    assert found.startswith(f"{path}:{line}: ")
+
+
+def test_code_is_not_read_for_phrases(tmp_path: Path) -> None:
+    program = runpy.run_path(str(ROOT / "tools" / "check_phrases.py"))
+    path = tmp_path / "a.md"
+    path.write_text("`done anew`\n\n```text\ndone anew\n```\n", "utf-8")
+    assert not list(program["finds"](path))

@@ -99,7 +99,7 @@ def test_what_comes_after_the_corpus_is_told_together_too(tmp_path: Path) -> Non
 def test_too_long_a_step_alone_is_told_with_one_that_fits(tmp_path: Path) -> None:
     write_notes(tmp_path, 12)
     recipe = RECIPE.replace("1e-6", "0.31").replace("32_000", '"auto"')
-    with pytest.raises(TooLittleTextError, match="the whole train split holds") as told:
+    with pytest.raises(TooLittleTextError, match="the whole train split has only") as told:
         run(tmp_path, recipe)
     assert run(tmp_path, pasted(recipe, str(told.value))) == ["train"]
 

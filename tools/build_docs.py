@@ -72,9 +72,10 @@ def recipe_page() -> str:
         "",
         "Made from the typed sections in `jagpt.recipe` by `make docs`; do not edit.",
         "",
-        "A recipe is one TOML file. Unknown keys are refused. All of it but `[execution]` decides",
-        "the result and enters the fingerprints of the stages, except keys that name a place",
-        "(`path`, `from`): for them the content that stands there enters.",
+        "A recipe is one TOML file. Unknown keys are refused. Everything except `[execution]`",
+        "decides the result and enters the fingerprints of the stages, except keys that name a "
+        "path",
+        "(`path`, `from`): for these, the content of what they name enters.",
         "",
         "## Top level",
         "",
@@ -103,7 +104,7 @@ def _table(section: type[Section], skip: set[str]) -> Iterator[str]:
 
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
-        return "(must be given)"
+        return "(required)"
     if field.default is None:
         return ""
     if isinstance(field.default, bool):

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 LANGUAGES = ("en", "ja")
 UNTRANSLATED = "```{note}\nこのページはまだ日本語に訳されていません。英語で表示しています。\n```"
+ENGLISH = re.compile(r"\]\(\.\./([\w-]+\.md)(?=[#)])")
+"""A link of a translated page to an English one, which the site has beside it."""
 OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
 """A link to a file of the repository that is no page: its text is left."""
 
@@ -60,6 +62,8 @@ def stage(source: Path, language: str) -> None:
     for page in source.glob("*.md"):
         translated = DOCS / language / page.name
         text = (translated if translated.exists() else page).read_text("utf-8")
+        if translated.exists():
+            text = ENGLISH.sub(r"](\1", text)
         text = OUTSIDE.sub(r"\1", text)
         if language != "en" and not translated.exists():
             title, _, rest = text.partition("\n")

@@ -88,7 +88,10 @@ def a_batch_changes_no_text(folder):
     for prompt, found in zip(PROMPTS, together, strict=True):
         alone = network.generate(**tokenizer(prompt, return_tensors="pt"), **how)
         wanted = tokenizer.decode(alone[0], skip_special_tokens=True)
-        require(found == wanted, f"{prompt!r} goes on as {found!r} in a batch, else as {wanted!r}")
+        require(
+            found == wanted,
+            f"{prompt!r} continues as {found!r} in a batch, but alone as {wanted!r}",
+        )
 
 
 folder, _ = common.places()

@@ -1,7 +1,7 @@
 """jagpt: from a Japanese Wikipedia dump to a published GPT-2, in one command.
 
 From Python: `wikitext_to_text`, `documents`, `load_recipe`, `run`, `open_run`, `open_model`,
-`compare`; see `jagpt.api`. Nothing is imported before one of them is used.
+`compare`; see `jagpt.api`. Nothing is imported until one of them is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python -m jagpt` is `jagpt`.
 
-Nothing is imported above: a Ctrl-C while jagpt starts leaves without a traceback too, worker
+Nothing is imported above: a Ctrl-C while jagpt starts exits without a traceback too, worker
 processes, which import this module, have no use for the command line, and until `safepath` has done
 its work a module could come from the current folder.
 """
@@ -22,7 +22,7 @@ def main() -> NoReturn:
         safepath.enter()
         import signal
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # until the command line listens
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # until the command line handles it
         from jagpt.cli import main as command_line
 
         command_line()

@@ -1,12 +1,12 @@
 """jagpt from Python: what `import jagpt` offers, each name loaded when it is first used.
 
     wikitext_to_text, documents      text without a run
-    load_recipe, run, open_run       a run: make it, watch it, look into it
-    open_model                       a model: continue texts, score them, measure it
+    load_recipe, run, open_run       a run: start it, watch it, inspect it
+    open_model                       a model: continue texts, score them, evaluate it
     compare                          two models on one text
 
-What goes wrong raises `JagptError` or one of its kinds (`jagpt.errors`), as on the command line.
-As there, libraries tell their makers nothing (`jagpt.telemetry`).
+Errors are `JagptError` or a subclass (`jagpt.errors`), with the same messages as on the command
+line. Importing it also turns off the telemetry of libraries (`jagpt.telemetry`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ telemetry.off()
 def wikitext_to_text(wikitext: str, *, title: str = "", **options: Any) -> str:
     """The text that a reader of the page sees; `options` are those of `WikitextOptions`.
 
-    `title` is what {{PAGENAME}} shows. Raises `WikitextLimitError` where the page is too long or
+    `title` is what {{PAGENAME}} shows. Raises `WikitextLimitError` if the page is too long or
     too deeply nested.
     """
     return to_text(wikitext, title=title, options=WikitextOptions(**options)).text
@@ -56,9 +56,9 @@ def wikitext_to_text(wikitext: str, *, title: str = "", **options: Any) -> str:
 def documents(dump: str | Path, *, filters: bool = False, **options: Any) -> Iterator[Document]:
     """The articles of a MediaWiki dump as they are read, in this process.
 
-    `dump` is a file, a glob pattern or `jagpt:sample`; `options` are those of `[corpus]` that
-    `jagpt extract` knows (`markup`, `headings`, `tables`, `titles` …). With `filters` a recipe's
-    defaults leave documents out. Raises `DataError` where a file is missing or damaged.
+    `dump` is a file, a glob pattern or `jagpt:sample`; `options` are those keys of `[corpus]`
+    that `jagpt extract` also has (`markup`, `headings`, `tables`, `titles` …). With `filters`, a
+    recipe's default filters apply. Raises `DataError` if a file is missing or damaged.
     """
     from jagpt.compressed import Reader
     from jagpt.corpus import extraction
@@ -84,7 +84,7 @@ def documents(dump: str | Path, *, filters: bool = False, **options: Any) -> Ite
 def load_recipe(reference: str | Path, **values: Any) -> Recipe:
     """The recipe in a file, of a run, or shipped under that name (`jagpt recipes`).
 
-    `values` take the place of its own: `load_recipe("small", train={"max_steps": 100})`. Raises
+    `values` override its own: `load_recipe("small", train={"max_steps": 100})`. Raises
     `RecipeError` with all mistakes at once.
     """
     overrides = [
@@ -97,7 +97,7 @@ def load_recipe(reference: str | Path, **values: Any) -> Recipe:
 
 @dataclass(frozen=True)
 class Event:
-    """Work that goes on: `done` of `total` units of `what`; of a message only `what` is there."""
+    """Progress of some work: `done` of `total` units of `what`; a plain message has only `what`."""
 
     what: str
     done: int | None = None
@@ -115,11 +115,11 @@ def run(
     yes: bool = False,
     progress: Callable[[Event], None] | None = None,
 ) -> Run:
-    """Make everything that is not done yet, up to the stage `until`; the run as it stands then.
+    """Run everything that is not done yet, up to the stage `until`; returns the run.
 
-    `progress` is called with what goes on. `yes` lets what was trained be set aside. Raises as
-    `jagpt run` leaves: `RunInUseError` where another process works there, `StoppedError` where it
-    was asked to stop.
+    `progress` is called with each event. `yes` allows trained results to be moved aside. Raises
+    `RunInUseError` if another process works there, `StoppedError` if it was asked to stop, and
+    otherwise the errors of `jagpt run`.
     """
     from jagpt import files, remote
 
@@ -131,7 +131,7 @@ def run(
 
     def agree(costs: str) -> None:
         if not yes:
-            raise UsageError(f"{costs}. Call with yes=True if that is meant; nothing was changed")
+            raise UsageError(f"{costs}. Call with yes=True to do so; nothing was changed")
 
     names = pipeline.chosen(None, until)
     forced = names if force else ()
@@ -153,7 +153,7 @@ def _place(recipe: Recipe | str | Path, loaded: Recipe, run_dir: str | Path | No
 
 
 class _Told(Progress):
-    """Progress that calls a function in place of a terminal."""
+    """Progress that calls a function instead of drawing on a terminal."""
 
     def __init__(self, told: Callable[[Event], None]) -> None:
         super().__init__("quiet")
@@ -180,7 +180,7 @@ class _ToldBar(Bar):
 
 @dataclass(frozen=True)
 class Run:
-    """A run that stands in a directory; its parts are read when they are asked for."""
+    """A run in a directory; its parts are read when they are accessed."""
 
     recipe: Recipe
     paths: RunDirectory
@@ -198,7 +198,7 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Sequence[Any]]]:
-        """`train` and `valid`, each as columns: name → a value for each row that was logged.
+        """`train` and `valid`, each as columns: name → one value per logged row.
 
         `pandas.DataFrame(run.metrics["valid"])` is a table.
         """
@@ -207,7 +207,7 @@ class Run:
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """Loss, perplexity and bits of the test split; None where it was not measured."""
+        """Loss, perplexity and bits of the test split; None if it was not measured."""
         found: Evaluation | None = self._summary.evaluation
         return found
 
@@ -218,7 +218,7 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """The model that it exported, else its last checkpoint."""
+        """Its exported model, or else its last checkpoint."""
         return open_model(self.paths.root)
 
 
@@ -230,10 +230,10 @@ def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def open_run(run_dir: str | Path) -> Run:
-    """The run in a directory; `UsageError` where there is none."""
+    """The run in a directory; `UsageError` if there is none."""
     place = Path(run_dir)
     if not is_run(place):
-        raise UsageError(f"{place}: no run directory (it has no recipe.toml)")
+        raise UsageError(f"{place}: not a run directory (it has no recipe.toml)")
     loaded = recipes.load(place)
     return Run(loaded, pipeline.open_run(loaded, place))
 
@@ -257,12 +257,12 @@ class Model:
         """Continuations of a prompt, without it: one, or `num_return_sequences` of them.
 
         `settings` are those of `jagpt generate` (`max_new_tokens`, `temperature`, `top_k`, `top_p`,
-        `seed`, `greedy` …); what is not given is the folder's own default.
+        `seed`, `greedy` …); whatever is not given takes the folder's own default.
         """
         return [continuation.text for continuation in self.continuations(prompt, **settings)]
 
     def continuations(self, prompt: str, **settings: Any) -> list[Continuation]:
-        """The same with each token and its log-probability."""
+        """The same, with each token and its log-probability."""
         from jagpt import generation
 
         wanted = generation.Settings(**settings)
@@ -271,7 +271,7 @@ class Model:
     def score(self, text: str) -> list[Token]:
         """The text's tokens, each with its log-probability in nats after all before it.
 
-        The first follows the end of another text. `UsageError` where it exceeds the context.
+        The first one follows the end of another text. `UsageError` if it exceeds the context.
         """
         import numpy as np
 
@@ -292,7 +292,8 @@ class Model:
         return [Token(one, pieces.push(one), -float(n)) for one, n in zip(ids, nats, strict=True)]
 
     def evaluate(self, path: str | Path, **settings: Any) -> TextFigures:
-        """Loss, perplexity and bits per character of a text, as `jagpt evaluate --model` finds.
+        """Loss, perplexity and bits per character of a text, as `jagpt evaluate --model` computes
+        them.
 
         `settings` are those of `MeasureSettings` (`windows`, `block_size`, `stride` …).
         """
@@ -308,7 +309,7 @@ class Model:
 def open_model(place: str | Path) -> Model:
     """The model of a run, a checkpoint, a folder or a hub id (ORG/NAME@REVISION).
 
-    No code of its folder runs. Raises `DataError` where there is none or its parts do not match.
+    Code in its folder is never run. Raises `DataError` if there is none or its parts do not match.
     """
     from jagpt import models
 
@@ -318,9 +319,10 @@ def open_model(place: str | Path) -> Model:
 def compare(
     a: str | Path, b: str | Path, text: str | Path | None = None, **settings: Any
 ) -> Comparison:
-    """Whether model `b` is better than `a`, as `jagpt compare` tells: paired, in bits a character.
+    """Whether model `b` is better than `a`, as `jagpt compare` decides: paired, in bits
+    per character.
 
-    `text` is a file; the test split of `a`'s run if not given. `settings` are those of
+    `text` is a file; by default the test split of `a`'s run. `settings` are those of
     `MeasureSettings`, and `layout` and `column`.
     """
     from jagpt.comparing import held_out

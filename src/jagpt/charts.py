@@ -1,6 +1,6 @@
 """Small charts as inline SVG, drawn for a page that styles them: no scripts, no fonts, no files.
 
-Colours are classes (`s1` … `s6`), so that the page's light and dark themes hold for the charts too.
+Colours are classes (`s1` … `s6`), so that the page's light and dark themes apply to the charts too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEFT, RIGHT, TOP, BOTTOM = 50.0, 14.0, 12.0, 36.0
 COLOURS = 6
 WIDEST_COLUMN = 60.0
 MAX_POINTS = 360
-"""Points drawn a line; longer series are averaged in so many buckets."""
+"""Points per line; longer series are averaged into this many buckets."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def line_chart(
     zero: bool = False,
     label: str = "",
 ) -> Markup | None:
-    """Lines over a common x axis from 0; None where there is nothing to draw.
+    """Lines over a common x axis from 0; None if there is nothing to draw.
 
     With `log_y`, values that are not above 0 are left out; with `zero` the y axis begins at 0.
     `label` is read out in place of the picture.
@@ -84,7 +84,7 @@ def line_chart(
 
 
 def histogram(bins: Sequence[tuple[str, int]], *, x_label: str, label: str = "") -> Markup | None:
-    """Columns with a label each, empty ones at both ends left out; None where all are empty."""
+    """Columns with a label each, empty ones at both ends left out; None if all are empty."""
     filled = [number for number, (_, count) in enumerate(bins) if count]
     bins = bins[filled[0] : filled[-1] + 1] if filled else ()
     highest = max((count for _, count in bins), default=0)
@@ -117,7 +117,7 @@ def bar(share: float, colour: int = 0) -> Markup:
 
 
 def stacked(parts: Sequence[tuple[str, float]], label: str = "") -> Markup | None:
-    """Shares of a whole on one bar, in order; None where the whole is nothing."""
+    """Shares of a whole on one bar, in order; None if the whole is nothing."""
     whole = sum(value for _, value in parts)
     if whole <= 0:
         return None

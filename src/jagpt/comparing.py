@@ -24,7 +24,7 @@ _BARE = re.compile(r"(?!(true|false|inf|nan)$)[A-Za-z_/][\w./:@-]*")
 
 
 def held_out(place: str) -> Text:
-    """The test split of the run at `place`; `UsageError` where there is no run with one."""
+    """The test split of the run at `place`; `UsageError` if there is no run with one."""
     from jagpt import pipeline
     from jagpt.evaluation.versus import split_text
     from jagpt.rundir import is_run
@@ -35,12 +35,14 @@ def held_out(place: str) -> Text:
         if found is not None:
             return found
     raise UsageError(
-        f"compare: on which text? {place} is no run with a test split; give a --text FILE"
+        f"compare: no text to compare on: {place} is not a run with a test split; add --text FILE"
     )
 
 
 def differences(recipes: Sequence[Recipe | None]) -> list[tuple[str, list[str]]]:
-    """The keys that are not alike in all recipes, with their values; none if one is unknown."""
+    """The keys whose values differ between recipes, with the values; none if a recipe is
+    unknown.
+    """
     known = [recipe for recipe in recipes if recipe is not None]
     if len(recipes) < 2 or len(known) < len(recipes):
         return []
@@ -65,7 +67,7 @@ class Verdict:
 
 
 def verdict(recipe: Recipe, perplexity: float | None, valid_loss: float | None) -> Verdict | None:
-    """The run's figures beside the recipe's `[baseline]`; None where it names none."""
+    """The run's figures beside the recipe's `[baseline]`; None if it names none."""
     baseline = recipe.baseline
     if baseline.test_perplexity is not None:
         measure, theirs, ours = "test perplexity", baseline.test_perplexity, perplexity
@@ -83,10 +85,10 @@ def verdict(recipe: Recipe, perplexity: float | None, valid_loss: float | None) 
 
 
 def command(recipe: Recipe | None, root: Path) -> str | None:
-    """What to type, in the current folder, to make a run such as the one at `root`.
+    """What to type, in the current folder, to make a run like the one at `root`:
 
-    A shipped recipe and what was set where that says it all; else the recipe that the run holds, in
-    a directory beside the run's. None where this jagpt does not know the run's recipe.
+    a shipped recipe and its overrides if that is enough; otherwise the recipe that the run holds,
+    in a directory beside the run's. None if this jagpt does not know the run's recipe.
     """
     if recipe is None:
         return None
@@ -103,13 +105,13 @@ def command(recipe: Recipe | None, root: Path) -> str | None:
 
 
 def _typed(path: Path) -> str:
-    """A path as one types it here: relative where it lies below, never like an option."""
+    """A path as one types it here: relative if it is below this folder, never like an option."""
     text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     return f"./{text}" if text.startswith("-") else text
 
 
 def _overrides(recipe: Recipe) -> list[str] | None:
-    """What `--set` makes of the shipped recipe of that name; None where it cannot make this one."""
+    """What `--set` makes of the shipped recipe of that name; None if it cannot make this one."""
     if recipe.name not in shipped_recipes():
         return None
     base, wanted = _flat_recipe(load(recipe.name)), _flat_recipe(recipe)

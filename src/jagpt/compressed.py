@@ -1,14 +1,14 @@
 """The bytes of a plain or compressed file, block by block, never silently fewer.
 
 The usual openers hide damage: `bz2.open` returns less when a later stream of a file is damaged or
-when something else follows a stream, and readers of zstd end quietly within a frame. Here each
-stream (gzip member, zstd frame) is decoded by an object of its own and must end as its format says;
-what follows it must be another stream. Output is taken in blocks of bounded size, whatever a few
-compressed bytes claim to hold.
+when something else follows a stream, and readers of zstd end silently within a frame. Here each
+stream (gzip member, zstd frame) is decoded by its own object and must end as its format says; what
+follows it must be another stream. Output comes in blocks of bounded size, whatever a few
+compressed bytes claim to contain.
 
-Where the caller wants to go on after damage, a damaged stream is left out as a whole, up to the
-next place where one begins (bzip2 tells it by 80 bits; the others have no such mark, and all the
-rest of the file is left out), and what was lost is counted.
+If the caller wants to continue after damage, a damaged stream is skipped as a whole, up to where
+the next one begins (bzip2 marks it with 80 bits; the others have no such mark, so the rest of
+the file is skipped), and what was lost is counted.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from jagpt.errors import DataError, StorageError, storage_error
 READ_BYTES = 128 * 1024
 """Compressed bytes read at a time."""
 BLOCK_BYTES = 1024 * 1024
-"""Largest block handed out (64 times that for zstd, see `_Zstd`)."""
+"""Largest block returned (64 times that for zstd, see `_Zstd`)."""
 XZ_MEMORY = 512 * 1024 * 1024
-"""Bytes that an .xz file may ask of its reader; `xz -9` needs 65 MiB."""
+"""Memory in bytes that an .xz file may demand of its reader; `xz -9` needs 65 MiB."""
 HELD_BYTES = 64 * 1024 * 1024
-"""Held back of a stream that may prove damaged. A block of bzip2 is checked at its end, and its
-900,000 bytes can stand for 46 MB (runs of 255 in 5 bytes)."""
+"""Bytes held back of a stream that may turn out to be damaged. A block of bzip2 is checked at its
+end, and its 900,000 bytes can stand for 46 MB (runs of 255 in 5 bytes)."""
 GAP = b""
-"""Stands among the blocks where a damaged stream was left out."""
+"""Takes the place of a skipped damaged stream among the blocks."""
 STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
-"""How a bzip2 stream that holds something begins: its header, then the mark of a block."""
+"""How a non-empty bzip2 stream begins: its header, then the mark of a block."""
 START_BYTES = 10
 LISTED_LOSSES = 100
 FREE_BYTES = 256 * 1024 * 1024
 MOST_TIMES = 1_000
-"""Beyond `FREE_BYTES` a file may not become more than so many times its size. Text becomes some
-twenty times, what repeats itself some hundred; gzip cannot give more than 1,032 times."""
+"""Beyond `FREE_BYTES`, a file may not expand to more than this many times its size. Text expands
+about twentyfold, repetitive data about a hundredfold; gzip cannot exceed 1,032."""
 CUT_SHORT = "cut short"
 
 
@@ -66,7 +66,7 @@ class StreamDecoder(Protocol):
 
 @dataclass(frozen=True)
 class Compression:
-    """A compression: its name, how a stream begins, a stream's decoder, allowed padding."""
+    """A compression format: its name, how a stream begins, a stream's decoder, allowed padding."""
 
     name: str
     stream: str
@@ -83,7 +83,7 @@ class Compression:
 @dataclass(frozen=True)
 class Loss:
     """What was left out: `bytes` from byte `offset`, of the file itself for a `stream`, of its XML
-    for what is lost `between pages`. A stream counts whole, even if its beginning could be used:
+    for what is lost `between pages`. A stream counts in full, even if its beginning could be used:
     before a cut, or `HELD_BYTES` before damage."""
 
     what: Literal["stream", "between pages"]
@@ -94,7 +94,7 @@ class Loss:
 
 @dataclass
 class Losses:
-    """All that was left out of a file; the first `LISTED_LOSSES` places by themselves."""
+    """Everything left out of a file, with the first `LISTED_LOSSES` places listed individually."""
 
     streams: int = 0
     stream_bytes: int = 0
@@ -117,7 +117,7 @@ class Losses:
 
 
 class StreamError(DataError):
-    """A stream that cannot be read to its end; `reason` says it without the file's name."""
+    """A stream that cannot be read to its end; `reason` does not repeat the file's name."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -126,19 +126,19 @@ class StreamError(DataError):
 
 @dataclass
 class Expansion:
-    """What a file has become so far; `DataError` where that is beyond all measure."""
+    """What a file has become so far; `DataError` if that is beyond all measure."""
 
     path: Path
     given: int = 0
 
     def add(self, count: int, taken: int) -> None:
-        """So many bytes came out, and `taken` in all were read for them."""
+        """This many bytes came out, and `taken` in total were read for them."""
         self.given += count
         if self.given > max(FREE_BYTES, MOST_TIMES * taken):
             raise DataError(
-                f"{self.path}: {taken:,} bytes of it became {self.given:,} already, and more than "
-                f"{MOST_TIMES:,} times its size is taken for an attack; if it is meant, read it "
-                "from a file that is not compressed"
+                f"{self.path}: {taken:,} bytes of it expanded to {self.given:,} already, and more "
+                f"than {MOST_TIMES:,} times its size is treated as an attack; if this is intended, "
+                "decompress the file first"
             )
 
 
@@ -211,18 +211,18 @@ ZSTD = Compression(
     _Zstd,
 )
 FORMATS = {".bz2": BZIP2, ".gz": GZIP, ".xz": XZ, ".zst": ZSTD}
-"""By the end of the file's name; any other file is plain."""
+"""By the file's suffix; any other file is plain."""
 
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
 class Reader:
-    """A file's decompressed bytes, once over: iterate, then ask for `sha256`.
+    """A file's decompressed bytes, in one pass: iterate, then ask for `sha256`.
 
     From byte `start` of the file, where stream number `streams` (from 0) begins, to byte `end`.
     Raises `DataError` with file, stream and offset where the file is empty, is not what its name
     says, is cut short, damaged, or followed by something else; with `skip_damaged` a stream of
-    which that is true is left out, unless the file is of another kind altogether.
+    which that is true is left out, unless the file is of an entirely different kind.
     """
 
     def __init__(
@@ -274,11 +274,11 @@ class Reader:
                 yield chunk
 
     def close(self) -> None:
-        """Close the file before all of it was read."""
+        """Close the file before it is read to the end."""
         self._opened.close()
 
     def _read(self) -> bytes:
-        """The next bytes of the file as they are, empty at the end."""
+        """The next raw bytes of the file, empty at the end."""
         wanted = READ_BYTES
         if self._end is not None:
             wanted = min(wanted, self._end - self.offset)
@@ -298,7 +298,7 @@ class Reader:
         self.offset = offset
 
     def _decoded(self, form: Compression, data: bytes) -> Iterator[bytes]:
-        """All streams of the file; `data` holds what is read and not yet decoded."""
+        """All streams of the file; `data` holds what is read but not decoded yet."""
         while True:
             data = self._stream_start(form, data, first=self.streams == 0)
             if not data:
@@ -330,7 +330,7 @@ class Reader:
             except _DAMAGE as error:
                 raise StreamError(
                     f"{self.path}: damaged in {place}, before byte {self.offset} ({error}); "
-                    "fetch or make the file again",
+                    "download or create the file again",
                     f"damaged ({error})",
                 ) from None
             if block:
@@ -342,12 +342,14 @@ class Reader:
             if not data and decoder.needs_input:
                 raise StreamError(
                     f"{self.path}: cut short: the file ends at byte {self.offset} within {place}; "
-                    "fetch or make the file again",
+                    "download or create the file again",
                     CUT_SHORT,
                 )
 
     def _stream_start(self, form: Compression, data: bytes, *, first: bool) -> bytes:
-        """`data` without padding, long enough to tell how a stream begins; empty at the end."""
+        """`data` without padding, long enough to recognize the beginning of a stream; empty at the
+        end.
+        """
         while True:
             if not first and form.padding:
                 data = data.lstrip(form.padding)
@@ -359,7 +361,9 @@ class Reader:
             data += more
 
     def _next_stream(self, form: Compression, start: int, reason: str) -> bytes:
-        """Pass over the damaged stream at byte `start`; what stands where another one begins."""
+        """Skip the damaged stream at byte `start`; returns the data from where the next one
+        begins.
+        """
         self._seek(start + 1)
         tail = b""
         place = None
@@ -386,7 +390,7 @@ class Reader:
             )
         return StreamError(
             f"{self.path}: after {form.name} {form.stream} {self.streams}, at byte {start}, comes "
-            f"something that is not {form.name} ({data[:8]!r}); fetch or make the file again",
+            f"something that is not {form.name} ({data[:8]!r}); download or create the file again",
             f"not {form.name}",
         )
 

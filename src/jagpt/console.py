@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from jagpt.tokenizer.stats import TokenizerStats
 
 LOG_WIDTH = 120
-"""Columns of a table that goes into a file or a pipe."""
+"""Width of a table that goes into a file or a pipe."""
 
 DEMONSTRATION = (
-    "This was a demonstration on the bundled sample: the model knows some 80 short pages. "
-    "A sensible model needs a real dump (`jagpt init small`)."
+    "This was a demonstration on the bundled sample: the model knows about 80 short pages. "
+    "A useful model needs a real dump (`jagpt init small`)."
 )
 
 
@@ -67,7 +67,7 @@ def results(
 
 
 def show_results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> None:
-    """The table of stages, the continuations, and where everything lies."""
+    """The table of stages, the continuations, and where everything is."""
     console = _console()
     found = collect(run)
     console.print(_stage_table(run, found, ran))
@@ -81,7 +81,7 @@ def show_results(recipe: Recipe, run: RunDirectory, ran: Sequence[str]) -> None:
     click.echo(f"report:  {run.report}")
     if not ran:
         whole = not found.missing and not found.stale
-        click.echo("all stages are done" if whole else "the stages asked for are done")
+        click.echo("all stages are done" if whole else "the requested stages are done")
     of_sample = any(source.path == SAMPLE for source in recipe.corpus.source)
     if of_sample and TRAIN.name not in (*found.missing, *found.stale):
         click.echo(DEMONSTRATION)
@@ -153,7 +153,9 @@ def status_value(
 def show_status(
     run: RunDirectory, states: Sequence[StageState], elsewhere: Elsewhere | None
 ) -> None:
-    """A line a stage: its status, its time, why it is not done, and what of it lies elsewhere."""
+    """A line per stage: its status, its time, why it is not done, and what the remote place has of
+    it.
+    """
     colours = {"done": "green", "shared": "green", "stale": "yellow", "unfinished": "yellow"}
     times = collect(run).times
     table = Table(box=box.SIMPLE_HEAD)
@@ -179,7 +181,7 @@ def _there(stage: str, elsewhere: Elsewhere) -> str:
 
 
 def show_verified(found: Sequence[Verified]) -> None:
-    """A line a stage, and every file that is not as it was made."""
+    """A line per stage, and every file that has changed since it was made."""
     for verified in found:
         state = "ok" if not verified.problems else f"{len(verified.problems)} problem(s)"
         click.echo(f"{verified.stage}: {verified.files} files, {state}")
@@ -188,7 +190,7 @@ def show_verified(found: Sequence[Verified]) -> None:
 
 
 def show_cleaned(found: Sequence[tuple[Path, int]], dry_run: bool) -> None:
-    """What went, or would go, and the space it took."""
+    """What was deleted, or would be, and its size."""
     for path, size in found:
         click.echo(f"{path}  {units.size(size)}")
     total = units.size(sum(size for _, size in found))
@@ -196,7 +198,7 @@ def show_cleaned(found: Sequence[tuple[Path, int]], dry_run: bool) -> None:
 
 
 def show_downloads(plans: Sequence[DownloadPlan], dry_run: bool) -> None:
-    """The files of each dump, their sizes, where they come from and where they lie."""
+    """The files of each dump, their sizes, where they come from and where they are."""
     for plan in plans:
         for file in plan.files:
             click.echo(f"{units.size(file.size):>10}  {file.name.text}")
@@ -208,7 +210,7 @@ def show_downloads(plans: Sequence[DownloadPlan], dry_run: bool) -> None:
 
 
 def show_tokenizers(found: Mapping[str, TokenizerStats], what: str) -> None:
-    """Tokenizers side by side, a column each."""
+    """Tokenizers side by side, one column each."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column(escape(what), no_wrap=True)
     for name in found:
@@ -231,7 +233,7 @@ def show_tokenizers(found: Mapping[str, TokenizerStats], what: str) -> None:
 
 
 def show_recipes(descriptions: Mapping[str, str]) -> None:
-    """A line a recipe."""
+    """A line per recipe."""
     width = max(map(len, descriptions))
     for name, description in descriptions.items():
         click.echo(f"{name:<{width}}  {description}")
@@ -239,13 +241,13 @@ def show_recipes(descriptions: Mapping[str, str]) -> None:
 
 def _gpus(gpus: Sequence[Mapping[str, Any]] | None, why_none: str | None) -> str:
     if gpus is None:
-        return f"nothing trains here without PyTorch: {installation.command('train')}"
+        return f"training needs PyTorch:  {installation.command('train')}"
     named = ", ".join(f"{gpu['name']} ({units.size(gpu['memory'])})" for gpu in gpus)
     return named or f"none: {why_none}. Small models only"
 
 
 def show_machine(found: Mapping[str, Any]) -> None:
-    """The machine, a line a fact, with what is missing named."""
+    """The machine, one fact per line, naming what is missing."""
     rows = {
         "system": found["platform"],
         "processor": f"{found['processor']}, {found['cores']} cores"
@@ -254,10 +256,10 @@ def show_machine(found: Mapping[str, Any]) -> None:
         "disk free here": units.size(found["disk_free"]),
         "bf16 on the CPU": "in hardware"
         if found["cpu_bf16"]
-        else "emulated: slow, auto takes fp32",
+        else "emulated: slow, so auto uses fp32",
         "GPU": _gpus(found["gpus"], found["no_gpu"]),
         "git": found["git"] or "not installed",
-        "git-lfs": found["git_lfs"] or "not installed: needed to push a release by git",
+        "git-lfs": found["git_lfs"] or "not installed: needed to publish a release by git",
         "versions": ", ".join(f"{name} {text}" for name, text in found["versions"].items()),
         "extras": ", ".join(
             f"{name} {'yes' if there else 'no'}" for name, there in found["extras"].items()

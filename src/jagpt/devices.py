@@ -19,12 +19,12 @@ from jagpt.machines import Precision, cpu_bf16, find_gpu, no_bf16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The type of the numbers that are multiplied."""
 GPU_KINDS = ("cuda", "xpu", "mps")
-"""GPUs of NVIDIA and AMD (ROCm), Intel, Apple; `auto` takes the first that is here."""
+"""GPUs of NVIDIA and AMD (ROCm), Intel, Apple; `auto` takes the first one available."""
 OWN_CONTEXT = 1 << 30
-"""Bytes of a GPU that CUDA itself may hold for this process, about."""
+"""About how many bytes of a GPU CUDA itself may hold for this process."""
 PRODUCT_SECONDS = 0.1
 SLOW_PRODUCT = 0.005
-"""Seconds of a product of 256 × 256 × 256 above which no larger one is tried."""
+"""If a product of 256 × 256 × 256 takes longer than this many seconds, no larger one is tried."""
 HALF_PRODUCTS = (7, 0)
 """Compute capability from which NVIDIA's GPUs have units for products in fp16 (V100)."""
 
@@ -32,8 +32,8 @@ HALF_PRODUCTS = (7, 0)
 def choose(wanted: str, precision: str = "fp32", *, key: str = "execution.device") -> torch.device:
     """The device that a name of `GPU_KINDS`, `cpu` or `auto` means here.
 
-    `UsageError` where this machine lacks it, or the `precision` of training there; the message
-    names `key`, where the wish stands. `auto` is a GPU that PyTorch can use, else the CPU.
+    `UsageError` if this machine lacks it, or the `precision` of training there; the message
+    names `key`, which asked for it. `auto` is a GPU that PyTorch can use, or else the CPU.
     """
     kind = wanted
     if wanted == "auto":
@@ -46,7 +46,7 @@ def choose(wanted: str, precision: str = "fp32", *, key: str = "execution.device
 
 
 def refuse_precision(device: torch.device, precision: str) -> None:
-    """`UsageError` where `device` cannot train in `precision`; a CPU may emulate bf16."""
+    """`UsageError` if `device` cannot train in `precision`; a CPU may emulate bf16."""
     if precision == "fp16" and device.type == "cpu":
         raise UsageError(
             "train.precision: found \"fp16\", which needs a GPU; on a CPU use \"auto\" or "
@@ -62,12 +62,12 @@ def refuse_precision(device: torch.device, precision: str) -> None:
 
 
 def lacking(kind: str) -> str | None:
-    """Why PyTorch cannot compute on a GPU of `kind` here, and what to do; None where it can."""
+    """Why PyTorch cannot compute on a GPU of `kind` here, and what to do; None if it can."""
     mine = "this machine's PyTorch"
-    with warnings.catch_warnings(action="ignore"):  # PyTorch warns of what is said here
+    with warnings.catch_warnings(action="ignore"):  # PyTorch warns about what is reported here
         if kind == "mps":
             if not torch.backends.mps.is_built():
-                return f"{mine} is a build without MPS, which is there on Apple silicon alone"
+                return f"{mine} is a build without MPS, which exists only on Apple silicon"
             if not torch.backends.mps.is_available():
                 return f"{mine} sees no Apple GPU here: update macOS"
             return None
@@ -76,16 +76,16 @@ def lacking(kind: str) -> str | None:
                 return None
             return f"{mine} sees no Intel GPU here: install its driver and an XPU build of PyTorch"
         if not (torch.version.cuda or torch.version.hip):
-            return f"{mine} is a build without CUDA: where there is a GPU, install one with CUDA"
+            return f"{mine} is a build without CUDA: if there is a GPU, install a build with CUDA"
         return _no_cuda() if not torch.cuda.is_available() else not_built_for(0)
 
 
 def passed_over() -> str | None:
-    """What to say of a GPU that is here, but that `auto` cannot take."""
+    """The warning for a GPU that is present but that `auto` cannot use."""
     reason = lacking("cuda")
     if reason is None or not ("too old" in reason or "was not built for" in reason):
         return None
-    return f"warning: training on the processor: {reason}"
+    return f"warning: training on the CPU: {reason}"
 
 
 def _no_cuda() -> str:
@@ -104,7 +104,7 @@ def _no_cuda() -> str:
 
 
 def not_built_for(index: int) -> str | None:
-    """Why the installed PyTorch has no code for the GPU `index`; None where it has."""
+    """Why the installed PyTorch has no code for the GPU `index`; None if it has."""
     built = torch.cuda.get_arch_list()
     if torch.version.hip:
         mine = str(torch.cuda.get_device_properties(index).gcnArchName).partition(":")[0]
@@ -132,7 +132,7 @@ def _runs(code: str, major: int, minor: int) -> bool:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16; what does not emulates it, slowly."""
+    """Whether the hardware multiplies bf16; otherwise it is emulated, slowly."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "xpu":
@@ -144,28 +144,28 @@ def best_precision(device: torch.device) -> tuple[Precision, str]:
     """What `auto` means on `device`, and why."""
     here = "this processor" if device.type == "cpu" else "this GPU"
     if device.type == "mps":
-        return "fp32", f"nothing is quicker on {here}"
+        return "fp32", f"nothing is faster on {here}"
     if multiplies_bf16(device):
         return "bf16", f"{here} multiplies bf16"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= HALF_PRODUCTS:
-        return "fp16", f"{here} has no bf16, but fp16"
+        return "fp16", f"{here} has fp16 but no bf16"
     return "fp32", f"{here} has no bf16"
 
 
 def emulation_warning(device: torch.device, precision: str, key: str) -> str | None:
-    """What to say of a precision, wished for by `key`, that the processor only emulates."""
+    """The warning for a precision, requested by `key`, that the processor only emulates."""
     if device.type != "cpu" or precision != "bf16" or multiplies_bf16(device):
         return None
     factor = product_speed(device, "fp32") / product_speed(device, "bf16")
     return (
-        f"warning: {key} is bf16, which this processor only emulates: products take "
-        f"{factor:.1f} times as long as in fp32"
+        f"warning: {key} is bf16, which this processor only emulates: matrix products "
+        f"take {factor:.1f} times as long as in fp32"
     )
 
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """PyTorch on `count` threads inside the block; on as many as before if None."""
+    """PyTorch on `count` threads inside the block; unchanged if None."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -175,7 +175,7 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str, *, keep_copies: bool = True) -> torch.autocast:
-    """Matrix products in `precision` inside the block; nothing changes for fp32.
+    """Matrix products in `precision` inside the block; fp32 changes nothing.
 
     With `keep_copies`, the weights' copies in that type live until the block ends.
     """
@@ -188,7 +188,7 @@ def autocast(device: torch.device, precision: str, *, keep_copies: bool = True) 
 
 
 def product_speed(device: torch.device, precision: str) -> float:
-    """FLOP/s of the best square product on `device`; measured once a process."""
+    """FLOP/s of the best square product on `device`; measured once per process."""
     return _measured(device, precision, torch.get_num_threads())
 
 
@@ -207,7 +207,7 @@ def _best_seconds(device: torch.device, precision: str, size: int) -> float:
     """The shortest of the square products that fit into `PRODUCT_SECONDS`, warmed up."""
     left = torch.ones(size, size, dtype=DTYPES[precision], device=device)
     best, started, after = float("inf"), None, 0.0
-    # one that counts at least, however long the process was suspended
+    # at least one that counts, however long the process was suspended
     while started is None or best == float("inf") or after - started < PRODUCT_SECONDS:
         before = time.perf_counter()
         product = left @ left
@@ -228,7 +228,7 @@ def peak(device: torch.device, precision: str) -> float:
 
 
 def name(device: torch.device) -> str:
-    """The name that its driver gives a GPU; `cpu`."""
+    """The name that the driver gives a GPU; otherwise `cpu`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     if device.type == "xpu":
@@ -237,7 +237,7 @@ def name(device: torch.device) -> str:
 
 
 def taken_by_others(device: torch.device) -> str | None:
-    """What to say of a GPU of which other processes hold more than a tenth."""
+    """The warning for a GPU of which other processes hold more than a tenth."""
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -252,7 +252,7 @@ def taken_by_others(device: torch.device) -> str | None:
 
 @contextmanager
 def explained(device: torch.device, key: str) -> Iterator[None]:
-    """What a GPU cannot do, in the user's words; `key` is what chooses another device."""
+    """What a GPU cannot do, in plain words; `key` is what chooses another device."""
     try:
         yield
     except NotImplementedError as error:
@@ -261,7 +261,7 @@ def explained(device: torch.device, key: str) -> Iterator[None]:
             raise
         raise JagptError(
             f"PyTorch {torch.__version__} lacks {found[1]} on MPS: set "
-            f'PYTORCH_ENABLE_MPS_FALLBACK=1, which lets the processor do it, or {key} to "cpu"'
+            f'PYTORCH_ENABLE_MPS_FALLBACK=1, which runs it on the CPU, or {key} to "cpu"'
         ) from error
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
@@ -271,7 +271,7 @@ def explained(device: torch.device, key: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch says so that memory is used up, on whatever device."""
+    """Whether PyTorch means by this that memory ran out, on any device."""
     said = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError)

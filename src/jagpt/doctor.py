@@ -20,7 +20,7 @@ _BY_PYTORCH = ("threads", "memory", "cuda", "rocm", "gpus", "no_gpu")
 def examine_machine() -> dict[str, Any]:
     """Processor, memory, disk, GPU and optional programs, as plain JSON values (sizes in bytes).
 
-    What PyTorch tells (`threads`, `memory`, GPUs) is None where it is not installed.
+    What PyTorch reports (`threads`, `memory`, GPUs) is None if it is not installed.
     """
     return {
         **vars(host()),
@@ -66,7 +66,7 @@ def _installed(requirement: Requirement) -> bool:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    """What PyTorch sees of GPUs of any kind; an Apple one has a share of the machine's memory."""
+    """The GPUs of any kind that PyTorch sees; an Apple one shares the machine's memory."""
     import torch
 
     from jagpt import devices
@@ -87,7 +87,7 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def _version(program: str, flag: str) -> str | None:
-    """First line of what a program says of its version; None where it is not installed."""
+    """First line of a program's version message; None if it is not installed."""
     path = shutil.which(program)
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""What can go wrong, as a user meets it.
+"""What can go wrong, as a user sees it.
 
     JagptError                 1   failed: a check out of bounds, out of memory, a lost rank
     ├── UsageError             2   a wrong flag, name or prompt
@@ -9,10 +9,10 @@
     │   └── TooLittleTextError 3   a corpus too small for its recipe
     ├── StorageError           4   disk or network
     ├── RunInUseError          5   another process works in the run directory
-    └── StoppedError          75   stopped early; the same command goes on
+    └── StoppedError          75   stopped early; the same command continues
 
-Each message names the file, place or flag, says what was found and what was wanted, and what to do
-next. The command line prints the message and leaves with the number; it shows no traceback.
+Each message names the file, place or flag, says what was found and what was expected, and what to
+do next. The command line prints the message and exits with that number; it shows no traceback.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class JagptError(Exception):
 
 
 class UsageError(JagptError):
-    """The command line asks for something that does not exist or cannot be."""
+    """The command line asks for something that does not exist or is impossible."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class MissingExtraError(UsageError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs the part [{extra}] of jagpt, which is not installed here: "
+            f"{feature} needs the extra [{extra}] of jagpt, which is not installed here: "
             f"{installation.command(extra)}"
         )
 
@@ -66,7 +66,7 @@ class DataError(JagptError):
 
 
 class NewerVersionError(DataError):
-    """What a newer jagpt wrote: this one cannot read it, and neither replaces nor deletes it."""
+    """Written by a newer jagpt: this one cannot read it, and neither replaces nor deletes it."""
 
     def __init__(self, path: object, found: int, known: int, writer: str | None = None) -> None:
         self.path, self.found, self.known = path, found, known
@@ -74,7 +74,7 @@ class NewerVersionError(DataError):
         super().__init__(
             f"{path}: {newer} wrote this in version {found} of its format, and this jagpt "
             f"({__version__}) knows version {known}: it is left as it is. Use that jagpt, work "
-            "elsewhere with --run-dir, or make the stage anew with --force"
+            "elsewhere with --run-dir, or rerun the stage with --force"
         )
 
 
@@ -101,8 +101,8 @@ class StoppedError(JagptError):
 
 
 class Terminated(BaseException):
-    """SIGTERM came; like `KeyboardInterrupt`, it is no error that code on the way may take for one
-    of a file's."""
+    """SIGTERM was received; like `KeyboardInterrupt`, it must not be mistaken for a file error by
+    code in between."""
 
 
 _ADVICE = {
@@ -117,18 +117,17 @@ _ADVICE = {
 
 
 def storage_error(error: OSError, doing: str = "") -> StorageError:
-    """The operating system's refusal as a message that says what to do next."""
+    """An error of the operating system as a message that says what to do next."""
     place = f"{error.filename}: " if error.filename else ""
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "check the disk and the path")
     what = f" while {doing}" if doing else ""
     return StorageError(
-        f"{place}{reason}{what}; {advice}, then run the same command again: "
-        "what was finished is kept"
+        f"{place}{reason}{what}; {advice}, then run the same command again: finished work is kept"
     )
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """The name nearest to `word`, in brackets, to stand behind it; empty where none is near."""
+    """The name closest to `word`, in brackets, to follow it; empty if none is close."""
     close = difflib.get_close_matches(word, list(names), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

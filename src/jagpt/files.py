@@ -2,11 +2,11 @@
 
 The only module that renames, syncs or deletes. A file or folder appears under its final name only
 when its bytes are on the disk: written beside it, fsynced, renamed, and the folder fsynced (the
-order of https://lwn.net/Articles/457667/). Libraries write into a staging folder that is handed out
+order of https://lwn.net/Articles/457667/). Libraries write into a staging folder provided
 here. Each such operation passes `gate`, so that a test can observe or break it.
 
-A folder may come from a stranger. What is temporary is made exclusively, under a name that nobody
-can foresee; no link is written through, and no pipe or device is opened (`check_tree`).
+A folder may come from a stranger. Temporary files are created exclusively, under unpredictable
+names; no link is written through, and no pipe or device is opened (`check_tree`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
 LOCK, OWNER = ".lock", ".owner.json"
 HELD = ".lock-held"
-"""In place of a lock on `LOCK` where the file system has none: it is there while it is held."""
+"""Replaces a lock on `LOCK` if the file system has none: it exists while the lock is held."""
 STAGING_PREFIX = ".staging-"
 REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
 REMOVED_PREFIX = STAGING_PREFIX + "removed-"
@@ -51,7 +51,7 @@ MAX_JSON_BYTES = 64 * 1024**2
 _NO_LINK, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
 _ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
 _LONGEST_NAME = 200
-"""Bytes of a name that a temporary one takes over; file systems allow 255."""
+"""Bytes of a name that a temporary name keeps; file systems allow 255."""
 _SOME = 1024**2
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -66,7 +66,7 @@ def gate(operation: str, path: Path) -> None:
 
 @contextmanager
 def observed(observer: Callable[[str, Path], None]) -> Iterator[None]:
-    """Call `observer(operation, path)` before each durable operation; it may raise in its place."""
+    """Call `observer(operation, path)` before each durable operation; it may raise instead."""
     _observers.append(observer)
     try:
         yield
@@ -95,9 +95,9 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """An empty file to write to; it moves to `path` when the block ends well.
+    """An empty file to write to; it moves to `path` when the block succeeds.
 
-    Several processes may write the same `path`: the last one's file stays, whole.
+    Several processes may write the same `path`: the last one's file stays, complete.
     """
     make_directory(path.parent)
     with _held(path, _make_file) as staged, _told_as(staged, path):
@@ -109,7 +109,7 @@ def staged_file(path: Path) -> Iterator[Path]:
 def publish(staged: Path, target: Path) -> None:
     """Move a finished file to `target` in the same folder; it is on the disk when this returns.
 
-    For work that is too long for `staged_file`: the caller keeps its unfinished file between runs.
+    For work too long for `staged_file`: the caller keeps its unfinished file between runs.
     """
     _publish(staged, target)
     _sync_directory(target.parent)
@@ -117,9 +117,9 @@ def publish(staged: Path, target: Path) -> None:
 
 @contextmanager
 def staged_directory(path: Path) -> Iterator[Path]:
-    """An empty folder to fill; it becomes `path` as a whole when the block ends well.
+    """An empty folder to fill; it becomes `path` as a whole when the block succeeds.
 
-    A folder that stands at `path` is replaced; it goes only when the new one stands there.
+    An existing folder at `path` is replaced; it is deleted only once the new one is in place.
     """
     make_directory(path.parent)
     with _held(path, _make_directory) as staged, _told_as(staged, path):
@@ -133,7 +133,7 @@ def staged_directory(path: Path) -> Iterator[Path]:
 
 
 def _put_in_place(staged: Path, path: Path) -> None:
-    """Rename a folder to `path`; one that stands there waits beside until that is done."""
+    """Rename a folder to `path`; an existing one is kept beside it until that is done."""
     old = _beside(path, REPLACED_PREFIX)
     if path.is_dir():
         gate("rename", old)
@@ -165,7 +165,7 @@ def staging(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def appending(path: Path) -> Iterator[IO[bytes]]:
-    """A file to add to; `DataError` where what stands there is not a file under one name alone."""
+    """A file to append to; `DataError` if it is not a regular file with a single name."""
     make_directory(path.parent)
     with _told_as(path, path), os.fdopen(_handle_of(path, _ADDING), "ab") as file:
         if os.fstat(file.fileno()).st_nlink > 1:
@@ -186,7 +186,9 @@ def appended(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def truncate_log(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Keep only the whole JSON lines of `path` that `keep` approves (a killed run's tail goes)."""
+    """Keep only the complete JSON lines of `path` that `keep` approves (the torn end of a killed
+    run is removed).
+    """
     if not path.exists():
         return
     rows = []
@@ -205,7 +207,7 @@ def make_directory(path: Path) -> None:
     if path.is_dir():
         return
     if path.exists() or path.is_symlink():
-        raise DataError(f"{path}: a folder is wanted here, but something else stands there")
+        raise DataError(f"{path}: expected a directory, found something else")
     make_directory(path.parent)
     gate("mkdir", path)
     path.mkdir(exist_ok=True)
@@ -213,10 +215,10 @@ def make_directory(path: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file or folder within one file system, durably, to where nothing stands."""
+    """Move a file or folder within one file system, durably, to a free name."""
     make_directory(target.parent)
     if target.exists():
-        raise DataError(f"{target}: something stands here already")
+        raise DataError(f"{target}: this already exists")
     gate("rename", target)
     source.rename(target)
     _sync_directory(target.parent)
@@ -224,7 +226,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def move_directory(source: Path, target: Path) -> Path:
-    """`move`, with a number where something stands at `target` already; where it stands then."""
+    """`move`, adding a number if `target` already exists; returns the final path."""
     free, number = target, 1
     while free.exists():
         number += 1
@@ -234,7 +236,7 @@ def move_directory(source: Path, target: Path) -> Path:
 
 
 def copy(source: Path, target: Path, *, linked: bool = False) -> None:
-    """Copy a file or folder to where nothing stands; `linked` where the disk allows, as both stay.
+    """Copy a file or folder to a free name; with `linked`, as hard links if the disk allows it.
 
     For a folder that is being staged: nothing is synced here.
     """
@@ -254,14 +256,15 @@ def copy(source: Path, target: Path, *, linked: bool = False) -> None:
 
 @contextmanager
 def snapshot(source: Path, beside: Path) -> Iterator[Path]:
-    """A finished folder as it is now, in the folder `beside`, whatever becomes of it in the block.
+    """A snapshot of a finished folder, in the folder `beside`, whatever happens to the original in
+    the block.
 
-    By links where the disk allows. `FileNotFoundError` where it goes at this very moment.
+    By links where the disk allows. `FileNotFoundError` if it goes at this very moment.
     """
     with _held(beside / source.name, _make_directory) as staged:
         try:
             copy(source, staged / source.name, linked=True)
-        except shutil.Error:  # files that went one by one
+        except shutil.Error:  # files that were deleted one by one
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source)) from None
         yield staged / source.name
 
@@ -269,7 +272,8 @@ def snapshot(source: Path, beside: Path) -> Iterator[Path]:
 def remove(path: Path) -> None:
     """Delete a file or a folder with all below it; nothing happens if there is none.
 
-    A folder goes at once: it is renamed first, so that nobody takes a half of it for the whole.
+    A folder disappears at once: it is renamed first, so that nobody takes a part of it for the
+    whole.
     """
     if not os.path.lexists(path):
         return
@@ -289,8 +293,8 @@ def remove(path: Path) -> None:
 def remove_leftovers(directory: Path, *, below: bool = False, of: str = "") -> None:
     """Delete what killed processes were writing in `directory`, and with `below` in its folders.
 
-    With `of` only what was to become the file or folder of that name. A folder that was about to
-    be replaced is put back. What a living process writes stays.
+    With `of`, only what was to become the file or folder of that name. A folder that was about to
+    be replaced is put back. Files of running processes stay.
     """
     pattern = STAGING_PREFIX + "*"
     for path in sorted(directory.rglob(pattern) if below else directory.glob(pattern)):
@@ -320,7 +324,7 @@ def _replaced(path: Path) -> Path | None:
 
 
 def _beside(path: Path, prefix: str = STAGING_PREFIX) -> Path:
-    """A name in the folder of `path` that nobody can foresee."""
+    """An unpredictable name in the folder of `path`."""
     name = os.fsdecode(os.fsencode(path.name)[-_LONGEST_NAME:])
     return path.with_name(f"{prefix}{secrets.token_hex(8)}-{name}")
 
@@ -329,12 +333,14 @@ def _beside(path: Path, prefix: str = STAGING_PREFIX) -> Path:
 def _held(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
     """A new file or folder beside `path`, locked while this process works on it.
 
-    It goes at the end, unless it has got another name.
+    It is deleted at the end, unless it was renamed.
     """
     while True:
         staged = _beside(path)
         handle = make(staged)
-        if _lock(handle) and os.fstat(handle).st_nlink:  # else another took it for a leftover
+        if (
+            _lock(handle) and os.fstat(handle).st_nlink
+        ):  # else another process took it for a leftover
             break
         os.close(handle)
     try:
@@ -359,7 +365,9 @@ def _make_directory(path: Path) -> int:
 
 @contextmanager
 def _if_abandoned(path: Path) -> Iterator[bool]:
-    """Whether no living process works on this file or folder; none begins to in the block."""
+    """Whether no running process works on this file or folder; none can start to within the
+    block.
+    """
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         yield True
         return
@@ -375,7 +383,7 @@ def _if_abandoned(path: Path) -> Iterator[bool]:
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open file or folder; False where another process has it."""
+    """Lock an open file or folder; False if another process has it."""
     if fcntl is None:
         return True
     try:
@@ -389,7 +397,7 @@ def _lock(handle: int) -> bool:
 
 @contextmanager
 def _told_as(staged: Path, path: Path) -> Iterator[None]:
-    """What the disk refuses is told of `path`, not of what stands for it or of nothing at all."""
+    """Errors of the disk name `path`, not a temporary name or nothing at all."""
     try:
         yield
     except OSError as error:
@@ -400,13 +408,13 @@ def _told_as(staged: Path, path: Path) -> Iterator[None]:
         raise
     except JagptError:
         raise
-    except Exception:  # many a library tells a full disk in words of its own
+    except Exception:  # many libraries report a full disk in their own words
         _ask_disk(path)
         raise
 
 
 def _ask_disk(path: Path) -> None:
-    """Raise what the disk says to some more bytes in the folder of `path`."""
+    """Raise the error that the disk gives for writing more bytes in the folder of `path`."""
     probe = _beside(path)
     try:
         with os.fdopen(_make_file(probe), "wb") as file:
@@ -419,7 +427,7 @@ def _ask_disk(path: Path) -> None:
 
 
 def _handle_of(path: Path, flags: int) -> int:
-    """An open file that is nothing else, or `DataError`."""
+    """A file that was opened, if it is a regular one; otherwise `DataError`."""
     try:
         handle = os.open(path, flags | _NO_WAIT, FILE_MODE)
     except OSError as error:
@@ -478,9 +486,9 @@ def _files_below(directory: Path) -> list[Path]:
 def check_tree(root: Path, pass_over: Callable[[str], bool] = lambda _name: False) -> None:
     """Refuse what would lead out of the folder `root` or hang: `DataError` names it.
 
-    That is a link below `root` that leads out of it or nowhere, a named pipe, a device or a socket.
-    `root` itself may be reached through a link. Folders whose relative name `pass_over` tells are
-    not looked into, and no link may lead there.
+    That is a link below `root` that leads outside or nowhere, a named pipe, a device or a socket.
+    `root` itself may be reached through a link. Folders whose relative name `pass_over` approves
+    are not examined, and no link may lead there.
     """
     home = Path(os.path.realpath(root))
     waiting = [home] if home.is_dir() else []
@@ -502,7 +510,7 @@ def check_tree(root: Path, pass_over: Callable[[str], bool] = lambda _name: Fals
 def _check_link(link: Path, home: Path, pass_over: Callable[[str], bool]) -> None:
     try:
         target: Path | None = Path(os.path.realpath(link, strict=True))
-    except OSError:  # to nowhere, or in a ring
+    except OSError:  # to nowhere, or in a circle
         target = None
     if target is not None and target.is_relative_to(home):
         inner = target.relative_to(home)
@@ -511,16 +519,16 @@ def _check_link(link: Path, home: Path, pass_over: Callable[[str], bool]) -> Non
             return
     if os.path.lexists(link):
         raise DataError(
-            f"{link}: a link that leads out of its folder, or nowhere ({link.readlink()}); no such "
-            "link is followed: put what it means in its place, or delete it"
+            f"{link}: a link that leads out of its folder, or nowhere ({link.readlink()}); such "
+            "links are not followed: replace it with what it points to, or delete it"
         )
 
 
 def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> int:
-    """Size in bytes of the file at `path`, which nothing but a regular file has.
+    """Size in bytes of the regular file at `path`.
 
-    A folder, a named pipe, a socket and a device are no files: reading one may hang, or never end.
-    `DataError` where there is one of these, nothing, or more than `limit` bytes.
+    Reading a named pipe, a socket or a device may hang, or never end. `DataError` if there is one
+    of these, a folder, nothing, or more than `limit` bytes.
     """
     try:
         found = path.stat()
@@ -531,7 +539,7 @@ def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> in
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise DataError(f"{path}: a link to itself where a {kind} is wanted") from None
+        raise DataError(f"{path}: expected a {kind}, found a link to itself") from None
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{path}: expected a regular {kind}, found {_sort_of(found.st_mode)}")
     if limit is not None and found.st_size > limit:
@@ -556,7 +564,7 @@ def read_bytes(path: Path, kind: str = "file", limit: int | None = None) -> byte
     regular_file(path, kind, limit)
     try:
         return path.read_bytes()
-    except FileNotFoundError:  # it went in between
+    except FileNotFoundError:  # it was deleted in between
         raise DataError(f"{path}: this {kind} is missing") from None
 
 
@@ -573,7 +581,7 @@ def read_json(path: Path, kind: str = "file", limit: int = MAX_JSON_BYTES) -> di
 
 
 def check_version(path: object, found: object, known: int) -> None:
-    """`NewerVersionError` where a newer jagpt wrote `path`, `DataError` for any other version."""
+    """`NewerVersionError` if a newer jagpt wrote `path`, `DataError` for any other version."""
     if type(found) is int and found > known:
         raise NewerVersionError(path, found, known)
     if found != known:
@@ -581,9 +589,9 @@ def check_version(path: object, found: object, known: int) -> None:
 
 
 def _finite(text: str) -> float:
-    """A number of JSON, which knows no infinity; Python's reader would let it through."""
+    """A JSON number, which cannot be infinite; Python's reader would let it through."""
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no number of JSON")
+        raise ValueError(f"{text} is not a JSON number")
     return number
 
 
@@ -619,10 +627,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished stage made, and of what.
+    """What a finished stage made, and from what.
 
     `section` holds the recipe's semantic fields, `inputs` the fingerprints of what was read. A
-    stage that is shared from another run has no files but `shared`, the folder it stands in.
+    stage shared from another run has no files but `shared`, the folder it is in.
     """
 
     stage: str
@@ -639,7 +647,7 @@ class Manifest:
         remove(directory / MANIFEST)
 
     def finish(self, directory: Path) -> Manifest:
-        """Declare the stage done, with all that stands in `directory`."""
+        """Declare the stage done, with everything in `directory`."""
         done = replace(self, files=entries(directory))
         done.write(directory)
         remove(directory / IN_PROGRESS)
@@ -658,7 +666,7 @@ class Manifest:
         return value
 
     def problem(self, directory: Path) -> str | None:
-        """The first file that is missing or has another size than the manifest says."""
+        """The first file that is missing or whose size differs from the manifest."""
         for entry in self.files:
             path = directory / entry.name
             if not path.is_file():
@@ -673,22 +681,22 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """The manifest of `directory`; `DataError` where it is missing or does not make sense."""
+        """The manifest of `directory`; `DataError` if it is missing or invalid."""
         path = directory / MANIFEST
         return cls.of(read_json(path, "manifest"), path)
 
     @classmethod
     def unfinished(cls, directory: Path) -> Manifest | None:
-        """What the stage under way in `directory` is made of; None where none is.
+        """What the unfinished stage in `directory` is made from; None if there is none.
 
-        `DataError` where the note does not make sense.
+        `DataError` if the note is invalid.
         """
         path = directory / IN_PROGRESS
         return cls.of({"files": (), **read_json(path)}, path) if path.exists() else None
 
     @classmethod
     def of(cls, value: Mapping[str, Any], path: object) -> Manifest:
-        """The manifest that JSON read at `path` says; raises as `read` does."""
+        """The manifest in JSON that was read at `path`; raises as `read` does."""
         try:
             return cls(
                 stage=_text(value["stage"]),
@@ -725,7 +733,7 @@ def entries(directory: Path) -> tuple[FileEntry, ...]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a text is wanted, found {value!r}")
+        raise TypeError(f"expected a string, found {value!r}")
     return value
 
 
@@ -733,12 +741,14 @@ def _absolute(value: object) -> str:
     path = _text(value)
     os.fsencode(path)
     if "\0" in path or not Path(path).is_absolute():
-        raise ValueError(f"no absolute path: {path!r}")
+        raise ValueError(f"not an absolute path: {path!r}")
     return path
 
 
 def _relative(value: object) -> str:
-    """A manifest's file name, refused where it would leave the stage's folder or is no name."""
+    """A manifest's file name; refused if it would leave the stage's folder or is not a valid
+    name.
+    """
     name = _text(value)
     os.fsencode(name)  # half a surrogate pair is a ValueError
     parts = name.split("/")
@@ -754,7 +764,7 @@ def _relative(value: object) -> str:
 def locked(run_directory: Path) -> Iterator[None]:
     """Hold the run's one lock; `RunInUseError` names the process that has it.
 
-    A folder that was made for the lock alone goes with it.
+    A folder created only for the lock is deleted with it.
     """
     made = [path for path in (run_directory, *run_directory.parents) if not path.exists()]
     make_directory(run_directory)
@@ -793,17 +803,18 @@ def _lock_of(place: Path) -> BaseFileLock:
 
 
 def _left_over(lock: BaseFileLock) -> str:
-    """What to do about a file that stands for a lock: it outlives a process that was killed."""
+    """What to do about a file that serves as a lock: it outlives a killed process."""
     if not isinstance(lock, SoftFileLock):
         return ""
     return (
-        ". The file system has no locks, so that nothing tells whether it still works: if no jagpt "
-        f"works there, on any machine, delete {lock.lock_file}"
+        ". The file system has no locks, so jagpt cannot tell whether that process is still "
+        "running: "
+        f"if it is not, on any machine, delete {lock.lock_file}"
     )
 
 
 def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:
-    """Delete a lock that nobody else holds, and the folders that hold nothing else."""
+    """Delete a lock that nobody else holds, and the folders that contain nothing else."""
     gate("remove", lock.parent)
     lock.unlink()
     for folder in folders:
@@ -814,7 +825,7 @@ def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:
 
 
 def _write_owner(owner: Path) -> None:
-    """Who holds the lock, until it is released: this need not be on the disk."""
+    """Records who holds the lock until it is released; need not be synced to disk."""
     with _held(owner, _make_file) as staged, _told_as(staged, owner):
         staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         staged.replace(owner)

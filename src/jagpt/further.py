@@ -1,4 +1,6 @@
-"""A recipe that trains a model further which exists: its tokenizer, its weights, gentler steps."""
+"""A recipe that trains an existing model further: its tokenizer, its weights, a lower learning
+rate.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +22,24 @@ from jagpt.tokenizer import model as pieces
 
 WHERE = "--from"
 GENTLER = 10
-"""Weights that have learnt already bear this fraction of the rate that they learnt at."""
+"""Trained weights get this fraction of the learning rate that they were trained with."""
 WARMUP_STEPS = 50
 SEQUENCES = 16
-"""A step's: few enough for one's own texts, which are often no larger than a megabyte."""
+"""Per step: few enough for one's own texts, which are often no larger than a megabyte."""
 EPOCHS = 3.0
 
 _RATES = ("learning_rate", "muon_learning_rate")
 _KEPT = ("optimizer", "beta2", "weight_decay", "muon_weight_decay", "document_mask")
-"""What a run's own recipe says better than the defaults do."""
+"""What a run's own recipe knows better than the defaults."""
 _DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop", "embed_dropout", "resid_dropout",
              "attention_dropout", "hidden_dropout")  # fmt: skip
 
 _HEAD = """\
 # Trains a model further: its own tokenizer and weights, a tenth of the learning rate, a warm-up.
-# Made by `jagpt init continue`; docs/continue.md tells what to change for which purpose.
+# Made by `jagpt init continue`; docs/continue.md says what to change for which purpose.
 """
 _CORPUS = """\
-# The texts to go on with. A newer dump in their place:
+# The texts to train on. For a newer dump instead:
 #     kind = "dump"
 #     wiki = "jawiki"
 #     date = "20261101"
@@ -52,7 +54,7 @@ licence = "unknown"
 
 @dataclass(frozen=True)
 class _Origin:
-    """How the recipe names the model and its tokenizer, and what a run tells of its making."""
+    """How the recipe names the model and its tokenizer, and what a run knows of its training."""
 
     model: dict[str, str]
     tokenizer: dict[str, str]
@@ -60,7 +62,7 @@ class _Origin:
 
 
 def recipe_text(place: str, name: str, folder: Path) -> str:
-    """The TOML of a recipe in `folder` that goes on from the model at `place`.
+    """The TOML of a recipe in `folder` that continues from the model at `place`.
 
     `place` is what `models.open` takes; of a repository of the hub its present commit is written
     down. Raises as that does, and `DataError` for a model or tokenizer that a recipe refuses.
@@ -80,7 +82,7 @@ def recipe_text(place: str, name: str, folder: Path) -> str:
     try:
         recipes.parse(text, origin=place, folder=folder)
     except RecipeError as error:
-        raise DataError(f"{WHERE}: no recipe goes on from this model: {error}") from None
+        raise DataError(f"{WHERE}: no recipe can continue from this model: {error}") from None
     return text
 
 
@@ -130,7 +132,7 @@ def _origin(place: str, found: ModelFolder) -> _Origin:
 
 
 def _shape(found: ModelFolder) -> dict[str, Any]:
-    """`[model]`'s keys as the weights have them; `DataError` where one cannot be told."""
+    """The keys of `[model]` as the weights have them; `DataError` if one is unknown."""
     config = found.configuration
     shape: dict[str, Any] = {
         "type": config.model_type,
@@ -141,7 +143,7 @@ def _shape(found: ModelFolder) -> dict[str, Any]:
     }
     if missing := [key for key, value in shape.items() if value is None]:
         raise DataError(
-            f"{WHERE}: {found.name}: its config.json does not tell {', '.join(missing)}; a recipe "
+            f"{WHERE}: {found.name}: its config.json does not give {', '.join(missing)}; a recipe "
             "needs the whole shape"
         )
     rates = [getattr(config, key, None) for key in _DROPOUTS]
@@ -162,6 +164,8 @@ def _check_tokenizer(found: ModelFolder) -> None:
 
 
 def run_name(output: Path, otherwise: str) -> str:
-    """The name of a run whose recipe is this file; `otherwise` where the file's name is no name."""
+    """The name of a run whose recipe is this file; `otherwise` if the file's name is not valid as
+    one.
+    """
     fits = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", output.stem)
     return output.stem if fits else otherwise

@@ -1,4 +1,4 @@
-"""What is asked of the hub: a repository's files, into the cache, and a data set's sizes."""
+"""Requests to the hub: a repository's files, into the cache, and a data set's sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_hub_id(name: str) -> bool:
 def fetch(repository: str, revision: str | None, patterns: list[str], where: str) -> Path:
     """The folder with the repository's files of these patterns.
 
-    `DataError` where the hub has no such repository or revision, `StorageError` where it does not
+    `DataError` if the hub has no such repository or revision, `StorageError` if it does not
     answer. `where` is the key of the recipe, or the option, that names the repository.
     """
     from huggingface_hub import snapshot_download
@@ -38,17 +38,18 @@ def fetch(repository: str, revision: str | None, patterns: list[str], where: str
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"{where}: {name} is no folder here, and the hub has none ({first_line(error)})"
+            f"{where}: {name} not a folder here, and the hub has no such repository "
+            f"({first_line(error)})"
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise StorageError(
-            f"{where}: {name} is no folder here, and could not be fetched from the hub "
-            f"({first_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
+            f"{where}: {name} not a folder here, and could not be downloaded from the "
+            f"hub ({first_line(error)}); check the network and HF_HUB_OFFLINE, or give a folder"
         ) from None
 
 
 def dataset_files(name: str, revision: str | None) -> list[tuple[str, int]]:
-    """Name and bytes of each file of a data set; none where the hub does not say."""
+    """Name and size in bytes of each file of a data set; empty if the hub does not say."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 

@@ -1,4 +1,4 @@
-"""How this jagpt was installed, and so how a part that is missing is added to it."""
+"""How this jagpt was installed, and therefore how to add a missing extra."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 _MODULES = {"protobuf": "google"}
-"""Distributions whose module has another name."""
+"""Distributions whose module has a different name."""
 
 
 def extra_of(module: str) -> str | None:
-    """The extra that brings a module, [train] before others; None where none does."""
+    """The extra that brings a module, [train] before others; None if none does."""
     wanted = module.partition(".")[0]
     bringing = [extra for requirement, extra in extras() if _module(requirement) == wanted]
     return "train" if "train" in bringing else next(iter(bringing), None)
@@ -29,7 +29,7 @@ def extra_of(module: str) -> str | None:
 
 @functools.cache
 def extras() -> tuple[tuple[Requirement, str], ...]:
-    """What jagpt's extras bring, each requirement with its extra, in the order of the metadata."""
+    """The requirements of jagpt's extras, each with its extra, in the order of the metadata."""
     from packaging.requirements import Requirement
 
     names = metadata.metadata("jagpt").get_all("Provides-Extra") or []
@@ -42,7 +42,7 @@ def extras() -> tuple[tuple[Requirement, str], ...]:
 
 
 def is_there(extra: str) -> bool:
-    """Whether all that an extra brings is installed, in whatever version."""
+    """Whether everything in an extra is installed, in whatever version."""
     brought = {_module(requirement) for requirement, name in extras() if name == extra}
     return all(find_spec(module) is not None for module in brought - {"jagpt"})
 
@@ -62,7 +62,7 @@ def command(extra: str) -> str:
 
 
 def _has_pip() -> bool:
-    """By its metadata: a look for the module makes setuptools change what distutils is."""
+    """By its metadata: looking for the module makes setuptools replace distutils."""
     try:
         metadata.version("pip")
     except metadata.PackageNotFoundError:
@@ -71,7 +71,7 @@ def _has_pip() -> bool:
 
 
 def _source(extra: str) -> str:
-    """Where jagpt itself came from: an index, a folder that one works in, a wheel or a URL."""
+    """Where jagpt itself came from: an index, a working folder, a wheel or a URL."""
     wanted = f"jagpt[{extra}]"
     record = metadata.distribution("jagpt").read_text("direct_url.json")  # PEP 610
     if record is None:
@@ -86,7 +86,7 @@ def _source(extra: str) -> str:
 
 
 def _here(path: str) -> str:
-    """The path as one would type it: relative to the current folder where it lies below it."""
+    """The path as one would type it: relative to the current folder if it is below it."""
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -30,7 +30,7 @@ _MAKERS_WORDS = r"nvidia|apple|amd|instinct|radeon|geforce|tesla|rtx|gpu|sxm[0-9
 class Gpu:
     """A GPU. `half` is the peak in fp16 (and bf16, where the GPU has it), `single` that of products
     of fp32 numbers as PyTorch makes them in training (TF32 from Ampere on); `memory` in bytes;
-    `link` in bytes a second and direction to the other GPUs of its machine."""
+    `link` in bytes per second and direction to the other GPUs of its machine."""
 
     name: str
     family: str
@@ -48,7 +48,7 @@ class Gpu:
         return "fp16" if self.half > self.single else "fp32"
 
     def peak(self, precision: str) -> float:
-        """FLOP/s of dense products; bf16 where there is none costs what fp32 does."""
+        """FLOP/s of dense products; without bf16 support, bf16 costs as much as fp32."""
         if precision == "fp32" or (precision == "bf16" and not self.bf16):
             return self.single
         return self.half
@@ -67,7 +67,7 @@ GPUS = {gpu.name: gpu for gpu in _known()}
 
 
 def gpu(name: str) -> Gpu:
-    """The GPU that a name means, however it is spelt; `UsageError` names near or all known ones."""
+    """The GPU of a name, however it is spelt; `UsageError` names similar or all known ones."""
     spelt = {_plain(known): known for known in GPUS}
     plain = _plain(name)
     if plain in spelt:
@@ -96,7 +96,7 @@ def available_cores() -> int:
 
 
 def no_bf16(where: str) -> UsageError:
-    """What is said where a recipe asks for an arithmetic that its GPU does not have."""
+    """The error for a recipe that asks for an arithmetic that its GPU does not have."""
     return UsageError(
         f'train.precision: found "bf16", which {where} lacks; use "auto" or "fp16" '
         "(--set train.precision=auto)"
@@ -105,7 +105,7 @@ def no_bf16(where: str) -> UsageError:
 
 @dataclass(frozen=True)
 class Host:
-    """What this machine is: its system, processor, cores, and versions of what computes."""
+    """This machine: its system, processor, cores, and the versions of what computes."""
 
     platform: str
     processor: str
@@ -123,7 +123,7 @@ def host() -> Host:
 
 
 def processor() -> str:
-    """The processor's own name where the system tells it."""
+    """The processor's own name, if the system reports it."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
@@ -139,7 +139,7 @@ def cpu_vnni() -> bool:
 
 @functools.cache
 def _cpuinfo() -> Mapping[str, str]:
-    """What Linux says of the first processor, by its own names; nothing elsewhere."""
+    """What Linux says about the first processor, by its own names; nothing elsewhere."""
     try:
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
     except OSError:
@@ -149,6 +149,6 @@ def _cpuinfo() -> Mapping[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Letters and digits alone, without the maker's words."""
+    """Letters and digits only, without the maker's words."""
     words = re.sub(_MAKERS_WORDS, "", name.lower())
     return words.removesuffix("80gb") if words.startswith(("a100", "h100")) else words

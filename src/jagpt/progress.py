@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, plain lines in a log, nothing where asked."""
+"""Progress on standard error: a bar on a terminal, plain lines in a log, nothing if asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE = 110
 
 
 class Bar:
-    """One piece of long work; `total` is None where it is not known."""
+    """A long piece of work; `total` is None if it is not known."""
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
@@ -35,7 +35,7 @@ class Bar:
         self.update(self.done + count, note)
 
     def update(self, done: int, note: str | None = None) -> None:
-        """`done` units are done in all; `note` is shown beside."""
+        """`done` units are done in total; `note` is shown beside."""
         self.done = done
         if note is not None:
             self.note = note
@@ -143,7 +143,7 @@ def _columns(width: int) -> tuple[ProgressColumn, ...]:
 
 
 class _Console(Terminal):
-    """Standard error; the work goes on where nobody reads it any more."""
+    """Standard error; the work continues even if nobody reads it any more."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
@@ -153,7 +153,7 @@ class _Console(Terminal):
 
 
 class Progress:
-    """Where stages tell what they do."""
+    """Where stages report what they do."""
 
     def __init__(self, style: Style = "auto", console: Console | None = None) -> None:
         self.style = style

@@ -1,8 +1,8 @@
-"""Records: what a stage leaves as JSON, one frozen dataclass for each file.
+"""Records: what a stage leaves as JSON, one frozen dataclass per file.
 
 A record writes itself and checks what it reads, which may come from a stranger: types are strict,
 numbers are finite and fit 64 bits, the file is a regular one of bounded size. Keys that a class
-does not have are passed over, so that what a later jagpt adds does no harm.
+does not have are ignored, so that additions by a later jagpt do no harm.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Of a file in the record's own directory."""
 
 MAX_LINE_BYTES = 1 << 20
-"""Of a log's line; what is longer is read in pieces, none of which is a row."""
+"""Longest line of a log; longer ones are read in pieces, none of which is a row."""
 _OPTIONAL = "optional"
 
 
 def optional(empty: Callable[[], Any] = NoneType) -> Any:
-    """A field that is left out of the file while it is empty: None, or a `tuple` or `dict`."""
+    """A field that is left out of the file if it is empty: None, or a `tuple` or `dict`."""
     return field(default_factory=empty, metadata={_OPTIONAL: True})
 
 
@@ -65,7 +65,7 @@ class Record:
 
     @classmethod
     def find(cls, directory: Path) -> Self | None:
-        """The record in `directory`, or None where there is no such file."""
+        """The record in `directory`, or None if there is no such file."""
         return cls.read(directory) if (directory / cls.FILE).exists() else None
 
     @classmethod
@@ -76,7 +76,7 @@ class Record:
 
 
 class Versioned(Record):
-    """A record whose file says in which version of its format it is."""
+    """A record whose file states the version of its format."""
 
     VERSION: ClassVar[int]
 
@@ -90,12 +90,12 @@ class Versioned(Record):
 
     @classmethod
     def check_version(cls, path: Path) -> None:
-        """`NewerVersionError` where a newer jagpt wrote it, `DataError` for any other version."""
+        """`NewerVersionError` if a newer jagpt wrote it, `DataError` for any other version."""
         files.check_version(path, files.read_json(path, cls.KIND).get("version"), cls.VERSION)
 
 
 def read_json(shape: Any, path: Path, kind: str, remedy: str) -> Any:
-    """The value of type `shape` that the JSON at `path` holds; `DataError` where it is another."""
+    """The value of type `shape` in the JSON at `path`; `DataError` if it is something else."""
     raw = files.read_bytes(path, kind, files.MAX_JSON_BYTES)
     try:
         return _adapter(shape).validate_json(raw)
@@ -110,7 +110,7 @@ def read_json(shape: Any, path: Path, kind: str, remedy: str) -> Any:
 def read_lines(shape: Any, path: Path) -> Iterator[Any]:
     """The values of type `shape` in a log of JSON lines; none where there is no such file.
 
-    Lines that hold none (a killed run's torn end) are passed over.
+    Lines that do not hold one (such as the torn end of a killed run) are skipped.
     """
     if not path.exists():
         return
@@ -122,7 +122,7 @@ def read_lines(shape: Any, path: Path) -> Iterator[Any]:
 
 
 def restored(shape: Any, value: Any) -> Any:
-    """The value of type `shape` of which `plain` made `value`."""
+    """The value of type `shape` from which `plain` made `value`."""
     return _adapter(shape).validate_python(value, strict=False)
 
 
@@ -133,12 +133,12 @@ def remake(stage: str) -> str:
 
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What checks values of a type, made when it is first needed."""
+    """The checker for values of a type, made when it is first needed."""
     return TypeAdapter(kind)
 
 
 def plain(value: Any) -> Any:
-    """`value`, which dataclasses may be part of, as plain JSON values."""
+    """`value`, which may contain dataclasses, as plain JSON values."""
     if is_dataclass(value):
         return {
             part.name: plain(item)
@@ -157,7 +157,7 @@ def _left_out(value: Any, metadata: Mapping[str, Any]) -> bool:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    """A pydantic error in a line; what a stranger wrote is shown shortened and escaped."""
+    """A pydantic error in one line; untrusted text is shown shortened and escaped."""
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     if not detail["loc"]:
         return message

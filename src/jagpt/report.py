@@ -1,7 +1,7 @@
 """The report: one HTML page about a run, or about several side by side, in English or Japanese.
 
-It needs no network and runs no script, and its content policy allows neither. What a half-done run
-lacks is named on the page.
+It needs no network and runs no script, and its content policy allows neither. The page names what
+an unfinished run lacks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jagpt.training.metrics import TrainRow, ValidRow
 
 Language = Literal["en", "ja"]
 MAX_FILES = 200
-"""Files that the page lists of one stage."""
+"""Most files that the page lists per stage."""
 MAX_TEMPLATES = 15
 
 
@@ -76,7 +76,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class RunPage:
-    """What the page shows of one run."""
+    """What the page shows about one run."""
 
     summary: Summary
     alone: bool
@@ -259,7 +259,7 @@ def _lengths(corpus: CorpusStats, words: Words) -> Markup | None:
 
 
 def _inputs(corpus: CorpusStats) -> Iterator[FileEntry]:
-    """The files of all sources, by number: their names are not told."""
+    """The files of all sources, counted: their names are not shown."""
     for source in corpus.sources:
         for number, file in enumerate(source.files, 1):
             yield FileEntry(f"{source.name} {number}", file.size, file.sha256)

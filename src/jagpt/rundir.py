@@ -12,7 +12,7 @@ from jagpt import files
 
 RECIPE = "recipe.toml"
 TAKEN = ".taken"
-"""What is taken from elsewhere, until it is whole."""
+"""What is restored from elsewhere, until it is complete."""
 STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
     {
         "corpus": "corpus",
@@ -25,13 +25,13 @@ STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
         "release": "release",
     }
 )
-"""Stage → the directory that it alone writes, in the order of the pipeline."""
+"""Stage → the directory that only it writes, in the order of the pipeline."""
 
 
 TEACHERS = "teachers"
-"""Models that a run trains to learn from them; each folder is laid out as a run."""
+"""Teachers that a run trains for itself; each folder is laid out as a run."""
 SEARCH = "search"
-"""Trials of settings, and the best recipe that they found."""
+"""Trials of settings, and the best recipe found."""
 _FOLDERS = frozenset(
     {*STAGE_DIRECTORIES.values(), "logs", "superseded", ".publishing", TAKEN, TEACHERS, SEARCH}
 )
@@ -40,7 +40,7 @@ _TRACKERS = "logs/wandb"
 
 
 def is_run(place: Path) -> bool:
-    """Whether a run stands at `place`; `DataError` where something in it leads out of it."""
+    """Whether there is a run at `place`; `DataError` if something in it leads outside."""
     if os.path.lexists(place / RECIPE):
         check(place)
     return (place / RECIPE).is_file()
@@ -49,7 +49,7 @@ def is_run(place: Path) -> bool:
 def check(root: Path) -> None:
     """Refuse a run directory with a link out of it, a pipe or a device (`files.check_tree`).
 
-    What is not a run's own is looked at, but not into.
+    What is not the run's own is checked, but not searched.
     """
     files.check_tree(root, _foreign)
 
@@ -61,9 +61,9 @@ def _foreign(name: str) -> bool:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of a run. `shared` maps a stage to the directory of another run that stands for it.
+    """Paths of a run. `shared` maps a stage to the directory of another run that replaces it.
 
-    `stale` has the stages whose results are of another recipe than the run's, and why.
+    `stale` has the stages whose results belong to another recipe than the run's, and why.
     """
 
     root: Path
@@ -116,7 +116,7 @@ class RunDirectory:
 
     @property
     def superseded(self) -> Path:
-        """What another result took the place of, and damaged checkpoints, until `jagpt clean`."""
+        """Replaced results and damaged checkpoints, until `jagpt clean`."""
         return self.root / "superseded"
 
     @property

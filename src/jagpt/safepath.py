@@ -1,4 +1,4 @@
-"""No module is ever taken from the folder that one stands in.
+"""No module is ever imported from the current folder.
 
 Python puts that folder in front of its path for `-m` and `-c`, and so in every process that
 multiprocessing starts: a `json.py` among downloaded files would run. Only `os` and `sys`, which
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _OWN = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
-"""The folder that holds jagpt, which may be the one that one stands in."""
+"""The folder that holds jagpt, which may be the current one."""
 
 
 def enter() -> None:
-    """Take the current folder from this process's path, and from that of all it starts."""
+    """Remove the current folder from the path of this process and of all that it starts."""
     if sys.flags.ignore_environment and not sys.flags.safe_path:  # -E, and children get it too
         os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])  # noqa: S606
     sys.path[:] = [place for place in sys.path if not _is_current(place)]
@@ -26,11 +26,11 @@ def enter() -> None:
 
 
 def variables() -> dict[str, str]:
-    """What keeps the current folder from the path of a process that is given these."""
+    """Options that keep the current folder off a process's path."""
     found = {"PYTHONSAFEPATH": "1"}
     if (path := os.environ.get("PYTHONPATH")) is not None:
         places = (place for place in path.split(os.pathsep) if not _is_current(place))
-        kept = map(os.path.abspath, places)  # whatever folder the process begins in
+        kept = map(os.path.abspath, places)  # whatever folder the process starts in
         found["PYTHONPATH"] = os.pathsep.join(kept)
     return found
 

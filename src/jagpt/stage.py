@@ -1,9 +1,9 @@
-"""A stage: one step of the way from a dump to a release, and all that is known of it.
+"""A stage: one step on the way from a dump to a release, and everything known about it.
 
-`stages.STAGES` has them in order; what runs them (`pipeline`) knows none of them by name. A stage
-finds its directory in place, perhaps with the finished parts of an earlier attempt of the same
-fingerprint, reads the directories of the stages that it needs, and leaves only finished files in
-its own. Nothing heavy comes with a stage: its methods import what does the work.
+`stages.STAGES` has them in order; `pipeline` runs them and knows none of them by name. A stage
+finds its directory in place, perhaps with the finished parts of an earlier attempt with the same
+fingerprint, reads the directories of the stages that it needs, and leaves only finished files
+in its own. Importing a stage is cheap: its methods import what does the work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Hash = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Kept:
-    """What of an earlier result is of use under another recipe.
+    """What can be kept of an earlier result under another recipe.
 
     `worth` compares several; `names` are the entries of the directory, all of them if None.
     """
@@ -38,15 +38,15 @@ class Kept:
 
 
 class Stage:
-    """What a stage is made of, and how it is made."""
+    """What a stage is made from, and how it is made."""
 
     name: ClassVar[str]
     help: ClassVar[str]
     """What its verb does, in a sentence."""
     verb: ClassVar[str | None] = None
-    """The verb that makes it along with another stage, where it has none of its name."""
+    """The verb that makes it along with another stage, if it has no verb of its own."""
     version: ClassVar[int]
-    """Rises when what it makes or the meaning of a default changes."""
+    """Raised when what it makes or the meaning of a default changes."""
     sections: ClassVar[tuple[str, ...]]
     """Those of the recipe whose semantic fields enter its fingerprint."""
     needs: ClassVar[tuple[str, ...]] = ()
@@ -56,16 +56,16 @@ class Stage:
     logs: ClassVar[tuple[str, ...]] = ()
     """What it writes below `logs/`."""
     part: ClassVar[str | None] = "train"
-    """The extra of jagpt that makes it; None where the core does."""
+    """The extra of jagpt that makes it; None if the core does."""
 
     @property
     def verb_help(self) -> str:
-        """The help of its verb where that does nothing else."""
+        """The help of its verb, if that does nothing else."""
         return f"{self.help} One stage of a run."
 
     @property
     def installed(self) -> bool:
-        """Whether the part of jagpt that makes it is there."""
+        """Whether the part of jagpt that makes it is installed."""
         return self.part is None or installation.is_there(self.part)
 
     # --- what it is made of ---
@@ -77,13 +77,13 @@ class Stage:
     def outside(self, recipe: Recipe, digest: Hash, known: Mapping[str, str]) -> dict[str, str]:
         """What it reads from outside the run: name → content hash, by `digest`.
 
-        `known` is what a finished result was made of; empty where there is none, or it does not
+        `known` is what a finished result was made from; empty if there is none, or it does not
         count.
         """
         return {}
 
     def shared_from(self, recipe: Recipe) -> str | None:
-        """The other run whose result stands for this stage's."""
+        """The other run whose result replaces this stage's."""
         return None
 
     def takes(self, origin: str) -> bool:
@@ -91,7 +91,7 @@ class Stage:
         return False
 
     def settle(self, recipe: Recipe, began: Mapping[str, Any] | None) -> tuple[Recipe, str | None]:
-        """The recipe with values where it leaves them to the machine, and what to say of them.
+        """The recipe with values for what it leaves to the machine, and what to say about them.
 
         `began` is the section under which the stage was begun or made, which then holds.
         """
@@ -100,43 +100,43 @@ class Stage:
     # --- what is done before it is made ---
 
     def require(self) -> None:
-        """`MissingExtraError` where the part of jagpt that makes it is not installed."""
+        """`MissingExtraError` if the part of jagpt that makes it is not installed."""
         if self.part is not None and not self.installed:
             raise MissingExtraError(f"the stage {self.name}", self.part)
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse (`UsageError`) what the recipe asks for and no earlier stage's result can mend."""
+        """Refuse (`UsageError`) what the recipe asks for that no earlier stage's result can fix."""
 
     def fetch(self, recipe: Recipe, progress: Progress) -> None:
-        """Bring what it reads from elsewhere to this machine."""
+        """Download what it reads from elsewhere."""
 
     def check_kept(self, run: RunDirectory) -> None:
-        """`NewerVersionError` where a newer jagpt left something that it would go on from."""
+        """`NewerVersionError` if a newer jagpt left something that it would continue from."""
 
     def keeps(
         self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
     ) -> Kept | None:
-        """What of the result in `directory` is of use though the recipe changed.
+        """What can be kept of the result in `directory` although the recipe changed.
 
         Version and inputs are those of the `old` result.
         """
         return None
 
     def worth(self, directory: Path) -> str | None:
-        """What stands there that is not set aside unasked; None where it took no time."""
+        """What is not moved aside without asking; None if it took no time."""
         return None
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
-        """Refuse what cannot be, now that all that it needs is there; nothing is written."""
+        """Refuse the impossible, now that everything it needs is there; nothing is written."""
 
     # --- making it ---
 
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-        """Make it in its own directory, or go on with what stands there."""
+        """Make it in its own directory, or continue with what is there."""
         raise NotImplementedError
 
     def outcome(self, run: RunDirectory) -> str:
-        """What it made, in a line; of a finished stage."""
+        """What a finished stage made, in one line."""
         from jagpt import units
         from jagpt.files import Manifest
 
@@ -145,7 +145,7 @@ class Stage:
 
 
 def by_split(counts: Mapping[str, int]) -> str:
-    """Counts of the three splits, in a line."""
+    """Counts of the three splits, in one line."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 

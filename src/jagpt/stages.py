@@ -1,4 +1,4 @@
-"""The stages, in order; each stands in the `stage.py` of its package."""
+"""The stages, in order; each is defined in the `stage.py` of its package."""
 
 from __future__ import annotations
 

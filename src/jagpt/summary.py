@@ -1,7 +1,7 @@
 """The facts of a run, gathered from the records of its stages: for the final table and the report.
 
-Each part is None (or empty) where its stage has not come that far; `Summary.missing` says which.
-Nothing here imports torch, and nothing is measured: no stage wrote it down, no figure.
+Each part is None (or empty) if its stage has not got that far; `Summary.missing` says which.
+Nothing here imports torch, and nothing is measured: every figure was recorded by a stage.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from jagpt.training.trials import Trials
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Facts):
-    """All that is known of a run. `host` wrote its logs last, and `trained_on` made the steps.
+    """Everything known about a run. `host` wrote its logs last, and `trained_on` ran the steps.
 
-    What a stale stage left is of another recipe, and is no part of it; `stale` says why.
+    Results of a stale stage belong to another recipe and are left out; `stale` says why.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Summary(Facts):
 
     @property
     def seconds(self) -> float | None:
-        """Wall-clock of all stages together."""
+        """Wall-clock time of all stages together."""
         return sum(time.seconds for time in self.times.values()) if self.times else None
 
 
@@ -62,11 +62,11 @@ _PARTS: Mapping[str, Mapping[str, Any]] = {
     EXPORT.name: {"parameters": None},
     RELEASE.name: {"samples": ()},
 }
-"""What of a summary is a stage's, and how it looks without."""
+"""The parts of a summary that belong to a stage, and their values without it."""
 
 
 def collect(run: RunDirectory) -> Summary:
-    """What the stages of `run` left, however far they came; `DataError` where a file is damaged."""
+    """What the stages of `run` left, however far they came; `DataError` if a file is damaged."""
     recipe = _recipe(run)
     train_rows, valid_rows = read_metrics(run.logs)
     timing = Timing.find(run.logs)
@@ -92,7 +92,7 @@ def collect(run: RunDirectory) -> Summary:
 
 
 def _recipe(run: RunDirectory) -> Recipe | None:
-    """The run's recipe; None where it is not there or of a jagpt with other keys."""
+    """The run's recipe; None if it is missing or from a jagpt with other keys."""
     if not run.recipe.is_file():
         return None
     try:

@@ -1,6 +1,6 @@
-"""Nobody is called: what libraries tell their makers is off, unless the environment says otherwise.
+"""No phoning home: the telemetry of libraries is off, unless the environment says otherwise.
 
-Each of these libraries reads its variable when it is imported, or hands it to its own processes.
+Each of these libraries reads its variable when it is imported, or passes it to its own processes.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "DO_NOT_TRACK": "1",  # huggingface_hub and others: https://consoledonottrack.com
         "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, and gradio through it
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets, evaluate
-        "GRADIO_ANALYTICS_ENABLED": "False",  # gradio: a look for a newer version too
+        "GRADIO_ANALYTICS_ENABLED": "False",  # gradio: also checks for a newer version
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: it keeps an id in ~/.cache too
         "RAY_USAGE_STATS_ENABLED": "0",
-        "WANDB_ERROR_REPORTING": "false",  # crashes of W&B's own, told to another company
+        "WANDB_ERROR_REPORTING": "false",  # W&B's own crashes, reported to another company
     }
 )
 
 
 def off() -> None:
-    """Switch off what can be, for this process and all that it starts; what is set already stays.
+    """Switch off what can be, for this process and all that it starts; existing settings stay.
 
-    To be called before any of the libraries is imported.
+    Call this before any of the libraries is imported.
     """
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)

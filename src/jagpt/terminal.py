@@ -1,8 +1,8 @@
-"""Where everything that is printed passes: control characters of whatever text are shown as text.
+"""Everything printed passes through here: control characters in any text are shown as text.
 
-A name in a stranger's file may hold what a terminal obeys: colours, a moved cursor, a new title. So
-standard output and error take none from anybody (`guarded`), and what jagpt draws itself, with rich
-and `styled`, goes around that with its texts shown in the same way.
+A name in a stranger's file may contain terminal commands: colours, cursor moves, a new title. So
+standard output and error accept none from anybody (`guarded`), and what jagpt draws itself, with
+rich and `styled`, bypasses that with its texts shown in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.segment import Segment
 from jagpt.text import shown
 
 _UP = re.compile(r"(\x1b\[A)+")
-"""How several bars of a library (tqdm) go from one to the other."""
+"""How a library with several bars (tqdm) moves between them."""
 
 
 class Terminal(Console):
@@ -29,13 +29,13 @@ class Terminal(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """The segments of `renderable`; the only control codes are those that rich made."""
+        """The segments of `renderable`; the only control codes are rich's own."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=shown(segment.text))
 
 
 class _Guarded:
-    """A stream that shows control characters, but for those with which libraries draw bars."""
+    """A stream that shows control characters, except those with which libraries draw bars."""
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream  # where rich writes, which has drawn already
@@ -66,7 +66,7 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def unguarded() -> Iterator[None]:
-    """For a library that draws with control codes of its own."""
+    """For a library that draws with its own control codes."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_raw(stream) for stream in before)
     try:
@@ -76,7 +76,7 @@ def unguarded() -> Iterator[None]:
 
 
 def styled(text: str, *, err: bool = False, **style: Any) -> None:
-    """Print `text` without a line's end, in a style of click's where the stream is a terminal."""
+    """Print `text` without a newline, in a click style if the stream is a terminal."""
     stream = _raw(sys.stderr if err else sys.stdout)
     click.echo(click.style(shown(text), **style), file=stream, nl=False)
 

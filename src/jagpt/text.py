@@ -9,7 +9,7 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _UNSEEN = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Controls (but for ends of lines and tabs), breaks of lines and directions, half characters."""
+"""Control characters (except newlines and tabs), line and direction marks, lone surrogates."""
 
 
 def printable(text: str) -> str:
@@ -31,11 +31,11 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """`text` where it has at most so many characters, else its beginning and `…`."""
+    """`text` if it has at most this many characters, else its beginning and `…`."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, shortened; the name of its type where it says nothing."""
+    """The first line of an error's message, shortened; the name of its type if there is none."""
     line, *_ = [*printable(str(error)).strip().splitlines(), type(error).__name__]
     return shortened(line, 200)

@@ -1,4 +1,4 @@
-"""`logs/timing.json`: the clock, and facts of the machine; nothing else of a run tells them."""
+"""`logs/timing.json`: the clock, and facts about the machine; no other file of a run has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from jagpt.records import Count, Record, Sha256
 
 @dataclass(frozen=True)
 class StageTime:
-    """When a stage was made (ISO times), and wall-clock; `finished` is None where it was left."""
+    """When a stage was made (ISO times), and its wall-clock time; `finished` is None if it was
+    interrupted.
+    """
 
     started: str | None
     finished: str | None
@@ -23,12 +25,12 @@ class Timing(Record):
     """Times by stage, and the machine that wrote them last.
 
     `times` (by file of the run: modification time in nanoseconds) and `inputs` (by file outside:
-    size, modification time, SHA-256) are caches, which spare hashing what has not been touched.
+    size, modification time, SHA-256) are caches, which save hashing what has not changed.
     """
 
     FILE = "timing.json"
     KIND = "record of times"
-    REMEDY = "delete it: files are hashed once more"
+    REMEDY = "delete it: files will be hashed again"
 
     machine: Host
     stages: Mapping[str, StageTime]

@@ -17,7 +17,7 @@ def amount(value: float) -> str:
 
 
 def perplexity(loss: float) -> float:
-    """exp of nats a token; infinite where it does not fit a float."""
+    """exp of nats per token; infinite where it does not fit a float."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """A time that was estimated, or need not be exact: `31 seconds`, `8 minutes`, `1.3 hours`."""
+    """An estimated or approximate time: `31 seconds`, `8 minutes`, `1.3 hours`."""
     if seconds < 120:
         return f"{max(2, round(seconds))} seconds"
     if seconds < 3600:
@@ -42,12 +42,12 @@ def rough_duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent with three digits that count: `3.05%`, `0.0124%`."""
+    """A share of 1 in percent with three significant digits: `3.05%`, `0.0124%`."""
     return f"{100 * share:.3g}%" if share >= 1e-6 else "0%"
 
 
 def _scaled(value: float, units: Sequence[str]) -> str:
-    """Three digits that count and the first unit of which there are fewer than a thousand."""
+    """Three significant digits and the first unit that gives fewer than a thousand."""
     place = 0
     while abs(value) >= 999.5 and place + 1 < len(units):
         value /= 1000

@@ -66,8 +66,8 @@ def test_other_namespaces_are_only_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (pair(1)[1:], "line 1: .*is wanted, as in a CirrusSearch dump"),
-        ([*pair(1), pair(2)[1]], "line 3: .*is wanted"),
+        (pair(1)[1:], "line 1: expected .*, as in a CirrusSearch dump"),
+        ([*pair(1), pair(2)[1]], "line 3: expected"),
         ([*pair(1), pair(2)[0]], "cut short: it ends at line 3, before page 2"),
         (pair(1, namespace="0"), "line 2: `namespace` is '0'"),
         (pair(1, text=["文"]), "line 2: column 'text' is list"),

@@ -439,7 +439,7 @@ def test_a_mirror_without_sums_has_them_in_the_dumps_own_list(
 def test_a_file_without_any_sum_is_refused(server: DumpServer, downloader: Downloader) -> None:
     put_one(server)
     edit_status(server, sha1="abc")
-    with pytest.raises(StorageError, match="no SHA-1"):
+    with pytest.raises(StorageError, match="has its SHA-1"):
         downloader.plan()
 
 

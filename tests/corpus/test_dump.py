@@ -128,7 +128,7 @@ def test_urls_are_those_of_the_wiki(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"  \n ", "nothing in it"),
+        (b"  \n ", "it is empty"),
         (b"hello", "not XML"),
         (bytes(3_000_000), "not XML"),
         (b"<html><body/></html>", "begins with <html>"),
@@ -185,7 +185,7 @@ def test_what_is_lost_between_pages_is_told(tmp_path: Path) -> None:
 
 
 def test_nothing_may_follow_the_end(tmp_path: Path) -> None:
-    assert "goes on after </mediawiki>" in refused(tmp_path, export(PAGES) * 2)
+    assert "continues after </mediawiki>" in refused(tmp_path, export(PAGES) * 2)
     assert len(read(tmp_path, export(PAGES) + b"\n \n")) == 7
 
 

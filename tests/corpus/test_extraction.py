@@ -256,7 +256,7 @@ def test_another_extraction_is_replaced_by_force_only(
         dump.write_bytes(bz2.compress(export(PAGES[:5])))
     form: extraction.Format = "txt" if change == "format" else "jsonl"
     options = {"headings": False} if change == "options" else {}
-    with pytest.raises(UsageError, match="another input or with other options"):
+    with pytest.raises(UsageError, match="a different input or with different options"):
         make(dump, tmp_path / "out", form, **options)
     make(dump, tmp_path / "out", form, **options, force=True)
     make(dump, tmp_path / "fresh", form, **options)
@@ -288,7 +288,7 @@ def test_a_finished_one_that_lost_a_file_is_not_taken_for_whole(tmp_path: Path, 
 def test_an_unfinished_one_goes_on_with_its_own_options_only(tmp_path: Path, dump: Path) -> None:
     with pytest.raises(StoppedError), files.observed(stop_at(20)):
         make(dump, tmp_path / "out")
-    with pytest.raises(UsageError, match="unfinished extraction with other options"):
+    with pytest.raises(UsageError, match="unfinished extraction with different options"):
         make(dump, tmp_path / "out", headings=False)
     make(dump, tmp_path / "out", headings=False, force=True)
     make(dump, tmp_path / "fresh", headings=False)
@@ -305,7 +305,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, dump: Path) -> No
     with pytest.raises(UsageError, match="holds no extraction"):
         make(dump, output, force=True)
     assert [path.name for path in output.iterdir()] == ["stats.json"]
-    with pytest.raises(UsageError, match="something else stands there"):
+    with pytest.raises(UsageError, match="found something else"):
         make(dump, dump)
 
 

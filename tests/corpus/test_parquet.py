@@ -109,7 +109,7 @@ def test_equal_rows_without_end_are_told(tmp_path: Path, monkeypatch: pytest.Mon
     path = write(tmp_path / "rows.parquet", ["あ"] * 200_000)
     assert len(texts_of(path)) == 200_000
     monkeypatch.setattr(compressed, "FREE_BYTES", 1_000_000)
-    with pytest.raises(DataError, match=r"rows.parquet: .* taken for an attack"):
+    with pytest.raises(DataError, match=r"rows.parquet: .* treated as an attack"):
         texts_of(path)
 
 
@@ -126,7 +126,7 @@ def test_equal_rows_without_end_are_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_column_of_another_kind_is_told(tmp_path: Path, values: Any) -> None:
     """A row of some of them may stand for any number of values."""
     path = write(tmp_path / "rows.parquet", values)
-    with pytest.raises(DataError, match=r"rows.parquet: column 'text' is .*; a text is wanted"):
+    with pytest.raises(DataError, match=r"rows.parquet: column 'text' is .*; expected strings"):
         texts_of(path)
 
 
@@ -141,7 +141,7 @@ def test_texts_of_all_kinds_are_read(tmp_path: Path, kind: Any) -> None:
 def test_what_is_no_text_is_told(tmp_path: Path) -> None:
     raw = pa.array([b"ok", b"\xff\xfe\xfa"]).view(pa.string())
     path = write(tmp_path / "rows.parquet", raw)
-    with pytest.raises(DataError, match=r"rows.parquet: not a whole Parquet file"):
+    with pytest.raises(DataError, match=r"rows.parquet: not a complete Parquet file"):
         texts_of(path)
 
 

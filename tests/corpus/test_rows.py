@@ -98,10 +98,10 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     [
         ("{", "line 2: not JSON"),
         ("[" * 100_000, "line 2: not JSON"),
-        ("[1]", "line 2: a JSON object is wanted, found list"),
+        ("[1]", "line 2: expected a JSON object, found list"),
         ('{"body": "a"}', "line 2: no column 'text'; there is body"),
         ('{"text": ["a"]}', "line 2: column 'text' is list"),
-        ('{"text": 3}', "line 2: column 'text' is int 3; a text or null is wanted"),
+        ('{"text": 3}', "line 2: column 'text' is int 3; expected a string or null"),
     ],
 )
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -114,13 +114,13 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str, message: str)
 @pytest.mark.parametrize(
     ("column", "value", "wanted"),
     [
-        ("id", None, "a whole number is wanted"),
-        ("id", True, "a whole number is wanted"),
-        ("id", "", "a whole number is wanted"),
-        ("rev", 1.5, "a whole number or null is wanted"),
-        ("rev", 2**63, "a whole number or null is wanted"),
-        ("rev", "r1", "a whole number or null is wanted"),
-        ("name", 3, "a text or null is wanted"),
+        ("id", None, "expected a string or an integer"),
+        ("id", True, "expected a string or an integer"),
+        ("id", "", "expected a string or an integer"),
+        ("rev", 1.5, "expected an integer or null"),
+        ("rev", 2**63, "expected an integer or null"),
+        ("rev", "r1", "expected an integer or null"),
+        ("name", 3, "expected a string or null"),
     ],
 )
 def test_a_column_of_another_type_is_named(
@@ -158,7 +158,7 @@ def lines(path: Path, *rows: str) -> Path:
 def test_a_line_of_many_values_is_told_before_it_is_parsed(tmp_path: Path, row: str) -> None:
     """Parsed, a value of three bytes takes a hundred."""
     path = lines(tmp_path / "rows.jsonl", '{"text": "乙"}', row)
-    with pytest.raises(DataError, match=r"rows.jsonl: line 2: more than 4 MiB of JSON beside"):
+    with pytest.raises(DataError, match=r"rows.jsonl: line 2: more than 4 MiB of JSON besides"):
         read(source("jsonl", path))
 
 
@@ -206,7 +206,7 @@ def test_a_parquet_file_without_the_column_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows.parquet: no column 'text'; there is body, title"):
         read(source("parquet", path))
     write_parquet(path, [{"n": 3}])
-    with pytest.raises(DataError, match="row 1: column 'n' is int 3; a text or null is wanted"):
+    with pytest.raises(DataError, match="row 1: column 'n' is int 3; expected a string or null"):
         read(source("parquet", path, column="n"))
 
 
@@ -218,7 +218,7 @@ def test_what_is_no_whole_parquet_file_is_told(tmp_path: Path) -> None:
     damaged = whole[:middle] + bytes(200) + whole[middle + 200 :]
     for data in (b"", b"PAR1 and more PAR1", whole[:-20], damaged):
         path.write_bytes(data)
-        with pytest.raises(DataError, match=r"rows\.parquet: not a whole Parquet file"):
+        with pytest.raises(DataError, match=r"rows\.parquet: not a complete Parquet file"):
             read(source("parquet", path))
 
 

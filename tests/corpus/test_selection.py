@@ -203,12 +203,12 @@ def test_without_a_sound_index_the_whole_dump_is_read(
         ids, stats = titled(indexed, tmp_path / "out", 5)
         assert (ids, stats["pages"]) == (["5"], 9)
     else:
-        with pytest.raises(DataError, match="this index does not belong to"):
+        with pytest.raises(DataError, match="this index does not match"):
             titled(indexed, tmp_path / "out", 5)
 
 
 def test_titles_that_are_nowhere_are_told(indexed: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no page has a title that is asked for"):
+    with pytest.raises(DataError, match="no page has a requested title"):
         titled(indexed, tmp_path / "out", 12)
     assert titled(indexed, tmp_path / "other", 12, 3)[0] == ["3"]
 

@@ -257,7 +257,7 @@ def test_a_missing_last_stream_is_told(tmp_path: Path, dump: Path) -> None:
 
 def test_nothing_may_follow_the_end(tmp_path: Path, dump: Path) -> None:
     dump.write_bytes(multistream(PAGES) * 2)
-    assert "goes on after </mediawiki>" in refused(tmp_path, dump)
+    assert "continues after </mediawiki>" in refused(tmp_path, dump)
     dump.write_bytes(multistream(PAGES) + b"rubbish")
     assert "something that is not bzip2" in refused(tmp_path, dump)
     dump.write_bytes(multistream(PAGES) + bz2.compress(b"\n"))
@@ -281,8 +281,8 @@ def shifted(lines: bytes, by: int, line: int) -> bytes:
         (lambda lines: shifted(lines, -200, 20), "none begins there"),
         (lambda lines: shifted(lines, 10**9, 38), "page 39 is in a stream that begins at byte 10"),
         (lambda lines: lines + b"99999999:77:x\n", "that begins at byte 99999999"),
-        (lambda lines: lines.replace(b":20:", b":4711:"), "page 20 stands where the index has"),
-        (lambda lines: lines.replace(lines.splitlines(True)[19], b""), "page 20 stands where"),
+        (lambda lines: lines.replace(b":20:", b":4711:"), "found page 20 where the index has"),
+        (lambda lines: lines.replace(lines.splitlines(True)[19], b""), "found page 20 where"),
         (lambda lines: b"".join(reversed(lines.splitlines(True))), "page 1 is not in the index"),
         (lambda lines: lines[: len(lines) // 2], "is not in the index"),
         (lambda lines: lines.replace(b":20:", b";20;"), "line 20 is no"),
@@ -299,7 +299,7 @@ def test_an_index_that_lies_is_one_clear_message(
     message = refused(tmp_path, dump)
     assert told in message
     assert str(dump.with_name(INDEX_NAME)) in message
-    assert "fetch both again, or remove the index" in message
+    assert "download both again, or remove the index" in message
     dump.with_name(INDEX_NAME).unlink()
     corpus(tmp_path, dump)
 
@@ -319,7 +319,7 @@ def test_a_stream_that_was_taken_out_is_missed_by_the_index(
     whole = streams(PAGES)
     dump.write_bytes(b"".join(whole[:5] + whole[6:]))
     message = refused(tmp_path, dump, workers=workers)
-    assert "this index does not belong to t-multistream.xml.bz2 as it is" in message
+    assert "this index does not match t-multistream.xml.bz2" in message
 
 
 # --- going on -------------------------------------------------------------------------------------

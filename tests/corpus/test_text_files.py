@@ -134,7 +134,7 @@ def test_ascii_before_the_first_character_does_not_mislead(tmp_path: Path) -> No
         (LEGACY.encode("euc_jp"), "iso2022_jp", r"not iso2022_jp at byte 0 .*looks like euc_jp"),
         ("行\n行\n".encode("cp932") + b"\xfc\xfc\n", "cp932",
          r"not cp932 at byte 6 \(line 3: fc fc 0a\)"),
-        (bytes(range(128, 256)), "auto", "its encoding cannot be told"),
+        (bytes(range(128, 256)), "auto", "its encoding cannot be detected"),
         ("行\n".encode("cp932") * 30_000 + b"\xfc\xfc", "auto",
          r"not cp932, which it was taken for at byte 90000 \(line 30001"),
     ],

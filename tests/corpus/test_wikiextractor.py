@@ -143,8 +143,8 @@ UNFILTERED = {"min_characters": 0, "drop_disambiguation": False, "drop_duplicate
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("本文\n", "line 1: <doc .* is wanted, as WikiExtractor writes it; found '本文'"),
-        (as_text(ARTICLES[0]) + "本文\n", "line 10: <doc .* is wanted"),
+        ("本文\n", "line 1: expected <doc .*, as WikiExtractor writes it; found '本文'"),
+        (as_text(ARTICLES[0]) + "本文\n", "line 10: expected <doc .*"),
         (as_text(ARTICLES[0])[:-8], "cut short: it ends within the document of line 1"),
         (as_text(ARTICLES[0])[:-8] + as_text(ARTICLES[2]),
          "line 8: a document begins before </doc> has ended that of line 1"),

@@ -92,8 +92,8 @@ def test_extract_fetches_the_dump_that_it_is_told(
     ("arguments", "code", "words"),
     [
         ((), 2, "--wiki NAME and --date DATE"),
-        (("quickstart",), 2, "no source names a `wiki`"),
-        (("small", "--wiki", "jawiki"), 2, "leave --wiki and --date out"),
+        (("quickstart",), 2, "no source has a `wiki`"),
+        (("small", "--wiki", "jawiki"), 2, "leave out --wiki and --date"),
         (("--wiki", "ja/wiki", "--date", DATE), 2, "ja/wiki"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_longer_run_at_a_constant_rate_goes_on(copied: Callable[..., Path]) ->
     constant["train__max_steps"] = "30"
     longer = jagpt("train", "quickstart", "--run-dir", run, *settings(**constant))
     assert longer.returncode == 0, longer.stderr
-    assert "going on from the checkpoint of step 20" in longer.stderr
+    assert "continuing from the checkpoint of step 20" in longer.stderr
     assert not (run / "superseded").exists()
 
 

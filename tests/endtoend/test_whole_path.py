@@ -23,7 +23,7 @@ def test_the_run_ends_with_a_table_continuations_and_places(finished: Path) -> N
         "valid loss",
         "test loss",
         "perplexity",
-        "bits a character",
+        "bits per character",
     ):
         assert words in shown.replace("\n", " ")
     assert shown.count("• 統計的推定を使うことで、") == 3

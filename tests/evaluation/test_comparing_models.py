@@ -103,7 +103,7 @@ def test_models_with_other_ids_have_no_mean_and_nothing_is_measured(
     models = ("--model", place / "one", "--model", other)
     assert call(*models, "--ensemble", "--text", place / "text.txt") == 2
     told = capsys.readouterr()
-    assert f"{other} gives 2 pieces other ids than" in " ".join(told.err.split())
+    assert f"{other} gives 2 pieces different ids than" in " ".join(told.err.split())
     assert not told.out
 
 
@@ -130,12 +130,12 @@ def test_the_shipped_pairs_have_a_name(place: Path, capsys: pytest.CaptureFixtur
     [
         ([], 2, "either a RECIPE or --model"),
         (["quickstart", "--model", "one"], 2, "either a RECIPE or --model"),
-        (["quickstart", "--windows", "sliding"], 2, "--windows goes with --model"),
+        (["quickstart", "--windows", "sliding"], 2, "--windows needs --model"),
         (["--model", "one"], 2, "--text, --pairs or --tasks"),
         (["--model", "one", "--ensemble", "--text", "text.txt"], 2, "more than once"),
-        (["--model", "one", "--ensemble", "--tasks", "x"], 2, "goes with --text or --pairs"),
-        (["quickstart", "--ensemble"], 2, "--ensemble goes with --model"),
-        (["--model", "one", "--checkpoint", "two", "--text", "text.txt"], 2, "goes with a RECIPE"),
+        (["--model", "one", "--ensemble", "--tasks", "x"], 2, "needs --text or --pairs"),
+        (["quickstart", "--ensemble"], 2, "--ensemble needs --model"),
+        (["--model", "one", "--checkpoint", "two", "--text", "text.txt"], 2, "needs a RECIPE"),
         (["--model", "one", "--text", "text.txt", "--block-size", "99"], 2, "a context of 48"),
         (["--model", "one", "--text", "text.txt", "--stride", "4"], 2, "blocks do not overlap"),
         (["--model", "none at all", "--text", "text.txt"], 2, "no hub id"),

@@ -79,7 +79,7 @@ def test_a_file_without_pairs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         pairs.read(tmp_path / "none.jsonl")
     (tmp_path / "blank.jsonl").write_text("\n")
-    with pytest.raises(DataError, match="no pair"):
+    with pytest.raises(DataError, match="no pairs"):
         pairs.read(tmp_path / "blank.jsonl")
 
 

@@ -73,13 +73,13 @@ def test_json_lines_and_parquet_keep_the_text_as_it_stands(tmp_path: Path) -> No
     ("content", "name", "words"),
     [
         (b"", "text.txt", "empty"),
-        (b"\n\n", "text.jsonl", "no text in it"),
+        (b"\n\n", "text.jsonl", "contains no text"),
         (b"\x7fELF\0\0\0\n", "text.txt", "byte 4 is 0"),
         (b"\xff\xfea\0", "text.txt", "UTF-16"),
         ("日本".encode("euc_jp"), "text.txt", "not UTF-8"),
         (b'{"title": "a"}', "text.jsonl", "no column 'text'"),
         (b'{"text": "a\\u0000"}', "text.jsonl", "NUL"),
-        (b"no parquet", "text.parquet", "not a whole Parquet file"),
+        (b"no parquet", "text.parquet", "not a complete Parquet file"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, name: str, words: str) -> None:
@@ -138,4 +138,4 @@ def test_a_tokenizer_that_is_not_its_own_model_is_told(tmp_path: Path) -> None:
     (folder / "spiece.model").write_bytes(made.SerializeToString())
     said = texts.disagreement(text, subject)
     assert said is not None
-    assert "gives other ids than the folder's own spiece.model to" in said
+    assert "gives different ids than the folder's own spiece.model for" in said

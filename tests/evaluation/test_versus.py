@@ -84,7 +84,7 @@ def test_a_model_is_no_better_than_itself(place: Path, capsys: pytest.CaptureFix
     found = compared(place, capsys, "good", "good")
     assert found["verdict"] == "no difference"
     assert found["interval"] == [0.0, 0.0]
-    assert "that this text can show" in found["sentence"]
+    assert "This text shows no difference" in found["sentence"]
 
 
 def test_a_single_document_gives_no_verdict(
@@ -105,9 +105,9 @@ def test_without_a_text_the_test_split_of_the_first_run_is_taken(
     assert [one["characters"] for one in found["documents"]] == [len(t) for t in fakes.TEXTS]
     assert call(run.root, tmp_path / "other") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "do not tell which of the two is better" in shown
+    assert "are too few to tell which of the two is better" in shown
     assert call(tmp_path / "other", run.root) == 2
-    assert "give a --text FILE" in capsys.readouterr().err
+    assert "add --text FILE" in capsys.readouterr().err
 
 
 def test_python_gives_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_python_gives_the_same(place: Path, capsys: pytest.CaptureFixture[str]) 
     settings = {"layout": "line", "precision": "fp32"}
     found = jagpt.compare(place / "good", place / "bad", place / "text.txt", **settings)
     assert (found.difference, found.sentence) == (told["difference"], told["sentence"])
-    with pytest.raises(UsageError, match="on which text"):
+    with pytest.raises(UsageError, match="no text to compare on"):
         jagpt.compare(place / "good", place / "bad")
 
 

@@ -19,7 +19,9 @@ TEXT = "統計的推定を使うことで、日本語を使う。\n京都と東�
 
 
 def sentencepiece() -> Any:
-    """A unigram model with a piece a character, special and byte pieces: exact, as jagpt trains."""
+    """A unigram model with a piece per character, special and byte pieces: exact, as jagpt
+    trains.
+    """
     from sentencepiece import sentencepiece_model_pb2 as protocol
 
     made = protocol.ModelProto()

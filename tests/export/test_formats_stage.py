@@ -18,7 +18,7 @@ from jagpt.rundir import RunDirectory
 from jagpt.stage import Kept
 from jagpt.stages import EXPORT, FORMATS
 
-KEPT = "the formats already made stay as they are"
+KEPT = "existing formats stay as they are"
 TWO = 'export.formats=["flax", "tensorflow"]'
 
 

@@ -79,9 +79,11 @@ def test_a_moved_logit_is_out_of_bounds(
     with pytest.raises(JagptError, match=r"moved: .* a logit differs by 0\.003 \(at most 0\.0001"):
         parity.require("moved", found, FP32)
     far = measured(source, text, tokenizer, 20.0)
-    with pytest.raises(JagptError, match=r"perplexity is .* \(at most 1\.00% apart allowed\)"):
+    with pytest.raises(
+        JagptError, match=r"perplexity is .* \(a difference of at most 1\.00% is allowed\)"
+    ):
         parity.require("far", far, BY_PERPLEXITY)
-    with pytest.raises(JagptError, match=r"prompts are continued otherwise"):
+    with pytest.raises(JagptError, match=r"prompts are continued differently"):
         parity.require("far", far, FP32)
 
 
@@ -114,5 +116,5 @@ def test_lines_with_byte_pieces_are_counted_apart(
 
 def test_other_token_ids_are_out_of_bounds(text: Material) -> None:
     found = parity.Measured(0.0, 24, 40, 24, 0, 10.0, 10.0, texts=9, texts_equal=8)
-    with pytest.raises(JagptError, match="1 of 9 lines get other token ids"):
+    with pytest.raises(JagptError, match="1 of 9 lines get different token ids"):
         parity.require("gguf", found, FP16)

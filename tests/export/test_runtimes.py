@@ -246,13 +246,13 @@ def test_an_export_of_another_model_does_not_count(exported: Path, tmp_path: Pat
     path.write_bytes(data)
     assert engines.find(folder) == []
     assert engines.choose(folder, "auto", drawn=False) is None
-    assert "transformers computes" in str(engines.note(None, "auto"))
+    assert "using transformers" in str(engines.note(None, "auto"))
     with pytest.raises(UsageError, match=r"--engine onnx: .* --format onnx` makes one"):
         engines.choose(folder, "onnx", drawn=False)
 
 
 def test_ctranslate2_does_not_draw(exported: Path) -> None:
-    with pytest.raises(UsageError, match="--engine ctranslate2 takes the likeliest token only"):
+    with pytest.raises(UsageError, match="--engine ctranslate2 only takes the likeliest token"):
         texts(exported, "ctranslate2", generation.Settings(max_new_tokens=3, top_k=5))
 
 
@@ -338,7 +338,7 @@ ROWS = 'name = "none"\n[[corpus.source]]\nname = "none"\nkind = "text"\npath = "
         (
             "gguf-f16",
             ("tokenizer.type=bpe", "tokenizer.normalization=nfkc"),
-            "llama.cpp's BPE takes them as they are.*or leave this format out",
+            "llama.cpp's BPE takes them as they are.*or leave out this format",
         ),
         ("onnx", ("model.config.activation_function=relu",), "sets activation_function to 'relu'"),
         ("onnx-int8", ("model.size=large",), "this format takes 450,000,000 at most; onnx and"),
@@ -429,7 +429,7 @@ def test_all_are_those_that_can_be_made_here(monkeypatch: pytest.MonkeyPatch) ->
 def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     (folder / "spiece.model").unlink()
-    with pytest.raises(DataError, match=r"spiece\.model: missing; gguf carries"):
+    with pytest.raises(DataError, match=r"spiece\.model: missing; gguf contains"):
         making.export_folder(folder, ["gguf-f32"], tmp_path / "out", QUIET)
 
 
@@ -437,7 +437,7 @@ def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -
     ("arguments", "message"),
     [
         (["export"], "either a RECIPE or --model"),
-        (["export", "--model", "x"], "which --format"),
+        (["export", "--model", "x"], "no format given"),
         (["export", "--model", "x", "--format", "coreml"], "no such format; there are hugging"),
         (["export", "quickstart", "--output", "x"], "--output goes with --model"),
     ],

@@ -104,7 +104,7 @@ class Fault:
     def told(self, code: int, said: str) -> str | None:
         """What is wrong with how the error was told."""
         if code != STORAGE_EXIT_CODE:
-            return f"exit code {code}, and {STORAGE_EXIT_CODE} was wanted\n{said}"
+            return f"exit code {code}, expected {STORAGE_EXIT_CODE}\n{said}"
         if "Traceback" in said or os.strerror(self.error or 0) not in said or "again" not in said:
             return f"no clear message:\n{said}"
         return None
@@ -152,7 +152,7 @@ class Unbroken:
 
 @dataclass(frozen=True)
 class Result:
-    """One attempt. `problem` is None where the command survived."""
+    """One attempt. `problem` is None if the command survived."""
 
     command: str
     fault: str
@@ -456,7 +456,7 @@ def _described(path: Path, root: Path) -> str:
 
 
 def difference(wanted: dict[str, str], found: dict[str, str]) -> str | None:
-    """How two trees differ; None where they do not."""
+    """How two trees differ; None if they do not."""
     problems = [f"missing: {name}" for name in wanted.keys() - found.keys()]
     problems += [f"left over: {name}" for name in found.keys() - wanted.keys()]
     problems += [f"other: {name}" for name in wanted.keys() & found.keys()

@@ -19,7 +19,7 @@ REFUSED = 3
 
 @dataclass(frozen=True)
 class Planted(Fault):
-    """`plant(place, outside)` puts it at `place`; `outside` is a copy of what stood there."""
+    """`plant(place, outside)` puts it at `place`; `outside` is a copy of what was there."""
 
     plant: Callable[[Path, Path], None] = Path.symlink_to
 

@@ -64,7 +64,7 @@ def test_a_wsd_run_is_prolonged_from_its_plateau_to_what_it_would_have_been(
     assert weights(run) == weights(unbroken)
     assert rows(run) == rows(unbroken)
     assert train(run, "train.decay_share=0.2", "train.max_steps=4", options=()) == 0
-    assert "taken back from" in capsys.readouterr().err
+    assert "restored from" in capsys.readouterr().err
     assert tree_of(run / "checkpoints") == before
 
 

@@ -54,8 +54,8 @@ def test_a_source_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("x = " + "[" * 50_000 + "]" * 50_000, "in one another without end"),
-        ("x = " + "{a=" * 50_000 + "1" + "}" * 50_000, "in one another without end"),
+        ("x = " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
+        ("x = " + "{a=" * 50_000 + "1" + "}" * 50_000, "nested too deeply"),
         ("a." * 50_000 + "a = 1", r"a key of more than 32 levels \(line 4\)"),
         ('"a" .' * 50_000 + "a = 1", "a key of more than 32 levels"),
         ("[" + "'a'." * 50_000 + "a]", "a key of more than 32 levels"),
@@ -94,7 +94,7 @@ def test_a_pattern_without_end_is_told_with_its_number(
     made = Source(name="a", kind="text", path=f"{tmp_path}/**/*.txt", licence="cc0-1.0")
     assert [path.name for path in source_files(made)] == ["t.txt"]
     monkeypatch.setattr(sources, "MOST_ENTRIES", 50)
-    with pytest.raises(DataError, match="more than 50 files and folders were looked at"):
+    with pytest.raises(DataError, match="visited more than 50 files and folders"):
         source_files(made)
 
 

@@ -50,7 +50,7 @@ def test_the_table_and_its_json_tell_of_this_recipe_alone(
     for name in LATER:
         assert f"{name:<10} " in said
         assert "stale (" in said
-    for figure in ("test loss", "bits a character", "Continuations", "model:  ", "all stages"):
+    for figure in ("test loss", "bits per character", "Continuations", "model:  ", "all stages"):
         assert figure not in said
 
 

@@ -89,7 +89,7 @@ def test_scores_as_a_table_and_as_json(
     assert first["logprob"] < 0
     text = printed(capsys, *asked)
     assert f"{first['logprob']:.3f}" in text
-    assert "nats a token" in text
+    assert "nats per token" in text
 
 
 def test_scores_are_colours_on_a_terminal(

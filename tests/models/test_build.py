@@ -106,9 +106,9 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"n_inner": -1}, "no shape for gpt2"),
+        ({"n_inner": -1}, "not a valid shape for gpt2"),
         ({"n_inner": 0.5}, "no GPT2Config"),
-        ({"activation_function": "x"}, "no shape for gpt2"),
+        ({"activation_function": "x"}, "not a valid shape for gpt2"),
         ({"layer_norm_epsilon": "x"}, "layer_norm_epsilon"),
         ({"dtype": "float16"}, "model.config.dtype: .* no such key"),
         ({"dtype": "save"}, "model.config.dtype: .* no such key"),

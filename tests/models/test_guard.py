@@ -134,8 +134,8 @@ def test_a_key_that_names_nothing_is_none(folder: Path) -> None:
         ("tokenizer_config.json", {"tokenizer_class": "AutoModelForCausalLM"}, "has no tokenizer"),
         ("tokenizer_config.json", {"tokenizer_class": "Evil"}, "has no tokenizer 'Evil'"),
         ("tokenizer_config.json", {"tokenizer_class": ["Evil"]}, "expected a name"),
-        ("tokenizer_config.json", {"vocab_file": "../spiece.model"}, "no file of this folder"),
-        ("tokenizer_config.json", {"tokenizer_file": "/etc/passwd"}, "no file of this folder"),
+        ("tokenizer_config.json", {"vocab_file": "../spiece.model"}, "not a file in this folder"),
+        ("tokenizer_config.json", {"tokenizer_file": "/etc/passwd"}, "not a file in this folder"),
         ("tokenizer_config.json", {"model_max_length": "x"}, "expected a number, found 'x'"),
         ("processor_config.json", {"auto_map": {"AutoProcessor": "evil.Evil"}}, "auto_map leads"),
     ],
@@ -227,7 +227,7 @@ def test_an_index_that_leads_elsewhere_is_refused(folder: Path, name: Any) -> No
     shutil.copy(folder / "model.safetensors", folder / "sub" / "x.safetensors")
     torch.save({}, folder / "pytorch_model.bin")
     index(folder, name)
-    with pytest.raises(DataError, match=r"only \*\.safetensors files beside it|missing|names"):
+    with pytest.raises(DataError, match=r"only \*\.safetensors files next to it|missing|names"):
         models.open(folder).read()
 
 

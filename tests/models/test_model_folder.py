@@ -107,7 +107,7 @@ def test_a_missing_place_beside_what_is_there_is_not_looked_for_on_the_hub(
     (tmp_path / "runs").mkdir()
     with pytest.raises(UsageError, match=r"--model: runs/x: no such folder in runs; .*runs/x@main"):
         place.find("runs/x", "--model")
-    with pytest.raises(StorageError, match=r"runs/x at revision main is no folder here"):
+    with pytest.raises(StorageError, match=r"runs/x at revision main not a folder here"):
         place.find("runs/x@main", "--model")
 
 
@@ -124,7 +124,7 @@ def test_an_export_of_a_run_or_of_the_hub_says_where_it_goes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = fakes.run_directory(tmp_path / "run")
-    for name, words in ((run.root, "give it as RECIPE"), ("org/name@v1", "needs an --output")):
+    for name, words in ((run.root, "give it as RECIPE"), ("org/name@v1", "needs --output")):
         with pytest.raises(SystemExit, match="2"):
             cli.main(["export", "--model", str(name), "--format", "pytorch"])
         assert words in capsys.readouterr().err

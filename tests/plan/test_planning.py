@@ -175,7 +175,9 @@ def test_a_hub_data_set_counts_by_its_files(
 def test_an_unknown_size_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "_hub_sizes", lambda _source: [])
     run, machine = RunDirectory(tmp_path), Machine(gpu("H100"))
-    with pytest.raises(UsageError, match="wiki is not known here; say with --text-mb"):
+    with pytest.raises(
+        UsageError, match="wiki is not known here; give the MB of text with --text-mb"
+    ):
         planning.plan(recipes.parse(HUB), run, machine)
     found = planning.plan(recipes.parse(HUB), run, machine, text_bytes=600_000_000)
     assert found.size.tokens == 100_000_000
@@ -204,8 +206,8 @@ def test_the_verb_prints_everything_and_json(
     [
         (("small", "--gpu", "K80"), "known are V100"),
         (("small", "--gpu", "T4", "--set", "train.precision=bf16"), "which T4 lacks; use"),
-        (("small", "--gpus", "2"), "--gpus: which GPU?"),
-        (("small", "--growth"), "--growth: on which GPU?"),
+        (("small", "--gpus", "2"), "--gpus: name the GPU"),
+        (("small", "--growth"), "--growth: name the GPU"),
         (("smal",), "did you mean"),
     ],
 )

@@ -109,7 +109,7 @@ def test_models_are_named_after_their_runs(tiny_model: Path, tmp_path: Path) -> 
 def test_a_port_that_is_taken_is_told_before_anything_else() -> None:
     with server._listening("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        with pytest.raises(UsageError, match=f"--port {port}: .*; name another with --port"):
+        with pytest.raises(UsageError, match=f"--port {port}: .*; choose another with --port"):
             server.serve({}, port=port)
 
 

@@ -60,13 +60,13 @@ def test_a_folder_that_is_no_format_is_refused_by_name(run: RunDirectory, name: 
     (run.root / "export" / "onnx").rename(run.root / "export" / name)
     with pytest.raises(DataError) as caught:
         folder.preflight(fakes.recipe(), run)
-    assert f"export: {name!r} is no format that jagpt makes" in str(caught.value)
+    assert f"export: {name!r} is not a format that jagpt makes" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_proof_of_what_is_no_format_is_refused_by_name(run: RunDirectory) -> None:
     files.write_json(run.own("release") / "parity.json", {'x"': fakes.PARITY.as_json()})
-    with pytest.raises(DataError, match=r"release: 'x\"' is no format"):
+    with pytest.raises(DataError, match=r"release: 'x\"' is not a format"):
         exports.released(run.release)
 
 

@@ -169,7 +169,7 @@ def test_a_refusal_is_told_with_what_to_do_and_without_the_token(
 
 
 def test_another_users_place_is_refused(first: Run, hub: Hub) -> None:
-    with pytest.raises(StorageError, match="may not write there"):
+    with pytest.raises(StorageError, match="has no write access"):
         push(first, "stranger/model")
 
 

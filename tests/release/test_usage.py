@@ -148,7 +148,7 @@ def test_what_is_not_installed_is_said(first: Run, capsys: pytest.CaptureFixture
         ("import os; os.write(2, b'a\\nno memory'); os._exit(7)",
          r"ends its process \(code 7: no memory\)$"),
         ("import os; os.kill(os.getpid(), 11)", r"ends its process \(SIGSEGV\)$"),
-        ("import time; time.sleep(60)", r"does not end within 0 minutes$"),
+        ("import time; time.sleep(60)", r"does not finish within 0 minutes$"),
         ("input('Run it? [y/N] ')", r"fails \(EOFError: .*\)$"),
     ],
 )  # fmt: skip

@@ -74,7 +74,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def new_bucket(s3: S3Server) -> Callable[[], str]:
-    """A function that makes a place in a new bucket."""
+    """A function that makes a path in a new bucket."""
 
     def make() -> str:
         name = f"test-{uuid.uuid4().hex[:12]}"
@@ -85,7 +85,7 @@ def new_bucket(s3: S3Server) -> Callable[[], str]:
 
 
 def train(project: Project, root: Path, place: str) -> int:
-    """The exit code of a run up to its model with its copies at a place."""
+    """The exit code of a run up to its model with its copies at a path."""
     return inside(*project.stage("train", f"execution.remote={place}", run=str(root)))
 
 
@@ -105,9 +105,9 @@ def test_a_spot_machine_leaves_its_last_checkpoint_and_an_empty_one_goes_on(
     with signalled_at(monkeypatch, 4, signal.SIGTERM):
         assert train(project, tmp_path / "lost", place) == 75
     shutil.rmtree(tmp_path / "lost")
-    assert f"all is copied to {place}" in capfd.readouterr().err
+    assert f"everything is copied to {place}" in capfd.readouterr().err
     assert train(project, tmp_path / "second", place) == 0
-    assert "going on from the checkpoint of step 3" in capfd.readouterr().err
+    assert "continuing from the checkpoint of step 3" in capfd.readouterr().err
     assert made(tmp_path / "second") == made(whole)
     shutil.rmtree(tmp_path / "second")
     assert train(project, tmp_path / "third", place) == 0
@@ -133,7 +133,7 @@ def test_push_and_pull_bring_a_run_to_another_machine(
     assert inside("push", stopped, "--to", place) == 0
     assert "the checkpoint of step 3" in capsys.readouterr().out
     assert inside("push", stopped, "--to", place) == 0
-    assert "nothing, all is there" in capsys.readouterr().out
+    assert "nothing, everything is there" in capsys.readouterr().out
     assert inside("pull", place, tmp_path / "new") == 0
     for name in STAGES[:3]:
         assert made(tmp_path / "new")[name] == made(stopped)[name]
@@ -176,8 +176,8 @@ def test_a_damaged_copy_is_passed_over(
     weights.write_bytes(bytes(weights.stat().st_size))
     assert train(project, tmp_path / "new", str(place)) == 0
     said = capfd.readouterr().err
-    assert f"warning: {weights}: damaged: another SHA-256" in said
-    assert "going on from the checkpoint of step 2" in said
+    assert f"warning: {weights}: damaged: its SHA-256" in said
+    assert "continuing from the checkpoint of step 2" in said
     assert made(tmp_path / "new") == made(whole)
 
 
@@ -293,7 +293,7 @@ def test_a_run_goes_on_here_where_the_place_refuses(
         warnings = [line for line in said.splitlines() if told in line]
         assert len(warnings) == 1, said
         assert warnings[0].startswith(f"warning: {bucket}: ")
-        assert warnings[0].endswith("the run goes on here, and is not safe elsewhere")
+        assert warnings[0].endswith("the run continues here, but is not backed up")
         assert f"`jagpt push {tmp_path}` copies it" in said
         assert "test-secret" not in said
         assert inside("status", tmp_path) == 0
@@ -329,7 +329,7 @@ def test_no_secret_stands_in_any_file(
     run = tmp_path / "run"
     assert train(project, run, "s3://key:hidden-secret@bucket/prefix") == 2
     said = capfd.readouterr().err
-    assert "[execution] remote: found a place; it holds credentials" in said
+    assert "[execution] remote: found a path; it contains credentials" in said
     assert "hidden-secret" not in said
     assert not run.exists()
 
@@ -385,7 +385,7 @@ def test_the_one_that_lost_the_place_goes_on_here(
     monkeypatch.setattr(session, "run", taken_over)
     assert train(project, tmp_path, bucket) == 0
     said = capfd.readouterr().err
-    assert "writes there; the run goes on here, and is not safe elsewhere" in said
+    assert "writes there; the run continues here, but is not backed up" in said
     assert made(tmp_path) == made(whole)
     assert not [key for key in store.Store(bucket).names() if key.startswith("train-")]
 
@@ -397,7 +397,7 @@ def test_machines_lost_at_random_moments_cost_no_byte(
     lost_machine.main(["--lives", "2", "--steps", "80", "--place", bucket])
     assert "2 machines lost" in (said := capsys.readouterr().out)
     assert "files bitwise equal" in said
-    assert "SIGTERM: left with 75" in said
+    assert "SIGTERM: exited with 75" in said
 
 
 def run_of(root: Path) -> RunDirectory:

@@ -84,7 +84,7 @@ def test_what_arrived_otherwise_is_told(
         put(str(tmp_path / "other"), target, **options)
 
     monkeypatch.setattr(store._files, "put_file", bad)
-    with pytest.raises(RemoteError, match="what arrived is not what was sent"):
+    with pytest.raises(RemoteError, match="the copy differs from what was sent"):
         store.send(path, "file", entry_of(path), ignored)
 
 
@@ -120,7 +120,7 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no link is followed there"):
         store.write("folder/new", b"")
     os.mkfifo(tmp_path / "drive" / "pipe")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         store.read("pipe", 100)
 
 
@@ -155,7 +155,7 @@ def test_a_refusal_is_one_line(
     ["s3://key:secret@bucket/run", "s3://secret@bucket/run", "https://host/run?sig=secret"],
 )
 def test_a_place_with_credentials_is_refused_without_repeating_them(place: str) -> None:
-    with pytest.raises(UsageError, match="they come from the environment") as said:
+    with pytest.raises(UsageError, match="credentials come from the environment") as said:
         Store(place)
     assert "secret" not in str(said.value)
 
@@ -252,7 +252,7 @@ def test_a_killed_process_of_this_machine_is_told_at_once(store: Store) -> None:
     lease._write(store, 1, replace(lease.Claim.mine(), pid=2**22 - 1, started=1.0))
     said: list[str] = []
     lease.take(store, said.append).release()
-    assert "left without a word: taking over" in "".join(said)
+    assert "vanished: taking over" in "".join(said)
 
 
 def test_another_machine_that_lives_is_waited_for_and_found(store: Store, quick: None) -> None:
@@ -276,7 +276,7 @@ def test_a_stale_claim_is_taken_over_in_the_open(
     said: list[str] = []
     mine = lease.take(store, said.append)
     assert mine.token == 2
-    assert "on far wrote there and left without a word: taking over" in said[-1]
+    assert "on far wrote there and vanished: taking over" in said[-1]
     mine.release()
 
 

@@ -107,10 +107,10 @@ def test_the_command_line_compares_on_the_test_split_of_a_run(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["quickstart", "small"], "one RECIPE is wanted, 2 were given"),
-        (["quickstart", "--text", "a.txt"], "--text goes with --compare"),
-        (["--compare", "a", "--force"], "--force means nothing beside --compare"),
-        (["--compare", "a", "--text", "b", "--set", "a=b"], "--set means nothing beside"),
+        (["quickstart", "small"], "expected one RECIPE, found 2"),
+        (["quickstart", "--text", "a.txt"], "--text needs --compare"),
+        (["--compare", "a", "--force"], "--force has no effect with --compare"),
+        (["--compare", "a", "--text", "b", "--set", "a=b"], "--set has no effect with"),
         (["quickstart", "--compare", "--run-dir", "no/run"], "this run has no tokenizer yet"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_missing_or_damaged_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"spiece\.model: this tokenizer model is missing"):
         Encoder.open(tmp_path)
     (tmp_path / "spiece.model").write_bytes(b"\xffno model")
-    with pytest.raises(DataError, match=r"spiece\.model: this is no SentencePiece model"):
+    with pytest.raises(DataError, match=r"spiece\.model: this is not a SentencePiece model"):
         Encoder.open(tmp_path)
     (tmp_path / "spiece.model").write_bytes(b"")
     with pytest.raises(DataError, match="has no pieces"):

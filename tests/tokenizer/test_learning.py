@@ -111,7 +111,7 @@ def test_a_vocabulary_below_the_characters_is_refused_with_what_they_need() -> N
 
 def test_an_empty_corpus_is_refused_in_the_parent_too(tmp_path: Path) -> None:
     write_shard(tmp_path, "train", 0, ["", "\n \n"])
-    with pytest.raises(DataError, match="holds no text"):
+    with pytest.raises(DataError, match="contains no text"):
         learn(tmp_path, small(), lambda documents, phase: None)
 
 

@@ -105,9 +105,9 @@ def test_a_model_whose_byte_pieces_transformers_would_not_decode_is_refused(
         byte_fallback=True, pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="<pad>", **options,
     )  # fmt: skip
     (tmp_path / "bytes.model").write_bytes(writer.getvalue())
-    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
+    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters as bytes"):
         TOKENIZER.run(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))), run, QUIET)
-    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters in bytes"):
+    with pytest.raises(DataError, match=r"bytes\.model: this model spells characters as bytes"):
         TOKENIZER.check(recipe(Tokenizer(from_=str(tmp_path / "bytes.model"))))
 
 
@@ -116,7 +116,7 @@ def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(
 ) -> None:
     origin = str(folders("default"))
     TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=500)), run, QUIET)
-    with pytest.raises(DataError, match=r"has 500 pieces, and \[tokenizer\] vocab_size asks for 8"):
+    with pytest.raises(DataError, match=r"has 500 pieces, and \[tokenizer\] vocab_size is 8"):
         TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=8000)), run, QUIET)
 
 
@@ -127,9 +127,9 @@ def test_a_folder_without_a_model_is_refused(run: RunDirectory, tmp_path: Path) 
 
 
 def test_a_place_that_is_nothing_is_refused(run: RunDirectory) -> None:
-    with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
+    with pytest.raises(UsageError, match="not a run directory, tokenizer folder"):
         TOKENIZER.run(recipe(Tokenizer(from_="/no/such/place")), run, QUIET)
-    with pytest.raises(UsageError, match="no run directory, tokenizer folder"):
+    with pytest.raises(UsageError, match="not a run directory, tokenizer folder"):
         read(Tokenizer(from_="/no/such/place"))
 
 

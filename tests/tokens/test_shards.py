@@ -75,7 +75,7 @@ def test_a_shard_that_was_exchanged_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_changed_byte_is_named_with_its_chunk(tmp_path: Path) -> None:
-    write_tokens(tmp_path, [[[7] * CHUNK, [8] * 100]])  # 2 bytes a token: 2 MiB and a little
+    write_tokens(tmp_path, [[[7] * CHUNK, [8] * 100]])  # 2 bytes per token: 2 MiB and a little
     path = tmp_path / "train-00000.bin"
     raw = bytearray(path.read_bytes())
     raw[CHUNK + 5] ^= 1

@@ -111,5 +111,5 @@ def test_weights_of_one_change_nothing(split: TokenSplit) -> None:
 
 
 def test_a_source_that_is_not_there_is_told(split: TokenSplit) -> None:
-    with pytest.raises(DataError, match="no document of the source nots is in the train split"):
+    with pytest.raises(DataError, match="none of its documents is in the train split"):
         Weights(split, {"nots": 2.0, "wiki": 3.0}, 1)

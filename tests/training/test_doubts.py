@@ -42,8 +42,8 @@ def test_a_valid_split_of_one_document_is_told(tmp_path: Path) -> None:
     ("name", "settings", "words"),
     [
         ("quickstart", ["train.batch_size=1"], "the shipped quickstart, where a step has 2,048 .*"
-         "here it has 256, and smaller steps want lower rates"),
-        ("quickstart", ["train.batch_size=64"], "larger steps want higher rates"),
+         "here it has 256, and smaller steps need lower rates"),
+        ("quickstart", ["train.batch_size=64"], "larger steps need higher rates"),
         ("quickstart", ["train.batch_size=4"], None),
         ("quickstart", ["train.batch_size=1", "train.learning_rate=1e-4"], None),
         ("mine", ["train.grad_accum_steps=1"], "train.learning_rate: as in the defaults, where a "

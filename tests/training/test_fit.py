@@ -170,7 +170,7 @@ def test_sigkill_in_another_process_changes_nothing(make_run: MakeRun) -> None:
     assert done.returncode == -signal.SIGKILL
     recipe, heard = make_recipe(precision="bf16"), Heard()
     session.run(recipe, run, heard)
-    assert "going on from the checkpoint of step 6" in heard.lines
+    assert "continuing from the checkpoint of step 6" in heard.lines
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
 
@@ -182,7 +182,7 @@ def test_ctrl_c_saves_and_leaves_as_interrupted(
         session.run(make_recipe(), run, heard)
     assert (run.own("train") / "step-00000005").is_dir()
     assert heard.lines[-1] == (
-        "training stopped after step 5 of 12 (Ctrl-C); the same command goes on from there"
+        "training stopped after step 5 of 12 (Ctrl-C); the same command continues from there"
     )
 
 
@@ -255,9 +255,9 @@ def test_a_damaged_checkpoint_is_named_and_made_again(make_run: MakeRun, name: s
     session.run(recipe, run, heard)
     (line,) = (line for line in heard.lines if str(path) in line)
     kept = run.superseded / "train-step-00000006-damaged"
-    assert line.endswith(f"this checkpoint is set aside in {kept}")
+    assert line.endswith(f"this checkpoint is moved aside to {kept}")
     assert contents(kept) == damaged
-    assert "going on from the checkpoint of step 3" in heard.lines
+    assert "continuing from the checkpoint of step 3" in heard.lines
     assert result(run) == unbroken(recipe, make_run("unbroken"))
 
 
@@ -283,7 +283,7 @@ def test_without_a_sound_checkpoint_training_starts_again_and_says_so(make_run: 
     for path in run.own("train").glob("step-*/model.safetensors"):
         path.unlink()
     session.run(make_recipe(), run, heard)
-    assert "no sound checkpoint is left: training starts again from step 0" in heard.lines
+    assert "no intact checkpoint is left: training starts over from step 0" in heard.lines
     assert result(run) == unbroken(make_recipe(), make_run("unbroken"))
     kept = {path.name for path in run.superseded.iterdir()}
     assert kept == {"train-step-00000003-damaged", "train-step-00000004-damaged"}
@@ -368,7 +368,9 @@ def test_other_threads_are_told_on_resume(
     with signalled_at(monkeypatch, 3, signal.SIGTERM), pytest.raises(StoppedError):
         session.run(make_recipe(), run, QUIET)
     session.run(make_recipe(execution={"threads": 2}), run, heard)
-    assert any("not as it was before" in line and "threads 1 → 2" in line for line in heard.lines)
+    assert any(
+        "this differs from before" in line and "threads 1 → 2" in line for line in heard.lines
+    )
 
 
 def test_a_run_without_progress_ends_early_and_is_done(make_run: MakeRun) -> None:

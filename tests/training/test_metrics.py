@@ -87,7 +87,7 @@ def test_an_overflown_gradient_is_null_and_the_row_is_json(tmp_path: Path) -> No
         )  # fmt: skip
         metrics.valid(1, 10, loss=800.0, perplexity=math.inf)
     for line in (tmp_path / METRICS).read_text().splitlines():
-        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:

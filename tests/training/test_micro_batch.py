@@ -25,7 +25,7 @@ MakeRun = Callable[..., RunDirectory]
 
 
 def recipe(max_steps: int = 8, **values: Any) -> Recipe:
-    """Four sequences a step, and no dropout unless it is asked for."""
+    """Four sequences per step, and no dropout unless it is asked for."""
     plain = {"batch_size": "auto", "grad_accum_steps": None, "sequences_per_step": 4}
     plain |= {"schedule": "constant", "checkpoint_every": 2, "model": {"dropout": 0.0}}
     return make_recipe(**{**plain, "max_steps": max_steps, **values})

@@ -68,7 +68,7 @@ def test_weights_that_get_no_gradient_are_told_and_the_run_goes_on_the_same(
 
     whole, broken, heard = make_run("whole"), make_run("broken"), Heard()
     session.run(recipe(4), whole, heard)
-    assert any(f"take no part in its loss, and stay as they are ({name})" in s for s in heard.lines)
+    assert any(f"do not affect its loss and stay as they are ({name})" in s for s in heard.lines)
     session.run(recipe(2), broken, QUIET)
     session.run(recipe(4), broken, QUIET)
     assert contents(broken.own("train")) == contents(whole.own("train"))
@@ -110,7 +110,7 @@ def test_a_class_that_changes_its_logits_is_refused(kind: str, config: dict[str,
 
 def test_a_class_that_sees_what_it_is_to_predict_is_refused() -> None:
     config = {"use_bidirectional_attention": True}
-    with pytest.raises(UsageError, match="sees the tokens that it is to predict"):
+    with pytest.raises(UsageError, match="sees the tokens that it should predict"):
         build.network(Model(type="gemma3_text", config=config, **SHAPE), VOCAB, SPECIAL, 0)
     build.network(Model(type="gemma3_text", **SHAPE), VOCAB, SPECIAL, 0)
 

@@ -108,11 +108,11 @@ def test_trials_of_another_recipe_are_set_aside(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('"train.schedule" = { choice = [1] }', "a key that is no number"),
-        ('"train.document_mask" = { choice = [0, 1] }', "a key that is no number"),
+        ('"train.schedule" = { choice = [1] }', "a key that is not a number"),
+        ('"train.document_mask" = { choice = [0, 1] }', "a key that is not a number"),
         ('"tokenizer.vocab_size" = { low = 1.0, high = 2.0 }', "changes the tokens"),
         ('"train.block_size" = { choice = [8, 16] }', "what losses are compared on"),
-        ('"train.learning_rat" = { low = 0.1, high = 0.2 }', "a key that is no number"),
+        ('"train.learning_rat" = { low = 0.1, high = 0.2 }', "a key that is not a number"),
         ('"train.learning_rate" = { low = 0.0, high = 0.2 }', "0 < low < high"),
         ('"train.learning_rate" = { low = 0.2 }', "0 < low < high"),
         ('"train.learning_rate" = { choice = [0.1], low = 0.2 }', "0 < low < high"),
@@ -155,8 +155,8 @@ def test_a_search_is_a_verb_s_option(tmp_path: Path, capsys: pytest.CaptureFixtu
     from jagpt import cli
 
     for arguments, words in (
-        (["--hours", "1"], "--hours goes with --trials"),
-        (["--trials", "2", "--nproc", "2"], "neither --nproc nor --force"),
+        (["--hours", "1"], "--hours needs --trials"),
+        (["--trials", "2", "--nproc", "2"], "cannot be combined with --nproc or --force"),
         (["--trials", "2"], "no [search.keys]"),
     ):
         with pytest.raises(SystemExit) as left:

@@ -145,8 +145,8 @@ def test_a_teacher_with_other_ids_or_none_and_the_run_itself_are_refused(
     run = make_run()
     itself = copied(teacher, run.root / "model")
     for place, message in (
-        (other, r"2 pieces have another id .*tokenizer\.from="),
-        (bare, "has no tokenizer beside it"),
+        (other, r"2 pieces have a different id .*tokenizer\.from="),
+        (bare, "has no tokenizer to compare"),
         (run.root, "is this run itself"),
         (itself, "is this run itself"),
     ):

@@ -217,7 +217,9 @@ def _used(shape: dict[str, Any], place: Path) -> tuple[str, list[str]]:
         raise AssertionError("a resumed run is another than one that was never stopped")
     huggingface.run(recipe(4), RunDirectory(whole.root, inputs), QUIET)
     network = models.open(whole.own("export")).network
-    idle = [line.partition(" of the")[0] for line in heard.lines if "take no part" in line]
+    idle = [
+        line.partition(" of the")[0] for line in heard.lines if "do not affect its loss" in line
+    ]
     return type(network).__name__, [f"weights that do not learn: {count}" for count in idle]
 
 

@@ -37,7 +37,7 @@ class Location(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("a file's or folder's name is wanted, and this one is empty", param, ctx)
+            self.fail("expected the name of a file or directory, found an empty one", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -54,8 +54,8 @@ def app() -> None:
     """From a Japanese Wikipedia dump to a published GPT-2.
 
     RECIPE is a TOML file, a run directory, or the name of a shipped recipe (`jagpt recipes`).
-    Exit codes: 0 done; 1 failed; 2 wrong usage or recipe; 3 bad or altered data; 4 disk or network;
-    5 run directory in use; 75 stopped early and resumable; 130 interrupted.
+    Exit codes: 0 success; 1 failed; 2 wrong usage or recipe; 3 damaged or altered data; 4 disk or
+    network; 5 run directory in use; 75 stopped early, resumable; 130 interrupted.
     """
 
 
@@ -64,7 +64,7 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Override one value of the recipe; may be repeated.",
+    help="Override one value of the recipe; repeatable.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 run_directory_argument = click.argument("run_dir", type=Location())
@@ -81,10 +81,12 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         set_option,
         click.option(
             "--run-dir", type=Location(), metavar="DIR",
-            help="Where the run stands; runs/NAME if not given.",
+            help="The run directory; runs/NAME by default.",
         ),
-        click.option("--force", is_flag=True, help="Make these stages anew, then delete the old."),
-        click.option("--yes", is_flag=True, help="Also if it takes a day, or sets training aside."),
+        click.option("--force", is_flag=True, help="Rerun these stages, then delete the old "
+                                                   "results."),
+        click.option("--yes", is_flag=True, help="Don't ask, even if the run takes a day or moves "
+                                                 "a trained model aside."),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
     )  # fmt: skip
     for decorator in reversed(decorators):
@@ -95,7 +97,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def open_recipe(
     recipe: str, overrides: Sequence[str], run_dir: Path | None
 ) -> tuple[Recipe, RunDirectory]:
-    """The recipe and the run directory that a command line means."""
+    """The recipe and the run directory that a command line names."""
     from jagpt import pipeline
     from jagpt import recipe as recipes
     from jagpt.rundir import is_run
@@ -109,7 +111,7 @@ def open_recipe(
 
 
 def _check_run_dir(run_dir: Path) -> None:
-    """Refuse a name that libraries cannot open; it could not be told before they are at work."""
+    """Refuse a name that libraries cannot open, before they fail on it."""
     try:
         str(run_dir).encode("utf-8")
     except UnicodeEncodeError:
@@ -121,12 +123,12 @@ def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:
     from jagpt.rundir import is_run
 
     if not is_run(run_dir):
-        raise UsageError(f"{run_dir}: no run directory (it has no recipe.toml)")
+        raise UsageError(f"{run_dir}: not a run directory (it has no recipe.toml)")
     return open_recipe(str(run_dir), (), run_dir)
 
 
 def warn_of_stale(place: Path) -> None:
-    """Say so where `place` is a run whose model is of another recipe than the run's."""
+    """Print a note if `place` is a run whose model was made by another recipe than the run's."""
     from jagpt import pipeline
     from jagpt.rundir import is_run
     from jagpt.stages import EXPORT
@@ -139,7 +141,7 @@ def warn_of_stale(place: Path) -> None:
         return
     if reasons := run.stale.get(EXPORT.name):
         click.echo(
-            f"note: {run.model} is stale ({'; '.join(reasons)}); `jagpt run {place}` makes it anew",
+            f"note: {run.model} is stale ({'; '.join(reasons)}); `jagpt run {place}` updates it",
             err=True,
         )
 

@@ -18,17 +18,17 @@ from jagpt.cli.evaluate import measure_options
     "--text",
     type=Location(),
     metavar="FILE",
-    help="Plain text, JSON lines or Parquet; the test split of A's run if not given.",
+    help="Plain text, JSON Lines or Parquet; by default the test split of A's run.",
 )
 @measure_options
 @json_option
 def compare(
     a: str, b: str, text: Path | None, layout: str, column: str, as_json: bool, **options: Any
 ) -> None:
-    """Is model B better than A? Both on one text, document by document.
+    """Is model B better than A? Compares both on one text, document by document.
 
-    A and B are runs, model folders or ids of the hub, with any tokenizers. The difference is in
-    bits per character, with its interval over the documents, and a verdict.
+    A and B are runs, model folders or hub ids, with any tokenizers. Prints the difference
+    in bits per character, its confidence interval over the documents, and a verdict.
     """
     from jagpt.comparing import held_out
     from jagpt.evaluation import comparing, texts, versus

@@ -68,7 +68,7 @@ class Printer:
             if not self._coloured:
                 Terminal(width=60).print(_table(tokens))
             mean = sum(token.logprob for token in tokens) / len(tokens)
-            click.echo(f"{len(tokens)} tokens, {mean:.3f} nats a token")
+            click.echo(f"{len(tokens)} tokens, {mean:.3f} nats per token")
 
     def _write(self, text: str, **style: Any) -> None:
         styled(printable(text), **style)

@@ -10,10 +10,12 @@ from jagpt.errors import UsageError
 
 @app.command()
 @click.argument("recipe", required=False)
-@click.option("--wiki", metavar="NAME", help="Database name of a wiki, like jawiki.")
-@click.option("--date", metavar="DATE", help="A day like 20210301, or latest.")
-@click.option("--mirror", metavar="URL", help="Fetch from here; dumps.wikimedia.org if not given.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be fetched, and how much.")
+@click.option("--wiki", metavar="NAME", help="Database name of a wiki, such as jawiki.")
+@click.option("--date", metavar="DATE", help="Date of the dump, such as 20210301, or latest.")
+@click.option(
+    "--mirror", metavar="URL", help="Server to download from; dumps.wikimedia.org by default."
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be downloaded, and its size.")
 @json_option
 def download(
     recipe: str | None,
@@ -23,7 +25,7 @@ def download(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Fetch a wiki's dump, or those of RECIPE, into the cache; resumes."""
+    """Download a wiki's dump, or those of RECIPE, into the cache. Resumes where it stopped."""
     from jagpt import console
     from jagpt.corpus import download as downloads
 
@@ -50,15 +52,15 @@ def _wanted_dumps(
 
     if recipe is None:
         if not wiki or not date:
-            raise UsageError("say what to fetch: RECIPE, or --wiki NAME and --date DATE")
+            raise UsageError("nothing to download: give RECIPE, or --wiki NAME and --date DATE")
         return [(wiki, date, mirror or DUMP_SERVER)]
     if wiki or date:
-        raise UsageError("RECIPE names its wikis and dates itself: leave --wiki and --date out")
+        raise UsageError("RECIPE names its own wikis and dates: leave out --wiki and --date")
     loaded = recipe_module.load(recipe)
     base = mirror or loaded.execution.mirror or DUMP_SERVER
     wanted = [
         (s.wiki, s.date, base) for s in loaded.corpus.source if s.wiki and s.date and not s.path
     ]
     if not wanted:
-        raise UsageError(f"{recipe}: no source names a `wiki` and a `date` to fetch")
+        raise UsageError(f"{recipe}: no source has a `wiki` and a `date` to download")
     return wanted

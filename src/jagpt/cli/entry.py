@@ -29,7 +29,7 @@ from jagpt.errors import (
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; leave with the design's exit codes and without tracebacks."""
+    """Run the command line; exit with the documented codes and no traceback."""
     signal.signal(signal.SIGTERM, _stop)
     telemetry.off()
     # Arrow's own allocator keeps more of a long extraction than it gives back; workers inherit this
@@ -80,11 +80,11 @@ def _guarded(arguments: list[str]) -> int:
         error.show()
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("interrupted; the same command goes on from what is finished", err=True)
+        click.echo("interrupted; run the same command again to continue", err=True)
         _show_notes(error)
         return INTERRUPTED
     except Terminated as error:
-        message = "stopped (SIGTERM); the same command goes on from what is finished"
+        message = "stopped (SIGTERM); run the same command again to continue"
         return _fail(StoppedError(message), error)
     except (BrokenPipeError, SystemExit):  # click and rich leave so where nobody reads on
         return _reader_left()
@@ -104,7 +104,7 @@ def _show_notes(error: BaseException) -> None:
 
 
 def _reader_left() -> int:
-    """The results were made, and who read them (`| head`) has enough: that is no failure."""
+    """The results were made, and whoever read them (`| head`) has enough: that is no failure."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):  # what is still buffered is flushed at the end
         with contextlib.suppress(OSError, ValueError):

@@ -23,12 +23,12 @@ from jagpt.errors import UsageError
 if TYPE_CHECKING:
     from jagpt.evaluation.comparing import MeasureSettings
 
-HELP = """Loss, perplexity, bits per character and byte: a stage of a run, or of any model.
+HELP = """Loss, perplexity, and bits per character and byte, as a stage of a run or of any model.
 
-With RECIPE the checkpoint that it names is measured on its split (--checkpoint: any other model,
-without a trace in the run). With --model a model folder, a run directory or an id of the hub is
-measured on --text, on minimal pairs of sentences (--pairs), on the tasks of lm-evaluation-harness
-(--tasks, --suite), or on all of them; several models give one table.
+With RECIPE, its checkpoint is measured on its split (--checkpoint: another model; nothing is stored
+in the run). With --model, a model folder, run directory or hub id is measured on
+--text, on minimal pairs (--pairs), on tasks of lm-evaluation-harness (--tasks, --suite), or on
+all of these; several models are shown in one table.
 """
 
 
@@ -37,35 +37,36 @@ def measure_options(command: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         click.option(
             "--layout", type=click.Choice(["file", "line"]), default="file", show_default=True,
-            help="Plain text: a document a file, or a line.",
+            help="Plain text: one document per file or per line.",
         ),
         click.option(
             "--column", default="text", show_default=True,
-            help="JSON lines and Parquet: the column of the text.",
+            help="JSON Lines and Parquet: the column that holds the text.",
         ),
         click.option(
             "--end-token/--no-end-token", default=True, show_default=True,
-            help="Put the model's end token behind each document.",
+            help="Append the model's end token to each document.",
         ),
         click.option(
             "--windows", type=click.Choice(["blocks", "sliding"]), default="blocks",
-            show_default=True, help="Without overlap, or overlapping.",
+            show_default=True, help="Windows without overlap (blocks) or with overlap (sliding).",
         ),
         click.option(
             "--block-size", type=click.IntRange(min=1), metavar="N",
-            help="Tokens of a window; the model's context if not given.",
+            help="Tokens per window; by default the model's context.",
         ),
         click.option(
             "--stride", type=click.IntRange(min=1), metavar="N",
-            help="Tokens that a sliding window moves on; half its size if not given.",
+            help="Tokens by which a sliding window advances; by default half its size.",
         ),
         click.option(
             "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
-            show_default=True, help="How a model computes; auto: bf16 where the hardware has it.",
+            show_default=True, help="Arithmetic of the model; auto is bf16 where the hardware "
+                                    "supports it.",
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda", "mps", "xpu"]), default="auto",
-            show_default=True, help="Where a model computes.",
+            show_default=True, help="Device that the model runs on.",
         ),
     )  # fmt: skip
     for decorator in reversed(decorators):
@@ -80,36 +81,36 @@ def measure_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--checkpoint",
     type=Location(),
     metavar="DIR",
-    help="With RECIPE: measure this checkpoint or GPT-2 folder in its place, and print.",
+    help="With RECIPE: measure this checkpoint or GPT-2 folder instead, and only print the result.",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="DIR|HUB_ID",
-    help="A model to measure; may be repeated.",
+    help="A model to measure; repeatable.",
 )
 @click.option(
     "--ensemble",
     is_flag=True,
-    help="With several --model: all of them as one too, by the mean of their probabilities.",
+    help="With several --model: also measure them as one, by the mean of their probabilities.",
 )
 @click.option(
     "--tokenizer",
     metavar="DIR|HUB_ID",
-    help="With --model: its tokenizer, where it lies elsewhere.",
+    help="With --model: the tokenizer, if it is not in the model folder.",
 )
 @click.option(
     "--text",
     type=Location(),
     metavar="FILE",
-    help="With --model: plain text, JSON lines or Parquet; compressed or not.",
+    help="With --model: plain text, JSON Lines or Parquet; may be compressed.",
 )
 @measure_options
 @click.option(
     "--pairs",
     metavar="FILE|shipped",
-    help="With --model: minimal pairs, or the set that comes with jagpt.",
+    help="With --model: a file of minimal pairs, or a set bundled with jagpt.",
 )
 @click.option(
     "--suite",
@@ -133,10 +134,10 @@ def evaluate(
     **options: Any,
 ) -> None:
     if (recipe is None) == (not models):
-        raise UsageError("evaluate: either a RECIPE or --model is wanted")
+        raise UsageError("evaluate: give either a RECIPE or --model")
     if recipe is None:
         if checkpoint is not None:
-            raise UsageError("--checkpoint goes with a RECIPE; --model takes any folder")
+            raise UsageError("--checkpoint needs a RECIPE; --model takes any folder")
         _compare(models, as_json, **options)
         return
     _refuse_model_options()
@@ -147,7 +148,7 @@ def evaluate(
 
 
 def _refuse_model_options() -> None:
-    """With RECIPE, how to measure stands in its `[evaluate]`."""
+    """With RECIPE, its `[evaluate]` section says how to measure."""
     context = click.get_current_context()
     names = ("tokenizer", "text", "layout", "column", "end_token", "windows", "block_size",
              "stride", "pairs", "suite", "tasks", "precision", "device", "ensemble")  # fmt: skip
@@ -156,7 +157,7 @@ def _refuse_model_options() -> None:
         if source is click.core.ParameterSource.COMMANDLINE:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
-                f"{flag} goes with --model; for a RECIPE see [evaluate] and [execution] "
+                f"{flag} needs --model; for a RECIPE see [evaluate] and [execution] "
                 "(--set evaluate.windows=sliding)"
             )
 
@@ -185,12 +186,10 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     layout, column = options.pop("layout"), options.pop("column")
     ensemble = options.pop("ensemble")
     if ensemble and not (text or sentences):
-        raise UsageError(
-            "--ensemble goes with --text or --pairs: tasks measure one model at a time"
-        )
+        raise UsageError("--ensemble needs --text or --pairs: tasks measure one model at a time")
     if not (text or sentences or tasks):
         raise UsageError(
-            "--model: what shall it be measured on? --text, --pairs or --tasks (--suite)"
+            "--model: nothing to measure it on; add --text, --pairs or --tasks (--suite)"
         )
     for name in models:
         warn_of_stale(Path(name))

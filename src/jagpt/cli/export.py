@@ -18,11 +18,11 @@ from jagpt.cli.run import Call, run_verb
 from jagpt.errors import UsageError
 from jagpt.progress import Progress
 
-HELP = """The Hugging Face folder that from_pretrained loads, and further formats.
+HELP = """The Hugging Face folder that from_pretrained loads, and other formats.
 
-With RECIPE a stage of a run: RUN/model, and each format of `export.formats` in RUN/export; a
---format counts as one more of these. With --model any GPT-2 folder is exported. Each export is
-compared with PyTorch in its own runtime, and kept only if it is within bounds.
+With RECIPE, a stage of a run: RUN/model, and each format of `export.formats` in RUN/export;
+--format adds one to these. With --model, any GPT-2 folder is exported. Each export is
+run in its own runtime, compared with PyTorch, and kept only if the difference is within bounds.
 
 Formats: huggingface, pytorch, tensorflow, flax, onnx, onnx-fp16, onnx-int8, ctranslate2,
 ctranslate2-int8, gguf-f32, gguf-f16, gguf-q8_0 (or gguf), gguf-q5_k_m, gguf-q4_k_m, openvino; all
@@ -33,20 +33,18 @@ for those that can be made here, and it is told what is left out and why.
 @app.command(help=HELP)
 @click.argument("recipe", required=False)
 @run_options
-@click.option(
-    "--format", "formats", multiple=True, metavar="NAME", help="A format; may be repeated."
-)
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="A format; repeatable.")
 @click.option(
     "--model", "model_dir", type=Location(), metavar="DIR",
-    help="A model in place of RECIPE: a folder, a run, a checkpoint or a hub id.",
+    help="A model to export instead of RECIPE: a folder, run, checkpoint or hub id.",
 )  # fmt: skip
 @click.option(
     "--output", type=Location(), metavar="DIR",
-    help="With --model: where the formats' folders go; DIR/export if not given.",
+    help="With --model: where the folders of the formats go; DIR/export by default.",
 )  # fmt: skip
 @click.option(
     "--text", type=Location(), metavar="FILE",
-    help="With --model: what to compare on; the bundled sample if not given.",
+    help="With --model: text to compare on; the bundled sample by default.",
 )  # fmt: skip
 def export(
     recipe: str | None,
@@ -61,7 +59,7 @@ def export(
     text: Path | None,
 ) -> None:
     if (recipe is None) == (model_dir is None):
-        raise UsageError("export: either a RECIPE or --model is wanted")
+        raise UsageError("export: give either a RECIPE or --model")
     if model_dir is not None:
         _export_folder(model_dir, formats, output, text, as_json)
         return
@@ -101,15 +99,15 @@ def _export_folder(
     from jagpt.rundir import is_run
 
     if not formats:
-        raise UsageError("--model: which --format?")
+        raise UsageError("--model: no format given; add --format")
     chosen(formats)
     if output is None and is_run(model_dir):
         raise UsageError(
-            f"--model {model_dir}: a run directory, whose exports are its own: give it as RECIPE, "
-            "or say with --output where they shall go"
+            f"--model {model_dir}: this is a run directory, which holds its own exports: give it "
+            "as RECIPE, or name another folder with --output"
         )
     if output is None and not model_dir.is_dir():
-        raise UsageError(f"--model {model_dir}: no folder here; a hub id needs an --output")
+        raise UsageError(f"--model {model_dir}: no such folder; a hub id needs --output")
     warn_of_stale(model_dir)
     found = making.export_folder(
         model_dir, formats, output or model_dir / "export", make_progress(as_json), text

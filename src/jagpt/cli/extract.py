@@ -25,10 +25,12 @@ _ADDRESS = re.compile(
 
 @app.command()
 @click.argument("source", metavar="INPUT", required=False)
-@click.option("--wiki", metavar="NAME", help="In place of INPUT: a wiki's dump, like jawiki.")
-@click.option("--date", metavar="DATE", help="Its day, like 20210301, or latest.")
 @click.option(
-    "--mirror", metavar="URL", help="Fetch it from here; dumps.wikimedia.org if not given."
+    "--wiki", metavar="NAME", help="Instead of INPUT: the dump of a wiki, such as jawiki."
+)
+@click.option("--date", metavar="DATE", help="Date of the dump, such as 20210301, or latest.")
+@click.option(
+    "--mirror", metavar="URL", help="Server to download from; dumps.wikimedia.org by default."
 )
 @click.option(
     "--output",
@@ -43,7 +45,7 @@ _ADDRESS = re.compile(
     type=click.Choice(["dump", "wikitext"]),
     default="dump",
     show_default=True,
-    help="dump: a MediaWiki export. wikitext: JSON lines with title and wikitext.",
+    help="dump: a MediaWiki export. wikitext: JSON Lines with title and wikitext.",
 )
 @click.option(
     "--format",
@@ -51,53 +53,58 @@ _ADDRESS = re.compile(
     type=click.Choice(["parquet", "jsonl", "txt"]),
     default="parquet",
     show_default=True,
-    help="jsonl, txt: one file. parquet: one or more.",
+    help="jsonl and txt: one file. parquet: one or more.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes; the number of cores if not given."
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Number of processes; by default the number of cores.",
 )
 @click.option(
     "--markup",
     type=click.Choice(["plain", "markdown"]),
     default="plain",
     show_default=True,
-    help="markdown: headings, lists, tables, formulas and code in GitHub's form.",
+    help="markdown: headings, lists, tables, formulas and code as GitHub renders them.",
 )
 @click.option(
-    "--headings/--no-headings", default=True, show_default=True, help="Section headings as lines."
+    "--headings/--no-headings",
+    default=True,
+    show_default=True,
+    help="Keep section headings as lines.",
 )
-@click.option("--math/--no-math", default=True, show_default=True, help="Inline formulas as LaTeX.")
+@click.option(
+    "--math/--no-math", default=True, show_default=True, help="Keep inline formulas as LaTeX."
+)
 @click.option(
     "--closing-sections",
     is_flag=True,
-    help="Keep 脚注, 出典, 参考文献, 外部リンク, 関連項目 and the like.",
+    help="Keep closing sections such as 脚注, 出典, 参考文献, 外部リンク, 関連項目.",
 )
 @click.option(
     "--citations/--no-citations",
     default=True,
     show_default=True,
-    help="Citations that are items of a list, such as a person's works.",
+    help="Keep citations in lists, such as a person's works.",
 )
 @click.option(
-    "--tables/--no-tables", default=None, help="The text of tables.  [default: with markdown]"
+    "--tables/--no-tables", default=None, help="Keep the text of tables. [default: with markdown]"
 )
 @click.option(
     "--title",
     "titles",
     multiple=True,
     metavar="TITLE",
-    help="Only the article with this title; may be given more than once.",
+    help="Only the article with this title; repeatable.",
 )
 @click.option("--captions", is_flag=True, help="Keep the captions of files.")
 @click.option(
     "--filters",
     is_flag=True,
-    help="Leave out what a recipe's defaults leave out (short, disambiguation, equal).",
+    help="Apply a recipe's default filters (short articles, disambiguation pages, duplicates).",
 )
-@click.option(
-    "--skip-damaged", is_flag=True, help="Leave out what is damaged in a dump, and count it."
-)
-@click.option("--force", is_flag=True, help="Replace another extraction in DIR.")
+@click.option("--skip-damaged", is_flag=True, help="Skip damaged parts of a dump, and count them.")
+@click.option("--force", is_flag=True, help="Replace an earlier extraction in DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print stats.json.")  # fmt: skip
 def extract(
     source: str | None,
@@ -113,10 +120,10 @@ def extract(
     filters: bool,
     **options: Any,
 ) -> None:
-    """The documents of INPUT alone: no recipe, no splits, unfiltered unless asked.
+    """Extract the documents of INPUT: no recipe, no splits, no filters unless asked for.
 
-    INPUT is a file, plain or compressed, or several by a pattern in quotes, or the address of a
-    dump on its server, which is fetched into the cache first.
+    INPUT is a file (plain or compressed), a quoted pattern for several files, or the URL of a
+    dump, which is first downloaded into the cache.
     """
     from jagpt.corpus import extraction
     from jagpt.machines import available_cores
@@ -124,7 +131,7 @@ def extract(
     progress = make_progress(as_json)
     place = _place(source, wiki, date, mirror, progress)
     if kind != "dump" and not isinstance(place, str):
-        raise UsageError(f"--from {kind}: what is fetched is a dump")
+        raise UsageError(f"--from {kind}: only dumps can be downloaded")
     wanted = extraction.request(place, kind, form, filters=filters, **options)
     cores = workers or available_cores()
     stats = extraction.extract_documents(wanted, output, cores, progress, force=force)
@@ -139,21 +146,21 @@ def extract(
 def _place(
     source: str | None, wiki: str | None, date: str | None, mirror: str | None, progress: Progress
 ) -> str | Dump:
-    """The file that INPUT names, or the dump that stands in the cache now."""
+    """The file that INPUT names, or the dump, now in the cache."""
     address = _ADDRESS.fullmatch(source or "")
     if source is not None and (wiki or date or mirror):
-        raise UsageError("INPUT or --wiki NAME and --date DATE: leave one of them out")
+        raise UsageError("give either INPUT or --wiki NAME and --date DATE, not both")
     if address:
         wiki, date, mirror = address["wiki"], address["date"], address["mirror"]
     elif source is not None and "://" in source:
         raise UsageError(
-            f"{source}: an address of a dump is wanted, like "
-            "https://dumps.wikimedia.org/jawiki/20210301/; fetch any other file yourself"
+            f"{source}: expected the URL of a dump, such as "
+            "https://dumps.wikimedia.org/jawiki/20210301/; download any other file yourself"
         )
     elif source is not None:
         return source
     if not wiki or not date:
-        raise UsageError("say what to read: INPUT, or --wiki NAME and --date DATE")
+        raise UsageError("nothing to read: give INPUT, or --wiki NAME and --date DATE")
     return _fetched(wiki, date, mirror, progress)
 
 

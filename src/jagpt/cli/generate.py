@@ -19,32 +19,39 @@ if TYPE_CHECKING:
 @click.argument("model_dir", type=Location())
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @click.option("--prompts", "prompts_file", metavar="FILE",
-              help="Prompts from a file, one a line; - reads standard input.")  # fmt: skip
+              help="Prompts from a file, one per line; - reads standard input.")  # fmt: skip
 @click.option(
-    "--max-new-tokens", type=int, help="Tokens to add; the folder's default if not given."
+    "--max-new-tokens",
+    type=int,
+    help="Number of new tokens; by default the model folder's own setting.",
 )
-@click.option("--temperature", type=float, help="Above 1 bolder, below 1 safer.")
-@click.option("--top-k", type=int, help="Sample from so many likeliest tokens; 0 for all.")
-@click.option("--top-p", type=float, help="Sample from the likeliest tokens of this share.")
+@click.option("--temperature", type=float, help="Above 1: more varied; below 1: safer.")
+@click.option("--top-k", type=int, help="Sample from this many of the likeliest tokens; 0 for all.")
+@click.option(
+    "--top-p", type=float, help="Sample from the likeliest tokens that make up this probability."
+)
 @click.option("--repetition-penalty", type=float,
-              help="Above 1, tokens that came already are less likely.")  # fmt: skip
+              help="Above 1: tokens that have already occurred are less likely.")  # fmt: skip
 @click.option("--num-return-sequences", type=int, default=1, show_default=True,
-              help="Continuations a prompt.")  # fmt: skip
+              help="Continuations per prompt.")  # fmt: skip
 @click.option("--greedy", is_flag=True, help="Always take the likeliest token.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same text.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The same seed gives the same text."
+)
 @click.option(
     "--engine", default="transformers", show_default=True,
     type=click.Choice(["transformers", "auto", "fastest", "onnx", "ctranslate2", "gguf",
                        "openvino"]),
-    help="What computes: an export of the model, the fastest in full precision (auto) or of all "
-    "(fastest). Only gguf draws other texts than transformers from the same seed.",
+    help="What runs the model: transformers or an export of it; the fastest in full precision "
+    "(auto) or of all (fastest). Only gguf draws different texts than transformers from the same "
+    "seed.",
 )  # fmt: skip
 @click.option("--stream/--no-stream", default=None,
-              help="Print each token as it comes; on a terminal this is so for one continuation "
-              "a prompt.")  # fmt: skip
+              help="Print each token as it comes; the default on a terminal with one continuation "
+              "per prompt.")  # fmt: skip
 @click.option(
     "--scores", is_flag=True,
-    help="Each token's log-probability: colours on a terminal, else a table.",
+    help="Show each token's log-probability: as colours on a terminal, otherwise as a table.",
 )  # fmt: skip
 @json_option
 def generate(
@@ -65,7 +72,9 @@ def generate(
 
     settings = generation.Settings(**knobs)
     if stream and as_json:
-        raise UsageError("--stream prints text as it comes; --json prints all at the end: take one")
+        raise UsageError(
+            "--stream prints text as it comes and --json all of it at the end: choose one"
+        )
     read = generation.read_prompts(prompts_file) if prompts_file is not None else []
     texts = generation.check_prompts([*prompts, *read])
     loaded = _load(model_dir, engine, settings)
@@ -91,7 +100,7 @@ def generate(
 
 
 def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:
-    """The model with the engine that is wished for; what is not full precision is told."""
+    """The model with the requested engine; notes anything below full precision."""
     from jagpt import generation, models
     from jagpt.formats import engines
 

@@ -1,4 +1,4 @@
-"""The verb that says what a run takes, before anything runs."""
+"""The verb that estimates what a run takes, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from jagpt.cli.common import Location, app, json_option, open_recipe, print_json
     "--run-dir",
     type=Location(),
     metavar="DIR",
-    help="A run whose corpus or tokens are counted; runs/NAME if not given.",
+    help="A run whose corpus or tokens to count; runs/NAME by default.",
 )
+@click.option("--gpu", metavar="NAME", help="Plan for this GPU; by default this machine, measured.")
 @click.option(
-    "--gpu", metavar="NAME", help="Plan for this GPU; this machine, measured, if not given."
-)
-@click.option(
-    "--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="So many of them."
+    "--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them."
 )
 @click.option(
     "--price-per-hour",
     type=click.FloatRange(min=0),
     metavar="P",
-    help="Price of one GPU an hour: say the cost too.",
+    help="Price of one GPU per hour; adds the cost.",
 )
 @click.option(
     "--text-mb",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="MB of text in all sources, in place of what their files tell.",
+    help="MB of text in all sources, instead of an estimate from their files.",
 )
 @click.option(
     "--network-gbit",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Gbit/s for each GPU between machines of 8; 100 if not given.",
+    help="Gbit/s per GPU between machines of 8; 100 by default.",
 )
 @click.option(
-    "--growth", is_flag=True, help="Also 1 to 64 GPUs, and corpora 10 and 100 times larger."
+    "--growth", is_flag=True, help="Also show 1 to 64 GPUs, and corpora 10 and 100 times larger."
 )
 @json_option
 def plan(
@@ -58,7 +56,7 @@ def plan(
     growth: bool,
     as_json: bool,
 ) -> None:
-    """Tokens, FLOPs, memory, disk, hours and cost of a run, before anything runs."""
+    """Estimate tokens, FLOPs, memory, disk, hours and cost of a run, before anything runs."""
     from jagpt import pipeline
     from jagpt.plan import planning, shown
     from jagpt.plan.size import with_vocabulary

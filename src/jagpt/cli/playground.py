@@ -15,19 +15,20 @@ from jagpt.cli.common import Location, app, warn_of_stale
 @click.option("--compare", type=Location(), metavar="DIR",
               help="A second model, side by side.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
-              help="Where to listen; 0.0.0.0 lets other machines in.")  # fmt: skip
+              help="Address to listen on; 0.0.0.0 lets other machines connect.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535),
-              help="The first free one from 7860 on if not given.")  # fmt: skip
+              help="Port; by default the first free one from 7860.")  # fmt: skip
 @click.option("--name", "names", multiple=True, metavar="HOST",
-              help="Another host name under which visitors come; may be repeated.")  # fmt: skip
+              help="Another host name that visitors use; repeatable.")  # fmt: skip
 @click.option("--max-new-tokens", type=int, default=512, show_default=True,
-              help="New tokens that a visitor may ask for.")  # fmt: skip
+              help="Most new tokens per request.")  # fmt: skip
 @click.option("--max-samples", type=int, default=4, show_default=True,
-              help="Samples that a visitor may ask for at once.")  # fmt: skip
+              help="Most samples per request.")  # fmt: skip
 @click.option("--max-seconds", type=float, default=60, show_default=True,
-              help="Seconds of work after which a request is stopped.")  # fmt: skip
+              help="Seconds after which a request is stopped.")  # fmt: skip
 @click.option("--queue", type=int, default=16, show_default=True,
-              help="Visitors that may wait; more are asked to come again.")  # fmt: skip
+              help="Visitors that may wait; further ones are asked to come back "
+                   "later.")  # fmt: skip
 def playground(
     model_dir: Path,
     compare: Path | None,
@@ -36,10 +37,10 @@ def playground(
     names: tuple[str, ...],
     **limits: float,
 ) -> None:
-    """A web page to try a model.
+    """A web page on which to try a model.
 
-    MODEL_DIR is a model folder, a run directory, a checkpoint or a hub id (ORG/NAME@REVISION). It
-    needs the extra jagpt[playground]; the page works without a network.
+    MODEL_DIR is a model folder, a run directory, a checkpoint or a hub id (ORG/NAME@REVISION).
+    Needs the extra jagpt[playground]; the page works offline.
     """
     from jagpt.playground import Limits, server
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 @recipe_options
 @click.option(
     "--to", metavar="DESTINATION",
-    help="Publish it: git:URL, hub:ORG/NAME, or hub-dataset:ORG/NAME for the corpus.",
+    help="Publish to git:URL, hub:ORG/NAME, or (the corpus) hub-dataset:ORG/NAME.",
 )  # fmt: skip
-@click.option("--public", is_flag=True, help="Make the repository on the hub a public one.")
-@click.option("--dry-run", is_flag=True, help="With --to: say what would be sent, send nothing.")
+@click.option("--public", is_flag=True, help="Make the repository on the hub public.")
+@click.option(
+    "--dry-run", is_flag=True, help="With --to: print what would be sent, and send nothing."
+)
 def release(
     recipe: str,
     overrides: tuple[str, ...],
@@ -39,22 +41,22 @@ def release(
     public: bool,
     dry_run: bool,
 ) -> None:
-    """The folder to publish: model, card, changelog, checksums. One stage of a run.
+    """Make the folder to publish: model, card, changelog, checksums. One stage of a run.
 
-    With --to it goes to a repository as a new revision: a commit and its tag. Nothing is asked: git
-    takes its own credentials, the hub HF_TOKEN or what `hf auth login` stored. After a break the
-    same command goes on.
+    With --to, it is sent to a repository as a new revision: a commit and its tag. Never prompts:
+    git uses its own credentials, the hub HF_TOKEN or the token that `hf auth login` stored. If
+    interrupted, the same command continues.
     """
     if to is None:
         if dry_run or public:
-            raise UsageError(f"{'--dry-run' if dry_run else '--public'} goes with --to")
+            raise UsageError(f"{'--dry-run' if dry_run else '--public'} needs --to")
         run_verb(Call(recipe, overrides, run_dir, force, yes, as_json, only="release"))
         return
     from jagpt.release import destination
 
     place = destination.parse(to)
     if public and place.kind == "git":
-        raise UsageError("--public goes with hub:ORG/NAME and hub-dataset:ORG/NAME")
+        raise UsageError("--public needs hub:ORG/NAME or hub-dataset:ORG/NAME")
     outcome = _publish(
         *open_recipe(recipe, overrides, run_dir), place, make_progress(as_json),
         force=force, public=public, dry_run=dry_run, quiet=as_json,
@@ -76,7 +78,7 @@ def _publish(
     dry_run: bool,
     quiet: bool,
 ) -> Outcome:
-    """Finish the folder to publish, tell what will be sent, send it."""
+    """Finish the folder to publish, print what will be sent, send it."""
     from jagpt import files, pipeline
     from jagpt.release.publish import publish
 
@@ -100,7 +102,7 @@ def _publish(
 def _outcome_line(outcome: Outcome, dry_run: bool) -> str:
     revision = outcome.plan.publication.revision
     if outcome.plan.done:
-        return f"{revision} is published already: nothing to do"
+        return f"{revision} is already published: nothing to do"
     if dry_run or outcome.commit is None:
         return "nothing was sent (--dry-run)"
     return f"published: {revision}, commit {outcome.commit}"

@@ -21,25 +21,25 @@ from jagpt.errors import UsageError
 @run_directory_argument
 @click.option(
     "--to", "place", metavar="PLACE",
-    help="s3://bucket/prefix, file:///folder, …; execution.remote of the recipe if not given.",
+    help="s3://bucket/prefix, file:///folder, …; by default the recipe's execution.remote.",
 )  # fmt: skip
 @json_option
 def push(run_dir: Path, place: str | None, as_json: bool) -> None:
-    """Copy what is finished of a run to another place: stages and checkpoints, resumable."""
+    """Copy the finished stages and checkpoints of a run to another place. Resumable."""
     from jagpt import files, remote
 
     recipe, run = open_run(run_dir)
     place = place or recipe.execution.remote
     if place is None:
         raise UsageError(
-            f"{run_dir}: its recipe has no execution.remote; say where with --to PLACE"
+            f"{run_dir}: its recipe has no execution.remote; name a place with --to PLACE"
         )
     with files.locked(run.root):
         sent = remote.push(run, place, make_progress(as_json))
     if as_json:
         print_json({"place": place, "copied": sent})
     else:
-        click.echo(f"copied to {place}: {', '.join(sent) or 'nothing, all is there'}")
+        click.echo(f"copied to {place}: {', '.join(sent) or 'nothing, everything is there'}")
 
 
 @app.command()
@@ -47,11 +47,11 @@ def push(run_dir: Path, place: str | None, as_json: bool) -> None:
 @run_directory_argument
 @json_option
 def pull(place: str, run_dir: Path, as_json: bool) -> None:
-    """Make the run that was copied to PLACE in RUN_DIR; `jagpt run RUN_DIR` goes on with it."""
+    """Copy a run from PLACE back to RUN_DIR; `jagpt run RUN_DIR` continues it."""
     from jagpt import remote
 
     taken = remote.pull(place, run_dir, make_progress(as_json))
     if as_json:
         print_json({"run_dir": str(run_dir), "taken": taken})
     else:
-        click.echo(f"taken to {run_dir}: {', '.join(taken) or 'nothing, all is here'}")
+        click.echo(f"copied to {run_dir}: {', '.join(taken) or 'nothing, everything is here'}")

@@ -33,7 +33,7 @@ LONG_RUN_HOURS = 24.0
 
 nproc_option = click.option(
     "--nproc", type=click.IntRange(min=1), metavar="N",
-    help="Train with N processes on this machine; for several machines, see torchrun.",
+    help="Train with N processes on this machine; use torchrun for several machines.",
 )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ class Call:
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @nproc_option
 def run(until: str | None, nproc: int | None, **options: Any) -> None:
-    """Make everything that is not done yet, from the dump to the release folder."""
+    """Run every stage that is not done yet, from the dump to the release folder."""
     _on_all_ranks(Call(**options, until=until), nproc)
 
 
@@ -97,7 +97,9 @@ def _on_all_ranks(call: Call, nproc: int | None) -> None:
 
 
 def _follow(call: Call, group: Group) -> None:
-    """Take part in training when rank 0 is there; leave without a word that it says too."""
+    """Take part in training when rank 0 is there; exit silently if it fails, since rank 0 reports
+    it.
+    """
     from jagpt import pipeline
     from jagpt.progress import QUIET
     from jagpt.training import distributed
@@ -154,19 +156,21 @@ def run_verb(call: Call) -> None:
 
 
 def _agree(yes: bool, costs: str) -> None:
-    """Go on only if what took long may be set aside; nobody is asked where nobody answers."""
+    """Continue only if results that took long may be moved aside; never prompts without a
+    terminal.
+    """
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"{costs}. Start with --yes if that is meant; nothing was changed")
-    if not click.confirm(f"{costs}. Go on?", err=True):
+        raise UsageError(f"{costs}. Add --yes to do so; nothing was changed")
+    if not click.confirm(f"{costs}. Continue?", err=True):
         raise UsageError("nothing was changed")
 
 
 def _announce(
     recipe: Recipe, run: RunDirectory, progress: Progress, yes: bool, forced: Sequence[str]
 ) -> None:
-    """Say the expected hours and disk before training; above a day, ask for `--yes`."""
+    """Print the expected hours and disk space before training; above a day, require `--yes`."""
     from jagpt import pipeline, plan
     from jagpt.plan import planning
     from jagpt.plan.size import with_vocabulary
@@ -179,7 +183,8 @@ def _announce(
         progress.say(gpu)
     if estimate.hours > LONG_RUN_HOURS and not yes:
         raise UsageError(
-            f"this run takes about {estimate.hours:,.0f} hours on this machine: start it with --yes"
+            f"this run takes about {estimate.hours:,.0f} hours on this machine: add --yes to start "
+            "it"
         )
 
 
@@ -196,28 +201,28 @@ def _write_report(run: RunDirectory) -> None:
     "--trials",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Search: train N times in all, with values of what [search] names; write the best recipe.",
+    help="Search: train N times in all, with values from [search], and write the best recipe.",
 )
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, min_open=True),
     metavar="H",
-    help="With --trials: leave after so many hours; the same command goes on.",
+    help="With --trials: stop after this many hours; the same command continues.",
 )
 def train(nproc: int | None, trials: int | None, hours: float | None, **options: Any) -> None:
     call = Call(**options, only=TRAIN.name)
     if trials is None and hours is not None:
-        raise UsageError("--hours goes with --trials; for a training see execution.max_hours")
+        raise UsageError("--hours needs --trials; for a single training use execution.max_hours")
     if trials is None:
         _on_all_ranks(call, nproc)
     elif nproc is not None or call.force:
-        raise UsageError("--trials goes with neither --nproc nor --force")
+        raise UsageError("--trials cannot be combined with --nproc or --force")
     else:
         _search(call, trials, hours)
 
 
 def _search(call: Call, count: int, hours: float | None) -> None:
-    """Search over the recipe's settings; print the trials, and where the best recipe is."""
+    """Search over the recipe's settings; print the trials and where the best recipe is."""
     from jagpt import console, files, pipeline
     from jagpt.training import search
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @run_directory_argument
 @json_option
 def status(run_dir: Path, as_json: bool) -> None:
-    """What is done, what is stale and why; what of it lies in execution.remote."""
+    """Which stages are done, which are stale and why, and what is in execution.remote."""
     from jagpt import console, pipeline
 
     recipe, place = open_run(run_dir)
@@ -47,7 +47,7 @@ def status(run_dir: Path, as_json: bool) -> None:
 @run_directory_argument
 @json_option
 def verify(run_dir: Path, as_json: bool) -> None:
-    """Hash every file of every finished stage against its manifest."""
+    """Check every file of every finished stage against its manifest's SHA-256."""
     from jagpt import console, pipeline
 
     _, place = open_run(run_dir)
@@ -58,15 +58,15 @@ def verify(run_dir: Path, as_json: bool) -> None:
         console.show_verified(found)
     problems = [problem for verified in found for problem in verified.problems]
     if problems:
-        raise DataError(f"{run_dir}: {len(problems)} file(s) are not as they were made")
+        raise DataError(f"{run_dir}: {len(problems)} file(s) are missing or changed")
 
 
 @app.command()
 @run_directory_argument
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @json_option
 def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
-    """Delete the superseded stages of a run."""
+    """Delete the results of a run that a changed recipe has replaced."""
     from jagpt import console, files, pipeline
 
     _, place = open_run(run_dir)
@@ -82,12 +82,12 @@ def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
 @click.argument("run_dirs", nargs=-1, required=True, type=Location())
 @click.option(
     "--output", type=Location(), metavar="FILE",
-    help="Where to write the page; report.html in the first run if not given.",
+    help="Where to write the page; by default report.html in the first run.",
 )  # fmt: skip
 @click.option(
     "--language",
     type=click.Choice(("en", "ja")),
-    help="The page's language; the system's if not given.",
+    help="Language of the page; by default the system's.",
 )
 @click.option(
     "--price-per-hour",

@@ -10,13 +10,13 @@ from jagpt.cli.common import Location, app, json_option, print_json
 from jagpt.errors import UsageError, did_you_mean
 
 CONTINUE = "continue"
-"""The one name that stands for no shipped file: `jagpt.further` makes that recipe."""
+"""The one name without a bundled file: `jagpt.further` makes that recipe."""
 
 
 @app.command()
 @json_option
 def recipes(as_json: bool) -> None:
-    """The shipped recipes."""
+    """List the shipped recipes."""
     from jagpt import console
     from jagpt import recipe as recipe_module
 
@@ -33,23 +33,23 @@ def recipes(as_json: bool) -> None:
     "--output",
     type=Location(),
     metavar="FILE",
-    help="Where to write it; RECIPE_NAME.toml here if not given.",
+    help="Where to write it; ./RECIPE_NAME.toml by default.",
 )
 @click.option(
     "--from", "origin", metavar="DIR|HUB_ID",
-    help="With `continue`: the model to train further; a run, a folder or an id of the hub.",
+    help="With `continue`: the model to train further; a run, folder or hub id.",
 )  # fmt: skip
 def init(recipe_name: str, output: Path | None, origin: str | None) -> None:
-    """Copy a shipped recipe to edit it.
+    """Copy a shipped recipe for editing.
 
-    `continue` is none of those: with --from it makes a recipe that trains a model further.
+    `continue` is different: with --from, it writes a recipe that trains an existing model further.
     """
     from jagpt import files
 
     target = output or Path(f"{recipe_name}.toml")
     content = _recipe_bytes(recipe_name, origin, target)
     if target.exists() and not (target.is_file() and target.read_bytes() == content):
-        raise UsageError(f"{target} exists; name another file with --output")
+        raise UsageError(f"{target} already exists; name another file with --output")
     files.remove_leftovers(target.parent, of=target.name)
     files.write_bytes(target, content)
     click.echo(f"{target}: edit it, then `jagpt run {target}`")
@@ -61,7 +61,7 @@ def _recipe_bytes(name: str, origin: str | None, target: Path) -> bytes:
     shipped = recipe_module.shipped_recipes()
     if name == CONTINUE:
         if origin is None:
-            raise UsageError("init continue: --from is wanted: the model to train further")
+            raise UsageError("init continue: give the model to train further with --from")
         from jagpt import further
 
         name = further.run_name(target, otherwise=CONTINUE)
@@ -72,14 +72,14 @@ def _recipe_bytes(name: str, origin: str | None, target: Path) -> bytes:
             f"no shipped recipe {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
         )
     if origin is not None:
-        raise UsageError(f"--from goes with `jagpt init continue`; {name} trains a new model")
+        raise UsageError(f"--from needs `jagpt init continue`; {name} trains a new model")
     return shipped[name].read_bytes()
 
 
 @app.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """What this machine offers: processor, bf16, GPU, disk, git-lfs, extras."""
+    """Show what this machine offers: processor, bf16, GPU, disk, git-lfs, extras."""
     from jagpt import console
     from jagpt.doctor import examine_machine
 

@@ -17,7 +17,7 @@ from jagpt.rundir import is_run
 @app.command()
 @click.argument("names", nargs=-1, required=True, metavar="RECIPE | --compare DIR...")
 @run_options
-@click.option("--compare", is_flag=True, help="Compare tokenizers instead of making one.")
+@click.option("--compare", is_flag=True, help="Compare tokenizers instead of training one.")
 @click.option(
     "--text", type=Location(), metavar="FILE",
     help="With --compare: text to measure on; may be compressed.",
@@ -32,10 +32,10 @@ def tokenizer(
     compare: bool,
     text: Path | None,
 ) -> None:
-    """Train SentencePiece and make the folder that transformers loads. One stage of a run.
+    """Train SentencePiece and write the folder that transformers loads. One stage of a run.
 
-    With --compare, several tokenizers side by side: each DIR is a tokenizer folder, a run, a bare
-    .model or a hub id. The text is --text, or the test split of the run that is named first.
+    With --compare, show several tokenizers side by side: each DIR is a tokenizer folder, a run, a
+    bare .model file or a hub id. The text is --text, or the test split of the first run among them.
     """
     if compare:
         _check_options({"--force": force, "--yes": yes})
@@ -44,16 +44,18 @@ def tokenizer(
         _compare(names, overrides, run_dir, text, as_json)
         return
     if text is not None:
-        raise UsageError("--text goes with --compare")
+        raise UsageError("--text needs --compare")
     if len(names) > 1:
-        raise UsageError(f"one RECIPE is wanted, {len(names)} were given; compare with --compare")
+        raise UsageError(
+            f"expected one RECIPE, found {len(names)}; to compare tokenizers add --compare"
+        )
     run_verb(Call(names[0], overrides, run_dir, force, yes, as_json, only="tokenizer"))
 
 
 def _check_options(given: dict[str, object], beside: str = "") -> None:
     for name, value in given.items():
         if value:
-            raise UsageError(f"{name} means nothing beside --compare{beside}")
+            raise UsageError(f"{name} has no effect with --compare{beside}")
 
 
 def _compare(
@@ -73,7 +75,7 @@ def _compare(
         _, run = open_recipe(names[0], overrides, run_dir)
         if not run.tokenizer.is_dir():
             raise DataError(
-                f"{run.root}: this run has no tokenizer yet; make it (jagpt tokenizer "
+                f"{run.root}: this run has no tokenizer yet; train it (jagpt tokenizer "
                 f"{names[0]}), or compare on a text with --text FILE"
             )
         origins = {names[0]: str(run.tokenizer), **_origins(names[1:])}
@@ -87,7 +89,7 @@ def _compare(
 
 
 def _origins(names: Sequence[str]) -> dict[str, str]:
-    """Each name with the place that it means: a run's name means its tokenizer."""
+    """Each name with its place: the name of a run means its tokenizer."""
     return {
         name: str(open_run(Path(name))[1].tokenizer) if is_run(Path(name)) else name
         for name in names

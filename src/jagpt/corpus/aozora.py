@@ -1,7 +1,7 @@
-"""Aozora Bunko's form of text, without what is not the author's.
+"""Aozora Bunko's text format, reduced to the author's own text.
 
-Ruby goes, and the text that it stands beside stays; the typist's notes go (［＃…］), a character
-that JIS X 0208 lacks becomes Unicode's where its note names it, letters with accents are composed,
+Ruby is removed, its base text stays; the typist's notes (［＃…］) are removed, a character missing
+from JIS X 0208 is replaced by its Unicode form if its note names it, accented letters are composed,
 and the header, the explanation of the marks and the colophon are left out.
 https://www.aozora.gr.jp/annotation/
 """
@@ -12,7 +12,7 @@ import re
 import unicodedata
 
 GETA = "〓"
-"""Stands, as in print, for a character that nobody can name."""
+"""Replaces, as in print, a character that cannot be identified."""
 _RULE = re.compile(r"-{20,}")
 _COLOPHON = re.compile(r"底本[：:「]")
 _RUBY = re.compile(r"《[^《》\n]*》")
@@ -48,9 +48,9 @@ def plain(line: str) -> str:
 
 
 def _body(lines: list[str]) -> list[str]:
-    """What stands between header and colophon.
+    """The text between header and colophon.
 
-    The header ends with the second rule around the explanation of the marks or, where there is
+    The header ends with the second rule around the explanation of the marks or, if there is
     none, with the first blank line; the colophon begins after a blank line.
     """
     rules = [number for number, line in enumerate(lines[:100]) if _RULE.fullmatch(line.strip())]
@@ -65,7 +65,7 @@ def _body(lines: list[str]) -> list[str]:
 
 
 def _character(note: re.Match[str]) -> str:
-    """The character that a note describes by its place in JIS X 0213 or in Unicode."""
+    """The character that a note describes by its code in JIS X 0213 or Unicode."""
     if place := _PLACE_IN_JIS.search(note[1]):
         plane, row, cell = map(int, place.groups())
         prefix = b"" if plane == 1 else b"\x8f"
@@ -80,7 +80,7 @@ def _character(note: re.Match[str]) -> str:
 
 
 def _composed(stretch: re.Match[str]) -> str:
-    """〔Moulin de la Galette ae&〕: what stands there as letters with accents, if it does."""
+    """〔Moulin de la Galette ae&〕: the accented letters that this spells, if any."""
     text = _WHOLE_PATTERN.sub(lambda found: _WHOLE[found[0]], stretch[1])
     text = _ACCENT.sub(_letter, text)
     return text if text != stretch[1] else stretch[0]

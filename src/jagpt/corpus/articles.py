@@ -1,4 +1,4 @@
-"""Pages and documents to articles: what extraction does with each by itself."""
+"""Pages and documents to articles: what extraction does with each one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from jagpt.wikitext import (
 ARTICLES = 0
 _FILE, _CATEGORY = 6, 14
 NO_WIKI = Header(VERSIONS[-1], None, None)
-"""For pages that come without a dump."""
+"""For pages that do not come from a dump."""
 
 
 def page_articles(
     header: Header, pages: Iterable[Page], corpus: Corpus, counts: Counts
 ) -> Iterator[Article]:
-    """The articles among a dump's pages, in order; `counts` tells of the other pages too."""
+    """The articles among a dump's pages, in order; `counts` covers the other pages too."""
     converter = shared_converter(_options(corpus), _namespaces(header))
     for page in pages:
         counts.pages += 1
@@ -136,7 +136,7 @@ def _text_article(document: SourceDocument, corpus: Corpus) -> Article:
 def cleaned_articles(
     articles: Iterable[Article], corpus: Corpus, profile: Profile
 ) -> Iterator[Article]:
-    """The articles as HojiChar's filters leave them."""
+    """The articles after HojiChar's filters."""
     for article in articles:
         yield _cleaned(article, corpus, profile) if profile and article.text else article
 
@@ -156,7 +156,7 @@ def _cleaned(article: Article, corpus: Corpus, profile: Profile) -> Article:
 
 
 def _share(text: str, corpus: Corpus) -> float | None:
-    """The share that a filter asks for; it costs as much as all the rest of a text source."""
+    """The share that a filter needs; it costs as much as everything else for a text source."""
     return japanese_share(text) if corpus.min_japanese_share > 0 else None
 
 
@@ -178,7 +178,7 @@ def _options(corpus: Corpus) -> WikitextOptions:
 
 
 def _namespaces(header: Header) -> Namespaces:
-    """Prefixes of links as this wiki names them, beside those that every wiki understands."""
+    """This wiki's own prefixes of links, besides those that every wiki understands."""
     names = header.namespaces.items()
     return Namespaces(
         file=JA_DEFAULT.file | {name for name, key in names if key == _FILE},

@@ -34,7 +34,7 @@ from jagpt.recipe import Corpus, Source
 DROPPED = "dropped.jsonl"
 LISTED_TEMPLATES = 100
 LOUD_SHARE = 0.5
-"""A filter that takes more of a source is named on the terminal."""
+"""A filter that removes more than this of a source is named on the terminal."""
 TRAIN = "train"
 
 Pieces = list[tuple[str, str]]
@@ -43,7 +43,7 @@ Pieces = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class _Articles:
-    """The articles of all parts, to be gone through as often as needed."""
+    """The articles of all parts, which can be iterated repeatedly."""
 
     corpus: Corpus
     sources: Sequence[ExtractedSource]
@@ -56,7 +56,7 @@ class _Articles:
 
     @cached_property
     def parents(self) -> dict[str, tuple[str, ...]]:
-        """The categories of categories, where subcategories are asked for."""
+        """The parents of categories, if subcategories are requested."""
         if not self.corpus.include.depth:
             return {}
         total = Counts()
@@ -110,10 +110,10 @@ def assign(
     directory: Path,
     progress: Progress,
 ) -> None:
-    """Filter and split the articles of what was extracted of the corpus's sources; write shards,
+    """Filter and split the articles extracted from the corpus's sources; write shards,
     `dropped.jsonl` and, last of all, `stats.json`.
 
-    Raises `DataError` where a split stays empty, naming what would fill it.
+    Raises `DataError` if a split stays empty, naming what would fill it.
     """
     articles = _Articles(corpus, sources, parts_directory, progress)
     near = _near_duplicates(articles)
@@ -151,7 +151,7 @@ def _near_duplicates(articles: _Articles) -> dict[int, int]:
 
 
 def _shares(articles: _Articles, near: dict[int, int]) -> tuple[float, float]:
-    """The shares of valid and test: the recipe's, or what a small corpus wants."""
+    """The shares of valid and test: the recipe's, or those that suit a small corpus."""
     corpus = articles.corpus
     given = None not in (corpus.valid_share, corpus.test_share)
     if given or corpus.split != "hash" or articles.count >= MANY:
@@ -169,7 +169,7 @@ def _shares(articles: _Articles, near: dict[int, int]) -> tuple[float, float]:
 
 
 def _held_out(articles: _Articles, near: dict[int, int], shares: tuple[float, float]) -> HeldOut:
-    """The sentences of valid and test, or of nothing where no filter asks for them."""
+    """The sentences of valid and test, or nothing if no filter needs them."""
     held_out = HeldOut(articles.corpus.drop_overlap)
     if articles.corpus.drop_overlap == 0:
         return held_out
@@ -224,7 +224,7 @@ def _tell_unmatched(filters: Filters, progress: Progress) -> None:
 
 
 def _tell_losses(state: _Assignment, progress: Progress) -> None:
-    """Name each filter that took more than half of what a source gave."""
+    """Name each filter that removed more than half of a source."""
     given = Counter(state.kept)
     for (source, _), count in state.lost.items():
         given[source] += count
@@ -238,7 +238,7 @@ def _tell_losses(state: _Assignment, progress: Progress) -> None:
 
 
 def _check_splits(state: _Assignment) -> None:
-    """Training, validation and test all need documents: tell of every split that has none."""
+    """Training, validation and test all need documents: report every split that has none."""
     order = ("test", "valid", "train")  # in which the hashes are cut into splits
     empty = [split for split in order if state.writers[split].counts.documents == 0]
     if not empty:
@@ -261,8 +261,9 @@ def _lines_advice(state: _Assignment, split: str) -> str:
         third = max(1, lines // 10)
         return (
             f"the documents have {lines} lines, and valid and test take the first "
-            f"{state.corpus.valid_lines} and {state.corpus.test_lines}; set corpus.valid_lines and "
-            f"corpus.test_lines to {third} or so each"
+            f"{state.corpus.valid_lines} and the next {state.corpus.test_lines}; set "
+            "corpus.valid_lines "
+            f"and corpus.test_lines to about {third} each"
         )
     if getattr(state.corpus, f"{split}_lines") == 0:
         return f"set corpus.{split}_lines to 1 or more"
@@ -273,7 +274,7 @@ def _share_advice(state: _Assignment, split: str) -> str:
     """The share that would put at least one document into the split."""
     valid, test = state.splitter.shares
     if not state.splitter.places:
-        return "every source has a fixed split; give one to it, or take the fixed split from one"
+        return "every source has a fixed split; give this split to one, or free one from its split"
     if split == "train":
         return f"set corpus.valid_share and corpus.test_share, now {valid:g} and {test:g}, lower"
     if split == "test":
@@ -289,14 +290,14 @@ def _share_advice(state: _Assignment, split: str) -> str:
 
 
 def _least_test_share(state: _Assignment) -> float:
-    """The test share that is advised where the test split is empty too; valid begins beyond it."""
+    """The suggested test share if the test split is empty too; valid begins beyond it."""
     if state.writers["test"].counts.documents:
         return 0.0
     return _share_above(min(state.splitter.places))
 
 
 def _share_above(value: float) -> float:
-    """The next number above `value` with two digits that count."""
+    """The next number above `value` with two significant digits."""
     digits = 1 - math.floor(math.log10(value)) if value > 0 else 6
     step = 10.0 ** -min(digits, 12)
     return round((math.floor(value / step) + 1) * step, min(digits, 12))

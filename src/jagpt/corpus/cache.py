@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """Where dumps are shared between runs: `$JAGPT_CACHE`, or below the user's cache directory."""
+    """Where dumps are shared between runs: `$JAGPT_CACHE`, or in the user's cache directory."""
     if chosen := os.environ.get("JAGPT_CACHE"):
         return Path(chosen)
     home = Path.home()

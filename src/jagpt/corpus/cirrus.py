@@ -21,20 +21,20 @@ from jagpt.errors import DataError
 ARTICLES = 0
 _COLUMNS = Columns(text="text", title="title", id="page_id", revision="version")
 _WIKIPEDIA = re.compile("([a-z]{2,3}(?:_[a-z]+)*|simple)wiki")
-"""Database names of Wikipedias by their language; `commonswiki` and its like are none."""
+"""Database names of Wikipedias by language; `commonswiki` and the like are not Wikipedias."""
 
 
 def read_documents(reader: Reader) -> Iterator[SourceDocument]:
     """The pages, in order; those outside the article namespace are marked and have no text.
 
-    Raises `DataError` with file and line where the lines are not such pairs.
+    Raises `DataError` with file and line if the lines are not such pairs.
     """
     lines = json_objects(reader)
     for number, action in lines:
         identifier = _identifier(action)
         if identifier is None:
             raise DataError(
-                f'{reader.path}: line {number}: {{"index": {{"_id": …}}}} is wanted, as in a '
+                f'{reader.path}: line {number}: expected {{"index": {{"_id": …}}}}, as in a '
                 f"CirrusSearch dump; found {str(action)[:60]}"
             )
         number, page = next(lines, (number, None))
@@ -49,7 +49,7 @@ def read_documents(reader: Reader) -> Iterator[SourceDocument]:
 
 
 def _identifier(action: dict[str, Any]) -> str | None:
-    """The page's number in an action line; None where the line is something else."""
+    """The page's number in an action line; None if the line is something else."""
     head = action.get("index", action.get("create"))
     found = head.get("_id") if isinstance(head, dict) and len(action) == 1 else None
     return str(found) if isinstance(found, str | int) and found != "" else None
@@ -59,7 +59,7 @@ def _document(page: dict[str, Any], identifier: str) -> SourceDocument:
     """Old dumps have no `page_id`, and some pages no `version`."""
     namespace = page.get("namespace")
     if isinstance(namespace, bool) or not isinstance(namespace, int):
-        raise RowError(f"`namespace` is {namespace!r}; a whole number is wanted")
+        raise RowError(f"`namespace` is {namespace!r}; expected an integer")
     if namespace != ARTICLES:
         return SourceDocument(identifier, "", "", other_namespace=True)
     document = _COLUMNS.document({"page_id": identifier, "version": None, "text": None, **page})
@@ -67,7 +67,7 @@ def _document(page: dict[str, Any], identifier: str) -> SourceDocument:
 
 
 def _url(wiki: object, title: str) -> str | None:
-    """Where the page stands; None where the dump does not name a Wikipedia."""
+    """The page's URL; None if the dump does not name a Wikipedia."""
     named = _WIKIPEDIA.fullmatch(wiki) if isinstance(wiki, str) else None
     if named is None:
         return None

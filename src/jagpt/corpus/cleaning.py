@@ -4,9 +4,9 @@ HojiChar's own profiles are Python files, which a stranger's recipe must not run
 
     {"filters": [{"filter": "DiscardAds", "max_allowed_num": 14}, {"filter": "AcceptJapanese"}]}
 
-It can name filters of `hojichar.document_filters` alone, and give their own arguments numbers,
-true or false: a text could be the path of a file to read. Chance (`p`) is left out, as a page must
-become the same whatever worker has it.
+It can only name filters of `hojichar.document_filters`, and set their own arguments to numbers,
+true or false: a string could be the path of a file to read. Chance (`p`) is left out, since a page
+must come out the same in every worker.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ KIND = "profile for HojiChar"
 _NOT_HERE = frozenset(
     ("ApplyDiscard", "DiscardAll", "ExampleHojiChar", "JSONDumper", "JSONLoader", "Sleep")
 )
-"""For HojiChar's own command, or as examples."""
+"""Filters for HojiChar's own command, or examples."""
 _FIXED = frozenset(("max_parse_chars",))
-"""A larger one may break MeCab off, says HojiChar."""
+"""According to HojiChar, a larger one may crash MeCab."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ Profile = tuple[Call, ...]
 def profile_at(path: str | None) -> Profile:
     """The filters that a profile names, in order; none without a profile.
 
-    Raises `MissingExtraError` where HojiChar is not installed, `DataError` where the profile names
-    something else than its filters.
+    Raises `MissingExtraError` if HojiChar is not installed, `DataError` if the profile names
+    anything but its filters.
     """
     if path is None:
         return ()
@@ -54,7 +54,7 @@ def profile_at(path: str | None) -> Profile:
         raise MissingExtraError("corpus.hojichar", "hojichar")
     rows = files.read_json(Path(path), KIND).get("filters")
     if not isinstance(rows, list) or not rows:
-        raise DataError(f'{path}: {{"filters": [{{"filter": "NAME"}}, …]}} is wanted')
+        raise DataError(f'{path}: expected {{"filters": [{{"filter": "NAME"}}, …]}}')
     profile = tuple(_call(row, f"{path}: filter {n}") for n, row in enumerate(rows, 1))
     for number, call in enumerate(profile, 1):
         _made(call, f"{path}: filter {number}")
@@ -62,7 +62,7 @@ def profile_at(path: str | None) -> Profile:
 
 
 def cleaned(text: str, profile: Profile) -> tuple[str, str | None]:
-    """The text as the filters leave it, or why there is none: the filter that discards it."""
+    """The text after the filters, or the filter that discards it."""
     from hojichar import Document
 
     document = Document(text)
@@ -83,11 +83,11 @@ def _filters(profile: Profile) -> list[Any]:
 
 def _call(row: object, place: str) -> Call:
     if not isinstance(row, dict) or not isinstance(name := row.get("filter"), str):
-        raise DataError(f'{place}: {{"filter": "NAME"}} with its arguments is wanted')
+        raise DataError(f'{place}: expected {{"filter": "NAME"}} with its arguments')
     known = _known()
     if name not in known:
         raise DataError(
-            f"{place}: {name!r} is no filter of hojichar.document_filters that can be named here"
+            f"{place}: {name!r} is not a filter of hojichar.document_filters that can be used here"
             f"{did_you_mean(name, list(known))}"
         )
     given = {key: value for key, value in row.items() if key != "filter"}
@@ -102,14 +102,14 @@ def _check_arguments(given: Mapping[str, object], allowed: Sequence[str], place:
                 f"{place}: {key!r} cannot be set; allowed are {', '.join(allowed) or 'none'}"
             )
         if not isinstance(value, int | float):
-            raise DataError(f"{place}: {key} is {value!r}; a number, true or false is wanted")
+            raise DataError(f"{place}: {key} is {value!r}; expected a number, true or false")
 
 
 def _made(call: Call, place: str) -> Any:
     try:
         return _known()[call.name](**dict(call.arguments))
     except (AssertionError, ImportError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{place} ({call.name}) cannot be made: {error}") from None
+        raise DataError(f"{place} ({call.name}) cannot be created: {error}") from None
 
 
 @lru_cache(maxsize=1)
@@ -128,7 +128,7 @@ def _known() -> dict[str, type]:
 
 
 def _parameters(filter_: type) -> list[str]:
-    """The filter's own arguments that are no text, the base class's left out."""
+    """The filter's own arguments that are not strings, without those of the base class."""
     named = inspect.signature(filter_).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [

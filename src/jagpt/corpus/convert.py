@@ -1,13 +1,13 @@
 """Step 1: sources to parts of articles, in the order of the files.
 
-A dump in multistream form is cut into ranges of streams, which the workers read themselves, from
-the file. Any other file is read by this process, which cuts it into batches of pages or documents.
-Each range or batch becomes a part; its bounds depend on the file alone, not on the workers. Parts
-that stand there whole are not made again.
+A multistream dump is cut into ranges of streams, which the workers read themselves from the file.
+Any other file is read by this process, which cuts it into batches of pages or documents. Each range
+or batch becomes a part; its bounds depend only on the file, not on the workers. Complete parts
+are not made again.
 
-What a worker finds of its range counts only once all ranges before it proved clean. At the first
-one that is not, this process reads on from there to the end by itself: it either tells what is
-damaged, or finds that nothing is (pages may go across streams), or leaves out what is (see
+A worker's result for its range counts only once all ranges before it are known to be clean. At
+the first one that is not, this process itself reads on from there to the end: it either reports
+what is damaged, or finds that nothing is (pages may span streams), or skips what is (see
 `skip_damaged`).
 """
 
@@ -45,9 +45,9 @@ from jagpt.text import shown
 from jagpt.workers import Workers
 
 PART_PAGES = 20_000
-"""A batch holds at most so many pages …"""
+"""A batch holds at most this many pages …"""
 PART_BYTES = 8 * 1024 * 1024
-"""… and ends with the page that reaches so many bytes."""
+"""… and ends with the page that reaches this many bytes."""
 KILOBYTE = 1000
 
 T = TypeVar("T")
@@ -63,13 +63,13 @@ def convert(
     executor: Executor | None = None,
     ready: Ready | None = None,
 ) -> list[ExtractedSource]:
-    """Make the parts of all sources below `directory`; what the index says that closes them.
+    """Make the parts of all sources in `directory`; returns the index that completes them.
 
-    `executor` runs the jobs instead of `workers` processes (as many at a time). `ready` is told,
-    while workers go on, of the first parts in their order, each once it is whole and all before it
-    proved clean; it need not hear of all, and the file may prove damaged afterwards. Raises
-    `DataError` where a file is missing, damaged or of another kind, or a source has no articles.
-    Parts that are finished stay, whatever happens.
+    `executor` runs the jobs instead of `workers` processes (as many at a time). `ready` is called,
+    while workers continue, with the first parts in order, each once it is complete and everything
+    before it is known to be clean; it need not be called for all, and the file may turn out to be
+    damaged afterwards. Raises `DataError` if a file is missing, damaged or of another kind, or a
+    source has no articles. Finished parts stay, whatever happens.
     """
     places = [source_files(source) for source in corpus.source]
     total = sum(path.stat().st_size for paths in places for path in paths) // KILOBYTE
@@ -92,7 +92,7 @@ def convert(
 
 @dataclass
 class _File:
-    """A file under way: its place among the sources, and the parts begun."""
+    """A file being read: its place among the sources, and the parts begun."""
 
     path: Path
     source: int
@@ -103,7 +103,7 @@ class _File:
 
     @property
     def name(self) -> str:
-        """Its name as text, which a file system's need not be."""
+        """Its name as text, which a file name need not be."""
         return shown(self.path.name)
 
     def next_part(self) -> PartName:
@@ -114,7 +114,7 @@ class _File:
 
 @dataclass
 class _Streams:
-    """A dump in multistream form under way: where the ranges that proved clean end."""
+    """A multistream dump being read: where the ranges known to be clean end."""
 
     ranges: Ranges
     place: Place
@@ -139,7 +139,7 @@ class _Extraction:
     bar: Bar
     progress: Progress
     ready: Ready | None
-    """None from the first part on that is not made in order."""
+    """None from the first part that is not made in order."""
 
     def source(self, number: int, source: Source, paths: Sequence[Path]) -> ExtractedSource:
         """Read a source's files."""
@@ -196,7 +196,7 @@ class _Extraction:
 
     def _streams(self, file: _File, first: Beginning) -> ExtractedFile:
         """Have the workers read a dump's streams."""
-        # where damage is to be passed over, pages that the index lists may be missing
+        # when damage is skipped, pages that the index lists may be missing
         index = None if self.corpus.skip_damaged else index_beside(file.path)
         state = _Streams(Ranges(file.path, first.size, index), first.place)
         with closing(self.pool.results(self._range_jobs(file, state))) as results:
@@ -212,15 +212,15 @@ class _Extraction:
             else:
                 ranges = state.ranges
                 if ranges.size != streams.end:
-                    raise DataError(f"{file.path}: changed while it was read; run it again")
+                    raise DataError(f"{file.path}: changed while it was being read; run again")
                 return ExtractedFile(file.name, ranges.size, ranges.sha256, file.parts)
         file.parts -= 1 + len(state.taken)
         return self._read_on(file, state, streams, index)
 
     def _chosen_streams(self, file: _File, first: Beginning) -> ExtractedFile | None:
-        """Have the workers read the streams alone that hold the titles asked for.
+        """Have the workers read only the streams that hold the requested titles.
 
-        None where titles are not all that is asked for, or no sound index lists them.
+        None if not only titles are requested, or no valid index lists them.
         """
         index = index_beside(file.path)
         if index is None or not self.corpus.include.titles_only:
@@ -252,7 +252,7 @@ class _Extraction:
     def _read_on(
         self, file: _File, state: _Streams, streams: Range, index: Path | None
     ) -> ExtractedFile:
-        """Read a dump from the range on that is not clean; all before it was."""
+        """Read a dump from the first range that is not clean."""
         skip = self.corpus.skip_damaged
         reader = Reader(file.path, start=streams.start, streams=state.streams, skip_damaged=skip)
         with closing(reader):
@@ -264,15 +264,15 @@ class _Extraction:
 
 
 def _check_index(index: Path | None, path: Path, streams: Range, facts: RangeFacts) -> None:
-    """The index may be wrong, or pages may have gone from the dump: who knows?"""
+    """Either the index is wrong, or pages are missing from the dump: it is unclear which."""
     problem = streams.problem
     if problem is None and facts.against_index:
         problem = f"{index}: between bytes {streams.start} and {streams.end} of the dump, "
         problem += facts.against_index
     if problem:
         raise DataError(
-            f"{problem}; this index does not belong to {path.name} as it is: fetch both again, or "
-            "remove the index to read what is in the dump"
+            f"{problem}; this index does not match {path.name}: download both again, or remove the "
+            "index to read what is in the dump"
         )
 
 
@@ -282,14 +282,15 @@ def _left_out(path: Path, losses: Losses) -> str:
         what.append(f"{losses.streams} damaged stream(s), {losses.stream_bytes} bytes of the file")
     if losses.between_pages:
         what.append(
-            f"{losses.xml_bytes} bytes of XML that are no whole page, at {losses.between_pages} "
+            f"{losses.xml_bytes} bytes of XML that are not a complete page, at "
+            f"{losses.between_pages} "
             "place(s)"
         )
-    return f"{path.name}: left out as damaged: {'; '.join(what)} (where: stats.json)"
+    return f"{path.name}: skipped as damaged: {'; '.join(what)} (where: stats.json)"
 
 
 def _grouped(items: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
-    """Items with their sizes, in groups within the limits of a part."""
+    """Items with their sizes, grouped within the limits of a part."""
     group: list[T] = []
     size = 0
     for item, item_size in items:
@@ -309,7 +310,7 @@ def _check_articles(
     paths: Sequence[Path],
     extracted: ExtractedSource,
 ) -> None:
-    """A source without a single article is a mistake, whatever the others have."""
+    """A source without any article is an error, whatever the others contain."""
     source = corpus.source[number]
     counts = Counts()
     for name in parts.part_names(number, extracted):
@@ -319,7 +320,7 @@ def _check_articles(
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     place = f"{paths[0]}{more}" if paths else source.dataset
     if corpus.include.titles_only:
-        raise DataError(f"{place}: no page has a title that is asked for")
+        raise DataError(f"{place}: no page has a requested title")
     if source.kind not in ("dump", "cirrus"):
         raise DataError(f"{place}: no text in it")
     raise DataError(

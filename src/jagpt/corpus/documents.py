@@ -1,4 +1,4 @@
-"""A document on its way: as its source gives it, as an article, and in the finished corpus."""
+"""A document at each step: as its source gives it, as an article, and in the finished corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPLITS = ("train", "valid", "test")
 class SourceDocument:
     """A document as its source gives it. `problem` says why there is no text.
 
-    `id` is a hash of it where the file has none, so that no order or path matters.
+    `id` is a hash of the document if the file has none, so that order and path do not matter.
     """
 
     id: str
@@ -25,10 +25,10 @@ class SourceDocument:
     wikitext: bool = False
     """The text is wikitext, still to be converted."""
     other_namespace: bool = False
-    """No article: it is only counted."""
+    """Not an article: it is only counted."""
 
     def packed(self) -> bytes:
-        """All of it as bytes, to be hashed."""
+        """The whole document as bytes, for hashing."""
         head = (self.id, self.title, self.url, self.revision, self.problem, self.wikitext)
         return f"{head!r} {self.other_namespace} {self.text}".encode()
 
@@ -42,8 +42,8 @@ def identity(title: str, text: str) -> str:
 class Article:
     """An article after conversion. `problem` says why there is no text, `digest` is of the text.
 
-    `list_only` means five list items or more, and one sentence on a line of its own at most.
-    `japanese_share`, `categories` and `signature` (MinHash) stand there where a filter asks for
+    `list_only` means five list items or more, and at most one sentence on its own line.
+    `japanese_share`, `categories` and `signature` (MinHash) are present if a filter needs
     them.
     """
 
@@ -61,16 +61,16 @@ class Article:
     signature: bytes = b""
 
     def document(self, source: str, text: str) -> Document:
-        """The document that `text`, all of the article's or a piece of it, becomes."""
+        """The document made from `text`, the article's whole text or a piece of it."""
         return Document(self.id, source, self.title, self.url, self.revision, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document; `url` and `revision` are None where unknown.
+    """One document; `url` and `revision` are None if unknown.
 
-    `id` is the page's number, or for text files a hash of title and text. Documents share one where
-    `first-lines` cut a page at the bound of two splits, or where duplicates of a text were kept.
+    `id` is the page's number, or for text files a hash of title and text. Documents share one if
+    `first-lines` cut a page at the boundary of two splits, or if duplicates of a text were kept.
     """
 
     id: str

@@ -1,9 +1,9 @@
 """Pages of a MediaWiki export (XML, formats 0.3 to 0.11), first raw, then parsed.
 
-The XML is cut into raw pages by the tags `<page>` and `</page>`, which cannot stand inside a
-page's text (it is escaped): that costs little beside decompression. Parsing a page is left to
-whoever converts it, perhaps in other processes. A dump can be read whole, from a place within it to
-its end, or a piece of it by itself.
+The XML is cut into raw pages by the tags `<page>` and `</page>`, which cannot occur inside a
+page's text (it is escaped): that costs little compared with decompression. Parsing a page is
+left to whatever converts it, perhaps in other processes. A dump can be read completely, from a
+place within it to its end, or just a piece of it.
 
 Format: https://www.mediawiki.org/wiki/Help:Export#Export_format
 """
@@ -22,11 +22,11 @@ from jagpt.errors import DataError
 
 VERSIONS = tuple(f"0.{minor}" for minor in range(3, 12))
 HEADER_BYTES = 1024 * 1024
-"""What stands before the first page may be so long; Wikimedia's is 3 KB."""
+"""Longest header before the first page; Wikimedia's is 3 KB."""
 PAGE_BYTES = 64 * 1024 * 1024
 """A page over this limit is not read; MediaWiki's own limit of 2 MiB of text is 12 MiB in XML."""
 HEAD_BYTES = 64 * 1024
-"""What is kept of such a page, to name it."""
+"""How much of such a page is kept, to name it."""
 LONGEST_TITLE = 1024
 """Characters of a page's title; MediaWiki's own limit is 255 bytes."""
 DEEPEST_ELEMENT = 32
@@ -46,7 +46,7 @@ MARKED_BY_TEXT = ("0.3",)
 
 @dataclass(frozen=True)
 class Header:
-    """What a dump says of its wiki. `namespaces` maps lower-case names to numbers."""
+    """What a dump says about its wiki. `namespaces` maps lower-case names to numbers."""
 
     version: str
     dbname: str | None
@@ -54,7 +54,7 @@ class Header:
     namespaces: Mapping[str, int] = field(default_factory=dict)
 
     def url(self, title: str) -> str | None:
-        """Where the page of that title stands; None where the dump does not say its place."""
+        """The URL of the page with that title; None if the dump does not give its own."""
         if self.base is None or not self.base.startswith(("https://", "http://")):
             return None
         place, wiki, _ = self.base.partition("/wiki/")
@@ -70,7 +70,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class RawPage:
-    """A page's XML; only its beginning where `size`, its length in bytes, is over the limit."""
+    """A page's XML; only its beginning if `size`, its length in bytes, is over the limit."""
 
     xml: bytes
     size: int
@@ -106,15 +106,15 @@ class Place:
 
 
 class Dump:
-    """A dump's header and, by iteration, its raw pages, once over.
+    """A dump's header and, by iteration, its raw pages, in one pass.
 
-    Given the `place` where its reader begins, it goes on from there. A `piece` may end after any
+    Given the `place` where its reader begins, it continues from there. A `piece` may end after any
     page; `closed` tells whether it ended with the closing tag.
 
-    Raises `DataError` where the file is damaged or cut short (see `Reader`), is no MediaWiki
-    export, has a document type or entities of its own, or ends without its closing tag. A reader
-    with `skip_damaged` makes it go on at the next page, and adds what is lost to its `losses`;
-    without a whole header nothing can be read.
+    Raises `DataError` if the file is damaged or cut short (see `Reader`), is not a MediaWiki
+    export, has its own document type or entities, or ends without its closing tag. With a
+    `skip_damaged` reader, it continues at the next page, and adds what is lost to its `losses`;
+    without a complete header nothing can be read.
     """
 
     def __init__(self, reader: Reader, place: Place | None = None, *, piece: bool = False) -> None:
@@ -130,7 +130,7 @@ class Dump:
 
     @property
     def place(self) -> Place:
-        """Where it stands now."""
+        """The current place."""
         return Place(self.header, self.pages, self._offset)
 
     def __iter__(self) -> Iterator[RawPage]:
@@ -174,9 +174,9 @@ class Dump:
         return block is not None
 
     def _resume(self, gap: _GapError) -> bool:
-        """Go on to the next page or the closing tag; False where there is none."""
+        """Move to the next page or the closing tag; False if there is none."""
         start, lost = self._offset, 0
-        if gap.drop:  # what comes now does not belong to what stands there
+        if gap.drop:  # what comes next does not belong to what is in the buffer
             lost += self._discard(len(self._buffer))
         while (found := self._next_tag()) is None:
             lost += self._discard(max(0, len(self._buffer) - len(_END) + 1))
@@ -199,7 +199,7 @@ class Dump:
         return min(found, default=None)
 
     def _discard(self, count: int) -> int:
-        """Drop so many bytes; how many of them were not white space around the rest."""
+        """Drop this many bytes; returns how many of them were not white space around the rest."""
         lost = len(self._buffer[:count].strip())
         self._drop(count)
         return lost
@@ -215,7 +215,7 @@ class Dump:
         return f"after page {self.pages}, at byte {self._offset} of its XML"
 
     def _read_header(self) -> Header:
-        """All before the first page (or the closing tag), parsed."""
+        """Everything before the first page (or the closing tag), parsed."""
         try:
             while (found := self._next_tag()) is None:
                 if len(self._buffer) > HEADER_BYTES or not self._more():
@@ -223,21 +223,21 @@ class Dump:
         except _GapError:
             problem = self.reader.losses.places[0].problem
             raise DataError(
-                f"{self.reader.path}: {problem} before the first page, where it says what it is; "
-                "nothing can be read without that: fetch the dump again"
+                f"{self.reader.path}: {problem} before the first page, in the header; nothing can "
+                "be read without that: download the dump again"
             ) from None
         length = len(self._buffer) if found is None else found
         header = _parse_header(bytes(self._buffer[:length]), str(self.reader.path))
         if found is None and length > HEADER_BYTES:
             raise DataError(
                 f"{self.reader.path}: no <page> in the first {HEADER_BYTES} bytes of its XML; "
-                "a MediaWiki export (pages-articles) is wanted"
+                "expected a MediaWiki export (pages-articles)"
             )
         self._drop(length)
         return header
 
     def _skip_space(self) -> None:
-        """Go to the next tag, with enough in the buffer to tell which it is."""
+        """Move to the next tag, with enough in the buffer to identify it."""
         while True:
             space = _SPACE.match(self._buffer)
             self._drop(space.end() if space else 0)
@@ -258,7 +258,7 @@ class Dump:
         return page
 
     def _skip_page(self) -> RawPage:
-        """Pass over a page that is too long to be held."""
+        """Skip a page that is too long to hold."""
         head, start = bytes(self._buffer[:HEAD_BYTES]), self._offset
         while (end := self._buffer.find(_PAGE_END)) < 0:
             self._drop(len(self._buffer) - len(_PAGE_END) + 1)
@@ -271,8 +271,8 @@ class Dump:
         """Only white space may follow the closing tag."""
         if self._buffer:
             raise DataError(
-                f"{self.reader.path}: goes on after </mediawiki> ({bytes(self._buffer[:20])!r}, "
-                f"{self._place()}); put each export into a file of its own, and name them all by "
+                f"{self.reader.path}: continues after </mediawiki> ({bytes(self._buffer[:20])!r}, "
+                f"{self._place()}); put each export into its own file, and select them all with "
                 "a pattern"
             )
 
@@ -282,8 +282,8 @@ class Dump:
         if self.reader.skip_damaged:
             raise _GapError("neither <page> nor </mediawiki>", drop=False)
         raise DataError(
-            f"{self.reader.path}: damaged {self._place()}: <page> or </mediawiki> is wanted, found "
-            f"{bytes(self._buffer[:20])!r}; fetch the dump again"
+            f"{self.reader.path}: damaged {self._place()}: expected <page> or </mediawiki>, found "
+            f"{bytes(self._buffer[:20])!r}; download the dump again"
         )
 
     def _refuse_cut(self) -> NoReturn:
@@ -291,12 +291,12 @@ class Dump:
             raise _GapError(CUT_SHORT, drop=True)
         raise DataError(
             f"{self.reader.path}: cut short {self._place()}: the file ends at byte "
-            f"{self.reader.offset} without </mediawiki>; fetch the dump again"
+            f"{self.reader.offset} without </mediawiki>; download the dump again"
         )
 
 
 class _GapError(Exception):
-    """Something is missing here; `drop` tells whether it began before the buffer's end."""
+    """Something is missing here; `drop` says whether it began before the buffer's end."""
 
     def __init__(self, problem: str, *, drop: bool) -> None:
         super().__init__(problem)
@@ -310,7 +310,7 @@ class _GapError(Exception):
 def _parse_header(xml: bytes, name: str) -> Header:
     """The header from the XML before the first page."""
     if not xml.strip():
-        raise DataError(f"{name}: there is nothing in it; a MediaWiki export is wanted")
+        raise DataError(f"{name}: it is empty; expected a MediaWiki export")
     handler = _HeaderHandler(name)
     parser = _parser(handler)
     parser.StartDoctypeDeclHandler = handler.doctype
@@ -318,12 +318,12 @@ def _parse_header(xml: bytes, name: str) -> Header:
         parser.Parse(xml, False)
     except expat.ExpatError as error:
         raise DataError(
-            f"{name}: not XML ({error}); a MediaWiki export is wanted, found {xml[:20]!r}"
+            f"{name}: not XML ({error}); expected a MediaWiki export, found {xml[:20]!r}"
         ) from None
     except ValueError as error:
         line, column = parser.CurrentLineNumber, parser.CurrentColumnNumber
         raise DataError(
-            f"{name}: line {line}, column {column}: {error}; no MediaWiki export has that"
+            f"{name}: line {line}, column {column}: {error}; MediaWiki exports never contain that"
         ) from None
     return handler.header()
 
@@ -349,12 +349,12 @@ def title_in_url(title: str) -> str:
 
 
 def is_redirect(wikitext: str) -> bool:
-    """Whether a page's text says that it redirects, in any of the languages that we know."""
+    """Whether a page's text says that it redirects, in any language that we know."""
     return _REDIRECT.match(wikitext) is not None
 
 
 def _unread_page(xml: bytes, header: Header, problem: str) -> Page:
-    """What the beginning of a page's XML tells of it."""
+    """What the beginning of a page's XML says about it."""
     head = xml[:HEAD_BYTES].decode("utf-8", errors="replace")
 
     def value(tag: str) -> str:
@@ -378,7 +378,7 @@ class _Handler:
         self.collecting = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        """Raises `ValueError` where elements stand in one another deeper than any export's."""
+        """Raises `ValueError` if elements are nested deeper than in any export."""
         self.path.append(tag)
         if len(self.path) > DEEPEST_ELEMENT:
             raise ValueError(f"elements nested deeper than {DEEPEST_ELEMENT} levels")
@@ -414,7 +414,7 @@ class _HeaderHandler(_Handler):
 
     def doctype(self, *_: Any) -> NoReturn:
         raise DataError(
-            f"{self.name}: has a document type (<!DOCTYPE …>), which no MediaWiki export has"
+            f"{self.name}: has a document type (<!DOCTYPE …>), which MediaWiki exports never have"
         )
 
     def started(self, place: str, attributes: dict[str, str]) -> None:
@@ -434,7 +434,7 @@ class _HeaderHandler(_Handler):
         if tag != "mediawiki":
             raise DataError(
                 f"{self.name}: XML, but not a MediaWiki export: it begins with <{tag}>, "
-                "<mediawiki> is wanted"
+                "expected <mediawiki>"
             )
         self.version = attributes.get("version", "")
         if self.version not in VERSIONS:
@@ -467,7 +467,7 @@ class _PageHandler(_Handler):
             self.deleted = "deleted" in attributes
 
     def page(self, header: Header) -> Page:
-        """Raises `ValueError` where an essential element is missing or no number."""
+        """Raises `ValueError` if an essential element is missing or not a number."""
         values = self.values
         title, text = values.get("title", ""), values.get("revision/text", "")
         points = is_redirect(text)
@@ -493,7 +493,7 @@ class _PageHandler(_Handler):
             namespace=int(namespace),
             redirect="redirect" in values or (points and header.version in MARKED_BY_TEXT),
             revision=int(revision) if re.fullmatch("[0-9]{1,18}", revision) else None,
-            wikitext="" if points else text,  # a page that MediaWiki did not take for a redirect
+            wikitext="" if points else text,  # a page that MediaWiki did not treat as a redirect
             problem=problem,
         )
 

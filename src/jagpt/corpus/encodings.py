@@ -1,4 +1,4 @@
-"""Which encoding a text of one's own is in, where its owner does not know."""
+"""Detects the encoding of a text whose owner does not know it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jagpt.errors import MissingExtraError
 
 AUTO, UTF_8 = "auto", "utf-8"
 SAMPLE_BYTES = 64 * 1024
-"""So much of a file is looked at."""
+"""How much of a file is examined."""
 _NAMES = {"cp932": "cp932", "euc_jp": "euc_jp", "iso2022_jp": "iso2022_jp"}
-"""What charset-normalizer calls those that Japanese text was kept in, and what we do."""
+"""Names of Japanese encodings in charset-normalizer, and ours."""
 
 
 def check_library() -> None:
-    """Raise `MissingExtraError` where the library that tells encodings apart is not installed."""
+    """Raise `MissingExtraError` if the library that detects encodings is not installed."""
     if not _has_library():
         raise MissingExtraError('encoding = "auto"', "encodings")
 
@@ -25,9 +25,9 @@ def _has_library() -> bool:
 
 
 def guessed(data: bytes) -> str | None:
-    """The encoding of a file that begins so: UTF-8 where it can be, or one of Japanese text.
+    """The encoding of a file that begins like this: UTF-8 if possible, or a Japanese one.
 
-    None where it is in none of them.
+    None if it fits none of them.
     """
     data = data[: data.rfind(b"\n", 0, SAMPLE_BYTES) + 1] or data[:SAMPLE_BYTES]
     if b"\x1b" not in data and _decodes(data, UTF_8):
@@ -42,7 +42,7 @@ def guessed(data: bytes) -> str | None:
 
 
 def likely(data: bytes, wrong: str) -> str:
-    """What to do about a text that is not in the encoding which was `wrong`."""
+    """What to do about a text that is not in the `wrong` encoding."""
     found = guessed(data) if _has_library() else None
     if found is None or found == wrong:
         return "set the source's `encoding` to its name, or convert it, for instance with iconv"

@@ -1,8 +1,8 @@
-"""Documents alone: what `jagpt extract` makes of a dump or of pages of wikitext, without splits.
+"""Only documents: what `jagpt extract` makes from a dump or from pages of wikitext, without splits.
 
 The folder holds `documents.jsonl`, `documents.txt` or `documents-NNNNN.parquet`, `stats.json`, and
-a manifest, as a stage of a run does. While the work is under way, all of it grows in `parts/`,
-beside what is converted already.
+a manifest, as a stage of a run does. While the work is in progress, everything is written in
+`parts/`, next to what is already converted.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _OPTIONS = (
     "skip_damaged",
 )
 _KEYS = tuple(name for name in COLUMNS if name != "source")
-"""What a JSON line tells of a document."""
+"""The fields of a document's JSON line."""
 _UNFILTERED = {
     "min_characters": 0,
     "min_japanese_share": 0.0,
@@ -80,14 +80,14 @@ class Request:
         return self.corpus.source[0]
 
     def manifest(self, inputs: Iterable[str] = ()) -> Manifest:
-        """What is to be made, of files with these SHA-256 sums."""
+        """What is to be made, from files with these SHA-256 sums."""
         section = {"extraction": self.summary()}
         digests = {f"file {number}": digest for number, digest in enumerate(inputs)}
         fingerprint = files.fingerprint_of([STAGE, VERSION, section, digests])
         return Manifest(STAGE, VERSION, fingerprint, section, digests)
 
     def summary(self) -> dict[str, Any]:
-        """All that decides the result beside the input itself, as plain JSON values."""
+        """Everything besides the input that decides the result, as plain JSON values."""
         kept = {name: getattr(self.corpus, name) for name in _OPTIONS}
         head: dict[str, Any] = {
             "jagpt": __version__,
@@ -110,12 +110,12 @@ def request(
 ) -> Request:
     """A request for the file (or files, by a glob pattern) at `place`, or a dump in the cache.
 
-    With `titles` these articles alone are read. `options` are `markup`, `headings`,
+    With `titles`, only these articles are read. `options` are `markup`, `headings`,
     `closing_sections`, `citations`, `tables`, `captions`, `math` and `skip_damaged`, as in a
-    recipe's `[corpus]`. With `filters` its defaults leave documents out; without them nothing is
-    left out but what cannot be read.
+    recipe's `[corpus]`. With `filters`, its default filters apply; without, only what cannot be
+    read is left out.
     """
-    # near duplicates and overlaps are looked for between splits and sources, which are not here
+    # near duplicates and overlaps concern splits and sources, which do not exist here
     settings: dict[str, Any] = {"drop_near_duplicates": 0.0, "drop_overlap": 0.0, **options}
     settings["include"] = {"titles": tuple(titles)}
     if not filters:
@@ -128,18 +128,19 @@ def request(
 
 
 def dump_source(dump: Dump) -> Source:
-    """The source that a dump in the cache is."""
+    """The source for a dump in the cache."""
     return Source.model_validate({"name": "dump", "kind": "dump", **dump._asdict()})
 
 
 def extract_documents(
     wanted: Request, output: Path, workers: int, progress: Progress, *, force: bool = False
 ) -> ExtractionStats:
-    """Make the documents below `output`, or go on with them; what `stats.json` then says.
+    """Make the documents in `output`, or continue an unfinished extraction; returns the contents of
+    `stats.json`.
 
-    A finished extraction of the same input and options is left as it is; another one is replaced
-    only with `force`, and stands until the new one is there. Raises `UsageError` where something
-    else stands at `output`, `DataError` where an input is missing, damaged or without articles.
+    A finished extraction of the same input and options is left as it is; a different one is
+    replaced only with `force`, and stays until the new one is done. Raises `UsageError` if there is
+    something else at `output`, `DataError` if an input is missing, damaged or without articles.
     """
     paths = _inputs(wanted.source)
     _refuse_foreign(output)
@@ -150,17 +151,19 @@ def extract_documents(
             stats = _make(wanted, output / WORK, workers, progress)
             _put_in_place(stats, output)
             wanted.manifest([file.sha256 for file in stats.files]).finish(output)
-        files.remove(output / files.IN_PROGRESS)  # the process that was done was killed
+        files.remove(output / files.IN_PROGRESS)  # a process that had finished was killed
     return ExtractionStats.read(output)
 
 
 def _inputs(source: Source) -> list[Path]:
-    """The source's files; messages speak of the command line, not of a recipe."""
+    """The source's files; messages refer to the command line, not to a recipe."""
     if source.path is None:
         return source_files(source)
     path = source.path
     if path != SAMPLE and Path(path).is_dir():
-        raise DataError(f"{path}: a folder; name the files in it by a pattern, in quotes")
+        raise DataError(
+            f"{path}: this is a folder; select the files in it with a pattern, in quotes"
+        )
     try:
         return source_files(source)
     except DataError:
@@ -171,9 +174,9 @@ def _inputs(source: Source) -> list[Path]:
 
 
 def _refuse_foreign(output: Path) -> None:
-    """Nothing is written into a folder that holds something else."""
+    """Refuse to write into a folder that holds something else."""
     if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output}: a folder is wanted, and something else stands there")
+        raise UsageError(f"--output {output}: expected a directory, found something else")
     files.check_tree(output)
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
@@ -181,34 +184,35 @@ def _refuse_foreign(output: Path) -> None:
     ours = any(files.read_json(output / name).get("stage") == STAGE for name in notes)
     if there - {files.LOCK, files.OWNER} and not ours:
         raise UsageError(
-            f"--output {output}: this folder is not empty and holds no extraction; name another"
+            f"--output {output}: this folder is not empty and holds no extraction; choose another"
         )
 
 
 def _is_done(wanted: Request, paths: list[Path], output: Path) -> bool:
-    """Whether what stands there is what is wanted, and whole; `UsageError` for another one."""
+    """Whether the requested extraction is there and complete; `UsageError` for a different one."""
     if not (output / files.MANIFEST).exists():
         return False
     made = Manifest.read(output)
     same = made.section == wanted.manifest().section
     if not same or made != replace(wanted.manifest(map(files.sha256, paths)), files=made.files):
         raise UsageError(
-            f"--output {output}: holds an extraction of another input or with other options; name "
-            "another folder, or replace it with --force"
+            f"--output {output}: holds an extraction of a different input or with different "
+            "options; "
+            "choose another folder, or replace it with --force"
         )
     if (problem := made.problem(output)) is not None:
-        raise DataError(f"{problem}; put it back, or make all of it anew with --force")
+        raise DataError(f"{problem}; put it back, or extract everything again with --force")
     return True
 
 
 def _begin(wanted: Request, output: Path, force: bool) -> None:
-    """Mark the folder as ours, and keep the parts of an attempt that wanted the same."""
+    """Mark the folder as ours, and keep the parts of an earlier attempt at the same extraction."""
     before, made = Manifest.unfinished(output), wanted.manifest()
     if before not in (None, made):
         if not force:
             raise UsageError(
-                f"--output {output}: holds an unfinished extraction with other options; give the "
-                "same to go on, name another folder, or replace it with --force"
+                f"--output {output}: holds an unfinished extraction with different options; give "
+                "the same options to continue, choose another folder, or replace it with --force"
             )
         files.remove(output / WORK)
     made.begin(output)
@@ -218,7 +222,7 @@ def _begin(wanted: Request, output: Path, force: bool) -> None:
 
 
 def _put_in_place(stats: ExtractionStats, output: Path) -> None:
-    """Bring the documents to where they belong, in the place of others."""
+    """Move the documents to their final place, replacing others."""
     files.remove(output / ExtractionStats.FILE)
     _remove_documents(output)
     for path in _documents_in(output / WORK):
@@ -248,7 +252,7 @@ class Writer(Protocol):
 
 
 class LineWriter:
-    """Writes each document in the same form into an open file."""
+    """Writes each document in one format into an open file."""
 
     def __init__(self, file: IO[bytes], form: Callable[[Document], str]) -> None:
         self.counts = SplitCounts()
@@ -287,7 +291,7 @@ def _writer(form: Format, directory: Path) -> Iterator[Writer]:
 
 @dataclass
 class _LeftOut:
-    """Articles without a document: how many by reason, and the first of them."""
+    """Articles without a document: how many per reason, and the first of them."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     pages: list[LeftOutPage] = field(default_factory=list)
@@ -299,7 +303,7 @@ class _LeftOut:
 
 
 def _make(wanted: Request, directory: Path, workers: int, progress: Progress) -> ExtractionStats:
-    """Extract, and write the documents of each part as soon as its turn has come."""
+    """Extract, and write the documents of each part as soon as its turn comes."""
     with _writer(wanted.format, directory) as writer:
         state = _Writing(wanted, directory, writer)
         (extracted,) = convert(wanted.corpus, directory, workers, progress, ready=state.take)
@@ -339,7 +343,7 @@ class _Writing:
                 self.left_out.add(article, reason)
 
     def take_rest(self, names: list[PartName], progress: Progress) -> None:
-        """Write what was not taken while the parts were made."""
+        """Write what was not written while the parts were made."""
         rest = names[self.taken :]
         if not rest:
             return
@@ -349,16 +353,16 @@ class _Writing:
                 bar.advance()
 
     def tell_missing(self, progress: Progress) -> None:
-        """Name the titles asked for that no article has; `DataError` where none is there."""
+        """Name the requested titles that no article has; `DataError` if none was found."""
         if not self._missing:
             return
         names = ", ".join(self._missing.values())
         if len(self._missing) == len(self.wanted.corpus.include.titles):
-            raise DataError(f"no article has a title that is asked for: {names}")
+            raise DataError(f"no article has a requested title: {names}")
         progress.say(f"no article has the title: {names}")
 
     def stats(self, extracted: ExtractedSource) -> ExtractionStats:
-        """What `stats.json` says when all is written."""
+        """The contents of `stats.json` when everything is written."""
         return ExtractionStats(
             extraction=self.wanted.summary(),
             files=tuple(file.stats() for file in extracted.files),
@@ -373,7 +377,9 @@ class _Writing:
 
 
 def judge(wanted: Request) -> Callable[[Article], str | None]:
-    """Why an article gives no document. Unfiltered, one without text gives an empty one."""
+    """Why an article gives no document. Without filters, an article without text gives an empty
+    document.
+    """
     if not wanted.filters:
         return lambda article: article.problem
     filters = Filters(wanted.corpus, {})

@@ -7,7 +7,7 @@ The order is fixed, and the first reason counts:
 3. short; disambiguation; list; few Japanese letters
 4. duplicate; near duplicate (of an earlier document that stays)
 5. no lines (`first-lines` left none)
-6. overlaps test, overlaps valid (train documents alone, see `jagpt.corpus.overlap`)
+6. overlaps test, overlaps valid (only train documents, see `jagpt.corpus.overlap`)
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reason:
 
 
 class Filters:
-    """Reasons 1 to 4 for the articles of a corpus, which come once each, in order.
+    """Reasons 1 to 4 for the articles of a corpus, which are passed once each, in order.
 
     `near` maps the numbers of near duplicates, counted from 0 over all articles, to the numbers of
     the documents that they repeat; `parents` are the categories of categories.
@@ -68,14 +68,14 @@ class Filters:
         self.exclusions = Exclusions(corpus.exclude)
         self.selection = Selection(corpus.include, parents)
         self.number = -1
-        """Of the article that was judged last."""
+        """Of the article judged last."""
         self._corpus = corpus
         self._duplicates = Duplicates()
         self._near = near
         self._repeated = dict.fromkeys(near.values(), "")
 
     def reason(self, source: str, article: Article) -> Reason | None:
-        """The first reason against the article; None where it may stay."""
+        """The first reason against the article; None if it stays."""
         self.number += 1
         excluded = self.exclusions.reason(source, article)
         if excluded is not None:
@@ -95,7 +95,7 @@ class Filters:
 
 
 def reason_to_drop(article: Article, corpus: Corpus) -> str | None:
-    """The first reason that speaks against the article by itself; None where it may stay."""
+    """The first reason against the article on its own; None if it stays."""
     if article.problem is not None:
         return article.problem
     if not article.text:
@@ -144,7 +144,7 @@ class Exclusions:
         return None
 
     def unmatched(self) -> dict[str, list[str]]:
-        """Entries as the recipe has them that no article matched, by the recipe's keys."""
+        """Entries of the recipe that no article matched, by the recipe's keys."""
         keys = {"id": "ids", "title": "titles", "category": "categories"}
         return {
             keys[kind]: [wanted[name] for name in wanted if name not in self._matched[kind]]
@@ -165,20 +165,20 @@ def _by_normal_form(entries: Sequence[str]) -> dict[str, str]:
 
 
 class Duplicates:
-    """Texts met so far, by their digest: 16 bytes a text, some 100 in memory."""
+    """Texts seen so far, by digest: 16 bytes per text, about 100 in memory."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
 
     def seen(self, digest: bytes) -> bool:
-        """Whether a text with this digest came before; from now on it has."""
+        """Whether a text with this digest was seen before; it is recorded now."""
         known = digest in self._seen
         self._seen.add(digest)
         return known
 
 
 def is_bare_list(text: str) -> bool:
-    """Whether at most one line is a sentence: some articles are told in list items."""
+    """Whether at most one line is a sentence: some articles are written as list items."""
     lines = (line.rstrip("）)」』") for line in text.split("\n"))
     return sum(line.endswith("。") for line in lines) <= _MOST_SENTENCES
 

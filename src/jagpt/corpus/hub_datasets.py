@@ -15,16 +15,16 @@ from jagpt.recipe import Source
 
 
 def check_library() -> None:
-    """Raise `MissingExtraError` where the library that streams data sets is not installed."""
+    """Raise `MissingExtraError` if the library that streams data sets is not installed."""
     if find_spec("datasets") is None:
         raise MissingExtraError('a source of kind "hf"', "datasets")
 
 
 class HubDocuments:
-    """The documents of a source's data set, once over, in its order.
+    """The documents of a source's data set, in one pass, in order.
 
-    Raises `MissingExtraError` without the package, `DataError` with the row where a column is
-    missing or of another type or there is no such data set, and `StorageError` for the network.
+    Raises `MissingExtraError` without the package, `DataError` with the row if a column is
+    missing or of another type, or if there is no such data set, and `StorageError` for the network.
     """
 
     def __init__(self, source: Source) -> None:
@@ -37,7 +37,7 @@ class HubDocuments:
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the documents so far: no file stands for them."""
+        """Hex SHA-256 of the documents so far, since there is no file to hash."""
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[SourceDocument]:
@@ -73,6 +73,7 @@ class HubDocuments:
             raise DataError(f"{self._name}: cannot be read ({error})") from None
         except (OSError, RuntimeError) as error:
             raise StorageError(
-                f"{self._name}: {error}; check the network, then run the same command again: what "
-                "was finished is kept"
+                f"{self._name}: {error}; check the network, then run the same command again: "
+                "finished "
+                "work is kept"
             ) from None

@@ -1,7 +1,7 @@
-"""The jobs of extraction: each makes one part, and depends on nothing but itself.
+"""The jobs of extraction: each makes one part and is self-contained.
 
-They run in this process, in others or on other machines. A batch brings its pages with it; a range
-names streams of a dump that the worker reads by itself.
+They run in this process, in others or on other machines. A batch carries its pages; a range names
+streams of a dump that the worker reads itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class PartJob:
-    """A part to make of a batch; its result stands below `directory`."""
+    """A part to make from a batch; its result goes to `directory`."""
 
     directory: Path
     name: PartName
@@ -52,7 +52,7 @@ class PartJob:
 
 @dataclass(frozen=True)
 class RangeJob:
-    """A part to make of the dump's streams in `range`."""
+    """A part to make from the dump's streams in `range`."""
 
     directory: Path
     name: PartName
@@ -64,18 +64,18 @@ class RangeJob:
 
     @property
     def digest(self) -> str:
-        """Stands for the part's content without a look at its pages."""
+        """Identifies the part's content without reading its pages."""
         ids = b"" if self.range.ids is None else self.range.ids.tobytes()
         facts = (self.header, self.range.start, self.range.end, self.range.sha256, self.range.last)
         return parts.digest_of([repr(facts).encode(), ids])
 
 
 def make_part(job: PartJob | RangeJob) -> RangeFacts | None:
-    """Make a part. For a range, tells what was read; a part that stands there is not made again.
+    """Make a part. For a range, returns what was read; an existing part is not made again.
 
-    None where a range is not clean: its streams do not end where it ends, or are damaged, or it is
-    cut within a page, or `</mediawiki>` stands elsewhere than at the dump's end. No part is left
-    then; only a reader that comes from before can tell what is wrong, if anything.
+    None if a range is not clean: its streams do not end where it ends, or are damaged, or it is
+    cut within a page, or `</mediawiki>` is not at the dump's end. No part is left then; only a
+    reader that comes from the ranges before can tell what is wrong, if anything.
     """
     if isinstance(job, PartJob):
         _make_batch(job)
@@ -110,7 +110,7 @@ def _make_range(job: RangeJob) -> RangeFacts:
 
 
 def _range_pages(job: RangeJob, reader: Reader, facts: RangeFacts) -> Iterator[Page]:
-    """The range's pages, then its `facts`. Raises `DataError` where it is not clean."""
+    """The range's pages, then its `facts`. Raises `DataError` if it is not clean."""
     streams = job.range
     dump = Dump(reader, Place(job.header, 0, 0), piece=True)
     ids: list[str] = []
@@ -126,12 +126,12 @@ def _range_pages(job: RangeJob, reader: Reader, facts: RangeFacts) -> Iterator[P
 
 
 def _against_index(found: Sequence[str], listed: array[int]) -> str | None:
-    """The first difference between the pages found and listed; one without an id fits any."""
+    """The first difference between the pages found and listed; a page without an id matches any."""
     for page, number in zip(found, listed, strict=False):
         if page not in ("", str(number)):
-            return f"page {page} stands where the index has page {number}"
+            return f"found page {page} where the index has page {number}"
     if len(found) < len(listed):
-        return f"page {listed[len(found)]} of the index is not there"
+        return f"page {listed[len(found)]} of the index is missing"
     if len(found) > len(listed):
         return f"page {found[len(listed)]} is not in the index"
     return None

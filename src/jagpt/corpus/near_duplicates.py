@@ -1,8 +1,8 @@
 """Near duplicates: documents that share most of their character 5-grams, found by MinHash.
 
 Broder (1997), "On the resemblance and containment of documents"; banding as in Leskovec, Rajaraman
-and Ullman, "Mining of Massive Datasets", chapter 3. The sketches are `rensa`'s R-MinHash of hashes
-that are made here, so that neither the platform nor the process can change a signature.
+and Ullman, "Mining of Massive Datasets", chapter 3. The sketches are `rensa`'s R-MinHash over
+hashes computed here, so that neither the platform nor the process can change a signature.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ NGRAM = 5
 SLOTS = 128
 """Values of a signature: the similarity's standard error is at most 0.044, at 0.8 it is 0.035."""
 SIGNED_CHARACTERS = 1_000_000
-"""A longer text is judged by its beginning, which bounds memory to some 40 MB."""
+"""A longer text is judged by its beginning, which limits memory to about 40 MB."""
 SEED = 1
 RECALL = 0.99
-"""Share of pairs exactly at the threshold that the bands bring together, at the least."""
+"""Least share of pairs exactly at the threshold that the bands detect."""
 MOST_COMPARED = 64
 """Documents of one band that a document is compared with: bounds the work on look-alikes."""
 
-_ALGORITHM = 2  # of rensa: another one gives other signatures
+_ALGORITHM = 2  # of rensa: another version gives different signatures
 _BATCH = 1024
-_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: odd, its bits well mixed
+_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: odd, its bits are well mixed
 
 
 def check_library() -> None:
-    """Raise `MissingExtraError` where the library that makes signatures is not installed."""
+    """Raise `MissingExtraError` if the library that makes signatures is not installed."""
     try:
         from rensa import RMinHash
     except ImportError:
@@ -56,7 +56,7 @@ def signature(text: str) -> bytes:
 
 
 def _shingle_hashes(text: str) -> NDArray[np.uint64]:
-    """A 64-bit hash of every 5 characters in a row; of the whole text where it is shorter."""
+    """A 64-bit hash of every 5 consecutive characters; of the whole text if it is shorter."""
     import numpy as np
 
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
@@ -78,10 +78,10 @@ def rows_in_band(threshold: float) -> int:
 
 
 class NearDuplicates:
-    """Takes signatures in the documents' order, then tells which documents are near duplicates.
+    """Takes signatures in the documents' order, then finds the near duplicates. In memory:
 
-    In memory: `SLOTS` bytes a document (the low 8 bits of its signature), 8 for each band (21 at
-    0.8) and 8 for its number: 304 at 0.8, and some 350 with what Python reserves. A document that
+    `SLOTS` bytes per document (the low 8 bits of its signature), 8 for each band (21 at 0.8) and 8
+    for its number: 304 at 0.8, and about 350 with what Python reserves. A document that
     shares a band takes up to 400 more in `find`.
     """
 
@@ -104,7 +104,7 @@ class NearDuplicates:
     def find(self) -> dict[int, int]:
         """The near duplicates' numbers, each with the first document that it is too similar to.
 
-        That one stays itself: a document is compared with those that stay, and the first stays.
+        That document itself stays: a document is compared only with those that stay.
         """
         import numpy as np
 
@@ -152,7 +152,7 @@ class NearDuplicates:
                 yield order[start : start + size].tolist()
 
     def _condense(self) -> None:
-        """Keep a key for each band, and 8 bits of each slot, of the signatures that wait."""
+        """Keep a key for each band, and 8 bits of each slot, of the pending signatures."""
         import numpy as np
 
         slots = np.frombuffer(self._waiting, dtype="<u4").reshape(-1, SLOTS)

@@ -1,8 +1,8 @@
-"""Text that stands in both train and the held-out splits (valid and test).
+"""Text that occurs in both train and the held-out splits (valid and test).
 
-A train document overlaps a held-out one when it holds a given share of that one's sentences, or
-when that share of its own sentences is held out; shares are of characters. The train document is
-the one to leave out: what is tested on must not depend on what is trained on.
+A train document overlaps a held-out one if it contains a given share of its sentences, or
+if that share of its own sentences is held out; shares are measured in characters. The train
+document is the one to leave out: what is tested on must not depend on what is trained on.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 SENTENCE_CHARACTERS = 20
-"""Shorter sentences and lines (headings, names, dates) stand in many articles and tell nothing."""
+"""Shorter sentences and lines (headings, names, dates) occur in many articles and prove nothing."""
 MOST_OWNERS = 8
-"""Held-out documents that are remembered for a sentence."""
+"""Most held-out documents remembered per sentence."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Owner:
 
 
 class HeldOut:
-    """The sentences of the held-out documents; some 100 bytes in memory for each."""
+    """The sentences of the held-out documents; about 100 bytes in memory for each."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -54,7 +54,7 @@ class HeldOut:
                 self._sentences[digest] = known + only
 
     def overlapping(self, text: str) -> Owner | None:
-        """The held-out document that a train document's text overlaps most, if it overlaps one."""
+        """The held-out document that a train document's text overlaps most, if any."""
         sentences = sentence_digests(text)
         held_out = 0
         characters: Counter[int] = Counter()
@@ -73,8 +73,8 @@ class HeldOut:
 
 
 def sentence_digests(text: str) -> dict[int, int]:
-    """BLAKE2b-64 of each different sentence (to a 。 or a line's end) that is long enough, with its
-    characters."""
+    """BLAKE2b-64 of each different sentence (up to a 。 or the end of a line) that is long enough,
+    with its characters."""
     return {
         int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big"): len(
             sentence

@@ -1,8 +1,9 @@
-"""The rows of a Parquet file, and the documents that they are.
+"""The rows of a Parquet file, as documents.
 
-A stranger's file may say anything. Arrow takes the memory that a page's header asks for, whatever
-the file's size and its footer say, so the headers are read here first. A value is no larger than
-the page that it stands in: the largest one tells how many rows may be decoded at a time.
+A stranger's file may say anything. Arrow allocates the memory that a page's header asks for,
+whatever the file's size and its footer say, so the headers are read here first. A value is no
+larger than the page that contains it: the largest page decides how many rows may be decoded at a
+time.
 
 Format: https://github.com/apache/parquet-format (headers are in Thrift's compact protocol)
 """
@@ -25,20 +26,20 @@ from jagpt.text import one_line
 READ_ROWS = 1024
 """Rows decoded at a time …"""
 READ_BYTES = 64 * 1024 * 1024
-"""… or as many as cannot have more bytes."""
+"""… or as many as cannot exceed this many bytes."""
 PAGE_BYTES = 256 * 1024 * 1024
 """Largest page, decompressed. Writers end one after 1 MB, but many look only every 1,024 rows."""
 BUFFER_BYTES = 1024 * 1024
 ROW_BYTES = 64
-"""What a row counts beside its values: a few bytes may stand for any number of equal rows."""
+"""Cost of a row besides its values: a few bytes may encode any number of equal rows."""
 
 
 class ParquetRows:
     """The rows of a Parquet file by their columns' `names`, with a few in memory.
 
-    But for the `odd` columns, each holds texts, numbers or truth values: of other kinds one row may
-    hold any amount. Raises `DataError` with the file where a column is not there, or the file is
-    damaged (`damaged` says that, and what to do), or becomes far more than its size.
+    Except for the `odd` columns, each holds strings, numbers or booleans: one row of another type
+    may hold any amount. Raises `DataError` with the file where a column is not there, or the file
+    is damaged (`damaged` says that, and what to do), or becomes far more than its size.
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class ParquetRows:
         path: Path,
         names: Sequence[str],
         odd: Container[str] = (),
-        damaged: tuple[str, str] = ("not a whole Parquet file", "make or fetch it again"),
+        damaged: tuple[str, str] = ("not a complete Parquet file", "create or download it again"),
     ) -> None:
         self.path = path
         self.share = 0.0
-        """Of the rows, those decoded so far."""
+        """How many rows are decoded so far."""
         self._names, self._odd, self._damaged = names, odd, damaged
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -100,7 +101,7 @@ class ParquetRows:
             kind = schema.field(name).type
             small = _is_text(kind) or types.is_primitive(kind) or types.is_null(kind)
             if not small and name not in self._odd:
-                raise DataError(f"{self.path}: column {name!r} is {kind}; a text is wanted")
+                raise DataError(f"{self.path}: column {name!r} is {kind}; expected strings")
 
     def _largest_page(self, file: IO[bytes], chunks: Sequence[dict[int, Any]]) -> int:
         """Bytes of the largest page of the columns that are read, decompressed."""
@@ -140,7 +141,7 @@ class ParquetRows:
 
 
 def _texts(column: Any) -> list[Any]:
-    """The values of a column of text: through NumPy, where it is there, in a tenth of the time."""
+    """The values of a column of text: through NumPy, if installed, in a tenth of the time."""
     try:
         values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
     except ImportError:
@@ -150,7 +151,7 @@ def _texts(column: Any) -> list[Any]:
 
 class ParquetDocuments:
     """The documents of a Parquet file, in order; `DataError` with file and row (counted from 1)
-    where a column holds something else, and as `ParquetRows` raises it."""
+    if a column holds something else, and as `ParquetRows` raises it."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self.path = path
@@ -185,14 +186,14 @@ def _is_text(kind: Any) -> bool:
 
 
 def _unfolded(column: Any) -> Any:
-    """Texts as one kind of column, whichever the file asks for."""
+    """Strings as one type of column, whichever the file uses."""
     import pyarrow as pa
 
     return column.cast(pa.large_string()) if _is_text(column.type) else column
 
 
 def _lengths(column: Any) -> list[int]:
-    """Bytes of each value of a batch where one is too long; nothing to look at where none is."""
+    """Bytes of each value of a batch if one is too long; nothing if none is."""
     import pyarrow.compute as pc
 
     if column.nbytes <= DOCUMENT_BYTES:
@@ -216,13 +217,13 @@ _FOOTER_END = 8
 
 
 class _ThriftError(ValueError):
-    """What stands there is no footer or no page's header."""
+    """The bytes are not a footer or a page header."""
 
 
 def _chunks(file: IO[bytes]) -> list[list[dict[int, Any]]]:
     """The metadata of each column's chunk, by row groups, from the footer.
 
-    (Arrow ends the process over some that make no sense, where it is asked for them by itself.)
+    (Arrow crashes the process on some invalid ones when asked for them directly.)
     """
     file.seek(-_FOOTER_END, os.SEEK_END)
     length = int.from_bytes(file.read(4), "little")
@@ -233,22 +234,22 @@ def _chunks(file: IO[bytes]) -> list[list[dict[int, Any]]]:
     try:
         return [[chunk[_METADATA] for chunk in group[_COLUMNS]] for group in groups or ()]
     except (KeyError, TypeError):
-        raise _ThriftError("a footer that tells of no columns") from None
+        raise _ThriftError("a footer without columns") from None
 
 
 def _name(chunk: dict[int, Any]) -> str:
-    """The column's name; nothing for one within another."""
+    """The column's name; nothing for a nested one."""
     path = chunk.get(_PATH)
     whole = isinstance(path, list) and len(path) == 1 and isinstance(path[0], bytes)
     return path[0].decode("utf-8", "replace") if whole and path else ""
 
 
 def _pages(file: IO[bytes], chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
-    """Where each page of a column's chunk stands, and its size when decompressed."""
+    """The position of each page of a column's chunk, and its decompressed size."""
     start, size = chunk.get(_DATA_PAGE), chunk.get(_SIZE)
     dictionary = chunk.get(_DICTIONARY_PAGE, start)
     if not (isinstance(start, int) and isinstance(size, int) and isinstance(dictionary, int)):
-        raise _ThriftError("a column without a place")
+        raise _ThriftError("a column without a position")
     place = dictionary if 0 < dictionary < start else start
     end = place + size
     while place < end:
@@ -277,7 +278,7 @@ def _value(file: IO[bytes], kind: int, depth: int) -> Any:
         return _whole(file)
     if kind == _BINARY:
         return _bytes(file, _unsigned(file))
-    if kind in (_TRUE, _FALSE, _BYTE):  # truth values within a list
+    if kind in (_TRUE, _FALSE, _BYTE):  # booleans within a list
         return _byte(file)
     if kind == _DOUBLE:
         return _bytes(file, 8)
@@ -287,7 +288,7 @@ def _value(file: IO[bytes], kind: int, depth: int) -> Any:
         head = _byte(file)
         count = head >> 4 if head >> 4 < 15 else _unsigned(file)
         return [_value(file, head & 15, depth - 1) for _ in range(count)]
-    raise _ThriftError("a structure that is none")
+    raise _ThriftError("an invalid structure")
 
 
 def _byte(file: IO[bytes]) -> int:
@@ -295,9 +296,9 @@ def _byte(file: IO[bytes]) -> int:
 
 
 def _bytes(file: IO[bytes], count: int) -> bytes:
-    read = file.read(count) if count <= _LARGEST else b""  # it takes the memory beforehand
+    read = file.read(count) if count <= _LARGEST else b""  # it allocates the memory beforehand
     if len(read) < count:
-        raise _ThriftError("it ends within a structure")
+        raise _ThriftError("it ends inside a structure")
     return read
 
 

@@ -1,8 +1,8 @@
 """Parts: what extraction leaves for assignment, each a Parquet file and a small JSON beside it.
 
-A part holds the articles of one batch in the dump's order: those with text, and those without one
-with the problem that kept it away. The JSON is written last and says that the part is whole. Parts
-are named by source, file and number; `index.json` closes the extraction.
+A part holds the articles of one batch in the dump's order: those with text, and those without, with
+the problem that prevented it. The JSON is written last and marks the part as complete. Parts are
+named by source, file and number; `index.json` completes the extraction.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ INDEX = "index.json"
 GROUP_ARTICLES = 256
 """Articles held in memory at a time …"""
 GROUP_CHARACTERS = 1024 * 1024
-"""… or so many characters of text."""
+"""… or this many characters of text."""
 MOST_TEMPLATES = 50_000
-"""Names of unknown templates that are counted; beyond twice as many, the least go."""
+"""Names of unknown templates to count; beyond twice as many, the rarest are dropped."""
 
 _FIELDS = tuple(field.name for field in fields(Article))
 _ODD = ("digest", "categories", "signature")
@@ -35,22 +35,22 @@ _ODD = ("digest", "categories", "signature")
 
 @dataclass
 class Counts:
-    """What a part or a source had beside its articles; template → (characters lost, articles)."""
+    """What a part or a source had besides its articles; template → (characters lost, articles)."""
 
     pages: Count = 0
     redirects: Count = 0
     other_namespaces: Count = 0
     articles: Count = 0
     cut_places: Count = 0
-    """Brackets, clauses and sentences that hung on a value which is not in the dump …"""
+    """Brackets, clauses and sentences that depended on a value which is not in the dump …"""
     cut_characters: Count = 0
     """… and their characters."""
     unknown_templates: dict[str, tuple[Count, Count]] = field(default_factory=dict)
     parents: dict[str, tuple[str, ...]] = optional(dict)
-    """The categories of the Category pages, where subcategories are asked for."""
+    """The categories of the Category pages, if subcategories are requested."""
 
     def of_pages(self) -> dict[str, int]:
-        """For `stats.json`: pages by what they are."""
+        """For `stats.json`: pages by kind."""
         names = ("pages", "redirects", "other_namespaces", "articles")
         return {name: getattr(self, name) for name in names}
 
@@ -66,7 +66,7 @@ class Counts:
         self.parents.update(other.parents)
 
     def lose(self, template: str, characters: int, articles: int = 1) -> None:
-        """So many characters of wikitext were lost to a template without a rule."""
+        """Record characters of wikitext lost to a template without a rule."""
         before = self.unknown_templates.get(template, (0, 0))
         self.unknown_templates[template] = (before[0] + characters, before[1] + articles)
         if len(self.unknown_templates) > 2 * MOST_TEMPLATES:
@@ -79,8 +79,8 @@ class Counts:
 
 @dataclass
 class RangeFacts:
-    """What a range of streams held: pages, streams, bytes of XML; what its pages say against the
-    dump's index."""
+    """What a range of streams held: pages, streams, bytes of XML; what its pages contradict in
+    the dump's index."""
 
     pages: int = 0
     streams: int = 0
@@ -109,7 +109,7 @@ class PartName:
 @dataclass(frozen=True)
 class ExtractedFile:
     """A file that was read to its end: base name, size in bytes, hex SHA-256, number of parts, what
-    was left out as damaged."""
+    was skipped as damaged."""
 
     name: str
     size: Count
@@ -132,7 +132,7 @@ class ExtractedSource:
 
 @dataclass(frozen=True)
 class ExtractedSources(Record):
-    """`index.json`, which closes the extraction."""
+    """`index.json`, which completes the extraction."""
 
     FILE = INDEX
     KIND = "index of parts"
@@ -143,7 +143,7 @@ class ExtractedSources(Record):
 
 @dataclass(frozen=True)
 class Part(Record):
-    """The JSON beside a part: the batch that it was made of, and what that held."""
+    """The JSON next to a part: the batch that it was made from, and what that contained."""
 
     KIND = "record of a part"
     REMEDY = remake("corpus")
@@ -154,7 +154,7 @@ class Part(Record):
 
 
 def digest_of(pieces: Sequence[bytes]) -> str:
-    """Hex BLAKE2b-128 of a batch, to tell whether a part was made of it."""
+    """Hex BLAKE2b-128 of a batch, to tell whether a part was made from it."""
     state = hashlib.blake2b(digest_size=16)
     for piece in pieces:
         state.update(len(piece).to_bytes(8, "little"))
@@ -173,14 +173,14 @@ def write_part(
     counts: Counts,
     facts: RangeFacts | None = None,
 ) -> None:
-    """Write a part; it counts as whole once its JSON stands there.
+    """Write a part; it counts as complete once its JSON is there.
 
-    `counts` and `facts` are looked at when all articles have come.
+    `counts` and `facts` are read after all articles.
     """
     import pyarrow.parquet as pq
 
     schema = _schema()
-    files.remove(name.json(directory))  # it would vouch for what replaces the part that it means
+    files.remove(name.json(directory))  # it would vouch for whatever replaces its part
     with (
         files.staged_file(name.parquet(directory)) as staged,
         pq.ParquetWriter(staged, schema, compression="lz4", use_dictionary=False,
@@ -193,7 +193,7 @@ def write_part(
 
 
 def _groups(articles: Iterable[Article]) -> Iterator[list[Article]]:
-    """What is held in memory at a time, and becomes a row group."""
+    """The articles held in memory at a time, which become a row group."""
     group: list[Article] = []
     size = 0
     for article in articles:
@@ -221,7 +221,7 @@ def _table(articles: Sequence[Article], schema: Any) -> Any:
 
 
 def is_whole(directory: Path, name: PartName, digest: str) -> bool:
-    """Whether the part stands there already, made of the batch with that digest."""
+    """Whether the part already exists, made from the batch with that digest."""
     try:
         return name.json(directory).exists() and _read(directory, name).digest == digest
     except DataError:
@@ -236,10 +236,10 @@ def read_articles(directory: Path, name: PartName) -> Iterator[Article]:
 
 
 def read_facts(directory: Path, name: PartName) -> RangeFacts:
-    """What was read of the range that the part was made of."""
+    """What was read of the range that the part was made from."""
     facts = _read(directory, name).range
     if facts is None:
-        raise DataError(f"{name.json(directory)}: this part tells of no range; {Part.REMEDY}")
+        raise DataError(f"{name.json(directory)}: this part records no range; {Part.REMEDY}")
     return facts
 
 
@@ -277,16 +277,16 @@ def _schema() -> Any:
 
 
 def write_index(directory: Path, sources: Sequence[ExtractedSource]) -> None:
-    """Close the extraction."""
+    """Complete the extraction."""
     ExtractedSources(tuple(sources)).write(directory)
 
 
 def read_index(directory: Path, sources: int) -> list[ExtractedSource] | None:
-    """What was extracted of so many sources; None where extraction is not finished."""
+    """What was extracted from this many sources; None if extraction is not finished."""
     index = ExtractedSources.find(directory)
     if index is not None and len(index.sources) != sources:
         raise DataError(
-            f"{directory / INDEX}: tells of {len(index.sources)} sources, and the recipe has "
+            f"{directory / INDEX}: lists {len(index.sources)} sources, but the recipe has "
             f"{sources}; {index.REMEDY}"
         )
     return None if index is None else list(index.sources)
@@ -300,12 +300,12 @@ def part_names(source: int, extracted: ExtractedSource) -> Iterator[PartName]:
 
 
 def missing_values(counts: Counts) -> MissingValues:
-    """What went with values that are not in the dump, for `stats.json`."""
+    """What was removed with values that are not in the dump, for `stats.json`."""
     return MissingValues(counts.cut_places, counts.cut_characters)
 
 
 def largest_losses(counts: Counts, limit: int) -> tuple[UnknownTemplate, ...]:
-    """The templates to which most characters were lost, most first."""
+    """The templates to which most characters were lost, in descending order."""
     return tuple(
         UnknownTemplate(name, articles, characters)
         for name, (characters, articles) in counts.most_lost()[:limit]

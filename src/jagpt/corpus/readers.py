@@ -1,4 +1,4 @@
-"""What a source's files are read by: pages of dumps, or documents of all other kinds."""
+"""Readers for a source's files: pages of dumps, or documents of all other kinds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jagpt.recipe import Source
 
 
 class Documents(Protocol):
-    """A file's documents, once over: iterate, then ask for `offset` and `sha256`."""
+    """A file's documents, in one pass: iterate, then ask for `offset` and `sha256`."""
 
     @property
     def path(self) -> Path: ...
@@ -25,7 +25,7 @@ class Documents(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the file, once all is read."""
+        """Hex SHA-256 of the file, once everything is read."""
 
     def __iter__(self) -> Iterator[SourceDocument]: ...
 

@@ -1,8 +1,8 @@
-"""Documents of rows with named columns: of JSON lines, and what Parquet and data sets share.
+"""Documents of rows with named columns: of JSON Lines, and what Parquet and data sets share.
 
-A row that cannot be what the recipe says (not JSON, a column that is missing or of another type)
-ends the reading: the recipe names the wrong column or the file is damaged. A text that is null or
-is no text for what follows (NUL, half a surrogate pair) is left out with a reason.
+A row that contradicts the recipe (not JSON, a column that is missing or of another type) ends the
+reading: the recipe names the wrong column or the file is damaged. A text that is null or unusable
+(NUL, a lone surrogate) is left out with a reason.
 """
 
 from __future__ import annotations
@@ -25,20 +25,24 @@ NOT_TEXT = "not text"
 LARGEST_REVISION = 2**63 - 1
 LISTED_COLUMNS = 20
 LONGEST_NAME = 10_000
-"""Characters of an id, a title or an address."""
+"""Characters of an id, a title or a URL."""
 SKELETON = 4 * 1024 * 1024
-"""Characters of a JSON line outside its strings: each value, at least one, takes some 100 bytes."""
+"""Characters of a JSON line outside its strings: each value, at least one, takes about 100
+bytes.
+"""
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
 
 
 class RowError(ValueError):
-    """A row is not what the columns say; whoever knows its place turns this into a `DataError`."""
+    """A row does not match the columns; the caller, who knows its place, turns this into a
+    `DataError`.
+    """
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a row are what; `wikitext` says that the text is wikitext."""
+    """The roles of a row's columns; `wikitext` says that the text is wikitext."""
 
     text: str
     title: str | None = None
@@ -67,7 +71,7 @@ class Columns:
         return list(dict.fromkeys(name for name in named if name is not None))
 
     def document(self, row: Mapping[str, Any]) -> SourceDocument:
-        """The row's document; `RowError` where a column is missing or of another type."""
+        """The row's document; `RowError` if a column is missing or of another type."""
         title = _name(row, self.title) or ""
         text, problem = tidy(_string(row, self.text))
         given = _identifier(row, self.id) if self.id else None
@@ -83,7 +87,7 @@ class Columns:
 
 
 def tidy(text: str | None) -> tuple[str, str | None]:
-    """A text with one kind of line end and no white space around, or why it is none."""
+    """The text with uniform line ends and no surrounding white space, or why it is unusable."""
     if text is None:
         return "", NO_TEXT
     if "\0" in text or clean(text) != text:
@@ -92,7 +96,7 @@ def tidy(text: str | None) -> tuple[str, str | None]:
 
 
 def clean(text: str) -> str:
-    """`text` with a question mark for each half of a surrogate pair, which UTF-8 cannot hold."""
+    """`text` with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -111,7 +115,7 @@ def _string(row: Mapping[str, Any], column: str | None) -> str | None:
     value = None if column is None else _value(row, column)
     if value is None or isinstance(value, str):
         return value
-    raise RowError(f"column {column!r} is {_shown(value)}; a text or null is wanted")
+    raise RowError(f"column {column!r} is {_shown(value)}; expected a string or null")
 
 
 def _name(row: Mapping[str, Any], column: str | None) -> str | None:
@@ -129,7 +133,7 @@ def _identifier(row: Mapping[str, Any], column: str) -> str:
         return str(value)
     if isinstance(value, str) and value:
         return clean(_name(row, column) or "")
-    raise RowError(f"column {column!r} is {_shown(value)}; a text or a whole number is wanted")
+    raise RowError(f"column {column!r} is {_shown(value)}; expected a string or an integer")
 
 
 def _revision(row: Mapping[str, Any], column: str) -> int | None:
@@ -140,7 +144,7 @@ def _revision(row: Mapping[str, Any], column: str) -> int | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_REVISION:
         return value
-    raise RowError(f"column {column!r} is {_shown(value)}; a whole number or null is wanted")
+    raise RowError(f"column {column!r} is {_shown(value)}; expected an integer or null")
 
 
 def _shown(value: object) -> str:
@@ -151,9 +155,9 @@ def _shown(value: object) -> str:
 
 
 def read_json_lines(reader: Reader, columns: Columns) -> Iterator[SourceDocument]:
-    """The documents of a file of JSON lines, in order; blank lines are passed over.
+    """The documents of a JSON Lines file, in order; blank lines are skipped.
 
-    Raises `DataError` with file and line where a line is no JSON object or lacks a column.
+    Raises `DataError` with file and line if a line is not a JSON object or lacks a column.
     """
     for number, value in json_objects(reader):
         try:
@@ -163,17 +167,17 @@ def read_json_lines(reader: Reader, columns: Columns) -> Iterator[SourceDocument
 
 
 def json_objects(reader: Reader) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file of JSON lines with their line numbers, counted from 1."""
+    """The objects of a JSON Lines file with their line numbers, counted from 1."""
     for number, line in enumerate(Lines(reader), start=1):
         if line.strip():
             yield number, json_object(line, f"{reader.path}: line {number}")
 
 
 def json_object(line: str, place: str) -> dict[str, Any]:
-    """The JSON object of a line; `DataError` with its `place` where it holds none."""
+    """The JSON object of a line; `DataError` with its `place` if there is none."""
     if len(line) > SKELETON and len(_STRING.sub("", line)) > SKELETON:
         raise DataError(
-            f"{place}: more than {SKELETON // 2**20} MiB of JSON beside its texts; leave out the "
+            f"{place}: more than {SKELETON // 2**20} MiB of JSON besides its texts; leave out the "
             "columns that are not read"
         )
     try:
@@ -181,5 +185,5 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not JSON ({error}); it begins with {line[:20]!r}") from None
     if not isinstance(value, dict):
-        raise DataError(f"{place}: a JSON object is wanted, found {_shown(value)}")
+        raise DataError(f"{place}: expected a JSON object, found {_shown(value)}")
     return value

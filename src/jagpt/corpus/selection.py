@@ -28,13 +28,13 @@ class Selection:
         self._met: set[str] = set()
 
     def takes(self, title: str, categories: Iterable[str]) -> bool:
-        """Whether an article is one of those to take."""
+        """Whether to take an article."""
         if self.takes_title(title):
             return True
         return any(category_name(name) in self._categories for name in categories)
 
     def takes_title(self, title: str) -> bool:
-        """Whether an article is taken whatever its categories are."""
+        """Whether an article is taken regardless of its categories."""
         if self._include.everything:
             return True
         name = normal(title)
@@ -44,7 +44,7 @@ class Selection:
         return bool(self._include.title_patterns) and self._pattern.match(name) is not None
 
     def unmatched(self) -> list[str]:
-        """Titles as the recipe has them that no article had."""
+        """Titles in the recipe that no article had."""
         return [title for title in self._include.titles if normal(title) not in self._met]
 
 
@@ -63,7 +63,7 @@ def _with_subcategories(include: Include, parents: Mapping[str, Sequence[str]]) 
 
 
 def normal(name: str) -> str:
-    """A name as it is compared."""
+    """A name normalized for comparison."""
     return unicodedata.normalize("NFC", name)
 
 

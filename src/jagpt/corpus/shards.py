@@ -1,6 +1,6 @@
 """The finished corpus on disk: each split's documents in numbered Parquet files.
 
-The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row a document.
+The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row per document.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from jagpt.corpus.stats import SplitCounts
 from jagpt.errors import DataError
 
 SHARD_BYTES = 64 * 1024 * 1024
-"""A shard ends with the document that reaches so many bytes of text."""
+"""A shard ends with the document that reaches this many bytes of text."""
 ROW_GROUP_BYTES = 4 * 1024 * 1024
-"""Text in a row group, the piece that readers take at a time."""
+"""Text in a row group, the unit that readers load at a time."""
 COMPRESSION_LEVEL = 3
 LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
-"""Lower bounds, in characters, of the classes of documents' lengths; the last one is open."""
+"""Lower bounds, in characters, of the classes of document length; the last one is open."""
 
 
 class SplitWriter:
-    """Takes a split's documents in order; a shard that stands there already is not written again.
+    """Takes a split's documents in order; an existing shard is not written again.
 
-    Holds a row group's texts in memory. Leaving the block by an exception discards the shard that
-    is being written and keeps those before it.
+    Holds a row group's texts in memory. Leaving the block by an exception discards the shard being
+    written and keeps those before it.
     """
 
     def __init__(self, directory: Path, split: str) -> None:
@@ -91,7 +91,7 @@ class SplitWriter:
 
 
 class _Shard(ExitStack):
-    """A Parquet file that appears under its name when the block ends well."""
+    """A Parquet file that appears under its name when the block succeeds."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -141,7 +141,7 @@ def _schema() -> Any:
 def iter_documents(directory: Path, split: str) -> Iterator[Document]:
     """The documents of `split` in the corpus at `directory`, in the corpus's order.
 
-    Raises `DataError` where the split has no shard, a number is missing, or a shard is damaged.
+    Raises `DataError` if the split has no shard, a number is missing, or a shard is damaged.
     """
     for shard in split_shards(directory, split):
         for row in read_rows(shard, COLUMNS):
@@ -149,7 +149,7 @@ def iter_documents(directory: Path, split: str) -> Iterator[Document]:
 
 
 def split_shards(directory: Path, split: str) -> list[Path]:
-    """The files of `split`, in order; `DataError` where there is none or one is missing between."""
+    """The files of `split`, in order; `DataError` if there is none or one is missing in between."""
     shards = sorted(directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].parquet"))
     if not shards:
         raise DataError(
@@ -170,4 +170,4 @@ def read_rows(
     path: Path, columns: Sequence[str], odd: Container[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard or a part, a few at a time; raises as `ParquetRows` does."""
-    return iter(ParquetRows(path, columns, odd, ("this shard is damaged", "make the corpus anew")))
+    return iter(ParquetRows(path, columns, odd, ("this shard is damaged", "make the corpus again")))

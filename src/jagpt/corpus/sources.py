@@ -1,4 +1,4 @@
-"""Which files a recipe's source means."""
+"""Which files a recipe's source names."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from jagpt.recipe import SAMPLE, Source
 _DUMP_ENDINGS = ("pages-articles-multistream.xml.bz2", "pages-articles.xml.bz2")
 
 MOST_ENTRIES = 1_000_000
-"""Files and folders that a pattern with `**` may look at."""
+"""Most files and folders that a pattern with `**` may visit."""
 
 
 def source_files(source: Source) -> list[Path]:
     """The source's files in order (part 2 before part 10); nothing is opened.
 
-    A hub data set has none: its id and revision, which stand in the recipe, say what it is.
-    Raises `DataError` where there is none, `StorageError` where a wiki's dump is not in the cache.
+    A hub data set has none: its id and revision in the recipe identify it.
+    Raises `DataError` if there is none, `StorageError` if a wiki's dump is not in the cache.
     """
     if source.path == SAMPLE:
         from jagpt import sample
@@ -46,8 +46,8 @@ def _files_at(source: Source, path: str) -> list[Path]:
         return _extracted_below(place, source)
     if place.is_dir():
         raise DataError(
-            f"{place}: a folder (source {source.name!r}); name the files in it by a pattern, like "
-            f"{place / '*'}"
+            f"{place}: this is a folder (source {source.name!r}); select the files in it with a "
+            f"pattern, such as {place / '*'}"
         )
     if not glob.has_magic(path):
         if os.path.lexists(place):
@@ -62,7 +62,9 @@ def _files_at(source: Source, path: str) -> list[Path]:
 
 
 def _matching(pattern: str) -> Iterator[str]:
-    """What a pattern means, `**` all folders below; `DataError` where it has no end."""
+    """The files that a pattern matches, `**` meaning all folders below; `DataError` if it has no
+    end.
+    """
     before, everywhere, behind = _parted(pattern)
     if not everywhere:
         yield from glob.iglob(pattern)  # noqa: PTH207 (Path.glob would take hidden files)
@@ -73,14 +75,15 @@ def _matching(pattern: str) -> Iterator[str]:
             looked += entries
             if looked > MOST_ENTRIES:
                 raise DataError(
-                    f"{pattern}: more than {MOST_ENTRIES:,} files and folders were looked at for "
-                    f"this pattern, and it goes on in {folder}; name a smaller folder"
+                    f"{pattern}: this pattern visited more than {MOST_ENTRIES:,} files and "
+                    "folders, "
+                    f"and was still going in {folder}; name a smaller folder"
                 )
             yield from _matching(str(Path(glob.escape(folder)) / (behind or "*")))
 
 
 def _parted(pattern: str) -> tuple[str, str, str]:
-    """What stands before and behind the first `**`, where there is one."""
+    """The parts before and after the first `**`, if there is one."""
     pieces = Path(pattern).parts
     if "**" not in pieces:
         return pattern, "", ""
@@ -89,13 +92,13 @@ def _parted(pattern: str) -> tuple[str, str, str]:
 
 
 def _folders_below(start: str) -> Iterator[tuple[str, int]]:
-    """A folder and all below it that are not hidden, each once, with their numbers of entries."""
+    """A folder and all below it that are not hidden, each once, with its number of entries."""
     waiting, seen = [start], set()
     while waiting:
         folder = waiting.pop()
-        with suppress(OSError), os.scandir(folder) as found:  # gone, or not ours to see
+        with suppress(OSError), os.scandir(folder) as found:  # gone, or not readable by us
             status = os.stat(folder)  # noqa: PTH116
-            if (status.st_dev, status.st_ino) in seen:  # links may lead round in a ring
+            if (status.st_dev, status.st_ino) in seen:  # links may form a cycle
                 continue
             seen.add((status.st_dev, status.st_ino))
             entries = list(islice(found, MOST_ENTRIES + 1))
@@ -124,7 +127,7 @@ def _extracted_below(place: Path, source: Source) -> list[Path]:
 def source_inputs(
     source: Source, digest: Callable[[Path], str], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Content hashes of a source's files; those `known` where the files are there no more."""
+    """Content hashes of a source's files; the `known` ones if the files are gone."""
     key = f"source {source.name} "
     try:
         paths = source_files(source)
@@ -137,12 +140,12 @@ def source_inputs(
 
 
 def profile_input(path: str, digest: Callable[[Path], str], known: Mapping[str, str]) -> str:
-    """Content hash of HojiChar's profile; the one `known` where the file is there no more."""
+    """Content hash of HojiChar's profile; the `known` one if the file is gone."""
     if Path(path).is_file():
         return digest(Path(path))
     if "hojichar" in known:
         return known["hojichar"]
-    raise DataError(f"{path}: no such file; set its place with --set corpus.hojichar=FILE")
+    raise DataError(f"{path}: no such file; set its path with --set corpus.hojichar=FILE")
 
 
 def to_download(source: Source) -> bool:
@@ -167,15 +170,15 @@ def _dump_in_cache(source: Source) -> list[Path]:
         if (directory / name).is_file():
             return [directory / name]
     raise StorageError(
-        f"{directory / names[0]}: not there (source {source.name!r}). `jagpt download RECIPE` "
-        f"fetches it; or, if you have it elsewhere, {_how_to_set(source)}"
+        f"{directory / names[0]}: missing (source {source.name!r}). `jagpt download RECIPE` "
+        f"downloads it; or, if you have it elsewhere, {_how_to_set(source)}"
     )
 
 
 def _how_to_set(source: Source) -> str:
-    if "." in source.name:  # which parts keys in --set
+    if "." in source.name:  # which separates keys in --set
         return "set its `path` in the recipe"
-    return f"set its place with --set corpus.source.{source.name}.path=FILE"
+    return f"set its path with --set corpus.source.{source.name}.path=FILE"
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -9,24 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from jagpt.recipe import DEFAULT_SHARE, Corpus, Source
 
 HELD_OUT = 20
-"""Documents that valid and test get where the recipe gives no share."""
+"""Documents that valid and test get if the recipe gives no share."""
 MANY = 40_000
-"""From so many articles on, the default share is surely enough, and nothing is counted."""
+"""From this many articles on, the default share is certainly enough, and nothing is counted."""
 
 
 class Splitter:
-    """Gives the documents of a corpus, which come once each and in order, to their splits."""
+    """Assigns the documents of a corpus, passed once each and in order, to their splits."""
 
     def __init__(self, corpus: Corpus, shares: tuple[float, float]) -> None:
         """`shares` are those of valid and test (`hash`)."""
         self.first_lines = FirstLines(corpus.valid_lines, corpus.test_lines)
         self.places = array("d")
-        """The hashes of the documents that the shares were to split."""
+        """The hashes of the documents to be split by shares."""
         self._corpus = corpus
         self.shares = shares
 
     def pieces(self, source: Source, document_id: str, text: str) -> list[tuple[str, str]]:
-        """The splits that a text goes to: one; none or several where lines are counted."""
+        """The splits that a text goes to: one, or none or several if lines are counted."""
         if self._corpus.split == "first-lines":
             lines = original_lines(text)
             dealt = [(source.split, lines)] if source.split else self.first_lines.deal(lines)
@@ -58,8 +58,8 @@ def shares_for(
 ) -> tuple[float, float]:
     """The shares of valid and test that a corpus of documents at these `places` gets.
 
-    What the recipe leaves open is 0.005, or as much as brings the split to `HELD_OUT` documents,
-    or to a tenth of all if that is less; `fixed` counts those that sources put into a split.
+    Shares that the recipe leaves open are 0.005, or enough for `HELD_OUT` documents, or for a
+    tenth of all if that is fewer; `fixed` counts those that sources put into a split.
     """
     places = sorted(places)
     test = corpus.test_share
@@ -75,7 +75,7 @@ def shares_for(
 def _share_of(
     places: Sequence[float], start: float, wanted: int, documents: int | None = None
 ) -> float:
-    """The share from `start` that holds the `wanted` first of the sorted `places`."""
+    """The share from `start` that holds the first `wanted` of the sorted `places`."""
     tenth = (len(places) if documents is None else documents) // 10
     count = min(wanted, max(tenth, 1), len(places) - 1)
     if count < 1:
@@ -87,22 +87,22 @@ def _share_of(
 def original_lines(text: str) -> list[str]:
     """A document's lines as the original's shell pipeline left them.
 
-    `grep -v doc`, then `perl -pe 's/。/。\\n/g'`, then empty lines out.
+    `grep -v doc`, then `perl -pe 's/。/。\\n/g'`, then empty lines removed.
     """
     kept = (line for line in text.split("\n") if "doc" not in line)
     return [piece for line in kept for piece in line.replace("。", "。\n").split("\n") if piece]
 
 
 class FirstLines:
-    """Deals lines out as `head` and `tail` did: first to valid, then to test, the rest to train."""
+    """Assigns lines as `head` and `tail` did: first to valid, then to test, the rest to train."""
 
     def __init__(self, valid_lines: int, test_lines: int) -> None:
         self.lines = 0
-        """Lines dealt out so far."""
+        """Lines assigned so far."""
         self._bounds = (("valid", valid_lines), ("test", valid_lines + test_lines))
 
     def deal(self, lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-        """Splits and the lines that go there; a document at a bound is cut in pieces."""
+        """Splits and the lines that go there; a document at a boundary is cut."""
         while lines:
             split, room = self._next()
             piece = lines if room is None else lines[:room]

@@ -60,7 +60,7 @@ class CorpusStage(Stage):
         """Make the corpus in the run's own directory, or finish an earlier attempt.
 
         Leaves `{train,valid,test}-NNNNN.parquet`, `dropped.jsonl` and `stats.json`. Raises
-        `DataError` where an input is missing, damaged or without articles, or a split stays empty.
+        `DataError` if an input is missing, damaged or without articles, or a split stays empty.
         """
         from jagpt import files
         from jagpt.corpus.assign import assign
@@ -69,7 +69,7 @@ class CorpusStage(Stage):
         directory = run.own(self.name)
         files.make_directory(directory)
         parts = directory / PARTS
-        files.remove_leftovers(directory)  # they must not be taken for a result
+        files.remove_leftovers(directory)  # they must not be mistaken for a result
         if not (directory / CorpusStats.FILE).exists():  # it is written last
             files.make_directory(parts)
             sources = _convert(recipe, parts, progress)
@@ -93,6 +93,6 @@ def _convert(recipe: Recipe, directory: Path, progress: Progress) -> list[Extrac
     from jagpt.workers import executor_of
 
     if (done := read_index(directory, len(recipe.corpus.source))) is not None:
-        return done  # no cluster is needed for what is there
+        return done  # no cluster is needed for existing results
     workers, executor = executor_of(recipe.execution)
     return convert(recipe.corpus, directory, workers, progress, executor)

@@ -1,4 +1,4 @@
-"""What stands in `stats.json`, of a run's corpus and of documents alone (`jagpt extract`)."""
+"""The contents of `stats.json`, for a run's corpus and for plain extraction (`jagpt extract`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SplitCounts:
     bytes: Count = 0
 
     def add(self, document: Document) -> int:
-        """Count a document; its bytes."""
+        """Count a document; returns its bytes."""
         size = len(document.text.encode("utf-8"))
         self.documents += 1
         self.characters += len(document.text)
@@ -32,7 +32,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that documents were read from, and what of it was left out as damaged."""
+    """A file that documents were read from, and what was skipped in it as damaged."""
 
     size: Count
     sha256: Sha256
@@ -43,7 +43,7 @@ class InputFile:
 class SourceStats:
     """One source and what was found in it; `wiki` is the database name that its dump states.
 
-    `articles` are pages with text of their own, `documents` those of them that were kept.
+    `articles` are pages with their own text, `documents` those that were kept.
     """
 
     name: str
@@ -65,7 +65,7 @@ class SourceStats:
 
     @property
     def sha256(self) -> str:
-        """One sum for all files: `sha256sum FILE… | cut -c-64 | sha256sum`."""
+        """One checksum for all files: `sha256sum FILE… | cut -c-64 | sha256sum`."""
         return hashlib.sha256("".join(f"{f.sha256}\n" for f in self.files).encode()).hexdigest()
 
 
@@ -80,7 +80,9 @@ class UnknownTemplate:
 
 @dataclass(frozen=True)
 class MissingValues:
-    """Places that hung on a value which is not in the dump, and the characters left out there."""
+    """Places that depended on a value which is not in the dump, and the characters left out
+    there.
+    """
 
     places: Count
     characters: Count
@@ -102,7 +104,7 @@ class LengthCounts:
 
 @dataclass(frozen=True)
 class CorpusStats(Record):
-    """`dropped` counts articles by the reason why they were left out; `exclude_unmatched` has the
+    """`dropped` counts left-out articles by reason; `exclude_unmatched` has the
     entries of `[corpus.exclude]` that no article matched, `include_unmatched` the titles of
     `[corpus.include]`."""
 
@@ -139,7 +141,7 @@ class LeftOutPage:
 
 @dataclass(frozen=True)
 class ExtractionStats(Record):
-    """What documents were made of without a run, with the first of the pages that were left out.
+    """What documents were made from without a run, with the first of the pages left out.
 
     `extraction` holds the options that decide the result.
     """

@@ -1,13 +1,13 @@
 """Wikimedia's multistream form: where its streams begin, in ranges that can be read apart.
 
-A first bzip2 stream holds the header alone, each further one whole pages, the last one the closing
-tag. The file is scanned for places where a stream begins (its SHA-256 is needed anyway, and the
-scan costs less). A place that only looks so does no harm: whoever reads a range finds that its
-streams do not end where it ends, and the range counts as not clean.
+The first bzip2 stream holds only the header, each further one complete pages, the last one the
+closing tag. The file is scanned for places where a stream begins (its SHA-256 is needed anyway, and
+the scan costs less). A false match does no harm: the reader of a range finds that its streams do
+not end where it ends, and the range counts as not clean.
 
-The index beside the dump (`offset:page id:title`, a line a page, in the dump's order) is no help in
-finding streams, but it knows which should be there: it is checked against the scan, stream by
-stream, and against the pages.
+The index next to the dump (`offset:page id:title`, one line per page, in the dump's order) does not
+help in finding streams, but it knows which should be there: it is checked against the scan, stream
+by stream, and against the pages.
 https://meta.wikimedia.org/wiki/Data_dumps/Dump_format
 """
 
@@ -29,12 +29,12 @@ from jagpt.corpus.dump import HEADER_BYTES, Dump, Place
 from jagpt.errors import DataError, JagptError, storage_error
 
 RANGE_BYTES = 3 * 512 * 1024
-"""A range ends with the stream that reaches so many compressed bytes (some 6 MB of XML) …"""
+"""A range ends with the stream that reaches this many compressed bytes (about 6 MB of XML) …"""
 LAST_BYTES = 256 * 1024
-"""… towards the end of the file fewer, down to so many: else one worker may be left with much to do
-when the others have nothing."""
+"""… towards the end of the file fewer, down to this many: otherwise one worker may be left with
+much to do when the others are idle."""
 LAST_SHARE = 8
-"""What is left of the file is at least so many ranges."""
+"""The rest of the file makes at least this many ranges."""
 SCAN_BYTES = 1024 * 1024
 INDEX_LINE_BYTES = 64 * 1024
 _BLOCK_MARK = b"1AY&SY"
@@ -53,8 +53,8 @@ class Beginning:
 class Range:
     """Streams from byte `start` to byte `end` of the file, and their bytes' hex SHA-256.
 
-    `ids` are those of its pages by the index, where there is one; `problem` is what the index says
-    against the file here.
+    `ids` are its pages according to the index, if there is one; `problem` is how the index
+    contradicts the file here.
     """
 
     start: int
@@ -66,9 +66,9 @@ class Range:
 
 
 def beginning(path: Path) -> Beginning | None:
-    """The first stream of a dump in multistream form; None where the file is anything else.
+    """The first stream of a multistream dump; None if the file is anything else.
 
-    Raises `DataError` where the header is not that of a MediaWiki export.
+    Raises `DataError` if the header is not that of a MediaWiki export.
     """
     size = _first_stream(path) if path.suffix.lower() == ".bz2" else None
     if size is None:
@@ -89,10 +89,10 @@ def index_beside(path: Path) -> Path | None:
 
 @dataclass
 class Ranges:
-    """The ranges of a dump from byte `start`, where a stream begins, in order, once over.
+    """The ranges of a dump from byte `start`, where a stream begins, in order, in one pass.
 
-    Afterwards `size` and `sha256` are those of the whole file. An index that does not fit ends the
-    iteration with a range that says so.
+    Afterwards `size` and `sha256` are those of the whole file. An index that does not match ends
+    the iteration with a range that says so.
     """
 
     path: Path
@@ -133,9 +133,9 @@ class Ranges:
 def ranges_of_titles(
     path: Path, start: int, index: Path, titles: Iterable[str]
 ) -> list[Range] | None:
-    """The streams with the pages of these titles, each a range, as the index lists them.
+    """The streams with the pages of these titles, each as a range, as the index lists them.
 
-    None where it does not list streams in order from byte `start` on: it tells nothing then.
+    None if it does not list streams in order from byte `start` on, which makes it useless.
     """
     names = {form.encode() for title in titles for form in _listed(title)}
     size, bounds, pages, wanted = path.stat().st_size, [start], [array("Q")], [-1]
@@ -156,7 +156,7 @@ def ranges_of_titles(
 
 
 def _listed(title: str) -> tuple[str, ...]:
-    """A title as an index may have it, in which some characters are XML's references."""
+    """A title as an index may have it, with some characters as XML references."""
     quoted = escape(title, {'"': "&quot;"})
     return title, escape(title), quoted, quoted.replace("'", "&#039;")
 
@@ -182,7 +182,7 @@ def stream_starts(path: Path, start: int = 0) -> Iterator[int]:
 
 
 def _range_bytes(left: int) -> int:
-    """How long a range should be that begins so many bytes before the end of the file."""
+    """How long a range should be that begins this many bytes before the end of the file."""
     return min(RANGE_BYTES, max(LAST_BYTES, left // LAST_SHARE))
 
 
@@ -195,7 +195,7 @@ def _streams(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _blocks(path: Path, start: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """The file's bytes as they are, each block with its offset."""
+    """The file's raw bytes, each block with its offset."""
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -207,12 +207,12 @@ def _blocks(path: Path, start: int, end: int | None = None) -> Iterator[tuple[in
 
 
 def _first_stream(path: Path) -> int | None:
-    """The size of the first stream where it holds a header alone and another one follows."""
+    """The size of the first stream if it holds only a header and another one follows."""
     try:
         with path.open("rb") as file:
             data = file.read(HEADER_BYTES)
     except OSError:
-        return None  # the reader says it better
+        return None  # the reader reports this better
     decoder = bz2.BZ2Decompressor()
     try:
         xml = decoder.decompress(data, HEADER_BYTES)
@@ -235,9 +235,10 @@ class _Entries:
         self._begun = False
 
     def take(self, stream: int, ids: array[int], *, last: bool) -> str | None:
-        """Add to `ids` the pages of the stream at that byte; what is wrong with the index, if so.
+        """Add to `ids` the pages of the stream at that byte; returns what is wrong with the index,
+        if anything.
 
-        With the `last` stream nothing may be left.
+        After the `last` stream nothing may be left.
         """
         try:
             return self._take(stream, ids, last=last)
@@ -274,4 +275,4 @@ class _Entries:
     def _entry(self, number: int, line: bytes) -> tuple[int, int, bytes]:
         if entry := _ENTRY.fullmatch(line):
             return int(entry[1]), int(entry[2]), entry[3]
-        raise DataError(f"{self.path}: line {number} is no `offset:page id:title`: {line[:40]!r}")
+        raise DataError(f"{self.path}: line {number} is not `offset:page id:title`: {line[:40]!r}")

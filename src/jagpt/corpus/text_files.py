@@ -1,4 +1,4 @@
-"""Documents of plain text files: one document a file, a line, or a block of lines."""
+"""Documents of plain text files: one document per file, per line, or per block of lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jagpt.corpus.encodings import AUTO, SAMPLE_BYTES, UTF_8, check_library, gue
 from jagpt.errors import DataError
 
 DOCUMENT_BYTES = 64 * 1024 * 1024
-"""Longest document: what is longer was surely meant to be parted."""
+"""Longest document: anything longer was surely meant to be split."""
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -29,7 +29,7 @@ def read_documents(
     """The documents of a file, in order. A block's first line is its title and not in its text,
     unless it is the only one.
 
-    Text in Aozora Bunko's `markup` has its title; what is longer than `split_characters` is cut.
+    Text in Aozora Bunko's `markup` has its title; documents longer than `split_characters` are cut.
     Raises `DataError` with file and offset (in the decompressed bytes) where the text is not in its
     encoding or a document is over the limit, and whatever `Reader` raises.
     """
@@ -44,7 +44,7 @@ def read_documents(
 def cut(text: str, most: int) -> Iterator[str]:
     """`text` in pieces of `most` characters or fewer, about as long as each other.
 
-    They end where a line does or, in a long one, a sentence; where there is no 。 either, anywhere.
+    They end at the end of a line or, in a long line, of a sentence; without any 。, anywhere.
     """
     start = 0
     while (rest := len(text) - start) > most:
@@ -57,24 +57,24 @@ def cut(text: str, most: int) -> Iterator[str]:
 
 
 def _last(text: str, mark: str, start: int, end: int) -> int | None:
-    """Behind the last `mark` in the second half of this stretch."""
+    """After the last `mark` in the second half of this stretch."""
     found = text.rfind(mark, (start + end) // 2, end)
     return found + 1 if found >= 0 else None
 
 
 class Lines:
-    """The lines of a file without their ends (LF or CR LF; LF alone with `exact`), once over."""
+    """The lines of a file without their ends (LF or CR LF; only LF with `exact`), in one pass."""
 
     def __init__(self, reader: Reader, *, exact: bool = False, encoding: str = UTF_8) -> None:
         self.reader = reader
         self.encoding = encoding
-        """The one that the text is read in; a guess takes the place of `auto`."""
+        """The encoding that the text is read in; a guess replaces `auto`."""
         self._return = "" if exact else "\r"
         self._guessed = False
         self.number = 0
-        """Lines handed out."""
+        """Lines returned so far."""
         self.offset = 0
-        """Bytes before what was handed out last."""
+        """Bytes before what was returned last."""
 
     def __iter__(self) -> Iterator[str]:
         blocks = iter(self.reader)
@@ -95,7 +95,7 @@ class Lines:
             yield from self._lines(bytes(waiting) + b"\n")
 
     def _guess(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """The same blocks, once the encoding is known by the first of them."""
+        """The same blocks, once the encoding is known from the first one."""
         check_library()
         first: list[bytes] = []
         for block in blocks:
@@ -105,8 +105,8 @@ class Lines:
         found = guessed(b"".join(first))
         if found is None:
             raise DataError(
-                f"{self.reader.path}: its encoding cannot be told; set the source's `encoding` to "
-                "its name, or convert the file to UTF-8"
+                f"{self.reader.path}: its encoding cannot be detected; set the source's `encoding` "
+                "to its name, or convert the file to UTF-8"
             )
         self.encoding, self._guessed = found, True
         return chain(first, blocks)
@@ -114,15 +114,15 @@ class Lines:
     def too_long(self) -> DataError:
         return DataError(
             f"{self.reader.path}: the document before or at byte {self.offset} is longer than "
-            f"{DOCUMENT_BYTES // 2**20} MiB; part it (for text files, another `layout` may do: "
-            "line, block)"
+            f"{DOCUMENT_BYTES // 2**20} MiB; split it (for text files, another `layout` may "
+            "help: line, block)"
         )
 
     def _without_mark(self, data: bytes) -> bytes:
         if data.startswith(_UTF16):
             raise DataError(
-                f"{self.reader.path}: this is UTF-16; UTF-8 is wanted "
-                "(iconv -f UTF-16 -t UTF-8 makes it)"
+                f"{self.reader.path}: this is UTF-16; expected UTF-8 "
+                "(convert it with iconv -f UTF-16 -t UTF-8)"
             )
         if data.startswith(_BOM):
             self.offset = len(_BOM)
@@ -130,7 +130,7 @@ class Lines:
         return data
 
     def _lines(self, data: bytes) -> Iterator[str]:
-        """The lines of `data`, which ends with a line's end."""
+        """The lines of `data`, which ends with a newline."""
         if (nul := data.find(b"\0")) >= 0:
             place = self.offset + nul
             raise DataError(f"{self.reader.path}: not text: byte {place} is 0{self._hint()}")
@@ -193,7 +193,7 @@ def _each_block(lines: Lines) -> Iterator[tuple[str, str]]:
 
 
 def _block(lines: list[str]) -> tuple[str, str]:
-    """Title and text; a single line is text, since a title alone would be no document."""
+    """Title and text; a single line is text, since a title alone would not be a document."""
     if len(lines) == 1:
         return "", lines[0].strip()
     return lines[0].strip(), "\n".join(lines[1:])

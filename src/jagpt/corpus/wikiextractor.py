@@ -1,9 +1,9 @@
 """Documents of WikiExtractor's output files, character for character.
 
-A document's text is what stands between its `<doc …>` and `</doc>` lines: the title, a blank line,
-the paragraphs. So `split = "first-lines"` gives the very lines that the original workflow's shell
-pipeline made of these files. The files of `--json` give the text that those without it would hold.
-https://github.com/attardi/wikiextractor/wiki/File-Format
+A document's text is what is between its `<doc …>` and `</doc>` lines: the title, a blank line,
+the paragraphs. So `split = "first-lines"` gives exactly the lines that the original workflow's
+shell pipeline made from these files. Files written with `--json` give the same text as those
+without it. https://github.com/attardi/wikiextractor/wiki/File-Format
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMNS = Columns(text="text", title="title", id="id", url="url", revision="rev
 def read_documents(reader: Reader) -> Iterator[SourceDocument]:
     """The documents of a file in either form, in order.
 
-    Raises `DataError` with file and line where it is neither, or a document does not end.
+    Raises `DataError` with file and line if it is neither, or a document does not end.
     """
     lines = enumerate(Lines(reader, exact=True), start=1)
     for number, line in lines:
@@ -53,7 +53,7 @@ def _text_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterato
         head = _HEAD.fullmatch(line)
         if head is None:
             raise DataError(
-                f'{reader.path}: line {number}: <doc id="…" url="…" title="…"> is wanted, as '
+                f'{reader.path}: line {number}: expected <doc id="…" url="…" title="…">, as '
                 f"WikiExtractor writes it; found {line[:40]!r}"
             )
         yield _document(head, _body(reader, number, lines))
@@ -112,11 +112,11 @@ def _json_documents(reader: Reader, lines: Iterator[tuple[int, str]]) -> Iterato
 
 
 def _titled(title: str, row: dict[str, Any]) -> str:
-    """The text below its title, as in the other form; older versions put the title there too."""
+    """The text below its title, as in the other form; older versions include the title."""
     text = row.get("text")
     if not isinstance(text, str):
         raise RowError(f"no text in column 'text'; found {type(text).__name__}")
     text = clean(text)
-    # a text has no blank line after its first of itself: WikiExtractor leaves those out
+    # a text itself has no blank line after its first line: WikiExtractor omits those
     titled = text if text.startswith(f"{title}\n\n") else f"{title}\n\n{text}"
     return titled.strip("\n")

@@ -1,7 +1,7 @@
-"""Loss, perplexity and bits of a checkpoint on a split of its run, and what it repeats.
+"""Loss, perplexity and bits of a checkpoint on a split of its run, and what it memorized.
 
-In fp32 unless the recipe says otherwise, whatever the training's precision: the model's figure, not
-that of its arithmetic.
+In fp32 unless the recipe says otherwise, whatever the training precision: this measures the model,
+not its arithmetic.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def measure_checkpoint(
     network = prepared(models.open(folder).network)
     if split.vocab_size != network.config.vocab_size:
         raise DataError(
-            f"{run.tokens}: tokens of a vocabulary of {split.vocab_size:,}, but {folder} is a "
-            f"model of {network.config.vocab_size:,}: train it on these tokens"
+            f"{run.tokens}: these tokens have a vocabulary of {split.vocab_size:,}, but {folder} "
+            f"is a model of {network.config.vocab_size:,}: train it on these tokens"
         )
     windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
     device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
@@ -85,7 +85,7 @@ def measure_checkpoint(
 
 
 def _tasks(folder: Path, run: RunDirectory, suite: str) -> dict[str, TaskFigures]:
-    """What the suite's tasks find of the model in `folder`, which is opened anew for them."""
+    """Results of the suite's tasks for the model in `folder`, which is opened again for them."""
     from jagpt import models
     from jagpt.evaluation import harness
     from jagpt.models.tokenizer import has_one
@@ -98,12 +98,12 @@ def _tasks(folder: Path, run: RunDirectory, suite: str) -> dict[str, TaskFigures
 def measure_split(
     scorer: Scorer, split: TokenSplit, windows: Windows, progress: Progress
 ) -> DocumentNats:
-    """Nats of every token of the split but its first."""
+    """Nats of every token of the split except the first."""
     from jagpt.evaluation.scoring import document_nats
 
     if split.n_tokens < 2:
         raise DataError(
-            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, and at "
+            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, but at "
             f"least 2 are needed; raise [corpus] {split.split}_share or add text"
         )
     if not split.n_characters:
@@ -117,11 +117,11 @@ def measure_split(
 
 
 def sentence(result: Evaluation) -> str:
-    """The figures, in a line."""
+    """The figures, in one line."""
     said = (
         f"{result.split}: loss {result.loss:.4f}, perplexity {result.perplexity:,.2f}, "
         f"{result.bits_per_character:.4f} bits per character"
     )
     if (repeated := result.memorization) and repeated.spans:
-        said += f"; {units.percent(repeated.share)} of what it wrote stands in the training text"
+        said += f"; {units.percent(repeated.share)} of what it wrote occurs in the training text"
     return said

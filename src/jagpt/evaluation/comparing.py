@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jagpt.evaluation.scoring import Scores
 
 DEFAULT_WINDOW = 1024
-"""Tokens of a window where a model tells of no context."""
+"""Tokens per window if a model gives no context length."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MeasureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMeasured:
-    """What was found of a model; None for what was not asked for."""
+    """Results for one model; None for what was not requested."""
 
     model: str
     fingerprint: str
@@ -64,20 +64,20 @@ def compare(
     tasks: Sequence[str] = (),
     ensemble: bool = False,
 ) -> list[ModelMeasured]:
-    """For each model what was asked for; one model is in memory at a time.
+    """For each model, what was requested; one model is in memory at a time.
 
-    With `ensemble` all of them as one stand last (all are in memory then; it has no tasks);
-    `UsageError` where their ids differ.
+    With `ensemble`, all of them as one come last (all are in memory then; it has no tasks);
+    `UsageError` if their ids differ.
 
-    `text` gives loss, perplexity and bits, `sentences` the accuracy on minimal pairs, `tasks` what
-    lm-evaluation-harness finds.
+    `text` gives loss, perplexity and bits, `sentences` the accuracy on minimal pairs, `tasks` the
+    results of lm-evaluation-harness.
     """
     if tasks:
         from jagpt.evaluation import harness
 
         harness.require()
     if text is not None and text.had_crlf:
-        progress.say(f"{text.path}: lines end with CR LF; they are measured with LF alone")
+        progress.say(f"{text.path}: lines end with CR LF; they are measured with LF only")
     if ensemble:
         _check_ensemble(models, settings)
     found = [_measured(name, settings, progress, text, sentences, tasks) for name in models]
@@ -163,7 +163,7 @@ def _measured_together(
 
 @dataclass(frozen=True)
 class MeasuredDocuments:
-    """What each document of a text cost a model, in which windows, and how long that took."""
+    """What each document of a text costs a model, in which windows, and how long that took."""
 
     nats: DocumentNats
     windows: Windows
@@ -185,7 +185,7 @@ class MeasuredDocuments:
 def measure_text(
     subject: ModelFolder, scorer: Scores, text: Text, settings: MeasureSettings, progress: Progress
 ) -> TextFigures:
-    """Loss, perplexity and bits of a text, and how fast it went (tokens a second)."""
+    """Loss, perplexity and bits of a text, and how fast it went (tokens per second)."""
     return measure_documents(subject, scorer, text, settings, progress).figures(text)
 
 

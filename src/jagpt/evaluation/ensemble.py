@@ -20,7 +20,7 @@ NAME = "ensemble (mean of the probabilities)"
 
 
 class Ensemble:
-    """Scorers of models that share their ids, asked together as one `scoring.Scores`."""
+    """Scorers of models that share their ids, used together as one `scoring.Scores`."""
 
     def __init__(self, scorers: Sequence[Scorer]) -> None:
         self._scorers = scorers
@@ -28,7 +28,7 @@ class Ensemble:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """As of a `Scorer`, around all of them."""
+        """As for a `Scorer`, around all of them."""
         with ExitStack() as stack:
             for scorer in self._scorers:
                 stack.enter_context(scorer.session())
@@ -37,7 +37,7 @@ class Ensemble:
     def nats(self, sequences: Ints, skipped: int = 0) -> Floats:
         """−log of the mean probability of the labels `sequences[:, 1 + skipped:]` (B, T − skipped).
 
-        A label's mean needs its own probabilities alone, not those of the whole vocabulary.
+        A label's mean only needs its own probabilities, not those of the whole vocabulary.
         """
         found = np.stack([scorer.nats(sequences, skipped) for scorer in self._scorers])
         nats: Floats = np.log(len(found)) - np.logaddexp.reduce(-found, axis=0)
@@ -49,13 +49,13 @@ class Ensemble:
 
 
 def check(subjects: Sequence[ModelFolder]) -> None:
-    """Refuse models whose ids mean different pieces: their probabilities have no mean."""
+    """Refuse models whose ids mean different pieces: their probabilities cannot be averaged."""
     if len(subjects) < 2:
         raise UsageError("--ensemble: the mean of several models; give --model more than once")
     first, *others = subjects
     for other in others:
         if odd := other_ids(first.tokenizer, other.tokenizer):
             raise UsageError(
-                f"--ensemble: {other.name} gives {odd:,} pieces other ids than {first.name}, so "
-                "that their probabilities have no mean; measure them without --ensemble"
+                f"--ensemble: {other.name} gives {odd:,} pieces different ids than {first.name}, "
+                "so their probabilities cannot be averaged; measure them without --ensemble"
             )

@@ -23,11 +23,11 @@ SUITES = {
         "ja_leaderboard_xwinograd",
     ),
 }
-"""Suite → the harness's names of its tasks."""
+"""Suite → the harness's names for its tasks."""
 
 
 def require(where: str = WHERE) -> None:
-    """`MissingExtraError` where the package is not installed; `where` asks for it."""
+    """`MissingExtraError` if the package is not installed; `where` is what asked for it."""
     try:
         import lm_eval  # noqa: F401
     except ImportError:
@@ -37,10 +37,10 @@ def require(where: str = WHERE) -> None:
 def measure(
     subject: ModelFolder, tasks: Sequence[str], where: str = WHERE
 ) -> dict[str, TaskFigures]:
-    """The harness's results, task by task, of the model that is in memory.
+    """The harness's results, task by task, for a model in memory.
 
     `where` is the option or key that asks for them. `UsageError` for a task that it does not know,
-    `StorageError` where its data set cannot be had.
+    `StorageError` if its data set cannot be downloaded.
     """
     require(where)
     import lm_eval
@@ -68,7 +68,7 @@ def measure(
         )
     except (ConnectionError, OSError) as error:
         raise StorageError(
-            f"{where}: a data set could not be fetched ({first_line(error)}); check the network"
+            f"{where}: a data set could not be downloaded ({first_line(error)}); check the network"
         ) from None
     except Exception as error:  # a data set, a template or a tokenizer that it cannot work with
         reason = first_line(error) or type(error).__name__
@@ -87,7 +87,7 @@ def _room(subject: ModelFolder) -> dict[str, int] | None:
 
 
 def _figures(task: str, found: Mapping[str, Any], harness: str) -> TaskFigures:
-    """A task's metrics, and what they are of: without that a figure means nothing to others."""
+    """A task's metrics, and what they refer to: without that a figure means nothing to others."""
     config = found["configs"].get(task, {})
     names = (config.get("dataset_path"), config.get("dataset_name"))
     prompt = f"{config.get('description') or ''}{config.get('doc_to_text') or ''}"
@@ -103,7 +103,7 @@ def _figures(task: str, found: Mapping[str, Any], harness: str) -> TaskFigures:
 
 
 def _follow_settings(subject: ModelFolder) -> None:
-    """Generate as the folder says, where the harness says nothing else."""
+    """Generate as the folder says, unless the harness says otherwise."""
     from transformers import GenerationConfig
 
     if subject.says_how_to_generate:
@@ -112,7 +112,7 @@ def _follow_settings(subject: ModelFolder) -> None:
             subject.network.generation_config = make(**subject.generation)
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{subject.folder}: its generation settings make no sense ({first_line(error)})"
+                f"{subject.folder}: its generation settings are invalid ({first_line(error)})"
             ) from None
 
 

@@ -2,9 +2,9 @@
 
 Shapes: D documents. The nats of all tokens are summed first; the mean and its exp are taken last.
 
-A stream's first token follows nothing, so no model can be asked for it. Loss and perplexity are
+A stream's first token follows nothing, so no model can predict it. Loss and perplexity are
 over the other N − 1 tokens, as in the original. Bits per character and per byte must pay for the
-whole text: there the first token is charged log(vocab_size), what a blind guess costs.
+whole text: there the first token is charged log(vocab_size), the cost of a blind guess.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 1000
 FEWEST_PAIRS = 10
-"""Documents from which on an interval of a difference is given."""
+"""Fewest documents for which the interval of a difference is given."""
 DRAWN_AT_ONCE = 1 << 20
-"""Documents drawn in one call: what bounds the bootstrap's memory."""
+"""Documents drawn in one call, which bounds the bootstrap's memory."""
 
 
 @dataclass(frozen=True)
 class DocumentNats:
     """What each document cost: `nats` (D,) over its `tokens` (D,) labels, and the size of its raw
-    text in `characters` (D,) and `bytes` (D,). `blind` is the nats that the first token is charged.
+    text in `characters` (D,) and `bytes` (D,). `blind` is the nats charged for the first token.
     """
 
     nats: Floats
@@ -44,7 +44,7 @@ class DocumentNats:
 
     @property
     def loss(self) -> float:
-        """Mean nats a token over all documents."""
+        """Mean nats per token over all documents."""
         return float(self.nats.sum() / self.tokens.sum())
 
     @property
@@ -73,10 +73,11 @@ class DocumentNats:
         )
 
     def interval(self) -> Interval | None:
-        """Bootstrap intervals over documents (percentiles); None where there is one document.
+        """Bootstrap intervals over documents (percentiles); None if there is only one document.
 
-        Documents are drawn with replacement, from a fixed seed: what another sample of as many
-        documents of the same kind would have given. Efron & Tibshirani 1993, chapter 13.
+        Documents are drawn with replacement, from a fixed seed: an estimate of what another
+        sample of as many documents of the same kind would give. Efron & Tibshirani 1993, chapter
+        13.
         """
         if len(self.nats) < 2:
             return None
@@ -100,8 +101,8 @@ class DocumentNats:
 def paired_bounds(differences: Floats, sizes: Ints) -> Limits | None:
     """Bootstrap interval of Σ differences / Σ sizes over documents, (D,) each.
 
-    A document is drawn with both models' costs of it, so that what makes it hard for both falls
-    out. None below `FEWEST_PAIRS` documents, where percentiles of resampled means are too narrow.
+    A document is drawn with both models' costs, so that what makes it hard for both cancels out.
+    None below `FEWEST_PAIRS` documents, where percentiles of resampled means are too narrow.
     """
     if len(differences) < FEWEST_PAIRS:
         return None
@@ -129,7 +130,7 @@ def _bounds(values: Floats) -> Limits:
 
 
 def wilson(right: int, count: int) -> list[float]:
-    """95 % interval of a share (Wilson 1927), sensible at 0 and 1 too."""
+    """95 % interval of a share (Wilson 1927), which also works at 0 and 1."""
     z, share = 1.959964, right / count
     middle = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

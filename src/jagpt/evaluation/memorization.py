@@ -1,11 +1,11 @@
-"""How much of what a model writes stands verbatim in its training corpus.
+"""How much of what a model writes occurs verbatim in its training corpus.
 
-A fixed sample is drawn, and every span of 50 characters in it is looked for in one pass over the
-train split. Spans are found by a rolling hash of each document's characters, and those found are
+A fixed sample is drawn, and every span of 50 characters in it is looked up in one pass over the
+train split. Spans are found by a rolling hash of each document's characters, and matches are
 compared, so that the answer is exact; memory holds the sample and one document.
 
-White space does not count and both sides are brought to NFKC: a tokenizer may have joined lines or
-normalized, and a passage that differs in a line break is still a passage learnt by heart.
+White space does not count and both sides are normalized to NFKC: a tokenizer may have joined lines
+or normalized, and a passage that differs in a line break is still memorized.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def measure(
     samples: int,
     progress: Progress,
 ) -> Memorization:
-    """Share of the generated spans that the train split holds.
+    """Share of the generated spans that the train split contains.
 
     Each of `samples` continuations begins with the first tokens of a document of `split`, which do
     not count; sampled with top-k 50 and top-p 0.95 from a fixed seed.
@@ -82,18 +82,18 @@ def spans_of(text: str) -> list[str]:
 
 
 class SpanFinder:
-    """Looks for spans of `SPAN` characters in texts; `found` holds those that were met."""
+    """Looks for spans of `SPAN` characters in texts; `found` holds the matches."""
 
     def __init__(self, spans: Iterable[str]) -> None:
         self._wanted = set(spans)
         hashes = [_hashes(_codes(span)) for span in self._wanted]
         self._hashes = np.sort(np.concatenate([*hashes, np.empty(0, dtype=np.uint64)]))
-        self._table = np.zeros(1 << TABLE_BITS, dtype=bool)  # tells most spans apart at once
+        self._table = np.zeros(1 << TABLE_BITS, dtype=bool)  # quickly rules out most spans
         self._table[self._hashes >> np.uint64(64 - TABLE_BITS)] = True
         self.found: set[str] = set()
 
     def search(self, texts: Iterable[str]) -> None:
-        """Look through the texts."""
+        """Search the texts."""
         if not self._wanted:
             return
         for text in texts:
@@ -120,7 +120,7 @@ def _codes(text: str) -> Hashes:
 def _hashes(codes: Hashes) -> Hashes:
     """A hash of each span of `SPAN` characters, (N − SPAN + 1,), equal for equal spans.
 
-    Σ code · base^place modulo 2^64 as a difference of running sums, brought back by base^−start.
+    Σ code · base^place modulo 2^64 as a difference of running sums, shifted back by base^−start.
     """
     with np.errstate(over="ignore"):
         sums = np.zeros(len(codes) + 1, dtype=np.uint64)
@@ -178,9 +178,9 @@ def _generated(
 
 
 def _prompts(split: TokenSplit, count: int) -> list[npt.NDArray[np.int64]]:
-    """The first tokens of documents that have so many, spread evenly over the split.
+    """The first tokens of documents that are long enough, spread evenly over the split.
 
-    Where there are fewer than `count`, they begin several continuations.
+    If there are fewer than `count`, they begin several continuations.
     """
     starts = split.document_starts
     long_enough = starts[:-1][np.diff(starts) > PROMPT_TOKENS]
@@ -194,7 +194,7 @@ def _prompts(split: TokenSplit, count: int) -> list[npt.NDArray[np.int64]]:
 def _continued(
     network: PreTrainedModel, prompts: npt.NDArray[np.int64], new_tokens: int, end_id: int
 ) -> Sequence[Sequence[int]]:
-    """The new tokens of each prompt (B, `PROMPT_TOKENS`), filled up with the end token."""
+    """The new tokens of each prompt (B, `PROMPT_TOKENS`), padded with the end token."""
     import torch
 
     model: Any = network

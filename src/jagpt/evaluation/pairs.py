@@ -1,7 +1,7 @@
-"""Minimal pairs: two sentences that differ in one thing, of which a speaker takes one only.
+"""Minimal pairs: two sentences that differ in one thing, of which a speaker accepts only one.
 
-A model is right where it gives the good one the higher probability as a whole (Warstadt et al.
-2020, BLiMP, arXiv:1912.00582). The shipped set was written for this project
+A model is right if it gives the good one the higher probability as a whole (Warstadt et al.
+2020, BLiMP, arXiv:1912.00582). The bundled set was written for this project
 (`docs/evaluation.md`).
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jagpt.evaluation.scoring import Scores
 
 SHIPPED = "shipped"
-"""The name that means the shipped set."""
+"""The name of the bundled set."""
 KEYS = (
     ("phenomenon", "linguistics_term"),
     ("good", "good_sentence", "sentence_good"),
@@ -45,21 +45,21 @@ class Pair:
 
 
 def shipped_path() -> Path:
-    """The shipped set of Japanese pairs."""
+    """The bundled set of Japanese pairs."""
     return Path(str(resources.files("jagpt") / "minimal_pairs" / "japanese.jsonl"))
 
 
 def read(path: Path) -> list[Pair]:
-    """The pairs of a file of JSON lines with `phenomenon`, `good` and `bad`, or as JBLiMP and BLiMP
-    name these.
+    """The pairs of a JSON Lines file with `phenomenon`, `good` and `bad`, or the names in JBLiMP
+    and BLiMP.
 
-    `DataError` with the line where one lacks a key, is empty, or has two equal sentences.
+    `DataError` with the line if one lacks a key, is empty, or has two equal sentences.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; pairs, one JSON object a line, are wanted")
+        raise DataError(f"{path}: no such file; expected minimal pairs, one JSON object per line")
     found = [_pair(value, f"{path}: line {number}") for number, value in json_objects(Reader(path))]
     if not found:
-        raise DataError(f"{path}: there is no pair in it")
+        raise DataError(f"{path}: it contains no pairs")
     return found
 
 
@@ -74,15 +74,16 @@ def _text(value: dict[str, Any], keys: Sequence[str], place: str) -> str:
     for key in keys:
         if isinstance(found := value.get(key), str) and found.strip():
             return found
-    raise DataError(f"{place}: the key {keys[0]!r} with a text is wanted")
+    raise DataError(f"{place}: expected the key {keys[0]!r} with a string")
 
 
 def measure(
     subject: ModelFolder, scorer: Scores, pairs: Sequence[Pair], progress: Progress
 ) -> dict[str, Any]:
-    """Share of pairs whose good sentence is the likelier, in all and by phenomenon.
+    """Share of pairs whose good sentence is more likely, in total and by phenomenon, with the 95 %
+    interval of each share.
 
-    With the 95 % interval of each share. A tie is not right.
+    A tie does not count as right.
     """
     from jagpt.evaluation.scoring import sequence_nats
 
@@ -107,7 +108,7 @@ def _share(right: Sequence[bool]) -> dict[str, Any]:
 
 
 def _encoded(subject: ModelFolder, sentences: Sequence[str]) -> list[list[int]]:
-    """Each sentence's tokens after what a text begins after; `DataError` where one is too long."""
+    """Each sentence's tokens after the token that begins a text; `DataError` if one is too long."""
     start = subject.start_id()
     before = [] if start is None else [start]
     with quiet():
@@ -115,10 +116,10 @@ def _encoded(subject: ModelFolder, sentences: Sequence[str]) -> list[list[int]]:
     rows = [[*before, *ids] for ids in found]
     for row, sentence in zip(rows, sentences, strict=True):
         if len(row) < 2:
-            raise DataError(f"{subject.name}: no two tokens in the sentence {sentence!r}")
+            raise DataError(f"{subject.name}: fewer than two tokens in the sentence {sentence!r}")
         if subject.context is not None and len(row) - 1 > subject.context:
             raise DataError(
-                f"{subject.name}: a sentence has {len(row):,} tokens, and the model's context is "
+                f"{subject.name}: a sentence has {len(row):,} tokens, but the model's context is "
                 f"{subject.context:,}: {sentence[:40]}…"
             )
     return rows

@@ -1,4 +1,4 @@
-"""What a measurement gives: figures of any text, and `evaluation/test.json` of a run."""
+"""The results of a measurement: figures for any text, and `evaluation/test.json` of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Memorization:
-    """Of `spans` spans of `span_characters` characters in `samples` generated texts, `found` stand
+    """Of `spans` spans of `span_characters` characters in `samples` generated texts, `found` occur
     verbatim in the train split."""
 
     span_characters: Count
@@ -35,8 +35,10 @@ class Memorization:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFigures:
-    """What a task of lm-evaluation-harness found: `metrics` as it names them, of `examples` of a
-    `dataset` after `shots` solved ones; `version` is the task's, `prompt` its template."""
+    """The result of a task of lm-evaluation-harness: `metrics` as it names them, over `examples`
+    of a `dataset` with `shots` solved ones before; `version` is the task's, `prompt` its
+    template.
+    """
 
     harness: str
     version: str
@@ -49,9 +51,10 @@ class TaskFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of some documents: `loss` in natural logarithms (nats) a token, bits a character and byte.
+    """Of some documents: `loss` in natural logarithms (nats) per token, bits per character and
+    byte.
 
-    `interval` is None where there is one document.
+    `interval` is None if there is one document.
     """
 
     documents: Count

@@ -1,4 +1,4 @@
-"""A causal model's nats for each label, without dropout and without all logits at once.
+"""A causal model's nats for each label, without dropout and without keeping all logits.
 
 Shapes: B sequences, T tokens of context, D width, V vocabulary, C positions of a chunk.
 """
@@ -24,19 +24,19 @@ from jagpt.training import cpu
 from jagpt.training.loss import by_rows, document_positions
 
 CHUNK, GPU_CHUNK = 512, 2048
-"""Positions whose logits live at a time: fewer slow the products down, more leave the cache."""
+"""Positions whose logits exist at a time: fewer slow down the products, more overflow the cache."""
 BATCH_TOKENS, GPU_BATCH_TOKENS = 8192, 32_768
-"""Tokens of a forward pass, about."""
+"""About how many tokens go through the network at a time."""
 MOST_LOGITS = 1 << 28
-"""Numbers in one pass's logits where a model's head cannot be taken off."""
+"""Numbers in one pass's logits if a model's head cannot be separated."""
 
 
 def choose(
     device: str, precision: str, keys: tuple[str, str] = ("--device", "--precision")
 ) -> tuple[torch.device, str]:
-    """The device, and its precision: with `auto` bf16 where it has that in hardware, else fp32.
+    """The device and its precision: `auto` means bf16 if the hardware supports it, else fp32.
 
-    `UsageError` names the one of `keys` that this machine cannot fulfil.
+    `UsageError` names the one of `keys` that this machine cannot satisfy.
     """
     chosen = devices.choose(device, key=keys[0])
     fast = devices.multiplies_bf16(chosen)
@@ -48,7 +48,7 @@ def choose(
 
 
 class Stream(Protocol):
-    """A text's documents as tokens, end to end: a token split, or `texts.Encoded`."""
+    """A text's documents as tokens, concatenated: a token split, or `texts.Encoded`."""
 
     @property
     def n_tokens(self) -> int: ...
@@ -60,7 +60,7 @@ class Stream(Protocol):
 
 
 class Scores(Protocol):
-    """What gives labels their nats: a `Scorer`, or several as one."""
+    """Gives labels their nats: a `Scorer`, or several as one."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -72,10 +72,11 @@ class Scores(Protocol):
 class Scorer:
     """A causal model of transformers on a device, in evaluation mode; `vocab_size` rows of logits.
 
-    With `end_id`, what stands behind that token begins anew and sees nothing before it.
+    With `end_id`, what follows that token starts over and sees nothing before it.
 
-    Where the model is a body and a bare output matrix (GPT-2, LLaMA and most others; tried out, not
-    guessed), logits are made a chunk of positions at a time and never for labels that do not count.
+    If the model is a body and a bare output matrix (GPT-2, LLaMA and most others; tested, not
+    guessed), logits are computed for a chunk of positions at a time and never for labels that do
+    not count.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Scorer:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Around many calls of `nats`: within one session, weights are cast to bf16 once."""
+        """Wrap many calls of `nats` in this: within one session, weights are cast to bf16 once."""
         with torch.inference_mode(), autocast(self.device, self.precision):
             yield
 
@@ -129,9 +130,10 @@ class Scorer:
 def measure_stream(
     scorer: Scores, stream: Stream, windows: Windows, advance: Callable[[int], None]
 ) -> tuple[Floats, Ints]:
-    """Nats (D,) and number (D,) of the labels of each document, each token but the first once.
+    """Nats (D,) and number (D,) of the labels of each document, each token except the first once.
 
-    `advance` is told of labels as they are done. `JagptError` where the model gives no number.
+    `advance` is called with labels as they are done. `JagptError` if the model's loss is not
+    finite.
     """
     starts = stream.document_starts
     nats = np.zeros(len(starts) - 1)
@@ -144,7 +146,7 @@ def measure_stream(
     if not np.isfinite(nats).all():
         raise JagptError("the loss is not finite: the model is broken")
     counts = np.diff(starts)
-    counts[np.searchsorted(starts, 0, side="right") - 1] -= 1  # the first token is no label
+    counts[np.searchsorted(starts, 0, side="right") - 1] -= 1  # the first token is not a label
     return nats, counts
 
 
@@ -155,7 +157,7 @@ def document_nats(
     sizes: tuple[Ints, Ints],
     advance: Callable[[int], None] = lambda _: None,
 ) -> DocumentNats:
-    """`measure_stream` beside the documents' characters (D,) and bytes (D,)."""
+    """`measure_stream` with the documents' characters (D,) and bytes (D,)."""
     nats, tokens = measure_stream(scorer, stream, windows, advance)
     return DocumentNats(nats, tokens, *sizes, blind=float(np.log(scorer.vocab_size)))
 
@@ -163,9 +165,9 @@ def document_nats(
 def sequence_nats(
     scorer: Scores, sequences: Sequence[Sequence[int]], advance: Callable[[int], None]
 ) -> Floats:
-    """Nats of all labels of each sequence, summed; sequences of like length go together.
+    """Nats of all labels of each sequence, summed; sequences of similar length go together.
 
-    A shorter sequence is filled up behind, where a causal model cannot see it.
+    A shorter sequence is padded at the end, where a causal model cannot see it.
     """
     totals = np.zeros(len(sequences))
     order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
@@ -206,7 +208,9 @@ def _as_it_is(rows: Tensor) -> Tensor:
 
 
 def _inputs(ids: Tensor, end_id: int | None) -> dict[str, Tensor]:
-    """What a whole model takes. A mask would hide the documents' bounds from transformers."""
+    """The arguments for a whole model. A mask would hide the documents' boundaries from
+    transformers.
+    """
     if end_id is not None:
         return {"input_ids": ids, "position_ids": document_positions(ids, end_id)}
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -215,7 +219,7 @@ def _inputs(ids: Tensor, end_id: int | None) -> dict[str, Tensor]:
 def _hidden(model: Any, ids: Tensor, end_id: int | None = None) -> Tensor:
     """The body's last hidden states (B, T, D).
 
-    Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
+    Embeddings are passed in, since transformers looks for padding in ids, which makes a GPU wait.
     """
     embedded = model.get_input_embeddings()(ids)
     positions = None if end_id is None else document_positions(ids, end_id)
@@ -226,7 +230,7 @@ def _hidden(model: Any, ids: Tensor, end_id: int | None = None) -> Tensor:
 
 
 def _is_body_and_head(model: Any, device: torch.device) -> bool:
-    """Whether body and output matrix alone give the model's own logits, bit for bit."""
+    """Whether body and output matrix together give exactly the model's own logits, bit for bit."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear) or model.base_model is model:
         return False

@@ -1,4 +1,4 @@
-"""Results as tables for people."""
+"""Results as tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jagpt.evaluation.versus import Comparison
 
 LOG_WIDTH = 120
-"""Columns of a table that goes into a file or a pipe."""
+"""Width of a table that goes into a file or a pipe."""
 
 _FIGURES = (
     ("loss", "loss", ".4f"),
@@ -35,7 +35,7 @@ def show_split(result: Evaluation) -> None:
 
 
 def show_models(results: Sequence[ModelMeasured]) -> None:
-    """One table for each kind of measurement, a model a line."""
+    """One table for each kind of measurement, one model per line."""
     if texts := [(found.model, found.text) for found in results if found.text]:
         _print(_figures_table(texts))
     if pairs := {found.model: found.pairs for found in results if found.pairs}:
@@ -107,7 +107,7 @@ def _by_column(lines: Sequence[_Line], interval: str) -> Table:
 
 
 def _pairs_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Accuracy by phenomenon, a column a model."""
+    """Accuracy by phenomenon, one column per model."""
     table = _table("phenomenon", "pairs", *models)
     found = list(models.values())
     for name, some in found[0]["phenomena"].items():

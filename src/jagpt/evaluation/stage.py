@@ -1,4 +1,4 @@
-"""The evaluate stage: what the trained model is worth on a split of the run."""
+"""The evaluate stage: how good the trained model is on a split of the run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 class EvaluateStage(Stage):
     name = "evaluate"
-    help = "Loss, perplexity, bits per character and byte: a stage of a run, or of any model."
+    help = "Loss, perplexity, and bits per character and byte, as a stage of a run or of any model."
     version = 2
     sections = ("evaluate",)
     needs = ("corpus", "tokenizer", "tokens", "train")
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
-        """`UsageError` where this machine lacks the recipe's device, precision or suite, or the
-        checkpoint is not kept; `DataError` where there is no index of checkpoints."""
+        """`UsageError` if this machine lacks the recipe's device, precision or suite, or the
+        checkpoint is not kept; `DataError` if there is no index of checkpoints."""
         from jagpt.evaluation.checkpoint import KEYS
         from jagpt.evaluation.scoring import choose
         from jagpt.models import checkpoint_folder
@@ -39,8 +39,8 @@ class EvaluateStage(Stage):
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         """Measure the recipe's checkpoint on the recipe's split and write `test.json`.
 
-        Raises `UsageError` for a checkpoint that is not kept, `DataError` where it is damaged, or
-        the split has no two tokens or is not of the model's vocabulary.
+        Raises `UsageError` for a checkpoint that is not kept, `DataError` if it is damaged, or
+        the split has fewer than two tokens or a different vocabulary than the model.
         """
         from jagpt.evaluation.checkpoint import measure_checkpoint, sentence
 
@@ -54,7 +54,7 @@ class EvaluateStage(Stage):
         found = Evaluation.read(run.evaluation)
         return (
             f"{found.split} loss {found.loss:.4f}; perplexity {found.perplexity:,.2f}; "
-            f"{found.bits_per_character:.4f} bits a character"
+            f"{found.bits_per_character:.4f} bits per character"
         )
 
 

@@ -1,4 +1,4 @@
-"""Any text: its documents as they stand in a file, and as a model's tokens."""
+"""Any text: its documents as they are in a file, and as a model's tokens."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Text:
-    """The documents of a file as they stand there, with LF at the end of lines.
+    """The documents of a file as they are, with LF at the end of lines.
 
-    `sha256` is the file's; `had_crlf` tells that lines ended with CR LF in it.
+    `sha256` is the file's; `had_crlf` says that lines ended with CR LF in it.
     """
 
     path: Path
@@ -50,15 +50,15 @@ class Text:
 
 
 def read(path: Path, layout: str = "file", column: str = "text") -> Text:
-    """The text of a file: Parquet and JSON lines by `column`, plain text by `layout` (a document a
-    file or a line); compressed or not. Empty documents are passed over.
+    """The text of a file: Parquet and JSON Lines by `column`, plain text by `layout` (one document
+    per file or per line); compressed or not. Empty documents are skipped.
 
-    Raises `DataError` where the file is empty, no text, damaged, or lacks the column.
+    Raises `DataError` if the file is empty, not text, damaged, or lacks the column.
     """
     if layout not in LAYOUTS:
-        raise UsageError(f"--layout {layout}: {' or '.join(LAYOUTS)} is wanted")
+        raise UsageError(f"--layout {layout}: expected {' or '.join(LAYOUTS)}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; a text to measure is wanted")
+        raise DataError(f"{path}: no such file; expected a text to measure")
     kind = Path(path.stem).suffix if path.suffix.lower() in FORMATS else path.suffix
     if kind.lower() == ".parquet":
         documents = [row.text for row in ParquetDocuments(path, _AsItStands(column))]
@@ -71,12 +71,12 @@ def read(path: Path, layout: str = "file", column: str = "text") -> Text:
     had_crlf = read_as != documents
     documents = [document for document in read_as if document]
     if not documents:
-        raise DataError(f"{path}: there is no text in it")
+        raise DataError(f"{path}: it contains no text")
     return Text(path, digest, documents, had_crlf)
 
 
 def _with_lf(document: str) -> str:
-    """A CR is no character of a line: models are trained on LF alone."""
+    """A CR is not part of a line: models are trained on LF only."""
     return document.replace("\r\n", "\n").removesuffix("\r")
 
 
@@ -94,20 +94,20 @@ def _plain(reader: Reader, layout: str) -> Iterator[str]:
 
 
 class _AsItStands(Columns):
-    """A column of text without the corpus's tidying: what is measured is the text itself."""
+    """A column of text without the corpus's clean-up: what is measured is the text itself."""
 
     def document(self, row: Mapping[str, Any]) -> SourceDocument:
         tidy = super().document(row)
         if tidy.problem == NO_TEXT:
             return tidy
         if tidy.problem is not None:
-            raise RowError(f"column {self.text!r} holds a NUL or half a character: no text")
+            raise RowError(f"column {self.text!r} contains a NUL or a lone surrogate: not text")
         return replace(tidy, text=row[self.text])
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text's tokens (N,), end to end; `document_starts` (D + 1,) int64, the last is N."""
+    """A text's tokens (N,), concatenated; `document_starts` (D + 1,) int64, the last is N."""
 
     tokens: npt.NDArray[Any]
     document_starts: Ints
@@ -122,9 +122,9 @@ class Encoded:
 
 
 def disagreement(text: Text, subject: ModelFolder) -> str | None:
-    """A sentence where the folder's tokenizer does not give its own SentencePiece model's ids.
+    """A warning if the folder's tokenizer does not give the ids of its own SentencePiece model.
 
-    transformers may read a folder as another class than the one that it was made with.
+    transformers may load a folder as a different class than the one it was made with.
     """
     from jagpt.tokenizer import model as pieces
     from jagpt.tokenizer.encoder import Encoder
@@ -141,16 +141,18 @@ def disagreement(text: Text, subject: ModelFolder) -> str | None:
     if not odd:
         return None
     return (
-        f"{subject.name}: {type(subject.tokenizer).__name__} gives other ids than the folder's own "
-        f"{found[0].name} to {odd} of {len(lines)} lines: the model may have been trained with the "
-        "latter, and its figures be worse than its own"
+        f"{subject.name}: {type(subject.tokenizer).__name__} gives different ids than the folder's "
+        f"own {found[0].name} for {odd} of {len(lines)} lines: the model may have been trained "
+        "with "
+        "the latter, and these figures may be worse than its own"
     )
 
 
 def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:
-    """The text in the model's tokens, an end token behind each document if it is wanted and there.
+    """The text in the model's tokens, with an end token after each document if requested and
+    available.
 
-    `DataError` where a token is none of the model's.
+    `DataError` if a token is not one of the model's.
     """
     closing = [subject.end_id] if end_token and subject.end_id is not None else []
     kind = dtype_for(subject.vocab_size)
@@ -169,5 +171,5 @@ def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:
     starts = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
     encoded = Encoded(np.concatenate(parts), starts.astype(np.int64))
     if encoded.n_tokens < 2:
-        raise DataError(f"{text.path}: fewer than 2 tokens, so nothing can be foretold in it")
+        raise DataError(f"{text.path}: fewer than 2 tokens, so there is nothing to predict")
     return encoded

@@ -1,6 +1,6 @@
-"""Two models on one text, document by document, and whether the second is the better one.
+"""Two models on one text, document by document, and whether the second one is better.
 
-Costs are in bits per character, which is the same measure for any tokenizer.
+Costs are in bits per character, which is comparable across tokenizers.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class DocumentPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What B costs beside A. `difference` is B − A in bits per character: below 0, B is better.
+    """What B costs compared with A. `difference` is B − A in bits per character: below 0, B is
+    better.
 
-    `interval` is None where there are too few documents; `cheaper` counts those that cost B less.
+    `interval` is None if there are too few documents; `cheaper` counts those that cost B less.
     """
 
     a: ModelMeasured
@@ -56,7 +57,7 @@ def compare(
 ) -> Comparison:
     """Measure both models on `text`, one after the other, and compare them.
 
-    Raises as `models.open` does, and `UsageError` where a window exceeds a context.
+    Raises as `models.open` does, and `UsageError` if a window exceeds a context.
     """
     subjects = [models.open(name) for name in (a, b)]  # before either is measured
     (first, nats_a), (second, nats_b) = (
@@ -66,7 +67,7 @@ def compare(
 
 
 def split_text(corpus: Path, split: str) -> Text | None:
-    """The documents of a corpus's split; None where it has none.
+    """The documents of a corpus's split; None if it has none.
 
     Its `path` is the corpus's folder, its `sha256` one over the split's files.
     """
@@ -87,7 +88,7 @@ def _measured(
     from jagpt.evaluation.scoring import Scorer, choose
 
     device, precision = choose(settings.device, settings.precision)
-    subject = replace(folder).read()  # its network is let go before the next one is read
+    subject = replace(folder).read()  # its network is freed before the next one is read
     with devices.explained(device, "--device"):
         scorer = Scorer(subject.network, device, precision)
         found: MeasuredDocuments = comparing.measure_documents(
@@ -147,15 +148,15 @@ def _sentence(
 ) -> str:
     if interval is None:
         return (
-            f"{documents} document(s) do not tell which of the two is better: {FEWEST_PAIRS} or "
-            "more are wanted (--layout line makes a document of each line)."
+            f"{documents} document(s) are too few to tell which of the two is better: at least "
+            f"{FEWEST_PAIRS} are needed (--layout line makes each line a document)."
         )
     low, high = interval
     span = f"{LEVEL:.0%} interval {low:+.4f} to {high:+.4f}"
     if verdict == "no difference":
         return (
-            f"There is no difference between {a.model} and {b.model} that this text can show: "
-            f"{difference:+.4f} bits per character ({span})."
+            f"This text shows no difference between {a.model} and {b.model}: {difference:+.4f} "
+            f"bits per character ({span})."
         )
     return (
         f"{b.model} is {verdict} than {a.model}: {difference:+.4f} bits per character ({span}); it "

@@ -17,10 +17,10 @@ Kind = Literal["blocks", "sliding"]
 @dataclass(frozen=True)
 class Windows:
     """`blocks`: consecutive, without overlap, as the original's `test.py`. `sliding`: each window
-    begins `stride` tokens after the last, and only labels that none before it had count: each token
-    but the first T sees at least T − stride tokens before it.
+    begins `stride` tokens after the last, and only labels that no earlier window had count: each
+    token except the first T sees at least T − stride tokens before it.
 
-    Raises `UsageError` where the two numbers do not go together.
+    Raises `UsageError` if the two numbers do not fit together.
     """
 
     block_size: int
@@ -28,16 +28,16 @@ class Windows:
 
     def __post_init__(self) -> None:
         if self.block_size < 1:
-            raise UsageError(f"a window of {self.block_size} tokens: 1 or more are wanted")
+            raise UsageError(f"a window of {self.block_size} tokens: expected 1 or more")
         if not 1 <= self.stride <= self.block_size:
             raise UsageError(
                 f"a stride of {self.stride:,} tokens: 1 to {self.block_size:,} (the window) is "
-                "allowed; what lies between two windows would never be measured"
+                "allowed; tokens between two windows would never be measured"
             )
 
     @classmethod
     def of(cls, kind: Kind, block_size: int, stride: int | None = None) -> Windows:
-        """Windows by name; a sliding one moves on by half its size if `stride` is not given."""
+        """Windows by name; a sliding one advances by half its size if `stride` is not given."""
         if kind == "blocks":
             if stride is not None:
                 raise UsageError("a stride is for sliding windows: blocks do not overlap")
@@ -49,7 +49,7 @@ class Windows:
         return "blocks" if self.stride == self.block_size else "sliding"
 
     def over(self, n_tokens: int) -> Iterator[Window]:
-        """The windows over a stream: each token but its first is once a label that counts."""
+        """The windows over a stream: each token except the first counts as a label exactly once."""
         end = start = 0  # `end`: the last token that was a label
         while end < n_tokens - 1:
             stop = min(start + self.block_size, n_tokens - 1)
@@ -59,7 +59,8 @@ class Windows:
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens `start` … `stop` (exclusive): all but the last are inputs, all but the first labels.
+    """Tokens `start` … `stop` (exclusive): all but the last are inputs, all but the first are
+    labels.
 
     Labels from number `skipped` on count; those before it counted in an earlier window.
     """
@@ -75,7 +76,7 @@ class Window:
 
     @property
     def first_label(self) -> int:
-        """Place of the first label that counts."""
+        """Position of the first label that counts."""
         return self.start + 1 + self.skipped
 
 

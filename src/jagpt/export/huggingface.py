@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 NOT_PUBLISHED = frozenset({"stats.json"})
-"""Files of the tokenizer stage that are no part of the tokenizer."""
+"""Files of the tokenizer stage that are not part of the tokenizer."""
 
 TRIED_LINES = 20_000
 """Lines of the test split on which a `tokenizer.json` is tried that is not exact by its making."""
@@ -36,9 +36,9 @@ CHECK_TOKENS = 8
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Write the model folder of the recipe's checkpoint, reload it and compare.
 
-    Raises `UsageError` for a checkpoint that is not kept, `DataError` where it is damaged or model
-    and tokenizer do not match, `JagptError` where the folder does not load as what it was made
-    from; the folder then does not appear.
+    Raises `UsageError` for a checkpoint that is not kept, `DataError` if it is damaged or model
+    and tokenizer do not match, `JagptError` if the folder does not load as what it was made
+    from; the folder is then not created.
     """
     from jagpt.models import checkpoint_folder
     from jagpt.training import checkpoints
@@ -66,11 +66,11 @@ def _copy_tokenizer(tokenizer: Path, folder: Path) -> None:
 
 
 def _complete_tokenizer(folder: Path, context: int) -> None:
-    """What other programs read of the tokenizer when they are told nothing.
+    """What other programs assume about the tokenizer by default.
 
     A text begins after the end of another, as in training: `<s>` never stood there. Special tokens
     that are spelled out are tokens, as chat templates and fine-tuning need. Texts of a batch are
-    filled up on the left, where generation goes on from their ends.
+    padded on the left, since generation continues from their ends.
     """
     path = folder / CONFIG_FILE
     config = files.read_json(path, "tokenizer configuration")
@@ -116,9 +116,9 @@ def _write_model(recipe: Recipe, checkpoint: Path, folder: Path) -> None:
 
 
 def generation_defaults(recipe: Recipe, tokenizer: Any) -> GenerationConfig:
-    """How the folder generates when nothing is said: to the end token or that of the context.
+    """How the folder generates by default: up to the end token or the end of the context.
 
-    Without `max_length`, transformers would go on beyond the last position.
+    Without `max_length`, transformers would continue beyond the last position.
     """
     from transformers import GenerationConfig as Untyped
 
@@ -136,7 +136,7 @@ def generation_defaults(recipe: Recipe, tokenizer: Any) -> GenerationConfig:
 
 
 def _complete_config(path: Path) -> None:
-    """Add the keys by which older readers know what newer ones call otherwise."""
+    """Add the key names that older readers use."""
     config = files.read_json(path, "model configuration")
     if "n_positions" in config:  # transformers before 4.0, and TensorFlow readers
         config["n_ctx"] = config["n_positions"]
@@ -160,7 +160,9 @@ def check(folder: Path, checkpoint: Path) -> None:
 
 
 def _check_weights(network: Any, folder: Path, checkpoint: Path) -> None:
-    """What was loaded is bit for bit the checkpoint's (averaged, if it has averaged weights)."""
+    """The loaded weights are bit for bit those of the checkpoint (the averaged ones, if it has
+    them).
+    """
     import torch
 
     from jagpt.models.tensors import kept, trained
@@ -174,7 +176,7 @@ def _check_weights(network: Any, folder: Path, checkpoint: Path) -> None:
 
 
 def _check_names(network: Any, folder: Path) -> None:
-    """The loaded class is the one that `config.json` names, tied if it says so."""
+    """The loaded class is the one that `config.json` names, with tied embeddings if it says so."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if config["architectures"] != [type(network).__name__]:
         raise JagptError(

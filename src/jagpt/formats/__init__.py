@@ -1,1 +1,1 @@
-"""What other programs load: one module a format, and the proof that it is the same model."""
+"""What other programs load: one module per format, and the proof that it is the same model."""

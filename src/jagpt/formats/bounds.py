@@ -9,10 +9,10 @@ from jagpt.records import Count, Record, optional
 
 @dataclass(frozen=True)
 class Bounds:
-    """What must hold: None where a measure is told but not judged.
+    """What must hold: None if a measure is reported but not judged.
 
     `logits` is the largest difference of any logit, `perplexity` the largest relative one, and with
-    `greedy` every greedy token must be the model's own, but at ties.
+    `greedy` every greedy token must be the model's own, except at ties.
     """
 
     precision: str
@@ -28,26 +28,26 @@ class Bounds:
 
 FP32 = Bounds("fp32", logits=1e-4, perplexity=1e-4, greedy=True)
 FP16 = Bounds("fp16", logits=1e-2, perplexity=1e-3)
-"""Also GGUF's f32: llama.cpp takes GELU from a table in f16 (`GGML_GELU_FP16`, ggml's vec.h)."""
+"""Also for GGUF's f32: llama.cpp takes GELU from an f16 table (`GGML_GELU_FP16`, ggml's vec.h)."""
 COMPUTED_IN_FP16 = Bounds("fp16", perplexity=1e-3)
-"""Activations are fp16 too: how far a logit may be depends on how large they are."""
+"""Activations are fp16 too: the allowed difference of a logit depends on how large they are."""
 BY_PERPLEXITY = Bounds("8 bit", perplexity=1e-2)
 FIVE_BITS = Bounds("5 bit", perplexity=3e-2)
 FOUR_BITS = Bounds("4 bit", perplexity=1e-1)
 """What a model loses depends on how many weights share the work: a small one loses more."""
 
 TENSORS = "tensors"
-"""What was compared where a format has no runtime: each tensor, read back."""
+"""What was compared if a format has no runtime: each tensor, read back."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity(Record):
-    """In each format's folder: what was compared with which model, whose SHA-256 is `source`.
+    """In each format's folder: what was compared with the model whose SHA-256 is `source`.
 
-    Tensors that were read back leave all figures None; perplexities are None where the text is too
+    If tensors were only read back, all figures are None; perplexities are None if the text is too
     short. `byte_texts` are lines with characters that have no piece: a tokenizer without byte
-    fallback encodes them otherwise, and they count neither as equal nor as different. `size` is the
-    bytes of the format's own files, without those that it has from the model's folder.
+    fallback encodes them differently, and they count neither as equal nor as different. `size` is
+    the bytes of the format's own files, without those copied from the model's folder.
     """
 
     FILE = "parity.json"

@@ -1,4 +1,4 @@
-"""A CTranslate2 folder, its specification filled straight from the weights; fp32 or int8."""
+"""A CTranslate2 folder, its specification filled directly from the weights; fp32 or int8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GPT-2's forward pass as a graph takes it: the cache of keys and values goes in and out.
+"""GPT-2's forward pass as a graph: the cache of keys and values goes in and out.
 
 B batch, T new tokens, P tokens in the cache, H heads, D width of a head, V vocabulary.
 """
@@ -71,7 +71,7 @@ def _linear(layer: Any, x: Tensor) -> Tensor:
 
 
 def _bias(attention_mask: Tensor, new: int, cached: int) -> Tensor:
-    """(B, 1, T, P + T): 0 where a token may look, very low where it may not."""
+    """(B, 1, T, P + T): 0 where a token may attend, very low where it may not."""
     positions = torch.arange(cached + new)
     earlier = positions[None, :] <= torch.arange(new)[:, None] + cached
     allowed = earlier[None, None] & (attention_mask != 0)[:, None, None, :]

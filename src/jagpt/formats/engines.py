@@ -1,7 +1,7 @@
-"""The engines on a model's exports: which there are, and which one a wish means.
+"""The engines for a model's exports: which exist, and which one a name selects.
 
-An export lies in `RUN/export/<format>`, or `MODEL_DIR/export/<format>` for a folder that belongs to
-no run. It counts if its `parity.json` says that it is within bounds and of this very model.
+An export is in `RUN/export/<format>`, or `MODEL_DIR/export/<format>` for a folder that belongs to
+no run. It counts if its `parity.json` says that it is within bounds and made from this very model.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ BY_SPEED = (
     "ctranslate2",
     "openvino",
 )
-"""Formats with an engine, the fastest first: one text at a time (`benchmarks/generation.py`)."""
+"""Formats with an engine, the fastest for a single text first (`benchmarks/generation.py`)."""
 ONE_BY_ONE = "gguf"
-"""The family that continues several texts one after the other, and is slower then than others."""
+"""The family that continues several texts one after the other, and is then slower than others."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def find(model_dir: Path) -> list[UsableExport]:
 
 
 def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableExport | None:
-    """The export that a wish means, to continue `rows` texts at once; None for transformers.
+    """The export that a name selects, to continue `rows` texts at once; None for transformers.
 
     `auto` is the fastest in full precision, and `fastest` the fastest of all; each is transformers
-    where there is none. With `drawn` tokens are drawn at random, which not all can do repeatably.
-    Raises `UsageError` where a wish by name has no export.
+    if there is none. With `drawn`, tokens are sampled, which not all can do reproducibly. Raises
+    `UsageError` if a named format has no export.
     """
     if wish == PLAIN:
         return None
@@ -95,8 +95,8 @@ def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableE
     family = [one for one in found if _family(one) == wish]
     if not family:
         raise UsageError(
-            f"--engine {wish}: {_place(model_dir)} has no such export that is of this model and "
-            f"within bounds; `jagpt export RECIPE --format {_a_format(wish)}` makes one"
+            f"--engine {wish}: {_place(model_dir)} has no such export of this model within bounds; "
+            f"`jagpt export RECIPE --format {_a_format(wish)}` makes one"
         )
     return min(family, key=lambda one: not one.full)
 
@@ -117,19 +117,21 @@ def engine(export: UsableExport, model: ModelFolder, threads: int | None = None)
         return _Stepping(export, runtime)
     if isinstance(runtime, DrawingRuntime):
         return _Drawing(export, runtime)
-    raise AssertionError(f"{export.format.name} neither draws nor gives logits")
+    raise AssertionError(f"{export.format.name} can neither sample nor give logits")
 
 
 @contextmanager
 def _export_to_blame(export: UsableExport) -> Iterator[None]:
-    """`DataError` for whatever a runtime says of the export's files: their errors have no type."""
+    """`DataError` for whatever a runtime says about the export's files: their errors have no common
+    type.
+    """
     try:
         yield
     except JagptError:
         raise
     except Exception as error:
         raise DataError(
-            f"{export.folder}: {export.format.title} cannot compute with this "
+            f"{export.folder}: {export.format.title} cannot run this "
             f"({first_line(error)}); delete the folder and run `jagpt export` again"
         ) from None
 
@@ -138,7 +140,7 @@ def note(export: UsableExport | None, wish: str) -> str | None:
     """What the user should know about the choice; None if nothing."""
     if export is None:
         return (
-            f"--engine {wish}: no export of this model to use; transformers computes"
+            f"--engine {wish}: no usable export of this model; using transformers"
             if (wish in (AUTO, FASTEST))
             else None
         )
@@ -163,13 +165,13 @@ def _a_format(family: str) -> str:
 
 
 def _place(model_dir: Path) -> Path:
-    """Where a model folder's exports lie."""
+    """Where a model folder's exports are."""
     run = model_dir.resolve().parent
     return run / "export" if is_run(run) else model_dir / "export"
 
 
 def _weights_sha256(model_dir: Path) -> str:
-    """Of the model's weights: from its manifest where it has one, else from the file."""
+    """SHA-256 of the model's weights: from its manifest if it has one, else from the file."""
     try:
         manifest = files.Manifest.read(model_dir)
     except DataError:
@@ -181,7 +183,7 @@ def _weights_sha256(model_dir: Path) -> str:
 
 
 class _Stepping(SteppingEngine):
-    """A runtime that gives logits; tokens are drawn as for transformers."""
+    """A runtime that gives logits; tokens are drawn as with transformers."""
 
     def __init__(self, export: UsableExport, runtime: StepRuntime) -> None:
         self.name, self._export, self._runtime = export.format.name, export, runtime
@@ -191,7 +193,7 @@ class _Stepping(SteppingEngine):
         return _Guarded(self._export, self._runtime.begin(prompt, rows))
 
     def sample(self, sampler: Sampler, logits: Tensor | Floats) -> list[tuple[int, float]]:
-        """On one thread: others would spin on when the runtime wants the cores."""
+        """On one thread: others would keep spinning when the runtime needs the cores."""
         from jagpt import devices
 
         with devices.threads(1):

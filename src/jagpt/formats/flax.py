@@ -1,7 +1,7 @@
-"""`flax_model.msgpack`, written straight from the weights in the layout of `FlaxGPT2LMHeadModel`.
+"""`flax_model.msgpack`, written directly from the weights in the layout of `FlaxGPT2LMHeadModel`.
 
 A tree of maps; an array is flax's msgpack extension 1: (shape, name of the type, bytes), or pieces
-of it where it has over 1 GiB (`flax.serialization`). Matrices are (out, in).
+of it if it exceeds 1 GiB (`flax.serialization`). Matrices are (out, in).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHUNK_BYTES = 2**30
 
 
 def write(source: ModelSource, folder: Path) -> None:
-    """The weights, and what `from_pretrained` reads beside them."""
+    """The weights, and what `from_pretrained` reads besides them."""
     import msgpack
 
     tree: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def _unpacked(value: Any) -> Array:
     shape, kind, data = msgpack.unpackb(value.data)
     array: Array = np.frombuffer(data, dtype=kind)
     if math.prod(shape) != array.size:
-        raise JagptError(f"an array of {array.size} numbers under the shape {shape}")
+        raise JagptError(f"an array of {array.size} numbers with the shape {shape}")
     return array.reshape(shape)
 
 

@@ -4,10 +4,10 @@ The layout of llama.cpp's own converter: matrices are (out, in), positions, bias
 stay f32, the tied output matrix is left out. The tokenizer is `t5`, llama.cpp's unigram with the
 pieces, scores and types of `spiece.model`, or `llama` for BPE.
 
-llama.cpp's unigram knows no byte fallback: characters without a piece become `<unk>` there, in
-place of their bytes. Parity counts the texts where that happens.
+llama.cpp's unigram has no byte fallback: characters without a piece become `<unk>` there, instead
+of their bytes. Parity counts the texts where that happens.
 
-A `Modelfile` beside it lets Ollama take the prompt as it is, with the model's own defaults (its
+A `Modelfile` next to it makes Ollama use the prompt as it is, with the model's own defaults (its
 documentation has the grammar: docs.ollama.com/modelfile).
 """
 
@@ -46,12 +46,12 @@ MODULES = {
 """Names of a block's modules in transformers → in GGUF."""
 
 EXACT = frozenset({"position_embd.weight"})
-"""Matrices that llama.cpp adds up as f32."""
+"""Matrices that llama.cpp accumulates in f32."""
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """What a tokenizer does to a text before it splits it."""
+    """What a tokenizer does to a text before splitting it."""
 
     unigram: bool
     normalization: str
@@ -79,24 +79,26 @@ class TextRules:
         )
 
     def check(self, name: str) -> None:
-        """`UsageError` where llama.cpp has other rules, so that all texts would get other ids."""
+        """`UsageError` if llama.cpp has different rules, so that all texts would get different
+        ids.
+        """
         if self.unigram:
             if not self.merges_spaces or self.dummy_prefix:
                 return
             reason, advice = (
                 "merges spaces, and llama.cpp then puts one before each text, which this "
-                "tokenizer does not",
+                "tokenizer does not do do",
                 "tokenizer.add_dummy_prefix=true or tokenizer.keep_newlines=true",
             )
         else:
             if self.normalization == "identity" and not self.merges_spaces:
                 return
             reason, advice = (
-                "changes texts before it splits them, and llama.cpp's BPE takes them as they are",
+                "changes texts before splitting them, but llama.cpp's BPE takes them as they are",
                 "tokenizer.normalization=identity and tokenizer.keep_newlines=true",
             )
         raise UsageError(
-            f"{name}: the tokenizer {reason}: train one with {advice}, or leave this format out"
+            f"{name}: the tokenizer {reason}: train one with {advice}, or leave out this format"
         )
 
 
@@ -125,7 +127,7 @@ def modelfile_name(precision: str) -> str:
 
 
 def modelfile(source: ModelSource, precision: str) -> str:
-    """What Ollama makes a model of: the prompt raw, and no default of its own."""
+    """What Ollama makes a model from: the raw prompt, and no defaults of its own."""
     path = source.directory / GENERATION
     told = files.read_json(path) if path.is_file() else {}
 
@@ -183,14 +185,16 @@ def check_recipe(settings: Tokenizer, name: str) -> None:
 
 
 def check_tokenizer(source: ModelSource, name: str) -> None:
-    """`DataError` without a `spiece.model`, `UsageError` for one that llama.cpp reads otherwise."""
+    """`DataError` without a `spiece.model`, `UsageError` for one that llama.cpp reads
+    differently.
+    """
     TextRules.of(_tokenizer(source)).check(name)
 
 
 def _tokenizer(source: ModelSource) -> Any:
     path = source.directory / MODEL_FILE
     if not path.is_file():
-        raise DataError(f"{path}: missing; gguf carries a SentencePiece tokenizer, and needs it")
+        raise DataError(f"{path}: missing; gguf contains a SentencePiece tokenizer and needs it")
     return sentencepiece_model.parse(sentencepiece_model.read(path), path)
 
 

@@ -1,4 +1,4 @@
-"""The further formats: each is made, proven, and only then put where it belongs.
+"""The other formats: each is made, verified, and only then put in place.
 
 `export/<format>/` holds the format's files and `parity.json`; it appears as a whole or not at all.
 """
@@ -30,7 +30,7 @@ TEXT_SPLIT = "test"
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Make the recipe's formats from the run's model folder; finished ones are kept.
 
-    Raises `MissingExtraError`, `DataError` where the model folder is missing, `JagptError` where an
+    Raises `MissingExtraError`, `DataError` if the model folder is missing, `JagptError` if an
     export is out of bounds.
     """
     wanted = chosen(recipe.export.formats)
@@ -56,10 +56,11 @@ def export_folder(
     progress: Progress,
     text_file: Path | None = None,
 ) -> list[Parity]:
-    """Export any GPT-2 folder: a folder a format below `output`; what parity found of each.
+    """Export any GPT-2 folder, with one folder per format in `output`; returns what parity found
+    for each.
 
     The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
-    `UsageError` for a format that there is not or that cannot hold this model.
+    `UsageError` for a format that does not exist or cannot hold this model.
     """
     source = ModelSource.open(model_dir)
     formats = chosen(names, lambda one: one.check_source(source), progress.say)
@@ -80,10 +81,10 @@ def make(
     progress: Progress,
     threads: int | None = None,
 ) -> list[Parity]:
-    """Each format into its folder below `output`; what stood there is replaced.
+    """Each format into its folder in `output`; an existing one is replaced.
 
-    `text` gives what to compare on, for the source's tokenizer. Where a format fails, the others
-    are made before its error is raised.
+    `text` gives what to compare on, for the source's tokenizer. If a format fails, the others are
+    made before its error is raised.
     """
     from jagpt.runtimes.reference import Reference
 
@@ -115,7 +116,7 @@ def make(
 def _able(
     source: ModelSource, formats: Sequence[Format], progress: Progress
 ) -> tuple[list[Format], list[JagptError]]:
-    """The formats that can hold the source, and why the others cannot, told at once."""
+    """The formats that can hold the source, and why the others cannot, reported together."""
     able: list[Format] = []
     refused: list[JagptError] = []
     for one in formats:
@@ -132,7 +133,7 @@ def _able(
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files that are the format's own."""
+    """Bytes of the format's own files."""
     own = set(files.list_files(folder)) - {*TOKENIZER_FILES, *CONFIG_FILES}
     return sum((folder / name).stat().st_size for name in own)
 
@@ -146,7 +147,7 @@ def _proof(
     reference: Runtime,
     threads: int | None,
 ) -> Parity:
-    """What was compared; `JagptError` where the export is not the model."""
+    """What was compared; `JagptError` if the export is not the same model."""
     compared = partial(
         Parity,
         format=one.name,
@@ -176,7 +177,7 @@ def _proof(
 
 
 def sentence(told: Parity) -> str:
-    """What was compared, in a line."""
+    """What was compared, in one line."""
     if told.compared == TENSORS:
         return "every tensor read back is the model's"
     parts = [

@@ -1,4 +1,4 @@
-"""The real text that parity is measured on: of a run's test split, of a file, or of the sample."""
+"""The real text that parity is measured on: from a run's test split, a file, or the sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jagpt.errors import DataError, UsageError
 
 WINDOW = 256
 WINDOWS = 8
-"""Windows of so many tokens, at most, for logits and perplexity."""
+"""Longest windows, in tokens, for logits and perplexity."""
 PROMPTS = 24
 PROMPT_TOKENS = 16
 GREEDY_TOKENS = 64
@@ -23,8 +23,8 @@ TEXT_CHARACTERS = 300
 class Material:
     """Token ids and texts; `origin` says where they come from.
 
-    `windows` are consecutive tokens, `prompts` beginnings that are continued by `greedy_tokens`,
-    `texts` what tokenizers are compared on.
+    `windows` are consecutive tokens, `prompts` are beginnings to continue by `greedy_tokens`,
+    `texts` are for comparing tokenizers.
     """
 
     origin: str
@@ -89,7 +89,7 @@ def _cut(origin: str, ids: Sequence[int], text: str, context: int) -> Material:
     """Windows end to end; prompts from places spread over all of them."""
     window = min(WINDOW, context)
     if len(ids) < 2:
-        raise DataError(f"{origin}: too short a text to compare runtimes on")
+        raise DataError(f"{origin}: the text is too short to compare runtimes on")
     windows = [tuple(ids[start : start + window]) for start in range(0, len(ids), window)]
     length = min(PROMPT_TOKENS, max(1, context // 4), len(ids))
     last = len(ids) - length

@@ -2,14 +2,14 @@
 
 Inputs and outputs have the names and shapes of Optimum's decoders (B batch, T new tokens, P tokens
 in the cache, H heads, D width of a head, V vocabulary), so that its classes and transformers.js
-read the folder too (4.x knows the dimensions by Optimum's names alone):
+read the folder too (4.x knows the dimensions only by Optimum's names):
 
     input_ids (B, T), attention_mask (B, P + T), position_ids (B, T)    int64
     past_key_values.N.key and .value (B, H, P, D)                       float32
     logits (B, T, V), present.N.key and .value (B, H, P + T, D)         float32
 
 Two smaller files are made from that graph, under the names that transformers.js looks for: weights
-in fp16, and in 8 bits (a browser's default). Inputs and outputs stay as they are.
+in fp16, and in 8 bits (the default in browsers). Inputs and outputs stay the same.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ SMALLER = {"fp16": "model_fp16.onnx", "int8": "model_quantized.onnx"}
 BATCH, NEW, CACHED = "batch_size", "sequence_length", "past_sequence_length"
 OPSET = 18
 EXTERNAL_BYTES = 1_800_000_000
-"""Larger weights go into `model.onnx_data` beside the graph: protocol buffers end at 2 GiB."""
+"""Larger weights go into `model.onnx_data` beside the graph: protocol buffers are limited to 2
+GiB.
+"""
 
 
 def write(source: ModelSource, folder: Path, precision: str = "fp32") -> None:
-    """The graph, and what Optimum's classes read beside it."""
+    """The graph, and what Optimum's classes read besides it."""
     if precision in SMALLER:
         with graph_of(source, folder.parent / "onnx") as graph:
             _write_smaller(graph, folder / SMALLER[precision], precision)
@@ -46,7 +48,7 @@ def write(source: ModelSource, folder: Path, precision: str = "fp32") -> None:
 
 @contextmanager
 def graph_of(source: ModelSource, sibling: Path) -> Iterator[Path]:
-    """The ONNX graph of the same model: the one that was exported beside, or one for the moment."""
+    """The ONNX graph of the same model: the one exported alongside, or a temporary one."""
     parity = Parity.find(sibling)
     if parity is not None and parity.source == source.sha256:
         yield sibling / WEIGHTS
@@ -74,7 +76,7 @@ def _write_smaller(graph: Path, target: Path, precision: str) -> None:
         else:
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
-            # 7 bits: processors without VNNI add products of 8 bits in 16, which overflow
+            # 7 bits: processors without VNNI add 8-bit products in 16 bits, which overflow
             quantize_dynamic(
                 graph, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
             )
@@ -121,13 +123,13 @@ def _exported(source: ModelSource) -> Any:
             verbose=False,
         )
     _name_dimensions(program.model.graph)
-    for node in program.model.graph:  # what says from which line of which file here each came
+    for node in program.model.graph:  # the metadata that says which source line each node came from
         node.metadata_props.clear()
     return program
 
 
 def _name_dimensions(graph: Any) -> None:
-    """Optimum's name for what the mask spans; the exporter finds one of its own."""
+    """Optimum's name for what the mask spans; the exporter invents its own."""
     import onnx_ir
 
     (mask,) = (each for each in graph.inputs if each.name == "attention_mask")
@@ -135,7 +137,7 @@ def _name_dimensions(graph: Any) -> None:
 
 
 def _rename_data(folder: Path) -> None:
-    """The exporter's `model.onnx.data` under the name that Optimum gives it."""
+    """The exporter's `model.onnx.data` under Optimum's name for it."""
     import onnx
 
     data = folder / f"{WEIGHTS}.data"

@@ -1,11 +1,11 @@
-"""Whether an export computes what PyTorch computes: measured in its own runtime, on real text.
+"""Whether an export computes the same as PyTorch: measured in its own runtime, on real text.
 
-logits        largest difference from PyTorch in fp32; of log-probabilities where that is all
-              that a runtime tells
-greedy        of at least 20 prompts, how many are continued by the very same tokens; a prompt
-              that parts where PyTorch's own two best are closer than `TIE` is a tie
+logits        largest difference from PyTorch in fp32; of log-probabilities if a runtime gives
+              nothing else
+greedy        of at least 20 prompts, how many are continued by exactly the same tokens; a prompt
+              that diverges where PyTorch's own two best are closer than `TIE` is a tie
 perplexity    of the same windows of text in both
-token ids     lines that the format's own tokenizer encodes as the folder's does
+token ids     lines that the format's own tokenizer encodes like the folder's
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 TIE = 1e-3
 COSTLY_ROWS = 16
-"""Rows of logits in all, where each is a call of its own."""
+"""Total rows of logits, if each needs a separate call."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one runtime did beside PyTorch; perplexities are None where the text is too short.
+    """One runtime compared with PyTorch; perplexities are None if the text is too short.
 
     The fields are those of `Parity`.
     """
@@ -73,7 +73,7 @@ def measure(runtime: Runtime, reference: Runtime, material: Material, tokenizer:
 
 
 def problems(found: Measured, bounds: Bounds) -> list[str]:
-    """What is out of bounds, a sentence each; none where all is well."""
+    """What is out of bounds, one sentence each; empty if all is well."""
     wrong = []
     if bounds.logits is not None and not found.logit_difference <= bounds.logits:
         wrong.append(
@@ -82,23 +82,23 @@ def problems(found: Measured, bounds: Bounds) -> list[str]:
     if bounds.perplexity is not None and not found.perplexity_difference <= bounds.perplexity:
         wrong.append(
             f"perplexity is {found.perplexity:.4f}, PyTorch's {found.perplexity_pytorch:.4f} "
-            f"(at most {bounds.perplexity:.2%} apart allowed)"
+            f"(a difference of at most {bounds.perplexity:.2%} is allowed)"
         )
     different = found.prompts - found.greedy_equal - found.greedy_ties
     if bounds.greedy and different:
-        wrong.append(f"{different} of {found.prompts} prompts are continued otherwise")
+        wrong.append(f"{different} of {found.prompts} prompts are continued differently")
     if found.texts_equal < found.texts:
         wrong.append(
-            f"{found.texts - found.texts_equal} of {found.texts} lines get other token ids"
+            f"{found.texts - found.texts_equal} of {found.texts} lines get different token ids"
         )
     return wrong
 
 
 def require(name: str, found: Measured, bounds: Bounds) -> None:
-    """`JagptError` where the export is out of bounds."""
+    """`JagptError` if the export is out of bounds."""
     if wrong := problems(found, bounds):
         raise JagptError(
-            f"{name}: not the model that it was made from: {'; '.join(wrong)}; nothing was kept"
+            f"{name}: not the same model as its source: {'; '.join(wrong)}; nothing was kept"
         )
 
 
@@ -108,7 +108,7 @@ def require(name: str, found: Measured, bounds: Bounds) -> None:
 def _logit_difference(
     runtime: Runtime, reference: Runtime, windows: Sequence[Sequence[int]]
 ) -> float:
-    """The largest over all rows; a runtime for which each row is a call is asked for few."""
+    """The largest over all rows; a runtime that needs a call per row is asked for only a few."""
     import numpy as np
 
     worst = 0.0
@@ -135,7 +135,7 @@ def _normalized(logits: Floats) -> Any:
 
 
 def _greedy(runtime: Runtime, reference: Runtime, material: Material) -> tuple[int, int]:
-    """Prompts that are continued by the same tokens, and those that part at a tie."""
+    """Prompts that are continued by the same tokens, and those that diverge at a tie."""
     equal = ties = 0
     for prompt in material.prompts:
         wanted = reference.greedy(prompt, material.greedy_tokens)
@@ -150,7 +150,7 @@ def _greedy(runtime: Runtime, reference: Runtime, material: Material) -> tuple[i
 def _parts_at_tie(
     reference: Runtime, prompt: Sequence[int], wanted: Sequence[int], found: Sequence[int]
 ) -> bool:
-    """Whether PyTorch itself hardly prefers its token where the two part."""
+    """Whether PyTorch itself hardly prefers its token where the two diverge."""
     pairs = zip(wanted, found, strict=True)
     place = next(number for number, (ours, theirs) in enumerate(pairs) if ours != theirs)
     before = [*prompt, *wanted[:place]]
@@ -159,7 +159,9 @@ def _parts_at_tie(
 
 
 def _token_ids(runtime: Runtime, texts: Sequence[str], tokenizer: Any) -> dict[str, int]:
-    """Lines whose ids are equal, those that need byte pieces or have unknowns counted apart."""
+    """Lines whose ids are equal; those that need byte pieces or have unknowns are counted
+    separately.
+    """
     counts = dict.fromkeys(("texts", "texts_equal", "byte_texts", "byte_texts_equal"), 0)
     byte_ids = {number for piece, number in tokenizer.get_vocab().items() if _is_byte(piece)} | {
         tokenizer.unk_token_id

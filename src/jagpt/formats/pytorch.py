@@ -21,7 +21,7 @@ def write(source: ModelSource, folder: Path) -> None:
 
 
 def check(source: ModelSource, folder: Path) -> None:
-    """Bit for bit the same tensors; `JagptError` names the first that is not.
+    """Check that the tensors are bit for bit the same; `JagptError` names the first that is not.
 
     The pickle is not read: the archive holds each storage as raw bytes, in the order of the names.
     """

@@ -29,7 +29,7 @@ _FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
 
 def require(name: str) -> None:
-    """`UsageError` where this xllamacpp hides the function; `name` is the format that needs it."""
+    """`UsageError` if this xllamacpp hides the function; `name` is the format that needs it."""
     if _function() is None:
         raise UsageError(
             f"{name}: this build of xllamacpp hides llama.cpp's quantizer ({FUNCTION}), as on "
@@ -80,7 +80,7 @@ def quantize(array: npt.NDArray[np.float32], kind: str) -> npt.NDArray[np.uint8]
 
 @cache
 def _function() -> Any:
-    """`ggml_quantize_chunk`, or None where the library is missing or hides it."""
+    """`ggml_quantize_chunk`, or None if the library is missing or hides it."""
     spec = find_spec("xllamacpp")
     for folder in spec.submodule_search_locations or () if spec else ():
         for path in sorted(Path(folder).glob("xllamacpp*.so")):

@@ -1,4 +1,4 @@
-"""What a format is made of: a GPT-2 folder, its weights by name, and its tokenizer's files."""
+"""What a format is made from: a GPT-2 folder, its weights by name, and its tokenizer's files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 
 def check_plain(config: Mapping[str, Any], where: object, name: str) -> None:
-    """`UsageError` where a configuration asks for what the format `name` cannot express."""
+    """`UsageError` if a configuration has something that the format `name` cannot express."""
     for key, allowed in PLAIN.items():
         found = config.get(key, allowed[0])
         if found not in allowed:
@@ -75,7 +75,7 @@ class ModelSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the weights: it tells of which model an export was made."""
+        """SHA-256 of the weights, which identifies the model that an export was made from."""
         return files.sha256(self.directory / WEIGHTS)
 
     @property
@@ -84,7 +84,7 @@ class ModelSource:
 
     @cached_property
     def network(self) -> PreTrainedModel:
-        """The model in fp32 on the processor: what each format is compared with."""
+        """The model in fp32 on the CPU: what each format is compared with."""
         from jagpt.models.build import prepared
 
         return prepared(self.model.network)
@@ -128,9 +128,9 @@ class ModelSource:
 
     @cached_property
     def pieces(self) -> list[str]:
-        """The tokenizer's piece of each id; rows of the model without one get a name of their own.
+        """The tokenizer's piece of each id; rows of the model without one get their own names.
 
-        Raises `DataError` where the folder has no tokenizer.
+        Raises `DataError` if the folder has no tokenizer.
         """
         tokenizer = self.model.tokenizer
         known = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
@@ -138,12 +138,12 @@ class ModelSource:
         return [*(str(piece) for piece in known), *(f"<unused{number}>" for number in spare)]
 
     def special(self, name: str) -> int | None:
-        """The id of `bos`, `eos`, `pad` or `unk` token as the configuration has it."""
+        """The id of the `bos`, `eos`, `pad` or `unk` token in the configuration."""
         value = self.config.get(f"{name}_token_id")
         return None if value is None else int(value[0] if isinstance(value, list) else value)
 
     def check_plain(self, name: str) -> None:
-        """`UsageError` where `config.json` asks for what the format `name` cannot express."""
+        """`UsageError` if `config.json` has something that the format `name` cannot express."""
         check_plain(self.config, self.directory / "config.json", name)
 
     def copy_tokenizer(self, folder: Path) -> None:

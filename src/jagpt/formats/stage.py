@@ -1,4 +1,4 @@
-"""The formats stage: what other programs load, each format proven equal to the model."""
+"""The formats stage: what other programs load, each format verified to equal the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class FormatsStage(Stage):
     name = "formats"
-    help = "The further formats, each proven equal."
+    help = "The other formats, each verified to be equal."
     verb = "export"
     version = 3
     sections = ("export",)
@@ -35,13 +35,13 @@ class FormatsStage(Stage):
     def keeps(
         self, recipe: Recipe, run: RunDirectory, old: Manifest, directory: Path
     ) -> Kept | None:
-        """The formats that are still wanted: one does not depend on those beside it."""
+        """The formats that are still requested: they do not depend on each other."""
         there = {path.name for path in directory.iterdir() if path.is_dir()}
         wanted = there & set(recipe.export.formats)
         if not wanted:
             return None
         names = None if wanted == there else frozenset(wanted)
-        return Kept("the formats already made stay as they are", len(wanted), names)
+        return Kept("existing formats stay as they are", len(wanted), names)
 
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         from jagpt.formats import making

@@ -1,4 +1,4 @@
-"""The formats, one entry each: what writes it, what proves it, and the extra that both need."""
+"""The formats, one entry each: what writes it, what verifies it, and the extra that both need."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from jagpt.recipe import Recipe
 
 ALWAYS = "huggingface"
-"""The folder that a run makes anyway, and that the others are made from."""
+"""The folder that a run always makes, and that the others are made from."""
 ALL = "all"
 USUAL = {"gguf": "gguf-q8_0"}
 CONVERTED_PARAMETERS = 450_000_000
-"""ONNX's converters take a graph in one message, of at most 2 GiB in fp32."""
+"""ONNX's converters take a graph as one message of at most 2 GiB in fp32."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A further format.
+    """Another format.
 
     `weights` is the file that holds the model; `packages` are those of `extra` that must be there.
     `bounds` holds for what its `runtime` computes; a format without one is read back by `check`,
@@ -61,24 +61,24 @@ class Format:
     own_quantizer: bool = False
 
     def installed(self) -> bool:
-        """Whether all its packages are."""
+        """Whether all its packages are installed."""
         return all(find_spec(package) for package in self.packages)
 
     def require(self) -> None:
-        """`MissingExtraError` where a package is not installed, `UsageError` where one is unfit."""
+        """`MissingExtraError` if a package is not installed, `UsageError` if one is unfit."""
         if self.extra and not self.installed():
             raise MissingExtraError(f"the format {self.name}", self.extra)
         if self.own_quantizer:
             quantizer.require(self.name)
 
     def check_type(self, model_type: str, what: object) -> None:
-        """`UsageError` where the format cannot hold a model of that type; `what` is one."""
+        """`UsageError` if the format cannot hold a model of that type; `what` is one."""
         if self.any_model or model_type == "gpt2":
             return
         able = ", ".join([ALWAYS, *(one.name for one in FORMATS.values() if one.any_model)])
         raise UsageError(
-            f"{self.name}: {what} is a {model_type} model, and this format "
-            f"takes gpt2 only (any causal language model: {able})"
+            f"{self.name}: {what} is a {model_type} model, but this format "
+            f"only takes gpt2 (any causal language model: {able})"
         )
 
     def check_recipe(self, recipe: Recipe) -> None:
@@ -96,7 +96,7 @@ class Format:
             _module("gguf").check_recipe(recipe.tokenizer, self.name)
 
     def check_source(self, source: ModelSource) -> None:
-        """The same of a folder."""
+        """The same for a folder."""
         self.require()
         self.check_type(source.model_type, source.directory)
         if self.runtime is not None:
@@ -110,8 +110,8 @@ class Format:
         """`UsageError` for more parameters than the format takes."""
         if self.most_parameters is not None and parameters > self.most_parameters:
             raise UsageError(
-                f"{self.name}: {what} has {parameters:,} parameters, and this format takes "
-                f"{self.most_parameters:,} at most; onnx and gguf have no such limit"
+                f"{self.name}: {what} has {parameters:,} parameters, but this format takes "
+                f"at most {self.most_parameters:,}; onnx and gguf have no such limit"
             )
 
 
@@ -185,7 +185,7 @@ def _llamacpp(weights: str, source: ModelSource, folder: Path, threads: int | No
 
 
 def _read_back(name: str, title: str, weights: str, **options: Any) -> Format:
-    """A format that is proven by reading its tensors back."""
+    """A format that is verified by reading its tensors back."""
     return Format(
         name, title, weights, partial(_write, name), check=partial(_check, name), **options
     )
@@ -259,4 +259,4 @@ _ALL = (
     ),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({one.name: one for one in _ALL})
-"""By name, in the order in which they are made and told."""
+"""By name, in the order in which they are made and listed."""

@@ -1,6 +1,6 @@
-"""`tf_model.h5`, written straight from the weights in the layout of `TFGPT2LMHeadModel`.
+"""`tf_model.h5`, written directly from the weights in the layout of `TFGPT2LMHeadModel`.
 
-Keras's weight files of one layer: the group `transformer` lists its weights' names in an attribute,
+A Keras weight file of one layer: the group `transformer` lists its weights' names in an attribute,
 and holds each under its name. Matrices are as in PyTorch's Conv1D (in, out), biases (1, out).
 """
 
@@ -25,7 +25,7 @@ ATTRIBUTE_BYTES = 64_512
 
 
 def write(source: ModelSource, folder: Path) -> None:
-    """The weights, and what `from_pretrained` reads beside them."""
+    """The weights, and what `from_pretrained` reads besides them."""
     import h5py
 
     weights = dict(layout(source))

@@ -1,13 +1,13 @@
 """Continuations of prompts by any causal language model folder.
 
-    Settings ─▶ Drawing       what the caller asks for; what holds of it and of the defaults
+    Settings ─▶ Drawing       what the caller asks for; what that and the defaults give
     load ─▶ TextGenerator     a model's tokenizer and defaults, and the engine that computes
     Engine ─▶ Drawn           token ids and their log-probabilities, step by step
     TextGenerator.stream ─▶ Token    the same as text, for a terminal or a page
 
-The folder's own generation defaults hold for every knob that is not given. Each continuation draws
-from its own random numbers, derived from the seed and its number: a text depends on the seed, its
-prompt and the knobs, and not on what is made beside it.
+The folder's own generation defaults apply to every setting that is not given. Each continuation
+draws from its own random numbers, derived from the seed and its number: a text depends on the seed,
+its prompt and the settings, not on what is generated with it.
 """
 
 from jagpt.generation.continuing import (

@@ -1,4 +1,4 @@
-"""From prompts to continuations, all at once."""
+"""From prompts to complete continuations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scored(
 def planned(
     loaded: TextGenerator, prompts: Sequence[str], settings: Settings
 ) -> list[tuple[list[int], Drawing]]:
-    """Each prompt's token ids and what holds for it; `UsageError` names the one that cannot be."""
+    """Each prompt's token ids and its settings; `UsageError` names an impossible one."""
     encoded = [loaded.encode(text) for text in check_prompts(prompts)]
     found = []
     for number, ids in enumerate(encoded, 1):
@@ -54,7 +54,7 @@ def planned(
 def as_records(
     prompts: Sequence[str], found: Sequence[Sequence[Continuation]], *, scores: bool = False
 ) -> list[dict[str, Any]]:
-    """Continuations as JSON values: one {"prompt", "continuations"} a prompt.
+    """Continuations as JSON values: one {"prompt", "continuations"} per prompt.
 
     With `scores` also "scores": for each continuation its tokens {"id", "text", "logprob"}.
     """
@@ -66,9 +66,9 @@ def as_records(
 
 
 def check_prompts(prompts: Sequence[str]) -> list[str]:
-    """The prompts; `UsageError` for none, and for one that is no text."""
+    """The prompts; `UsageError` for none, and for one that is not text."""
     if not prompts:
-        raise UsageError("no prompt was given: what shall the model continue?")
+        raise UsageError("no prompt was given: nothing to continue")
     for text in prompts:
         try:
             text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""What computes: an engine takes token ids and gives drawn tokens, step by step.
+"""Engines: they take token ids and give drawn tokens, step by step.
 
 An engine that gives logits derives from `SteppingEngine` and writes `begin`: the filters and draws
 are then the same for all. One with a sampler of its own implements `Engine.draw` itself.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A token and its natural log-probability under the model; `end` where it ends the text."""
+    """A token and its natural log-probability under the model; `end` if it ends the text."""
 
     id: int
     logprob: float
@@ -54,10 +54,12 @@ class Engine(Protocol):
 
 
 class Session(Protocol):
-    """Rows that go on from one prompt, with what the engine keeps of them."""
+    """Rows that continue one prompt, with what the engine keeps of them."""
 
     def step(self, ids: Sequence[int] | None) -> Tensor | Floats:
-        """Logits (rows, V) of the token after `ids`, one a row; None for that after the prompt."""
+        """Logits (rows, V) of the token after `ids`, one per row; None for that after the
+        prompt.
+        """
         ...
 
 

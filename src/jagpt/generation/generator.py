@@ -17,7 +17,7 @@ from jagpt.models.tokenizer import check_match
 from jagpt.runtimes import Drawing
 
 MAX_ROWS = 16
-"""Continuations that are computed at once: what they keep of their texts must fit into memory."""
+"""Continuations computed at once: their caches must fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Continuation:
-    """A continuation without its prompt; `ended` where the model's own end token came."""
+    """A continuation without its prompt; `ended` if it ended with the model's end token."""
 
     tokens: tuple[Token, ...]
     ended: bool
@@ -70,18 +70,16 @@ class TextGenerator:
             return ids
         start = self.tokenizer.eos_token_id
         if start is None:
-            raise UsageError(
-                "the prompt is empty, and this model has no token to begin a text with"
-            )
+            raise UsageError("the prompt is empty, and this model has no token that begins a text")
         return [start]
 
     def drawing(self, prompt_tokens: int, settings: Settings) -> Drawing:
-        """What holds for a prompt of so many tokens; `UsageError` where it does not fit."""
+        """The settings for a prompt of this many tokens; `UsageError` if it does not fit."""
         new_tokens = self._new_tokens(prompt_tokens, settings.max_new_tokens)
         return settings.drawing(self.defaults, new_tokens)
 
     def _new_tokens(self, prompt_tokens: int, asked: int | None) -> int:
-        """What the caller asks for must fit; the folder's own default is cut to what does."""
+        """What the caller asks for must fit; the folder's own default is reduced to fit."""
         wanted = asked or self.defaults.max_new_tokens
         if self.context is None:
             return wanted
@@ -89,17 +87,17 @@ class TextGenerator:
         if room < 1:
             raise UsageError(
                 f"the prompt has {prompt_tokens:,} tokens, but the model's context is "
-                f"{self.context:,}: {self.context - 1:,} is the most that can be continued"
+                f"{self.context:,}: at most {self.context - 1:,} can be continued"
             )
         if asked is not None and asked > room:
             raise UsageError(
                 f"--max-new-tokens {asked}: the prompt has {prompt_tokens:,} tokens and the "
-                f"model's context is {self.context:,}, so {room:,} is the most"
+                f"model's context is {self.context:,}, so at most {room:,} fit"
             )
         return min(wanted, room)
 
     def stream(self, prompt: Sequence[int], drawing: Drawing) -> Iterator[list[Token | None]]:
-        """What each row grows by, step by step; None for a row that has ended, or ends here."""
+        """What each step adds to each row; None for a row that has ended, or ends here."""
         texts = [TextStream(self.tokenizer, prompt) for _ in range(drawing.rows)]
         for step in self.engine.draw(prompt, drawing):
             yield [
@@ -135,9 +133,9 @@ class TextGenerator:
 
 
 def load(place: str | Path | models.ModelFolder, engine: Engine | None = None) -> TextGenerator:
-    """The model of a place (fp32, CPU), ready; an `engine` that is given computes in its stead.
+    """The model of a place (fp32, CPU), ready; a given `engine` runs it instead.
 
-    Raises as `models.open` does, and `DataError` where parts of the folder do not match.
+    Raises as `models.open` does, and `DataError` if parts of the folder do not match.
     """
     opened = place if isinstance(place, models.ModelFolder) else models.open(place)
     tokenizer = opened.tokenizer

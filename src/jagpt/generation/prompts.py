@@ -1,4 +1,4 @@
-"""Prompts from a file or from standard input, one a line."""
+"""Prompts from a file or from standard input, one per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STANDARD_INPUT = "-"
 def read_prompts(place: str) -> list[str]:
     """The lines of the file `place` (`-`: standard input) that are not blank.
 
-    Raises `UsageError` where there is no such file, `DataError` where it is empty or not UTF-8.
+    Raises `UsageError` if there is no such file, `DataError` if it is empty or not UTF-8.
     """
     if place == STANDARD_INPUT:
         name, content = "standard input", sys.stdin.buffer.read()
@@ -27,8 +27,10 @@ def read_prompts(place: str) -> list[str]:
         lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))  # U+2028 and its kin are text
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}: line {line} is not UTF-8; prompts are text, one a line") from None
+        raise DataError(
+            f"{name}: line {line} is not UTF-8; prompts are text, one per line"
+        ) from None
     found = [line for line in lines if line.strip()]
     if not found:
-        raise DataError(f"{name}: no prompt in it; one a line is wanted")
+        raise DataError(f"{name}: no prompt in it; expected one per line")
     return found

@@ -1,4 +1,4 @@
-"""From logits to tokens: the filters in transformers' order, and draws that a seed repeats."""
+"""From logits to tokens: the filters in transformers' order, and draws that a seed reproduces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sampler:
         """A token id a row of `logits` (R, V), with its log-probability under the model itself.
 
         The log-probabilities are natural logarithms, taken before temperature, penalty and filters.
-        Raises `DataError` where the logits are not finite: the weights are damaged.
+        Raises `DataError` if the logits are not finite: the weights are damaged.
         """
         import torch
 
@@ -40,7 +40,8 @@ class Sampler:
         norm = scores.logsumexp(-1, keepdim=True)  # (R, 1)
         if not bool(norm.isfinite().all()):
             raise DataError(
-                "the model computes no finite numbers: its weights are damaged, or were trained to "
+                "the model's output is not finite: its weights are damaged, or training diverged "
+                "to "
                 "NaN; `jagpt verify RUN_DIR` compares them with their checksums"
             )
         ids = self._chosen(self._adjusted(scores))
@@ -85,6 +86,8 @@ class Sampler:
         sums = shares.cumsum(-1)
         points = torch.tensor([[source.random()] for source in self._random], dtype=torch.double)
         points = points.to(sums.device) * sums[:, -1:]
-        last = (shares > 0).sum(-1, keepdim=True) - 1  # rounding must not reach a share of nothing
+        last = (shares > 0).sum(
+            -1, keepdim=True
+        ) - 1  # rounding must not give everything a share of 0
         place = torch.searchsorted(sums, points, right=True).minimum(last)
         return ids.gather(-1, place)

@@ -1,4 +1,4 @@
-"""How to sample: what the caller asks for, what the folder says, and what holds of the two."""
+"""How to sample: what the caller asks for, what the folder says, and what results from both."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from jagpt.models import ModelFolder
 
 DEFAULT_MAX_NEW_TOKENS = 128
-"""New tokens where neither the caller nor the folder says how many."""
+"""New tokens if neither the caller nor the folder says how many."""
 DEFAULT_TOP_K = 50
-"""What transformers takes where a folder that samples does not say."""
+"""What transformers uses if a folder that samples does not say."""
 
 SAMPLING_KNOBS = ("temperature", "top_k", "top_p")
 MAX_SEED = 2**63 - 1
 MAX_SEQUENCES = 1000
 LEAST, MOST = 1e-6, 1e6
-"""Bounds of what scores are divided by: beyond them, fp32 knows no difference or no number."""
+"""Bounds for what scores are divided by: beyond them, fp32 shows no difference or overflows."""
 MAX_NEW_TOKENS = 1_000_000
-"""Most that a folder may make the default."""
+"""The largest default that a folder may set."""
 
 OTHER_STRATEGIES = {
     "num_beams": 1,
@@ -47,7 +47,9 @@ OTHER_STRATEGIES = {
     "stop_strings": None,
     "watermarking_config": None,
 }
-"""Keys of `generation_config.json` that change texts and are not followed here, switched off."""
+"""Keys of `generation_config.json` that change texts and are not followed here, with their neutral
+values.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Settings:
                 "--greedy takes the likeliest token each time"
             )
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"--top-p {self.top_p:g}: allowed is more than 0, and 1 or less")
+            raise UsageError(f"--top-p {self.top_p:g}: allowed is more than 0, up to 1")
         if self.repetition_penalty is not None and not LEAST <= self.repetition_penalty <= MOST:
             raise UsageError(
                 f"--repetition-penalty {self.repetition_penalty:g}: allowed is {LEAST:f} to "
@@ -88,7 +90,7 @@ class Settings:
             self._check_greedy()
 
     def drawing(self, defaults: Defaults, new_tokens: int) -> Drawing:
-        """What holds for a prompt: the caller's knobs where given, else the folder's."""
+        """The settings for a prompt: the caller's where given, else the folder's."""
         drawn = not self.greedy and (
             defaults.do_sample
             or self.num_return_sequences > 1
@@ -115,17 +117,17 @@ class Settings:
         for name in SAMPLING_KNOBS:
             if getattr(self, name) is not None:
                 flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag}: --greedy draws nothing; leave one of the two out")
+                raise UsageError(f"{flag}: --greedy draws nothing; leave out one of the two")
         if self.num_return_sequences > 1:
             raise UsageError(
-                f"--num-return-sequences {self.num_return_sequences}: with --greedy there is one "
-                "continuation only; leave one of the two out"
+                f"--num-return-sequences {self.num_return_sequences}: --greedy gives only one "
+                "continuation; leave out one of the two"
             )
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """How a folder samples when nothing is said, and its tokens that end a text or are never drawn.
+    """How a folder samples by default, and its tokens that end a text or are never drawn.
 
     `unused` names the keys that are set in `generation_config.json` and not followed here.
     """
@@ -142,7 +144,7 @@ class Defaults:
 
     @classmethod
     def of(cls, model: ModelFolder, vocab_size: int) -> Defaults:
-        """What the folder says; `DataError` with the key for a value that means nothing.
+        """What the folder says; `DataError` with the key for a nonsensical value.
 
         Rows without a piece cannot be shown, and are never drawn.
         """
@@ -167,7 +169,7 @@ class Defaults:
 
 
 class _Said(BaseModel):
-    """What of `generation_config.json` is followed, and within which bounds."""
+    """Which keys of `generation_config.json` are followed, and their bounds."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -182,10 +184,10 @@ class _Said(BaseModel):
 
     @classmethod
     def of(cls, model: ModelFolder) -> _Said:
-        """What the folder says; `DataError` names the key that it says nonsense under."""
+        """What the folder says; `DataError` names the key with a nonsensical value."""
         said = dict(model.generation)
         if not said.get("do_sample") and said.get("temperature") == 0:
-            del said["temperature"]  # how some say that nothing is drawn
+            del said["temperature"]  # some folders mean greedy by this
         try:
             return cls.model_validate(said)
         except ValidationError as error:

@@ -7,13 +7,13 @@ from typing import Any
 
 REPLACEMENT = "\ufffd"
 LOOKBACK = 6
-"""Tokens of the prompt that are decoded along: a piece's spaces depend on what stands before it."""
+"""Tokens of the prompt to decode along: a piece's spaces depend on what comes before it."""
 
 
 class TextStream:
     """Gives the text that each token adds.
 
-    A character that several tokens make comes with the last of them; one that is cut off at the end
+    A character made of several tokens comes with the last of them; one that is cut off at the end
     never comes. Only the last few tokens are decoded again, so that a long text costs no more.
     """
 
@@ -23,7 +23,7 @@ class TextStream:
         self._begin, self._done = 0, len(self._ids)
 
     def push(self, token: int) -> str:
-        """What the text grows by; empty for a special token or a part of a character."""
+        """What the token adds to the text; empty for a special token or a part of a character."""
         self._ids.append(token)
         before = self._decode(self._ids[self._begin : self._done])
         whole = self._decode(self._ids[self._begin :])

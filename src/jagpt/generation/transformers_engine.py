@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TransformersEngine(SteppingEngine):
-    """A transformers model in evaluation mode, wherever it lies."""
+    """A transformers model in evaluation mode, on any device."""
 
     name = "transformers"
 
@@ -56,7 +56,7 @@ class TransformersSession:
         try:
             if self._cache is not None:
                 self._cache.batch_repeat_interleave(self._rows)
-        except AttributeError:  # some kinds of layer have a state that none repeats
+        except AttributeError:  # some layers have a state that cannot be repeated
             self._cache = None
             return self._logits(self._texts)
         return logits.expand(self._rows, -1)

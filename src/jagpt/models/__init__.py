@@ -1,14 +1,14 @@
-"""Models: built from a recipe, and opened where they exist.
+"""Models: built from a recipe, or existing ones opened.
 
-    open ─▶ ModelFolder      a run, a checkpoint, a folder or an id of the hub: checked, and then
+    open ─▶ ModelFolder      a run, a checkpoint, a folder or a hub id: checked, and then
                              its network, tokenizer and defaults
-    place, guard             which folder is meant; what a stranger's may say and hold
+    place, guard             which folder is meant; what a stranger's folder may say and contain
     build                    from a recipe's `[model]` to a new network
     pretrained               weights to start from
-    checkpoint_folder, tensors    what checkpoints are called, and the tensors in them
+    checkpoint_folder, tensors    the names of checkpoints, and the tensors in them
     size                     parameters and FLOPs
 
-Nothing here needs torch before a network is asked for.
+Nothing here needs torch until a network is requested.
 """
 
 from jagpt.models.folder import ModelFolder, open  # noqa: A004

@@ -33,12 +33,12 @@ _DROPOUTS = (
 
 
 class NoShapeError(UsageError):
-    """transformers cannot make a network of this shape, or it does not compute."""
+    """transformers cannot build a network of this shape, or it does not run."""
 
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """Token ids that the model's configuration names; None where the tokenizer has none."""
+    """Token ids that the model's configuration names; None if the tokenizer has none."""
 
     bos: int | None
     eos: int | None
@@ -46,18 +46,18 @@ class SpecialIds:
 
 
 _PARTS_OF_A_BLOCK = {"attn_config", "ffn_config"}
-"""Configurations within a configuration that are of no network of their own."""
+"""Nested configurations that do not describe a separate network."""
 SPECIAL = SpecialIds(bos=2, eos=3, pad=0)
-"""Those of jagpt's own tokenizers, where only a shape is looked at."""
+"""Those of jagpt's own tokenizers, for when only a shape is needed."""
 
 
 def network(
     shape: recipe.Model, vocab_size: int, special: SpecialIds, seed: int
 ) -> PreTrainedModel:
-    """A new model whose weights depend on shape, vocabulary and seed alone.
+    """A new model whose weights depend only on shape, vocabulary and seed.
 
     Initialised as its class does; GPT-2 as in its paper: N(0, 0.02), residual projections over
-    √(2 · n_layer). `UsageError` where transformers does not know the type or refuses the shape.
+    √(2 · n_layer). `UsageError` if transformers does not know the type or refuses the shape.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,7 +68,7 @@ def network(
 
 
 def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> PreTrainedConfig:
-    """The transformers configuration of a recipe's shape; `UsageError` where it has none."""
+    """The transformers configuration of a recipe's shape; `UsageError` if it has none."""
     factory = config_class(shape.type)
     check_keys(shape, factory)
     known = factory().to_dict()
@@ -83,7 +83,7 @@ def configuration(shape: recipe.Model, vocab_size: int, special: SpecialIds) -> 
     }
     try:
         made: PreTrainedConfig = factory(**values)
-    except Exception as error:  # a class raises anything over a value that makes no sense
+    except Exception as error:  # a class may raise anything for an invalid value
         raise NoShapeError(f"[model] gives no {factory.__name__}: {_said(error)}") from None
     return made
 
@@ -95,7 +95,7 @@ def _said(error: Exception) -> str:
 def check_keys(shape: recipe.Model, factory: Any) -> None:
     """`UsageError` for a key of `[model.config]` that the class does not have as part of its shape.
 
-    What all classes have (types, labels, what a call returns) is no shape.
+    What all classes have (types, labels, what a call returns) is not part of a shape.
     """
     try:
         known = {*factory().to_dict()} - {*PreTrainedConfig().to_dict()}
@@ -104,7 +104,7 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
     if parts := sorted({*getattr(factory, "sub_configs", {})} - _PARTS_OF_A_BLOCK):
         text = f"{shape.type}_text"
         raise UsageError(
-            f"model.type: {shape.type} is made of several networks ({', '.join(parts)}), and "
+            f"model.type: {shape.type} consists of several networks ({', '.join(parts)}), but "
             "[model] is the shape of one: choose "
             + (text if text in CONFIG_MAPPING else "another type")
         )
@@ -117,7 +117,7 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
 
 
 def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> dict[str, Any]:
-    """Layers, heads and widths under the names that a type's configuration has for them."""
+    """Layers, heads and widths under the names used by a type's configuration."""
     common = {
         "num_hidden_layers": shape.n_layer,
         "num_attention_heads": shape.n_head,
@@ -134,7 +134,7 @@ def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> d
     }
     if (known.get("rotary_dim") or 0) > derived["head_dim"]:
         derived["rotary_dim"] = derived["head_dim"]
-    if "qk_rope_head_dim" in known:  # there it is the width of the rotated part alone
+    if "qk_rope_head_dim" in known:  # there it is only the width of the rotated part
         del derived["head_dim"]
     values |= {name: value for name, value in derived.items() if name in known}
     if shape.type == "gpt_neo":  # the sister of the original: every other block sees a window
@@ -145,14 +145,14 @@ def _shape_values(shape: recipe.Model, factory: Any, known: dict[str, Any]) -> d
 
 
 def dropout_values(shape: recipe.Model, known: dict[str, Any]) -> dict[str, float]:
-    """The recipe's dropout under every name that a configuration has for one."""
+    """The recipe's dropout under every name that a configuration has for it."""
     return {name: shape.dropout for name in _DROPOUTS if name in known}
 
 
 def check_dropout(network: PreTrainedModel, shape: recipe.Model) -> None:
-    """`UsageError` where `dropout` does not reach every dropout of a network, or it has none.
+    """`UsageError` if `dropout` does not reach every dropout of a network, or it has none.
 
-    What `[model.config]` says of one of them is left alone.
+    Those set in `[model.config]` are left alone.
     """
     said = {value for key, value in shape.config.items() if "drop" in key}
     found = {place: rate for place, rate in _dropouts(network) if rate not in said}
@@ -168,7 +168,7 @@ def check_dropout(network: PreTrainedModel, shape: recipe.Model) -> None:
 def _dropouts(network: PreTrainedModel) -> Iterator[tuple[str, float]]:
     """Each place where a network drops elements, by its name in its module, and how many.
 
-    LayerDrop drops whole layers, and is none.
+    LayerDrop drops whole layers and does not count.
     """
     for module in network.modules():
         if isinstance(module, nn.Dropout):
@@ -188,7 +188,7 @@ def config_class(kind: str) -> Any:
 
 
 def on_meta(shape: recipe.Model, vocab_size: int) -> PreTrainedModel:
-    """The network of a shape without memory for its weights."""
+    """The network of a shape, without memory for its weights."""
     with torch.device("meta"):
         return _from_config(configuration(shape, vocab_size, SPECIAL))
 
@@ -198,14 +198,18 @@ def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         made: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise NoShapeError(f"[model] is no shape for {config.model_type}: {_said(error)}") from None
+        raise NoShapeError(
+            f"[model] is not a valid shape for {config.model_type}: {_said(error)}"
+        ) from None
     return made
 
 
 def prepared(
     model: PreTrainedModel, gelu: Callable[[], nn.Module] = _FUSED_GELU
 ) -> PreTrainedModel:
-    """The same function with a module of `gelu` where transformers spells `gelu_new` in eight."""
+    """The same function with a `gelu` module, where transformers writes `gelu_new` as eight
+    operations.
+    """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation):
@@ -214,10 +218,10 @@ def prepared(
 
 
 def checked(model: PreTrainedModel) -> PreTrainedModel:
-    """The model, if its logits are the output head's product of what came before, nothing more.
+    """The model, if its logits are just the output head's product.
 
-    The loss in chunks relies on it; `UsageError` for a class that scales or caps its logits, whose
-    head has a bias, or that sees the tokens which it is to predict.
+    The chunked loss relies on this; `UsageError` for a class that scales or caps its logits, whose
+    head has a bias, or that sees the tokens which it should predict.
     """
     count = min(4, int(model.config.vocab_size))
     ids = torch.arange(count)[None].repeat(2, 1)
@@ -229,21 +233,21 @@ def checked(model: PreTrainedModel) -> PreTrainedModel:
             embeddings = model.get_input_embeddings()(ids)
             hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
             product = hidden @ model.get_output_embeddings().weight.T
-            scale = 1000 / product.abs().max().item()  # large enough to meet a cap
+            scale = 1000 / product.abs().max().item()  # large enough to hit a cap
             logits = _scaled_logits(model, ids, scale) / scale
     except Exception as error:
         raise NoShapeError(
-            f"[model] is no shape for {model.config.model_type}: {_said(error)}"
+            f"[model] is not a valid shape for {model.config.model_type}: {_said(error)}"
         ) from None
     model.train(was_training)
     if not torch.allclose(logits, product, rtol=1e-3, atol=1e-4):
         raise UsageError(
             f"model.type: {model.config.model_type} changes its logits after the output head "
-            "(a bias, a scale or a cap), which jagpt's loss does not do; choose another type"
+            "(a bias, a scale or a cap), which jagpt's loss does not support; choose another type"
         )
     if not torch.allclose(logits[0, :-1], logits[1, :-1], rtol=1e-3, atol=1e-4):
         raise UsageError(
-            f"[model] as {model.config.model_type} sees the tokens that it is to predict: its "
+            f"[model] as {model.config.model_type} sees the tokens that it should predict: its "
             "attention is not causal; choose another type or change [model.config]"
         )
     return model

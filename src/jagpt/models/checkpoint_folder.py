@@ -1,10 +1,10 @@
-"""The folder of checkpoints: what a checkpoint is called, and which one is meant.
+"""The folder of checkpoints: what a checkpoint is called, and which one a name selects.
 
     step-00001000/model.safetensors      weights under their Hugging Face names, tied ones once
                   config.json            with it, `from_pretrained` loads the folder
-                  average.safetensors    averaged weights under the same names, where there are some
+                  average.safetensors    averaged weights under the same names, if there are any
                   optimizer.safetensors  optimizer state as `<weight's name>.<slot>`
-                  state.json             where the run stands, and SHA-256 of the other files
+                  state.json             the state of the run, and SHA-256 of the other files
     index.json                           best, last, and every checkpoint that is kept
 
 Above 5 GB, weights and state are several files with an index. This module needs no torch.
@@ -34,7 +34,7 @@ CheckpointName = Annotated[str, Field(pattern="^step-[0-9]{8,18}$")]
 
 @dataclass(frozen=True)
 class KeptCheckpoint:
-    """A checkpoint's folder, and the validation loss after its step where it was measured."""
+    """A checkpoint's folder, and the validation loss after its step if it was measured."""
 
     name: CheckpointName
     step: Count
@@ -47,7 +47,7 @@ class CheckpointIndex(Record):
 
     FILE = INDEX
     KIND = "index of checkpoints"
-    REMEDY = "the next checkpoint that `jagpt train RECIPE` makes writes it again"
+    REMEDY = "the next checkpoint of `jagpt train RECIPE` writes it again"
 
     best: CheckpointName | None
     best_loss: float | None
@@ -70,9 +70,9 @@ def standing(directory: Path) -> list[int]:
 
 
 def resolve(directory: Path, reference: str) -> Path:
-    """The checkpoint that `best`, `last` or a step's number means.
+    """The checkpoint named by `best`, `last` or a step's number.
 
-    `DataError` where there is no sound index, `UsageError` where no such checkpoint is kept.
+    `DataError` if there is no valid index, `UsageError` if no such checkpoint is kept.
     """
     index = CheckpointIndex.read(directory)
     kept = [checkpoint.name for checkpoint in index.checkpoints]

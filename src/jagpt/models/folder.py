@@ -1,6 +1,6 @@
-"""A model that exists, opened: the one way from a place to a network and its tokenizer.
+"""An existing model, opened: the only way from a place to a network and its tokenizer.
 
-Safetensors alone are read, and no code of the folder is run: transformers is given the checked
+Only safetensors are read, and no code in the folder is run: transformers is given the checked
 configuration and the tensors, and never the folder itself.
 """
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 GENERATION = "generation_config.json"
 WEIGHTS = re.compile(r"(model|average)(-.*)?\.safetensors|config\.json")
 WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
-"""Files that decide what a model says of a text."""
+"""Files that decide a model's output for a text."""
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model as the user named it, and where its files and its tokenizer's lie.
+    """A model as the user named it, and where its files and its tokenizer's are.
 
     `changes` are keys of its configuration that the caller sets. Weights and tokenizer are read
-    when they are asked for; `DataError` where they are missing, damaged, or do not fit.
+    when they are needed; `DataError` if they are missing, damaged, or do not fit.
     """
 
     name: str
@@ -61,9 +61,9 @@ class ModelFolder:
                     trust_remote_code=False,
                     **self.changes,
                 )
-        except Exception as error:  # libraries raise anything over a file that makes no sense
+        except Exception as error:  # libraries may raise anything for an invalid file
             reason = first_line(error)
-            raise DataError(f"{self.folder}: config.json makes no sense ({reason})") from None
+            raise DataError(f"{self.folder}: config.json is invalid ({reason})") from None
         return found
 
     @cached_property
@@ -75,13 +75,15 @@ class ModelFolder:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; `DataError` where it is not this model's."""
+        """The tokenizer; `DataError` if it is not this model's."""
         found = tokenizers.load_tokenizer(self.tokenizer_folder)
         tokenizers.check_match(self.name, len(found), self.vocab_size)
         return found
 
     def read(self) -> ModelFolder:
-        """The same, once tokenizer and weights are in memory: what is wrong with them is told."""
+        """The same, once tokenizer and weights are in memory, so that errors in them are
+        reported.
+        """
         _ = self.tokenizer, self.network
         return self
 
@@ -93,7 +95,7 @@ class ModelFolder:
 
     @property
     def says_how_to_generate(self) -> bool:
-        """Whether the folder has generation settings of its own."""
+        """Whether the folder has its own generation settings."""
         return (self.folder / GENERATION).exists()
 
     @property
@@ -102,7 +104,7 @@ class ModelFolder:
 
     @property
     def context(self) -> int | None:
-        """Most tokens that the model reads; None where it has no limit."""
+        """Most tokens that the model reads; None if it has no limit."""
         config = self.configuration.get_text_config()
         for key in ("max_position_embeddings", "n_positions"):
             if value := getattr(config, key, None):
@@ -111,12 +113,12 @@ class ModelFolder:
 
     @property
     def end_id(self) -> int | None:
-        """The token that stands between documents; None where the tokenizer has none."""
+        """The token that separates documents; None if the tokenizer has none."""
         found = self.tokenizer.eos_token_id
         return None if found is None else int(found)
 
     def start_id(self) -> int | None:
-        """What a text begins after: the tokenizer's own beginning, else the end of another text."""
+        """The token before a text: the tokenizer's own beginning, else the end of another text."""
         own = list(self.tokenizer("")["input_ids"])
         bos = self.tokenizer.bos_token_id
         if bos is not None and own[:1] == [bos]:
@@ -137,11 +139,11 @@ def open(  # noqa: A001 - `models.open` is how it is called
     where: str = "",
     revision: str | None = None,
 ) -> ModelFolder:
-    """The model that `name` means: a run, a checkpoint, a folder, an id of the hub.
+    """The model that `name` means: a run, a checkpoint, a folder, a hub id.
 
     Its tokenizer lies beside it, in its run, or where `tokenizer` says. The folder is looked at,
     and nothing large is read yet. Raises as `place.find` does, and `DataError` for a folder that
-    has no weights or holds what a stranger's must not.
+    has no weights or contains what a stranger's must not.
     """
     folder = place.find(str(name), where, revision)
     guard.check_folder(folder)
@@ -153,7 +155,7 @@ def open(  # noqa: A001 - `models.open` is how it is called
 
 
 def _words(folder: Path) -> Path:
-    """Where the folder's tokenizer lies: in it, or beside the checkpoints that it is one of."""
+    """Where the folder's tokenizer is: in it, or next to the checkpoints that it is one of."""
     of_run = folder.parent.parent / "tokenizer"
     is_checkpoint = folder.parent.name == "checkpoints"
     beside = is_checkpoint and not tokenizers.has_one(folder) and tokenizers.has_one(of_run)
@@ -166,7 +168,7 @@ def _check_weights(folder: Path) -> None:
     if pickles := sorted(path.name for path in folder.glob("*.bin")):
         raise DataError(
             f"{folder}: its weights are pickled, and reading a pickle runs whatever code is in it: "
-            f"a pickled {pickles[0]} is not read. Where you trust it, make safetensors of it "
+            f"a pickled {pickles[0]} is not read. If you trust it, convert it to safetensors "
             "first, with AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     raise DataError(f"{folder}: no model.safetensors here; other formats of weights are not read")

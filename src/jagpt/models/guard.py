@@ -1,9 +1,10 @@
-"""What a stranger's model folder may hold and say; looked at before any library reads it.
+"""What a stranger's model folder may contain and say; checked before any library reads it.
 
 transformers takes code from a folder in many ways: by keys of its JSON files (`auto_map`, the name
 of a kernel as the attention, a quantizer, an adapter's base model), by Python files beside them,
-and by weights that are pickles. So a key says what its class is known to take, and a key that the
-class does not know says a number; files are regular ones of the folder itself, and not too large.
+and by weights that are pickles. So a key may only have a value that its class is known to take,
+and an unknown key may only be a number; files must be regular ones in the folder itself, and not
+too large.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from jagpt.models.quiet import quiet
 
 MAX_CONFIG_BYTES = 4 * 1024**2
 MAX_LAYERS = 1000
-"""More layers than any network has; lists of so many entries are made before a network is."""
+"""More layers than any network has; lists of this length are built before a network is."""
 LIMITED = re.compile(
     r"(tokenizer|vocab|merges|added_tokens|special_tokens|chat_template).*|.*\.model"
 )
-"""Files of a tokenizer, which are read as a whole; others have limits where they are read."""
+"""Size limits for tokenizer files, which are read as a whole; others have limits where they are
+read.
+"""
 
 CODE = frozenset({
     "auto_map", "custom_generate", "custom_pipeline", "custom_pipelines", "trust_remote_code",
@@ -42,32 +45,32 @@ CODE = frozenset({
 })  # fmt: skip
 """Keys that lead transformers to code, to another file or to another repository."""
 IMPLEMENTATIONS = frozenset({"eager", "sdpa", "grouped_mm", "batched_mm"})
-"""What a config.json may name for attention and experts: no kernel of the hub."""
+"""What a config.json may name for attention and experts: no kernels from the hub."""
 MAY_BE_TEXT = frozenset({
     "_name_or_path", "name_or_path", "model_type", "transformers_version", "architectures",
     "torch_dtype", "dtype", "tokenizer_class", "processor_class", "problem_type", "id2label",
     "label2id", "task_specific_params", "finetuning_task", "prefix", "language", "pruned_heads",
     "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "bad_words_ids",
     "suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id", "force_words_ids",
-    # what some class takes beyond the names of its signature
+    # what some classes take beyond the names in their signature
     "compress_ratios", "hybrid_override_pattern", "index_topk_pattern", "linear_attn_config",
     "mamba_dt_limit", "moe_layer_freq", "mtp_config", "mtp_hybrid_override_pattern",
     "pyramid_num_routed", "sparse_attention_config", "whisper_config",
 })  # fmt: skip
-"""Keys that a class need not know and that are more than a number."""
+"""Keys that a class need not know and that may be more than a number."""
 OTHERS = ("generation_config.json", "processor_config.json", "preprocessor_config.json")
 
 
 def check_folder(folder: Path) -> None:
-    """`DataError` where a file is no regular one or lies outside the folder, or holds code.
+    """`DataError` if a file is not a regular one, is outside the folder, or contains code.
 
-    The hub's cache keeps its files beside the snapshots that link to them: that counts as inside.
+    The hub's cache keeps its files next to the snapshots that link to them: that counts as inside.
     """
     for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")]):
         if path.name == "custom_generate":
-            raise DataError(f"{path}: code that generates, and no code of a folder is run")
+            raise DataError(f"{path}: code for generation, but no code in a folder is run")
         if path.name == "adapter_config.json":
-            raise DataError(f"{path}: an adapter of another model; merge the two first")
+            raise DataError(f"{path}: an adapter for another model; merge the two first")
         if path.name.startswith(".") or (path.is_dir() and path.name != "config.json"):
             continue
         limit = files.MAX_JSON_BYTES if LIMITED.fullmatch(path.name) else None
@@ -78,7 +81,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_inside(path: Path, folder: Path) -> None:
-    """`DataError` where a file of the folder is a link that leads out of it."""
+    """`DataError` if a file of the folder is a link that leads out of it."""
     inside = folder.resolve()
     if inside.parent.name == "snapshots":  # models--ORG--NAME/{snapshots,blobs} of the hub's cache
         inside = inside.parent.parent
@@ -88,7 +91,7 @@ def check_inside(path: Path, folder: Path) -> None:
 
 
 def _in_shared_store(real: Path, repository: Path) -> bool:
-    """Whether a file lies in the store that all repositories of this machine's cache share."""
+    """Whether a file is in the store that all repositories of this machine's cache share."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE).resolve()
@@ -96,16 +99,16 @@ def _in_shared_store(real: Path, repository: Path) -> bool:
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`, once it is known to say nothing but a network's shape.
+    """The folder's `config.json`, once it is known to contain nothing but a network's shape.
 
-    `DataError` with the key where it names code, other files, a class that transformers does not
-    have or a network that nobody has.
+    `DataError` with the key if it names code, other files, a class that transformers does not have
+    or an impossible network.
     """
     path = folder / "config.json"
     values = files.read_json(path, "model configuration", MAX_CONFIG_BYTES)
     kind = values.get("model_type")
     if not isinstance(kind, str):
-        raise DataError(f"{path}: no model's configuration (no model_type)")
+        raise DataError(f"{path}: not a model's configuration (no model_type)")
     check_code(values, path)
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -118,7 +121,7 @@ def config(folder: Path) -> dict[str, Any]:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """`DataError` where the tokenizer's configuration names code, other files or no tokenizer."""
+    """`DataError` if the tokenizer's configuration names code, other files or no tokenizer."""
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
         path = folder / name
         if not path.exists():
@@ -128,7 +131,9 @@ def check_tokenizer(folder: Path) -> None:
         _check_tokenizer_class(values, path)
         for key, value in values.items():
             if isinstance(value, str) and _leads_elsewhere(key, value, folder):
-                raise DataError(f"{path}: {key!r} names {value!r}, which is no file of this folder")
+                raise DataError(
+                    f"{path}: {key!r} names {value!r}, which is not a file in this folder"
+                )
         longest = values.get("model_max_length")
         if longest is not None and not isinstance(longest, (int, float)):
             raise DataError(f"{path}: model_max_length: expected a number, found {longest!r}")
@@ -141,7 +146,7 @@ def _leads_elsewhere(key: str, value: str, folder: Path) -> bool:
 
 
 def _check_tokenizer_class(values: dict[str, Any], path: Path) -> None:
-    """transformers takes anything of its own under the class' name, a model's class too."""
+    """transformers accepts any of its own objects as the class, even a model's class."""
     name = values.get("tokenizer_class")
     if name is None:
         return
@@ -163,7 +168,7 @@ def check_code(values: dict[str, Any], path: Path) -> None:
     for key, found in _entries(values):
         if key in CODE and found:
             raise DataError(
-                f"{path}: {key} leads to code or files elsewhere, which are never read; where "
+                f"{path}: {key} leads to code or files elsewhere, which are never read; if "
                 "transformers' own class reads the model, delete the key from a copy of this file"
             )
         if key.endswith("_implementation") and not IMPLEMENTATIONS.issuperset(_texts(found)):
@@ -176,7 +181,7 @@ def check_code(values: dict[str, Any], path: Path) -> None:
 
 
 def _texts(value: Any) -> list[str]:
-    """The text, or all texts in a list or table."""
+    """The string, or all strings in a list or table."""
     return [each for _, each in [("", value), *_entries(value)] if isinstance(each, str)]
 
 
@@ -187,17 +192,17 @@ def _is_dtype(name: str) -> bool:
 
 
 def _check_known(values: dict[str, Any], kind: Any, path: Path) -> None:
-    """Refuse texts, lists and tables under a key that the class does not know.
+    """Refuse strings, lists and tables under a key that the class does not know.
 
-    transformers would make an attribute of it, whatever some method takes that for.
+    transformers would make an attribute of it, which some method might use.
     """
     known = {*_keys_of(kind), *kind.attribute_map, *MAY_BE_TEXT}
     for key, value in values.items():
         is_plain = isinstance(value, (int, float, type(None))) or key.endswith("_implementation")
         if key not in known and not is_plain:
             raise DataError(
-                f"{path}: {kind.__name__} has no key {key!r}, and only a number is taken under an "
-                "unknown one; delete it from a copy of this file"
+                f"{path}: {kind.__name__} has no key {key!r}, and an unknown key may only hold a "
+                "number; delete it from a copy of this file"
             )
         part = kind.sub_configs.get(key)
         if isinstance(value, dict) and part is not None:
@@ -206,7 +211,7 @@ def _check_known(values: dict[str, Any], kind: Any, path: Path) -> None:
 
 @cache
 def _keys_of(kind: Any) -> frozenset[str]:
-    """What a class is given, and what it makes of it and writes."""
+    """What a class takes, and what it writes back."""
     given = frozenset(inspect.signature(kind).parameters)
     with quiet(), suppress(Exception):  # the defaults of some classes contradict each other
         return given | frozenset(kind().to_dict())
@@ -225,13 +230,11 @@ def _class_of(values: dict[str, Any], kind: Any, path: Path) -> Any:
 
 
 def _check_counts(values: dict[str, Any], path: Path) -> None:
-    """Refuse numbers of layers and labels, of which lists are made, that no network has."""
+    """Refuse impossible numbers of layers and labels, from which lists are built."""
     for key, value in _entries(values):
         is_count = re.search(r"layers?$|^num_labels$|_replace$|_idx$", key) and "_per_" not in key
         if is_count and isinstance(value, int) and value > MAX_LAYERS:
-            raise DataError(
-                f"{path}: {key!r} is {value:,}, and {MAX_LAYERS:,} is the most there is"
-            )
+            raise DataError(f"{path}: {key!r} is {value:,}, but at most {MAX_LAYERS:,} is possible")
     written = values.get("attention_types")  # GPT-Neo's: [[["global", "local"], 12]]
     if written is not None and _spelled_out(written) > MAX_LAYERS:
         raise DataError(f"{path}: attention_types gives more than {MAX_LAYERS:,} layers")
@@ -245,7 +248,7 @@ def _spelled_out(groups: Any) -> int:
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at every depth; what stands in a list has the key ""."""
+    """Every key with its value, at every depth; list items have the key ""."""
     left = [value]
     while left:
         inner = left.pop()

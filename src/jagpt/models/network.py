@@ -23,35 +23,35 @@ from jagpt.models.size import parameter_count
 from jagpt.text import first_line
 
 MAX_BUFFER_BYTES = 1 << 30
-"""Most memory for what a network computes of its configuration alone (masks, angles)."""
+"""Most memory for what a network computes from its configuration alone (masks, angles)."""
 
 
 def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     """The network in evaluation mode, in fp32 on the CPU.
 
-    Of a checkpoint with averaged weights, those. `DataError` where the tensors are missing or
-    damaged, or are not those that the configuration wants.
+    For a checkpoint with averaged weights, those. `DataError` if the tensors are missing or
+    damaged, or do not match the configuration.
     """
     try:
         with quiet(), tensors.trained(folder).opened() as slices:
             network, report = _filled(_empty(config, slices, folder), slices)
     except DataError:
         raise
-    except Exception as error:  # libraries raise anything over a folder that makes no sense
+    except Exception as error:  # libraries may raise anything for an invalid folder
         raise DataError(f"{folder}: its model cannot be loaded ({first_line(error)})") from None
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if names := sorted(str(name) for name in report[problem]):
             raise DataError(
-                f"{folder}: these are no {type(network).__name__} weights of the shape that "
-                f"its configuration has ({problem.replace('_', ' ')}: {_some(names)})"
+                f"{folder}: these are not {type(network).__name__} weights of the shape in "
+                f"its configuration ({problem.replace('_', ' ')}: {_some(names)})"
             )
     return network.eval()
 
 
 def _empty(config: PreTrainedConfig, slices: Mapping[str, Any], folder: Path) -> PreTrainedModel:
-    """The network without memory; `DataError` where it has more weights than the files hold.
+    """The network without memory; `DataError` if it has more weights than the files hold.
 
-    transformers would make up every weight that no file has.
+    transformers would invent every weight that no file has.
     """
     auto: Any = AutoModelForCausalLM
     held = sum(math.prod(each.get_shape()) for each in slices.values())
@@ -60,7 +60,7 @@ def _empty(config: PreTrainedConfig, slices: Mapping[str, Any], folder: Path) ->
     if (wanted := parameter_count(network)) > held:
         absent = sorted({name for name, _ in network.named_parameters()} - set(slices))
         raise DataError(
-            f"{folder}: config.json wants {wanted:,} weights, and the tensor files hold {held:,}: "
+            f"{folder}: config.json needs {wanted:,} weights, but the tensor files hold {held:,}: "
             f"they do not belong together (missing keys: {_some(absent)})"
         )
     return network
@@ -71,7 +71,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _filled(empty: PreTrainedModel, slices: Mapping[str, Any]) -> tuple[PreTrainedModel, Any]:
-    """The class' network with these tensors, and what did not fit."""
+    """The class's network with these tensors, and what did not fit."""
     kind: Any = type(empty)
     network, report = kind.from_pretrained(
         None,  # a folder would be searched for adapters, generators, an index that leads elsewhere
@@ -89,10 +89,10 @@ def _filled(empty: PreTrainedModel, slices: Mapping[str, Any]) -> tuple[PreTrain
 
 @contextmanager
 def _bounded(held: int, tensors: int, folder: Path) -> Iterator[None]:
-    """Stop a network that is being built as soon as it is far larger than its files.
+    """Stop building a network as soon as it is far larger than its files.
 
-    Modules take memory even without weights. Tied weights are two until they are tied, and a fused
-    tensor may become several weights.
+    Modules take memory even without weights. Tied weights count twice until they are tied, and a
+    fused tensor may become several weights.
     """
     weights, buffers = _Tally(), _Tally()
 
@@ -100,7 +100,7 @@ def _bounded(held: int, tensors: int, folder: Path) -> Iterator[None]:
         weights.add(module, name, 0 if weight is None else weight.numel())
         if weights.total > 2 * held or weights.count > 64 + 4 * tensors:
             raise DataError(
-                f"{folder}: config.json wants more than the {held:,} weights in {tensors:,} "
+                f"{folder}: config.json needs more than the {held:,} weights in {tensors:,} "
                 "tensors that are there: they do not belong together"
             )
 
@@ -108,7 +108,7 @@ def _bounded(held: int, tensors: int, folder: Path) -> Iterator[None]:
         buffers.add(module, name, 0 if buffer is None else buffer.numel() * buffer.element_size())
         if buffers.total > max(MAX_BUFFER_BYTES, 4 * held):
             raise DataError(
-                f"{folder}: config.json wants masks of more than {MAX_BUFFER_BYTES:,} bytes: its "
+                f"{folder}: config.json needs masks of more than {MAX_BUFFER_BYTES:,} bytes: its "
                 "context is too large for its weights"
             )
 

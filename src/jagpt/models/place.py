@@ -1,4 +1,4 @@
-"""Where a model lies: a folder, a run directory, a checkpoint, or a repository of the hub."""
+"""Where a model is: a folder, a run directory, a checkpoint, or a repository on the hub."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from jagpt.models import checkpoint_folder, tokenizer
 from jagpt.rundir import is_run
 
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
-"""What is fetched: no code, no pickle."""
+"""What is downloaded: no code, no pickle."""
 CONFIG = "config.json"
 
 
 def find(name: str, where: str = "", revision: str | None = None) -> Path:
-    """The folder on this machine that `name` means; a hub id (ORG/NAME, ORG/NAME@REV) is fetched.
+    """The local folder that `name` refers to; a hub id (ORG/NAME, ORG/NAME@REV) is downloaded.
 
-    A run directory means its exported model, or its best checkpoint before there is one. `where`
+    A run directory means its exported model, or, before there is one, its best checkpoint. `where`
     is the option or key that names it. `UsageError` for a name that means nothing, `DataError`
-    where there is something else, `StorageError` where the hub does not answer.
+    if there is something else, `StorageError` if the hub does not answer.
     """
     said = f"{where}: " if where else ""
     found = local(name)
@@ -31,7 +31,7 @@ def find(name: str, where: str = "", revision: str | None = None) -> Path:
             "with a model or a checkpoint; `jagpt run RECIPE` makes one"
         )
     if Path(name).exists():
-        raise DataError(f"{said}{name}: a file; the folder that holds the model is wanted")
+        raise DataError(f"{said}{name}: this is a file; expected the folder that holds the model")
     repository, at, named = name.partition("@")
     if not hub.is_hub_id(repository) or bool(at) != bool(named):
         raise UsageError(
@@ -40,14 +40,14 @@ def find(name: str, where: str = "", revision: str | None = None) -> Path:
     revision = named or revision
     if revision is None and Path(repository).parent.is_dir():
         raise UsageError(
-            f"{said}{name}: no such folder in {Path(repository).parent}; for a repository of the "
-            f"hub, name its revision ({name}@main)"
+            f"{said}{name}: no such folder in {Path(repository).parent}; for a repository on the "
+            f"hub, add its revision ({name}@main)"
         )
     return hub.fetch(repository, revision, HUB_FILES, where or name)
 
 
 def find_tokenizer(name: str, where: str) -> Path:
-    """The folder of the tokenizer that `name` means: of one, or of a model with its own."""
+    """The folder of the tokenizer that `name` refers to: its own, or that of a model."""
     for folder in (Path(name), Path(name) / "model", Path(name) / "tokenizer"):
         if tokenizer.has_one(folder):
             return folder
@@ -58,7 +58,7 @@ def local(name: str) -> Path | None:
     """The folder of weights if `name` is a place on this machine that has some."""
     path = Path(name)
     for folder in (path, *path.absolute().parents[:2]):
-        is_run(folder)  # nothing in the run that a model stands in leads out of it
+        is_run(folder)  # nothing in the run that contains a model leads out of it
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists():
             return folder

@@ -16,10 +16,10 @@ FROM = "[model] from"
 
 
 def start(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> PreTrainedModel:
-    """The network that `[model] from` means, with the recipe's dropout and `[model.config]`.
+    """The network that `[model] from` names, with the recipe's dropout and `[model.config]`.
 
-    `DataError` where its shape or vocabulary is not the run's, where it has no safetensors, or
-    where its own tokenizer gives other ids; `StorageError` where the hub does not answer.
+    `DataError` if its shape or vocabulary is not the run's, if it has no safetensors, or if
+    its own tokenizer gives different ids; `StorageError` if the hub does not answer.
     """
     found = preflight(shape, vocab_size, tokenizer_folder)
     factory = type(found.configuration)
@@ -32,7 +32,7 @@ def start(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> PreTr
 
 
 def preflight(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> ModelFolder:
-    """Where the weights lie; refuses what cannot be before anything is moved, as `start` does."""
+    """Where the weights are; refuses the impossible before anything is moved, as `start` does."""
     found = opened(shape)
     _check_shape(shape, found, vocab_size)
     _check_pieces(shape, found, tokenizer_folder)
@@ -40,12 +40,13 @@ def preflight(shape: recipe.Model, vocab_size: int, tokenizer_folder: Path) -> M
 
 
 def opened(shape: recipe.Model) -> ModelFolder:
-    """The model that `from` means; a hub id is fetched, and needs a revision."""
+    """The model that `from` names; a hub id is downloaded, and needs a revision."""
     origin = shape.from_ or ""
     if shape.revision is None and hub.is_hub_id(origin) and not Path(origin).exists():
         raise UsageError(
-            f"[model] revision: nothing given for the hub id {origin}; a commit or tag is wanted, "
-            "as without it the same recipe can start from other weights tomorrow"
+            f"[model] revision: nothing given for the hub id {origin}; a commit or tag is "
+            "required: "
+            "without it the same recipe can start from different weights tomorrow"
         )
     return models.open(origin, where=FROM, revision=shape.revision)
 
@@ -82,24 +83,27 @@ def _check_shape(shape: recipe.Model, found: ModelFolder, vocab_size: int) -> No
                 if value != getattr(shape, key)]  # fmt: skip
     if settings:
         raise DataError(
-            f"{found.folder}: the recipe's [model] has another shape than these weights; use "
-            f"{' '.join(settings)}"
+            f"{found.folder}: the recipe's [model] has a different shape than these weights; "
+            f"use {' '.join(settings)}"
         )
     if found.vocab_size != vocab_size:
         raise DataError(
-            f"{found.folder}: these weights have a vocabulary of {found.vocab_size:,}, and the "
-            f"run's tokenizer one of {vocab_size:,}: their embeddings mean other pieces. Take the "
+            f"{found.folder}: these weights have a vocabulary of {found.vocab_size:,}, but the "
+            f"run's tokenizer has {vocab_size:,}: their embeddings mean different pieces. Use the "
             f"weights' own tokenizer: --set tokenizer.from={shape.from_}"
         )
 
 
 def _check_pieces(shape: recipe.Model, found: ModelFolder, folder: Path) -> None:
-    """Refuse a tokenizer of the same size whose ids mean other pieces; silent where it has none."""
+    """Refuse a tokenizer of the same size whose ids mean different pieces; accepts weights without
+    a tokenizer.
+    """
     if not (found.folder / "tokenizer_config.json").is_file():
         return
     if odd := other_ids(load_tokenizer(folder), found.tokenizer):
         raise DataError(
-            f"{found.folder}: {odd:,} pieces of these weights' tokenizer have another id in the "
-            f"run's tokenizer: their embeddings would mean other pieces. Take their own: "
+            f"{found.folder}: {odd:,} pieces of these weights' tokenizer have a different id in "
+            "the run's tokenizer: their embeddings would mean different pieces. Use their own "
+            "tokenizer: "
             f"--set tokenizer.from={shape.from_}"
         )

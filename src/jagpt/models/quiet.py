@@ -1,4 +1,4 @@
-"""Libraries that keep their bars and advice off the terminal."""
+"""Keeps the bars and advice of libraries off the terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """No progress bars and no advice of transformers inside, nor of the loggers with these names.
+    """No progress bars and no advice from transformers inside, nor from the loggers with these
+    names.
 
-    Errors are still told.
+    Errors are still shown.
     """
     from transformers.utils import logging as untyped
 

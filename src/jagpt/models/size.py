@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MAX_HEADER = 100 << 20
-"""Bytes: the limit that safetensors itself sets to a file's header."""
+"""Bytes: safetensors' own limit for a file's header."""
 
 
 def parameter_count(network: nn.Module) -> int:

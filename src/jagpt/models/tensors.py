@@ -1,8 +1,8 @@
-"""Tensors in safetensors files, one at a time: written as they come, read as they are asked for.
+"""Tensors in safetensors files, one at a time: written as they come, read on demand.
 
 One file `NAME.safetensors`, or, above a limit of bytes, `NAME-00001-of-00003.safetensors` and so on
 with `NAME.safetensors.index.json`, as Hugging Face lays out models. safetensors' own `save_file`
-wants all tensors in memory and copies them; the format (a header in JSON, then the bytes,
+needs all tensors in memory and copies them; the format (a header in JSON, then the bytes,
 https://github.com/huggingface/safetensors#format) needs neither.
 """
 
@@ -43,7 +43,9 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Named:
-    """A tensor to be written; `get` gives it whole and on the CPU, maybe by asking other ranks."""
+    """A tensor to be written; `get` returns it complete and on the CPU, maybe by asking other
+    ranks.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -59,7 +61,7 @@ class Named:
 def write(
     folder: Path | None, name: str, tensors: Sequence[Named], limit: int | None = None
 ) -> None:
-    """Put `tensors` into `folder` under `name`; without a folder, they are only asked for.
+    """Put `tensors` into `folder` under `name`; without a folder, they are only computed.
 
     Raises the system's `OSError` with the file's name.
     """
@@ -82,14 +84,16 @@ def write(
 
 
 def kept(network: nn.Module) -> dict[str, Tensor]:
-    """What of a network is stored: its weights, tied ones once, and buffers that are part of it."""
+    """The parts of a network that are stored: its weights, tied ones once, and persistent
+    buffers.
+    """
     whole = network.state_dict(keep_vars=True)
     buffers = {name: buffer for name, buffer in network.named_buffers() if name in whole}
     return {**dict(network.named_parameters()), **buffers}
 
 
 def trained(checkpoint: Path) -> Stored:
-    """What a checkpoint is worth: its averaged weights if it has some, else its weights."""
+    """A checkpoint's result: its averaged weights if it has any, else its weights."""
     averaged = any((checkpoint / f"{AVERAGE}{end}").exists() for end in ("", ".index.json"))
     return Stored(checkpoint, "average" if averaged else "model")
 
@@ -130,7 +134,7 @@ def _write_file(path: Path, tensors: Sequence[Named]) -> None:
 
 
 def _bytes(tensor: Tensor) -> Any:
-    """The tensor's bytes as something that files write without a copy."""
+    """The tensor's bytes in a form that files write without a copy."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy()
 
@@ -138,8 +142,8 @@ def _bytes(tensor: Tensor) -> Any:
 class Stored:
     """The tensors stored under `name` in `folder`, read one at a time.
 
-    `DataError` where a file is missing, is no safetensors file, or is not the folder's own: an
-    index may name nothing but regular `*.safetensors` files beside it.
+    `DataError` if a file is missing, is not a safetensors file, or is not the folder's own:
+    an index may only name regular `*.safetensors` files next to it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -165,7 +169,8 @@ class Stored:
     def get(self, name: str) -> Tensor:
         """One tensor, on the CPU.
 
-        A clone, as a slice of the file is aligned otherwise, which kernels may round otherwise.
+        A clone, since a slice of the file has a different alignment, which may change how kernels
+        round.
         """
         with _opened(self._places[name]) as file:
             found: Tensor = file.get_tensor(name)
@@ -173,7 +178,7 @@ class Stored:
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
-        """safetensors' slice of each tensor, in which shapes are known and no bytes are read."""
+        """safetensors' slice of each tensor, which knows its shape without reading any data."""
         with ExitStack() as stack:
             opened = {
                 path: stack.enter_context(_opened(path)) for path in set(self._places.values())
@@ -181,7 +186,9 @@ class Stored:
             try:
                 slices = {name: opened[path].get_slice(name) for name, path in self._places.items()}
             except SafetensorError as error:
-                raise DataError(f"{self.path}: the index is another's ({error})") from None
+                raise DataError(
+                    f"{self.path}: the index belongs to other files ({error})"
+                ) from None
             yield slices
 
 
@@ -194,7 +201,7 @@ def _named_in(index: Path) -> dict[str, Path]:
         path = index.parent / name
         if Path(name).name != name or path.suffix != ".safetensors":
             raise DataError(
-                f"{index}: it names {name!r}, and only *.safetensors files beside it are read"
+                f"{index}: it names {name!r}, but only *.safetensors files next to it are read"
             )
         guard.check_inside(path, index.parent)
     return {key: index.parent / str(value) for key, value in places.items()}

@@ -1,4 +1,4 @@
-"""A folder's tokenizer, as transformers reads it; no code of the folder."""
+"""A folder's tokenizer, as transformers reads it, without running the folder's code."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from jagpt.models.quiet import quiet
 from jagpt.text import first_line
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
-"""One of these at least is there where a tokenizer is."""
+"""At least one of these is in every tokenizer folder."""
 MAX_PADDING_ROWS = 1024
 """Rows that a model may have beyond its tokenizer's pieces: vocabularies are padded for speed."""
 ANY_LENGTH = 10**30
-"""Texts are cut into windows here, so that no length deserves transformers' warning."""
+"""Texts are cut into windows here, so no length deserves transformers' warning."""
 _TRIAL = "日本 a1。\n"
 
 
 def has_one(folder: Path) -> bool:
-    """Whether a tokenizer lies in the folder."""
+    """Whether the folder has a tokenizer."""
     return any((folder / name).is_file() for name in FILES)
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, to which a text that spells a special token is text.
+    """The folder's tokenizer, which treats a text that spells a special token as text.
 
-    `DataError` where there is none that loads and encodes.
+    `DataError` if there is none that loads and encodes.
     """
     if not has_one(folder):
         raise DataError(
-            f"{folder}: no tokenizer ({', '.join(FILES)}: none is there); one that lies elsewhere, "
-            "as a checkpoint's does, is named with `jagpt evaluate --tokenizer DIR`"
+            f"{folder}: no tokenizer ({', '.join(FILES)}: none is there); one in another folder, "
+            "as "
+            "for a checkpoint, is given with `jagpt evaluate --tokenizer DIR`"
         )
     guard.check_folder(folder)
     guard.check_tokenizer(folder)
@@ -48,21 +49,21 @@ def load_tokenizer(folder: Path) -> Any:
                 model_max_length=ANY_LENGTH,
             )
             found.decode(found(_TRIAL)["input_ids"])
-    except Exception as error:  # libraries raise anything over a folder that makes no sense
+    except Exception as error:  # libraries may raise anything for an invalid folder
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from None
     return found
 
 
 def other_ids(ours: Any, theirs: Any) -> int:
-    """Pieces that have not the same id in both tokenizers."""
+    """Pieces that do not have the same id in both tokenizers."""
     one, two = ours.get_vocab(), theirs.get_vocab()
     return sum(one.get(piece) != two.get(piece) for piece in one.keys() | two.keys())
 
 
 def check_match(model: Path | str, pieces: int, rows: int) -> None:
-    """`DataError` where a tokenizer of so many pieces does not belong to a model's rows."""
+    """`DataError` if a tokenizer with this many pieces does not match a model's rows."""
     if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
         raise DataError(
-            f"{model}: the tokenizer has {pieces:,} pieces and the model {rows:,} rows: "
+            f"{model}: the tokenizer has {pieces:,} pieces but the model {rows:,} rows: "
             "they do not belong together"
         )

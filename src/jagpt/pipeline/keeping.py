@@ -1,4 +1,4 @@
-"""What of earlier results is of use, so that a changed mind costs nothing that was made."""
+"""What can be kept of earlier results, so that changing your mind loses no work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def agree(
     states: Sequence[StageState],
     agreed: Callable[[str], None],
 ) -> None:
-    """Have it agreed that what took long is set aside."""
+    """Ask before results that took long are moved aside."""
     for state in states:
         stage, directory = state.stage, run.own(state.stage.name)
         worth = stage.worth(directory) if state.status == "stale" else None
@@ -33,8 +33,8 @@ def agree(
         time = ledger.stages.get(stage.name)
         took = f" that took {units.duration(time.seconds)}" if time else ""
         agreed(
-            f"{stage.name}: {worth}{took} would be set aside ({'; '.join(state.reasons)}); they "
-            f"stay in {run.superseded} until `jagpt clean`, and the earlier recipe takes them back"
+            f"{stage.name}: {worth}{took} would be moved aside ({'; '.join(state.reasons)}); they "
+            f"stay in {run.superseded} until `jagpt clean`, and the earlier recipe restores them"
         )
 
 
@@ -47,9 +47,9 @@ def make_room(
     *,
     forced: bool,
 ) -> bool:
-    """Have the stage's directory hold what it may go on from, and nothing else.
+    """Leave in the stage's directory only what it can continue from.
 
-    Whether it is still to be made: what the same recipe had made may be there.
+    Returns whether it still has to run: an earlier result of the same recipe may be there.
     """
     stage, own = state.stage, run.own(state.stage.name)
     files.remove_leftovers(own, below=True)
@@ -61,14 +61,14 @@ def make_room(
     if (same := _same(run, state)) is not None:
         superseded.set_aside(run, stage, ledger)
         superseded.take_back(run, stage, same, ledger)
-        progress.say(f"{stage.name}: made before under this recipe, taken back from {same.place}")
+        progress.say(f"{stage.name}: made earlier with this recipe, restored from {same.place}")
         return not same.finished
     best = _best_kept(recipe, run, state)
     if best is None:
         superseded.set_aside(run, stage, ledger)
         return True
     origin, kept = best
-    progress.say(f"{stage.name}: {kept.why}: going on from them")
+    progress.say(f"{stage.name}: {kept.why}: continuing from them")
     if origin is None and kept.names is None:
         return True
     moved = superseded.set_aside(run, stage, ledger)
@@ -78,7 +78,7 @@ def make_room(
 
 
 def _same(run: RunDirectory, state: StageState) -> Earlier | None:
-    """What was set aside and is what the stage is to be; a finished one rather than another."""
+    """The moved-aside result that matches the stage; a finished one is preferred."""
     found = [
         one
         for one in superseded.earlier(run, state.stage)
@@ -91,7 +91,7 @@ def _same(run: RunDirectory, state: StageState) -> Earlier | None:
 def _best_kept(
     recipe: Recipe, run: RunDirectory, state: StageState
 ) -> tuple[Earlier | None, Kept] | None:
-    """What is of most use of a stale result (None), and of those that were set aside."""
+    """The most useful of a stale result (None) and those that were moved aside."""
     found = [
         (origin, kept)
         for origin, directory, old in _results(run, state)
@@ -104,7 +104,7 @@ def _best_kept(
 def _results(
     run: RunDirectory, state: StageState
 ) -> Iterator[tuple[Earlier | None, Path, Manifest]]:
-    """The stale result (None), and those that were set aside, each with what it was made of."""
+    """The stale result (None) and those that were moved aside, each with what it was made from."""
     own = run.own(state.stage.name)
     if state.status == "stale" and (old := last_made(own)) is not None:
         yield None, own, old
@@ -113,7 +113,7 @@ def _results(
 
 
 def _copy_kept(run: RunDirectory, state: StageState, origin: Earlier, kept: Kept) -> None:
-    """Begin the stage's directory with what is kept; the earlier result stays whole."""
+    """Fill the stage's directory with what is kept; the earlier result stays complete."""
     wanted = {path.name for path in origin.directory.iterdir()} - {MANIFEST, IN_PROGRESS}
     with files.staged_directory(run.own(state.stage.name)) as staged:
         for name in sorted(wanted if kept.names is None else kept.names):

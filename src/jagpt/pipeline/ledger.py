@@ -27,7 +27,7 @@ class Ledger:
     inputs: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     changed: bool = False
     writer: str | None = None
-    """The jagpt that wrote it last, where that is another version than this one."""
+    """The version of jagpt that wrote it last, if different from this one."""
 
     @classmethod
     def read(cls, run: RunDirectory) -> Ledger:
@@ -55,7 +55,7 @@ class Ledger:
     def hash_input(self, path: Path) -> str:
         """SHA-256 of a file outside the run, remembered while size and time stay."""
         status = path.stat()
-        key = shown(str(path.absolute()))  # a name need not be text
+        key = shown(str(path.absolute()))  # a file name need not be text
         known = self.inputs.get(key)
         if known and known[:2] == (status.st_size, status.st_mtime_ns):
             return known[2]

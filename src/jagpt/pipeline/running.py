@@ -1,7 +1,8 @@
-"""Making the stages that are not done.
+"""Running the stages that are not done.
 
-What was stopped goes on where it stands. What a changed recipe made stale goes on too where that
-changes nothing of it; else it moves to `superseded/`, from where the earlier recipe takes it back.
+What was interrupted continues where it stopped. What a changed recipe made stale continues too if
+the change does not affect the work done so far; otherwise it moves to `superseded/`, from where the
+earlier recipe restores it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from jagpt.stages import STAGE_NAMES
 def unmade(
     recipe: Recipe, run: RunDirectory, names: Sequence[str], forced: Collection[str] = ()
 ) -> list[Stage]:
-    """Of these stages, those without a result under the recipe's own settings.
+    """Of these stages, those that have no result for the recipe's settings.
 
-    `MissingExtraError` where one cannot be made here.
+    `MissingExtraError` if one cannot be made here.
     """
     fresh = [
         stage
@@ -40,7 +41,7 @@ def unmade(
 
 
 def fetch(recipe: Recipe, stages: Sequence[Stage], progress: Progress) -> None:
-    """Bring what these stages read from elsewhere to this machine."""
+    """Download what these stages read from elsewhere."""
     for stage in stages:
         stage.fetch(recipe, progress)
 
@@ -53,7 +54,7 @@ def _is_of(recipe: Recipe, stage: Stage, run: RunDirectory) -> bool:
     try:
         return Manifest.read(directory).section == stage.semantic(recipe)
     except DataError:
-        return True  # told, with the way out, when the stages are looked at
+        return True  # reported, with the remedy, when the stages are examined
 
 
 def run_stages(
@@ -67,12 +68,13 @@ def run_stages(
     ledger: Ledger | None = None,
     agree: Callable[[str], None] = lambda _costs: None,
 ) -> list[str]:
-    """Make what is not done, up to `until`, or the stage `only`; the names of the stages that ran.
+    """Run what is not done, up to `until`, or the stage `only`; returns the names of the stages
+    that ran.
 
     The caller holds the run's lock, and gives the `ledger` if it has examined the run already:
-    what was hashed then is not hashed again. With `force` the chosen stages are made anew; what
-    stands of each is set aside, and deleted once the new one is done. `agree` is told what a result
-    cost that would be set aside, before anything is changed, and raises where that is not wanted.
+    what was hashed then is not hashed again. With `force` the chosen stages rerun; their present
+    results are moved aside, and deleted once the new ones are done. `agree` is told what a result
+    cost that would be moved aside, before anything is changed, and raises where that is not wanted.
     """
     ledger = ledger or Ledger.read(run)
     names = chosen(only, until)
@@ -108,9 +110,10 @@ def run_stages(
 
 
 def require_inputs(recipe: Recipe, run: RunDirectory, name: str) -> Recipe:
-    """The recipe as the machine settles it; `UsageError` where what the stage needs is not done.
+    """The recipe with the machine's choices filled in; `UsageError` if what the stage needs is not
+    done.
 
-    What the stage itself refuses before anything is changed is refused here too.
+    What the stage itself refuses beforehand is refused here too.
     """
     states = {state.stage.name: state for state in examine(recipe, run, Ledger.read(run), name)}
     _require_inputs(states, (name,))
@@ -121,7 +124,7 @@ def require_inputs(recipe: Recipe, run: RunDirectory, name: str) -> Recipe:
 
 
 def chosen(only: str | None, until: str | None) -> tuple[str, ...]:
-    """The stages that a command line means; a verb may make another stage along with its own."""
+    """The stages that a command line selects; a verb may run another stage along with its own."""
     if only is not None:
         return tuple(stage.name for stage in stages.STAGES if only in (stage.name, stage.verb))
     return STAGE_NAMES[: STAGE_NAMES.index(until) + 1] if until else STAGE_NAMES
@@ -138,14 +141,15 @@ def _require_inputs(states: Mapping[str, StageState], names: Sequence[str]) -> N
             if needed not in names and not states[needed].done:
                 raise UsageError(
                     f"{name} needs {needed}, which is {states[needed].status}: "
-                    f"`jagpt run RECIPE --until {name}` makes both"
+                    f"`jagpt run RECIPE --until {name}` runs both"
                 )
 
 
 def _refuse(
     recipe: Recipe, run: RunDirectory, ledger: Ledger, wanting: Sequence[StageState]
 ) -> set[str]:
-    """Refuse all that can be refused before anything is changed, and hours of other work are done.
+    """Refuse everything that can be refused before anything is changed and hours of other work are
+    done.
 
     The names of the stages whose preflight is done; the others need what is still to be made.
     """
@@ -174,7 +178,7 @@ def _shortage(stage: str, recipe: Recipe, run: RunDirectory) -> Iterator[None]:
 
 
 def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
-    """`NewerVersionError` where a newer jagpt left something that the stage would go on from."""
+    """`NewerVersionError` if a newer jagpt left something that the stage would continue from."""
     try:
         stage.check_kept(run)
     except NewerVersionError as error:
@@ -182,7 +186,9 @@ def _refuse_newer(stage: Stage, run: RunDirectory, ledger: Ledger) -> None:
 
 
 def _refuse_altered(run: RunDirectory, read: Collection[str]) -> None:
-    """`DataError` where what is read of other runs is not as they made it; all of it is hashed."""
+    """`DataError` if files read from other runs differ from what those runs made; everything is
+    hashed.
+    """
     for name, place in run.shared.items():
         problem = altered(place, Manifest.read(place)) if name in read else None
         if problem is not None:
@@ -190,7 +196,7 @@ def _refuse_altered(run: RunDirectory, read: Collection[str]) -> None:
 
 
 def _begin(run: RunDirectory, ledger: Ledger, recipe: str, chosen: Sequence[Stage]) -> None:
-    """The first changes: what a killed process left goes, and the run has its recipe."""
+    """The first changes: remove what a killed process left behind, and write the run's recipe."""
     for folder in (run.root, run.logs, run.superseded):
         files.remove_leftovers(folder)
     if not run.recipe.is_file() or run.recipe.read_bytes() != recipe.encode("utf-8"):
@@ -202,14 +208,14 @@ def _begin(run: RunDirectory, ledger: Ledger, recipe: str, chosen: Sequence[Stag
 
 
 def _settle(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
-    """What a process that was killed just before its end did not do for a stage that is done."""
+    """Finish what a process killed just before its end did not do for a finished stage."""
     _record_share(run, ledger, state)
     files.remove(run.own(state.stage.name) / IN_PROGRESS)
     superseded.delete_replaced(run, state.stage)
 
 
 def _record_share(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
-    """Note in this run where a shared stage stands, and which one it is."""
+    """Record in this run where a shared stage is, and which one it is."""
     if state.shared is None:
         return
     directory = run.own(state.stage.name)

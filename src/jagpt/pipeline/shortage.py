@@ -112,7 +112,7 @@ def snippet(recipe: Recipe, settings: Mapping[str, Any]) -> str:
 
 
 def _changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with these settings; `RecipeError` where they do not go with the rest."""
+    """The recipe with these settings; `RecipeError` if they do not go with the rest."""
     value: dict[str, Any] = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     for place, setting in settings.items():
         *path, key = place.split(".")

@@ -1,4 +1,4 @@
-"""Where each stage stands: done, shared, stale and why, unfinished, missing.
+"""The state of each stage: done, shared, stale and why, unfinished, missing.
 
 A stage is *done* when its directory's manifest carries the fingerprint that the recipe and the
 inputs give today, and its files are there as it lists them. It is *stale* when the fingerprint
@@ -29,7 +29,7 @@ Status = Literal["done", "shared", "stale", "unfinished", "missing"]
 
 @dataclass(frozen=True)
 class StageState:
-    """Where a stage stands: its fingerprint as it should be, and why it is not done."""
+    """The state of a stage: the fingerprint it should have, and why it is not done."""
 
     stage: Stage
     status: Status
@@ -41,7 +41,7 @@ class StageState:
 
     @property
     def manifest(self) -> Manifest:
-        """What the stage is to be made of."""
+        """What the stage is to be made from."""
         stage = self.stage
         return Manifest(stage.name, stage.version, self.fingerprint, self.section, self.inputs)
 
@@ -53,7 +53,7 @@ class StageState:
 def open_run(recipe: Recipe, root: Path) -> RunDirectory:
     """The run's directory, with the stages that it shares from other runs resolved.
 
-    `DataError` where something in a run, or in a stage that it shares, leads out of it.
+    `DataError` if something in a run, or in a stage that it shares, leads outside.
     """
     rundir.check(root)
     shared = {}
@@ -65,7 +65,7 @@ def open_run(recipe: Recipe, root: Path) -> RunDirectory:
 
 
 def _shared_directory(origin: str, stage: Stage) -> Path | None:
-    """The stage's directory in the run at `origin`; None where it is no run, but good for it."""
+    """The stage's directory in the run at `origin`; None if it is not a run but acceptable."""
     directory = Path(origin) / STAGE_DIRECTORIES[stage.name]
     a_run = is_run(Path(origin))
     if (directory / MANIFEST).is_file():
@@ -75,22 +75,22 @@ def _shared_directory(origin: str, stage: Stage) -> Path | None:
             return directory.resolve()
         if not (Path(manifest.shared) / MANIFEST).is_file():
             raise DataError(
-                f"[{stage.name}] from: {origin} shares {manifest.shared}, which is no longer "
-                "there; put it back, or name the run that has it now"
+                f"[{stage.name}] from: {origin} shares {manifest.shared}, which is gone; put "
+                "it back, or name the run that has it now"
             )
         return followed(directory, manifest)[0]
     if not a_run and stage.takes(origin):
         return None
     raise UsageError(
-        f"[{stage.name}] from: {origin} is no run directory with a finished {stage.name} stage "
+        f"[{stage.name}] from: {origin} is not a run directory with a finished {stage.name} stage "
         f"(there is no {directory / MANIFEST})"
     )
 
 
 def followed(directory: Path, manifest: Manifest) -> tuple[Path, Manifest]:
-    """A stage's files and manifest: in `directory`, or where its manifest says that it stands.
+    """A stage's files and manifest: in `directory`, or where its manifest says they are.
 
-    `DataError` where that is not the stage that the manifest means.
+    `DataError` if that is not the stage that the manifest means.
     """
     if manifest.shared is None:
         return directory, manifest
@@ -98,8 +98,8 @@ def followed(directory: Path, manifest: Manifest) -> tuple[Path, Manifest]:
     theirs = Manifest.read(place)
     if (theirs.stage, theirs.fingerprint) != (manifest.stage, manifest.fingerprint):
         raise DataError(
-            f"{directory / MANIFEST}: shares {place}, which is another {theirs.stage} stage now; "
-            "run the recipe again"
+            f"{directory / MANIFEST}: shares {place}, which is a different {theirs.stage} stage "
+            "now; run the recipe again"
         )
     files.check_tree(place)
     return place, theirs
@@ -116,10 +116,10 @@ def examine(
 ) -> list[StageState]:
     """The state of every stage in order, up to `until`; nothing is written.
 
-    What stands of a `forced` stage is not looked at: it counts as missing. The files of finished
+    A `forced` stage is not examined: it counts as missing. The files of finished
     stages are checked, unless that is not asked for.
 
-    Raises `DataError` where a finished file was altered, `UsageError` where shared stages do not
+    Raises `DataError` if a finished file was altered, `UsageError` if shared stages do not
     belong together.
     """
     recipe, _ = settled(recipe, run, forced)
@@ -137,10 +137,11 @@ def examine(
 def settled(
     recipe: Recipe, run: RunDirectory, forced: Collection[str] = ()
 ) -> tuple[Recipe, dict[str, str]]:
-    """The recipe with values where it leaves them to the machine, and by stage what to say of it.
+    """The recipe with values for what it leaves to the machine, and, by stage, what to say about
+    them.
 
-    What a run began with holds, but for a `forced` stage. A stage that cannot be made here has
-    nothing to settle.
+    What a run began with is kept, except for a `forced` stage. A stage that cannot run here has
+    nothing to choose.
     """
     notes = {}
     for stage in filter(attrgetter("installed"), stages.STAGES):
@@ -152,7 +153,7 @@ def settled(
 
 
 def _began(directory: Path) -> dict[str, Any] | None:
-    """The section under which a stage was begun or made; None where nothing tells."""
+    """The section with which a stage was begun or made; None if unknown."""
     made = last_made(directory)
     return made.section if made else None
 
@@ -171,7 +172,7 @@ def is_wanted(
 
 
 def as_it_stands(recipe: Recipe, run: RunDirectory, ledger: Ledger | None = None) -> RunDirectory:
-    """The run with its stale stages marked; none where something hinders to tell."""
+    """The run with its stale stages marked; none if that cannot be determined."""
     try:
         states = examine(recipe, run, ledger or Ledger.read(run), check_files=False)
     except JagptError:
@@ -181,11 +182,11 @@ def as_it_stands(recipe: Recipe, run: RunDirectory, ledger: Ledger | None = None
 
 
 def _check_shared(stage: Stage, place: Path, states: Mapping[str, StageState]) -> None:
-    """Some shared results are of use only beside what they were made with, as tokens are."""
+    """Some shared results, such as tokens, are only usable with what they were made with."""
     for needed in stage.shared_with:
         if Manifest.read(place).inputs.get(needed) != states[needed].fingerprint:
             raise UsageError(
-                f"[{stage.name}] from: {place} was made with another {needed} than this run's; "
+                f"[{stage.name}] from: {place} was made with a different {needed} than this run's; "
                 f"share that run's {needed} too ([{needed}] from), or leave [{stage.name}] from out"
             )
 
@@ -198,7 +199,7 @@ def examine_stage(
     before: Mapping[str, StageState],
     forced: Collection[str] = (),
 ) -> StageState:
-    """The state of one stage, those `before` it being known; its files are not checked."""
+    """The state of one stage, given those `before` it; its files are not checked."""
     if stage.name in run.shared:
         return _examine_shared(stage, run, ledger)
     anew = stage.name in forced
@@ -220,7 +221,7 @@ def as_done(
     before: Mapping[str, StageState],
     known: Mapping[str, str],
 ) -> StageState:
-    """The state of a stage once it is made; `known` is what an earlier result was made of."""
+    """The state of a stage that has been made; `known` is what an earlier result was made from."""
     section = stage.semantic(recipe)
     inputs = {name: before[name].fingerprint for name in stage.needs}
     inputs |= stage.outside(recipe, ledger.hash_input, known)
@@ -229,7 +230,7 @@ def as_done(
 
 
 def _examine_shared(stage: Stage, run: RunDirectory, ledger: Ledger) -> StageState:
-    """A stage that stands in another run: its fingerprint is that run's."""
+    """A stage shared from another run: its fingerprint is that run's."""
     directory = run.shared[stage.name]
     theirs = Manifest.read(directory)
     _check_version(directory / MANIFEST, theirs, stage, ledger)
@@ -262,7 +263,9 @@ def _check_version(path: Path, manifest: Manifest, stage: Stage, ledger: Ledger)
 
 
 def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest | None:
-    """The manifest of the finished stage in this run; what only points to another run is none."""
+    """The manifest of the finished stage in this run; one that only points to another run does not
+    count.
+    """
     directory = run.own(stage.name)
     if not (directory / MANIFEST).exists():
         return None
@@ -275,7 +278,7 @@ def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest |
 
 
 def last_made(directory: Path) -> Manifest | None:
-    """What stands there is, or was being, made of; None where nothing tells."""
+    """What the files there are, or were being, made from; None if unknown."""
     for read in (Manifest.read, Manifest.unfinished):
         with suppress(DataError):
             return read(directory)
@@ -283,7 +286,7 @@ def last_made(directory: Path) -> Manifest | None:
 
 
 def _differences(state: StageState, old: Manifest) -> tuple[str, ...]:
-    """What changed since `old`, for people."""
+    """What changed since `old`, in words."""
     found = []
     stage, section, inputs = state.stage, state.section, state.inputs
     if old.version != stage.version:
@@ -326,21 +329,21 @@ def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Le
         if ledger.times.get(key) == modified:
             continue
         if files.sha256(path) != entry.sha256:
-            raise DataError(f"{path}: altered since it was made; {_remedy(stage)}")
+            raise DataError(f"{path}: changed since it was made; {_remedy(stage)}")
         ledger.times[key] = modified
         ledger.changed = True
 
 
 def altered(directory: Path, manifest: Manifest) -> str | None:
-    """What of a finished stage's files is not as it was made; all of them are hashed."""
+    """Which files of a finished stage have changed since it was made; all of them are hashed."""
     if (problem := manifest.problem(directory)) is not None:
         return problem
     for entry in manifest.files:
         if files.sha256(directory / entry.name) != entry.sha256:
-            return f"{directory / entry.name}: altered since it was made"
+            return f"{directory / entry.name}: changed since it was made"
     return None
 
 
 def _remedy(stage: Stage) -> str:
     verb = stage.verb or stage.name
-    return f"put it back, or make the stage anew with `jagpt {verb} RECIPE --force`"
+    return f"put it back, or rerun the stage with `jagpt {verb} RECIPE --force`"

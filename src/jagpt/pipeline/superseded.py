@@ -1,10 +1,11 @@
-"""`superseded/`: results that others took the place of, each with its logs, until `jagpt clean`.
+"""`superseded/`: replaced results, each with its logs, kept until `jagpt clean`.
 
-    train-7d73ab17/checkpoints/   what stood there
+    train-7d73ab17/checkpoints/   what was there
                    logs/          what it logged
                    timing.json    its row of `logs/timing.json`
 
-The logs leave first and come back last: so a move that was cut off can be told, and `mend` ends it.
+The logs move out first and back last, so that an interrupted move can be recognized, and `mend`
+completes it.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from jagpt.stage import Stage
 from jagpt.timing import StageTime
 
 REPLACED = "-replaced"
-"""How the name ends of what `--force` replaces: it goes once the new result is done."""
+"""Name ending of what `--force` replaces: it is deleted once the new result is done."""
 LOGS, TIMING = "logs", "timing.json"
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A result in `superseded/`: its place there, its directory, what it was made of."""
+    """A result in `superseded/`: its place there, its directory, what it was made from."""
 
     place: Path
     directory: Path
@@ -40,7 +41,7 @@ class Earlier:
 
 
 def earlier(run: RunDirectory, stage: Stage) -> list[Earlier]:
-    """The results of a stage that were set aside, and tell what they were made of."""
+    """The results of a stage that were moved aside and record what they were made from."""
     return [
         found
         for place in sorted(run.superseded.glob(f"{stage.name}-*"))
@@ -57,7 +58,7 @@ def _read(place: Path, directory: str) -> Earlier | None:
 
 
 def set_aside(run: RunDirectory, stage: Stage, ledger: Ledger, mark: str = "") -> Earlier | None:
-    """Move what stands of a stage to `superseded/` with its logs, if anything does."""
+    """Move a stage's result, if any, to `superseded/` with its logs."""
     directory = run.own(stage.name)
     if not directory.exists():
         return None
@@ -76,14 +77,14 @@ def set_aside(run: RunDirectory, stage: Stage, ledger: Ledger, mark: str = "") -
 
 
 def take_back(run: RunDirectory, stage: Stage, found: Earlier, ledger: Ledger) -> None:
-    """Put an earlier result where it stood; nothing may stand there now."""
+    """Restore an earlier result; nothing may be in its place."""
     files.remove(run.own(stage.name))  # an empty folder
     files.move(found.directory, run.own(stage.name))
     _take_logs_back(run, stage, found.place, ledger)
 
 
 def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
-    """Begin a stage's logs with those of the earlier result that it goes on from."""
+    """Start a stage's logs with those of the earlier result that it continues from."""
     for name in stage.logs:
         if (origin.place / LOGS / name).exists():
             files.remove(run.logs / name)
@@ -91,7 +92,9 @@ def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
 
 
 def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
-    """End a move that was cut off: logs that left what stands, or did not follow it back."""
+    """Complete an interrupted move: logs that moved out ahead of the result, or did not follow it
+    back.
+    """
     fingerprint = _fingerprint(run, stage)
     for place in sorted(run.superseded.glob(f"{stage.name}-{fingerprint}*")):
         files.remove_leftovers(place)
@@ -101,18 +104,18 @@ def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
 
 @contextmanager
 def replacing(run: RunDirectory, stage: Stage) -> Iterator[None]:
-    """Delete what a forced stage replaces once the block ends well; else say where it is."""
+    """Delete what a forced stage replaces once the block succeeds; otherwise say where it is."""
     try:
         yield
     except BaseException as error:
         for old in _replaced(run, stage):
-            error.add_note(f"{stage.name}: what stood there before --force is kept in {old}")
+            error.add_note(f"{stage.name}: the result from before --force is kept in {old}")
         raise
     delete_replaced(run, stage)
 
 
 def delete_replaced(run: RunDirectory, stage: Stage) -> None:
-    """Delete what forced runs set aside of a stage, this one and killed ones before it."""
+    """Delete what forced runs moved aside of a stage, including killed runs."""
     for old in _replaced(run, stage):
         files.remove(old)
     _remove_empty(run)
@@ -123,7 +126,9 @@ def _replaced(run: RunDirectory, stage: Stage) -> list[Path]:
 
 
 def _place(run: RunDirectory, stage: Stage, mark: str) -> Path:
-    """A folder for what stands: a free one, or the one that a move had begun with."""
+    """A folder for the present result: a free one, or the one that an interrupted move began
+    with.
+    """
     name = f"{stage.name}-{_fingerprint(run, stage)}{mark}"
     place, number = run.superseded / name, 1
     while (place / run.own(stage.name).name).exists():
@@ -133,7 +138,7 @@ def _place(run: RunDirectory, stage: Stage, mark: str) -> Path:
 
 
 def _fingerprint(run: RunDirectory, stage: Stage) -> str:
-    """The beginning of that of what stands of a stage."""
+    """The beginning of the fingerprint of a stage's present result."""
     manifest = last_made(run.own(stage.name))
     return manifest.fingerprint[:8] if manifest else "unknown"
 

@@ -1,9 +1,9 @@
-"""More GPUs and more text: how long, and where communication begins to bind.
+"""More GPUs and more text: how long, and where communication becomes the bottleneck.
 
 Data parallel: each GPU reads its share of a step's sequences, then the gradients are summed over
 all. A ring moves 2 (k − 1) / k of their bytes through each GPU (Patarasuk & Yuan 2009), over the
 links of a machine of 8 GPUs, or over the network between machines. The sum hides behind the
-backward pass, two thirds of a step: communication binds where it takes longer.
+backward pass, two thirds of a step: communication is the bottleneck if it takes longer.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CORPUS_FACTORS = (1, 10, 100)
 
 @dataclass(frozen=True)
 class StepTime:
-    """One optimizer step on `gpus` GPUs: seconds of computing and of summing gradients, and of both
-    together as they overlap."""
+    """One optimizer step on `gpus` GPUs: seconds for computing, for summing gradients, and for both
+    overlapped."""
 
     gpus: int
     computing: float
@@ -52,9 +52,9 @@ class Grown:
 
 
 def step_on(recipe: Recipe, gpu: Gpu, gpus: int, network: float) -> StepTime:
-    """A step of the recipe's batch; `network` is bytes a second and direction for each GPU.
+    """A step of the recipe's batch; `network` is bytes per second and direction for each GPU.
 
-    A sequence is never parted: GPUs beyond the sequences of a step have nothing to do.
+    A sequence is never split: GPUs beyond the sequences of a step have nothing to do.
     """
     sequences = recipe.train.sequences
     share = math.ceil(sequences / gpus) * recipe.block_size

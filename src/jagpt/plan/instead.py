@@ -11,14 +11,14 @@ from jagpt.plan.memory import knob
 from jagpt.recipe import Recipe
 
 FAMILIES = ("volta", "turing", "ampere", "ada", "hopper", "blackwell")
-"""Those whose pace rests on published runs."""
+"""GPUs whose speed is based on published runs."""
 DAY, WEEK = 24.0, 168.0
 
 
 def gpu_instead(recipe: Recipe, steps: int, hours: float, network: float) -> str | None:
-    """What to say of training that takes so many hours on a processor; None up to a week.
+    """Advice for training that takes this many hours on a CPU; None up to a week.
 
-    The slowest GPU that does it in a day, else the fewest of the quickest.
+    Names the slowest GPU that does it in a day, else the fewest of the fastest.
     """
     if hours <= WEEK:
         return None
@@ -31,11 +31,13 @@ def gpu_instead(recipe: Recipe, steps: int, hours: float, network: float) -> str
         paces = list(_paces(recipe, steps, count, network))
         if paces and (quickest := min(paces, key=lambda pace: pace[0]))[0] <= DAY:
             return _sentence(f"{count} × {quickest[1].name}", quickest[0])
-    return "a GPU is needed, and no 64 of those known here do it in a day: see `jagpt plan --gpu`"
+    return (
+        "a GPU is needed, but not even 64 of any known one do it in a day: see `jagpt plan --gpu`"
+    )
 
 
 def _paces(recipe: Recipe, steps: int, count: int, network: float) -> Iterator[tuple[float, Gpu]]:
-    """Hours on so many of each GPU in whose memory the recipe fits as it is."""
+    """Hours on this many of each GPU whose memory fits the recipe as it is."""
     for gpu in GPUS.values():
         if gpu.family in FAMILIES:
             there = recipe.with_precision(gpu.precision)

@@ -15,7 +15,7 @@ from jagpt.tokens.index import dtype_for
 from jagpt.training.plan import make_plan
 
 FORWARD_SHARE = 1 / 3
-"""Of training's operations, what a forward pass takes."""
+"""The forward pass's share of the operations of training."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Estimate:
     disk: int
 
     def sentence(self) -> str:
-        """The estimate for people."""
+        """The estimate in words."""
         return (
             f"about {units.rough_duration(self.hours * 3600)} of training "
             f"({units.amount(self.parameters)} parameters, {units.amount(self.tokens)} tokens, "
@@ -39,9 +39,9 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
-    """Measure matrix products on the device and do the sums of the recipe.
+    """Measure matrix products on the device and estimate the recipe.
 
-    `UsageError` where this machine lacks the device or the precision.
+    `UsageError` if this machine lacks the device or the precision.
     """
     recipe, size = with_vocabulary(recipe, run), size_of(recipe, run)
     steps = steps_of(recipe, size.epoch)
@@ -53,7 +53,7 @@ def estimate(recipe: Recipe, run: RunDirectory) -> Estimate:
 
 
 def flops_of_token(recipe: Recipe) -> int:
-    """Floating-point operations to train on one token, those for its teachers included."""
+    """Floating-point operations to train on one token, including its teachers."""
     shape, parameters = recipe.model, parameters_of(recipe)
     alone = flops_per_token(parameters, shape.n_layer, shape.n_embd, recipe.block_size)
     return round(alone * teaching_factor(recipe))
@@ -62,15 +62,15 @@ def flops_of_token(recipe: Recipe) -> int:
 def teaching_factor(recipe: Recipe) -> float:
     """Operations of a run as a multiple of those without teachers.
 
-    Teachers count as of its own size: its own are trained as long as it is, and each teacher has a
-    forward pass in every step of its.
+    Teachers are assumed to have its size: its own are trained as long as it is, and each teacher
+    has a forward pass in every step.
     """
     own = recipe.train.own_teachers
     return 1 + own + (own + len(recipe.train.teacher)) * FORWARD_SHARE
 
 
 def seconds_here(recipe: Recipe, steps: int) -> float:
-    """Seconds of training on this machine; in small batches Muon's own products count."""
+    """Seconds of training on this machine; in small batches Muon's own products matter."""
     from jagpt.plan import measured
 
     own = 1 + recipe.train.own_teachers
@@ -79,7 +79,9 @@ def seconds_here(recipe: Recipe, steps: int) -> float:
 
 
 def _muon_flops(recipe: Recipe) -> int:
-    """Of a step: 4a²b + 2a³ in each of five iterations for a matrix a × b, a ≤ b, of a block."""
+    """Muon's operations per step: 4a²b + 2a³ in each of five iterations for a block's matrix a × b,
+    a ≤ b.
+    """
     if recipe.train.optimizer != "muon":
         return 0
     square, wide = 6, 18  # of width³: four matrices (Q, K, V and the output's), and the MLP's two
@@ -87,7 +89,7 @@ def _muon_flops(recipe: Recipe) -> int:
 
 
 def disk_of(recipe: Recipe, size: Size) -> dict[str, int]:
-    """Bytes on disk by what they hold, once the run is done."""
+    """Bytes on disk by content, once the run is done."""
     weights, own = 4 * parameters_of(recipe), recipe.train.own_teachers
     teachers = {"teachers": own * 2 * 3 * weights} if own else {}
     return {

@@ -1,8 +1,9 @@
-"""What training reaches on this machine: a GPU's square product, or a processor's own products.
+"""The speed that training reaches on this machine: by a GPU's square product, or a CPU's own
+products.
 
-On a processor the products of the recipe's network are taken in turns, forward and backward, until
-two windows in a row agree: one square product told nothing of small networks, and a tenth of a
-second was over before a laptop had found its frequency.
+On a CPU the products of the recipe's network are run in turn, forward and backward, until
+two consecutive windows agree: one square product said nothing about small networks, and a tenth
+of a second was over before a laptop had settled on its frequency.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ Counted = tuple[tuple[tuple[int, int], int], ...]
 EFFICIENCY = 0.6
 """Share of the measured products that training reaches."""
 AGREEMENT = 0.05
-"""Two windows that differ by less tell enough; several processes then agree within 15 %."""
+"""Two windows that differ by less are good enough; several processes then agree within 15 %."""
 WINDOW_SECONDS = 0.25
 LONGEST = 4.0
-"""Seconds after which what was found has to do."""
+"""Seconds after which the result so far is used."""
 ALONE = 0.75
-"""Share of its cores that this process has had where nothing else ran."""
+"""Share of its cores that this process gets if nothing else runs."""
 SCALING = 0.9
-"""What a further thread adds to the first one's speed."""
+"""What another thread adds to the first one's speed."""
 ROWS, FEW_ROWS = 256, 4
-"""Tokens in a product: enough for the speed of a micro-batch, or where arithmetic is emulated."""
+"""Tokens in a product: enough for the speed of a micro-batch, or if arithmetic is emulated."""
 
 
 def speed(recipe: Recipe) -> float:
-    """FLOP/s of training on the recipe's device; `UsageError` where this machine lacks it."""
+    """FLOP/s of training on the recipe's device; `UsageError` if this machine lacks it."""
     precision = recipe.train.precision
     device = devices.choose(recipe.execution.device, precision)
     if device.type != "cpu":
@@ -69,10 +70,10 @@ def shapes(recipe: Recipe) -> Counter[tuple[int, int]]:
 
 @functools.lru_cache
 def _speed_of(wanted: Counted, rows: int, dtype: torch.dtype, threads: int) -> float:
-    """FLOP/s of the products on so many threads, as if nothing else ran.
+    """FLOP/s of the products on this many threads, as if nothing else ran.
 
-    Where other processes take the cores, threads wait for each other, and a product may take a
-    hundred times as long: then one thread's own time tells.
+    If other processes take the cores, threads wait for each other, and a product may take a
+    hundred times as long: then one thread's own CPU time is used.
     """
     flops = 6 * rows * sum(count * i * o for (i, o), count in wanted)
     started, used = time.perf_counter(), time.process_time()
@@ -86,7 +87,7 @@ def _speed_of(wanted: Counted, rows: int, dtype: torch.dtype, threads: int) -> f
 
 
 def _agreed(wanted: Counted, rows: int, dtype: torch.dtype, clock: Clock) -> float:
-    """Seconds of the quickest round up to two windows that agree."""
+    """Seconds of the fastest round, until two windows agree."""
     started, before = time.perf_counter(), float("inf")
     while True:
         best = _window(wanted, rows, dtype, clock)
@@ -96,7 +97,7 @@ def _agreed(wanted: Counted, rows: int, dtype: torch.dtype, clock: Clock) -> flo
 
 
 def _window(wanted: Counted, rows: int, dtype: torch.dtype, clock: Clock) -> float:
-    """Seconds of the quickest round, one at least, in a window of time."""
+    """Seconds of the fastest round, at least one, in a window of time."""
     started, best = time.perf_counter(), _round(wanted, rows, dtype, clock)
     while time.perf_counter() - started < WINDOW_SECONDS:
         best = min(best, _round(wanted, rows, dtype, clock))
@@ -104,7 +105,7 @@ def _window(wanted: Counted, rows: int, dtype: torch.dtype, clock: Clock) -> flo
 
 
 def _round(wanted: Counted, rows: int, dtype: torch.dtype, clock: Clock) -> float:
-    """Seconds of every product, forward and backward, for so many rows."""
+    """Seconds of every product, forward and backward, for this many rows."""
     total = 0.0
     for (inputs, outputs), count in wanted:
         given = torch.ones(rows, inputs, dtype=dtype)

@@ -10,20 +10,20 @@ from jagpt.recipe import Recipe
 from jagpt.training.plan import PLAIN_TOKENS, Plan, micro_batches
 
 ACTIVATION_BYTES = 34
-"""Bytes that a block keeps for the backward pass, a token and unit of width, in half precision and
-without the attention matrix, which fused attention never holds (Korthikanti et al. 2022,
+"""Bytes that a block keeps for the backward pass, per token and unit of width, in half precision
+and without the attention matrix, which fused attention never holds (Korthikanti et al. 2022,
 arXiv:2205.05198, equation 2, with its 5as/h taken out)."""
 LOGIT_ROWS = 2048
-"""Positions whose logits live at a time on a GPU (`training/loss.py`)."""
+"""Positions whose logits exist at a time on a GPU (`training/loss.py`)."""
 RESERVED = GIB
 """What the driver and the libraries take."""
 USABLE = 0.92
-"""Share of the memory that can be filled before fragments stop it."""
+"""Share of the memory that can be filled before fragmentation prevents it."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one GPU by what they hold."""
+    """Bytes of one GPU's memory by content."""
 
     weights: int
     gradients: int
@@ -40,10 +40,10 @@ class Memory:
 
 
 def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
-    """The memory of a GPU that trains the recipe with `batch_size` sequences a forward pass.
+    """The memory of a GPU that trains the recipe with `batch_size` sequences per forward pass.
 
     Weights, gradients, Adam's two moments (Muon has one for the blocks' matrices) and the average
-    are fp32; in half precision the weights are there once more, as the products read them.
+    are fp32; in half precision there is a second copy of the weights for the products.
     """
     parameters, width = parameters_of(recipe), recipe.model.n_embd
     vocabulary, matrices = recipe.tokenizer.vocab_size, 12 * width**2 * recipe.model.n_layer
@@ -65,9 +65,9 @@ def memory_of(recipe: Recipe, batch_size: int | None = None) -> Memory:
 
 
 def with_batch_size(recipe: Recipe, available: int | None) -> Recipe:
-    """The recipe with the micro-batch that a GPU of so many bytes has room for, if it says none.
+    """The recipe with the micro-batch that fits a GPU with this much memory, if it gives none.
 
-    Without a GPU, the one that a CPU takes.
+    Without a GPU, the one for a CPU.
     """
     train, block_size = recipe.train, recipe.block_size
     if not train.batch_is_open:
@@ -83,7 +83,7 @@ def with_batch_size(recipe: Recipe, available: int | None) -> Recipe:
 
 
 def knob(recipe: Recipe, available: int) -> str | None:
-    """What to change so that the run fits into so many bytes; None where it fits as it is."""
+    """What to change so that the run fits into this many bytes; None if it fits as it is."""
     recipe, room = with_batch_size(recipe, available), round(available * USABLE)
     if memory_of(recipe).total <= room:
         return None
@@ -92,12 +92,12 @@ def knob(recipe: Recipe, available: int) -> str | None:
         if size * passes % smaller == 0 and memory_of(recipe, smaller).total <= room:
             return (
                 f"--set train.batch_size={smaller} "
-                f"--set train.grad_accum_steps={size * passes // smaller} (the same batch in all)"
+                f"--set train.grad_accum_steps={size * passes // smaller} (the same total batch)"
             )
     least = memory_of(recipe, 1)
     if least.total - least.activations - least.logits <= room:
         return "a shorter block (--set train.block_size) or fewer layers (--set model.n_layer)"
     return (
         "a smaller model (--set model.n_embd or model.n_layer), a GPU with more memory, or weights "
-        "shared out over several GPUs"
+        "sharded over several GPUs"
     )

@@ -29,24 +29,24 @@ from jagpt.rundir import RunDirectory
 DOWNLOAD_BYTES = 10e6
 """Bytes a second from a dump server."""
 EXTRACT_BYTES = 15.5e6
-"""Bytes of XML that a core extracts in a second (docs/benchmarks.md)."""
+"""Bytes of XML that a core extracts per second (docs/benchmarks.md)."""
 READ_BYTES = 30e6
-"""Bytes of text that a core reads, filters and writes in a second."""
+"""Bytes of text that a core reads, filters and writes per second."""
 ENCODE_BYTES = 15e6
-"""Bytes of text that a core encodes in a second."""
+"""Bytes of text that a core encodes per second."""
 LEARN_SECONDS = 240e-6
-"""Seconds of SentencePiece for one sentence that it learns from (4 minutes a million)."""
+"""Seconds of SentencePiece training per sentence (4 minutes per million)."""
 CLOSING_SECONDS = 60
 """Export, release and the sample of an evaluation."""
 DEFAULT_NETWORK = 12.5e9
-"""Bytes a second and GPU between machines: 100 Gbit/s."""
+"""Bytes per second and GPU between machines: 100 Gbit/s."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the run is planned for; without `gpu` this machine, whose speed is measured.
+    """What the run is planned for; without `gpu`, this machine, whose speed is measured.
 
-    `price` is that of one GPU (or this machine) an hour, `network` bytes a second and GPU.
+    `price` is that of one GPU (or this machine) per hour, `network` bytes per second and GPU.
     """
 
     gpu: Gpu | None = None
@@ -60,8 +60,8 @@ class Planned:
     """What a run takes: `seconds` by stage, `disk` by content, `memory` of one GPU.
 
     `range` are the hours of training at the best and the worst efficiency of the published runs,
-    `waiting` the share of it in which GPUs wait for each other; `advice` is None where it fits,
-    `instead` names a GPU where a processor would take more than a week.
+    `waiting` the share of it in which GPUs wait for each other; `advice` is None if it fits,
+    `instead` names a GPU if a CPU would take more than a week.
     """
 
     name: str
@@ -82,19 +82,19 @@ class Planned:
 
     @property
     def hours(self) -> float:
-        """Wall-clock of all stages together."""
+        """Wall-clock time of all stages together."""
         return sum(self.seconds.values()) / 3600
 
     @property
     def cost(self) -> float | None:
-        """Price of all GPUs while the GPU is at work: training and evaluation."""
+        """Price of all GPUs while they are at work: training and evaluation."""
         if self.machine.price is None:
             return None
         hours = (self.seconds["train"] + self.seconds["evaluate"]) / 3600
         return hours * self.machine.gpus * self.machine.price
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
+        """The plan as plain JSON values."""
         gpu = self.machine.gpu
         return {
             "name": self.name,
@@ -126,15 +126,15 @@ def plan(
 ) -> Planned:
     """What the recipe takes on the machine; no dump is needed, and nothing is written.
 
-    `text_bytes` stands for the sources' own sizes. `UsageError` where a source's size is not known
-    and the number of steps hangs on it.
+    `text_bytes` replaces the sources' own sizes. `UsageError` if a source's size is not known
+    and the number of steps depends on it.
     """
     size = size_of(recipe, run, text_bytes)
     recipe = with_vocabulary(recipe, run, text_bytes)
     if size.unknown and recipe.train.max_epochs is not None:
         raise UsageError(
-            f"plan: the size of {', '.join(size.unknown)} is not known here; say with --text-mb "
-            "how many MB of text there are"
+            f"plan: the size of {', '.join(size.unknown)} is not known here; give the MB of text "
+            "with --text-mb"
         )
     steps = steps_of(recipe, size.epoch)
     tokens = steps * recipe.tokens_per_step
@@ -159,7 +159,7 @@ def plan(
 
 
 def instead_of_here(recipe: Recipe, steps: int, hours: float) -> str | None:
-    """A sentence with a GPU for training that takes a processor more than a week, else None."""
+    """A sentence naming a GPU if training takes a CPU more than a week, else None."""
     from jagpt import devices
 
     if devices.choose(recipe.execution.device).type != "cpu":
@@ -168,10 +168,10 @@ def instead_of_here(recipe: Recipe, steps: int, hours: float) -> str | None:
 
 
 def settled_on(gpu: Gpu, recipe: Recipe) -> Recipe:
-    """The recipe in the precision that it means on the GPU; `UsageError` where that lacks it."""
+    """The recipe in the precision that it means on the GPU; `UsageError` if the GPU lacks it."""
     if recipe.train.precision == "auto":
         return recipe.with_precision(gpu.precision)
-    # On Apple's GPUs PyTorch takes bf16 without being quicker.
+    # On Apple's GPUs PyTorch accepts bf16 without being faster.
     if recipe.train.precision == "bf16" and not gpu.bf16 and gpu.family != "apple":
         raise machines.no_bf16(gpu.name)
     return recipe
@@ -180,9 +180,11 @@ def settled_on(gpu: Gpu, recipe: Recipe) -> Recipe:
 def machine_of(
     name: str | None, gpus: int, price: float | None, network_gbit: float | None
 ) -> Machine:
-    """The machine that the options mean; `UsageError` lists the known GPUs for an unknown one."""
+    """The machine that the options describe; `UsageError` lists the known GPUs for an unknown
+    one.
+    """
     if name is None and gpus > 1:
-        raise UsageError("--gpus: which GPU? name it with --gpu")
+        raise UsageError("--gpus: name the GPU with --gpu")
     network = DEFAULT_NETWORK if network_gbit is None else network_gbit * 1e9 / 8
     return Machine(machines.gpu(name) if name else None, gpus, price, network)
 
@@ -190,7 +192,7 @@ def machine_of(
 def grown(planned: Planned, recipe: Recipe) -> list[Grown]:
     """The run on 1 to 64 of its GPUs, and over larger corpora."""
     if planned.machine.gpu is None:
-        raise UsageError("--growth: on which GPU? name it with --gpu")
+        raise UsageError("--growth: name the GPU with --gpu")
     return growth.grow(recipe, planned.machine.gpu, planned.steps, planned.machine.network)
 
 
@@ -211,7 +213,7 @@ def _range(machine: Machine, seconds: float) -> tuple[float, float] | None:
 
 
 def _seconds(recipe: Recipe, size: Size, per_token: float, train: float) -> dict[str, float]:
-    """Seconds of each stage; `per_token` is training's on the whole machine."""
+    """Seconds of each stage; `per_token` is for training on the whole machine."""
     cores = recipe.execution.workers or machines.available_cores()
     xml = size.dump * XML_PER_DUMP_BYTE
     text = size.text / (1 - sum(recipe.corpus.shares))

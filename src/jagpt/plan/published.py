@@ -1,9 +1,9 @@
-"""The model of time: one efficiency a family of GPUs, and the published runs behind it.
+"""The model of time: one efficiency per family of GPUs, and the published runs behind it.
 
     seconds = FLOPs / (GPUs · peak · efficiency)
 
 A family's efficiency is the median of what its fitted runs reached. `published.toml` says which
-runs those are and how they were chosen before anything was fitted; the others check it.
+runs those are and how they were chosen before anything was fitted; the others are for checking.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jagpt.machines import Precision, gpu
 from jagpt.models.size import flops_per_token
 
 LIKE = {"blackwell": "hopper", "cdna": "ampere", "rdna": "turing", "apple": "turing"}
-"""Families without a published run here → the family whose efficiency is taken for theirs."""
+"""Families without a published run here → the family whose efficiency is used instead."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A plan as tables for people."""
+"""A plan as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jagpt.plan.published import LIKE, efficiency
 
 
 def show_plan(planned: Planned) -> None:
-    """Everything of a plan, the parts below their sums."""
+    """Everything in a plan, the parts below their sums."""
     gpu, machine = planned.machine.gpu, planned.machine
     where = f"{machine.gpus} × {gpu.name}" if gpu else "this machine"
     click.echo(f"{planned.name} on {where}")
@@ -32,7 +32,7 @@ def show_plan(planned: Planned) -> None:
     _rows({name: units.rough_duration(seconds) for name, seconds in planned.seconds.items()})
     _show_basis(planned)
     parts = asdict(planned.memory)
-    beside = f" of {units.size(gpu.memory)} a GPU" if gpu else ""
+    beside = f" of {units.size(gpu.memory)} per GPU" if gpu else ""
     click.echo(f"memory: {units.size(planned.memory.total)}{beside}")
     _rows({name: units.size(size) for name, size in parts.items() if size})
     if planned.advice:
@@ -44,7 +44,7 @@ def show_plan(planned: Planned) -> None:
 
 
 def _show_basis(planned: Planned) -> None:
-    """What the hours of training rest on."""
+    """What the hours of training are based on."""
     gpu = planned.machine.gpu
     if gpu is None or planned.range is None:
         click.echo("  (training: by matrix products measured on this machine)")
@@ -62,13 +62,13 @@ def _show_basis(planned: Planned) -> None:
     if planned.waiting > 0.005:
         click.echo(
             f"  (for {planned.waiting:.0%} of training the GPUs wait for each other's gradients: "
-            "fewer GPUs or a larger batch)"
+            "use fewer GPUs or a larger batch)"
         )
 
 
 def show_growth(found: Sequence[Grown]) -> None:
     """Hours of training by GPUs and size of the corpus."""
-    click.echo("training by GPUs and size of the corpus (*: communication binds)")
+    click.echo("training by GPUs and size of the corpus (*: communication is the bottleneck)")
     heads = ["GPUs", *(f"{factor} ×" for factor in CORPUS_FACTORS), "speed"]
     click.echo("  " + "".join(f"{head:>15}" for head in heads))
     cells = {(row.gpus, row.factor): row for row in found}

@@ -1,4 +1,4 @@
-"""How much text a recipe's sources hold: counted where a run has it, else from sizes."""
+"""How much text a recipe's sources hold: counted if a run has it, else estimated from sizes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.stats import TokenizerStats
 
 TOKENS_PER_DUMP_BYTE = 0.165
-"""Tokens a byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2 GB."""
+"""Tokens per byte of a bz2 dump: about 540 M train tokens (the published model's card) of 3.2
+GB.
+"""
 
 TOKENS_PER_TEXT_BYTE = 1 / 6
-"""Japanese text: 3 bytes a character, about 2 characters a token at 32,000 pieces."""
+"""Japanese text: 3 bytes per character, about 2 characters per token at 32,000 pieces."""
 
 BYTES_PER_CHARACTER = 3
 """Of Japanese text in UTF-8."""
@@ -31,7 +33,7 @@ CHARACTERS_PER_TOKEN = 1.4
 """Of the default tokenizer on Japanese encyclopedic text at 8,000 pieces."""
 
 XML_PER_DUMP_BYTE = 4.2
-"""MB of XML in a MB of bzip2, of a Japanese Wikipedia."""
+"""MB of XML per MB of bzip2, for a Japanese Wikipedia."""
 
 PACKED = 3
 """Bytes of text in one byte of gzip, xz, zstd or Parquet."""
@@ -39,14 +41,14 @@ PACKED = 3
 DUMP_BYTES = {"jawiki": 3.2e9}
 """Bytes of pages-articles.xml.bz2 in March 2021, for dumps that are not in the cache yet."""
 DUMP_GROWTH = {"jawiki": 0.27e9}
-"""Bytes a year that they have grown by since."""
+"""Bytes per year that they have grown by since."""
 
 
 @dataclass(frozen=True)
 class Size:
     """Tokens of the train split; `dump` is bytes of dumps to decode, `text` bytes of text.
 
-    `unknown` names sources of which nothing is known here, and which count as nothing.
+    `unknown` names sources about which nothing is known here, and which count as nothing.
     """
 
     tokens: int
@@ -57,18 +59,18 @@ class Size:
 
     @property
     def epoch(self) -> int:
-        """Tokens of an epoch: those of the split, each document as often as its source weighs."""
+        """Tokens per epoch: those of the split, each document weighted by its source."""
         return self.tokens if self.weighted is None else self.weighted
 
 
 def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Size:
     """The size of the recipe's text: counted, or from its corpus, or from its sources' sizes.
 
-    `text_bytes` stands for all sources together.
+    `text_bytes` replaces all sources together.
     """
     if text_bytes is not None:
         return Size(max(1, round(text_bytes * TOKENS_PER_TEXT_BYTE)), 0, text_bytes)
-    with suppress(DataError):  # what is damaged is told by the stage that reads it
+    with suppress(DataError):  # damage is reported by the stage that reads it
         if (counted := _counted(recipe, run)) is not None:
             tokens, epoch = counted
             return Size(tokens, 0, round(tokens / TOKENS_PER_TEXT_BYTE), weighted=epoch)
@@ -90,10 +92,11 @@ def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) ->
 
 
 def with_vocabulary(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Recipe:
-    """The recipe with the vocabulary size of a tokenizer that it takes from elsewhere, and with the
-    one that its text will give where it leaves it open (`text_bytes` as for `size_of`).
+    """The recipe with the vocabulary size of an existing tokenizer that it uses, or with the one
+    that its text will give if it leaves it open (`text_bytes` as for `size_of`).
 
-    As it is for one that is not on this machine, or cannot be read: who reads it then will tell.
+    Unchanged if the tokenizer is not on this machine or cannot be read: whoever reads it later will
+    report that.
     """
     settings = recipe.tokenizer
     if settings.from_ is None and "tokenizer" not in run.shared and not settings.size_is_open:
@@ -110,7 +113,7 @@ def with_vocabulary(recipe: Recipe, run: RunDirectory, text_bytes: int | None = 
 
 
 def _vocabulary(recipe: Recipe, run: RunDirectory) -> int | None:
-    """Pieces of the tokenizer that the run has or takes; None where there is none to be read."""
+    """Pieces of the tokenizer that the run has or uses; None if there is none to read."""
     with suppress(JagptError):
         if (run.tokenizer / TokenizerStats.FILE).is_file():
             return TokenizerStats.read(run.tokenizer).vocab_size
@@ -122,14 +125,16 @@ def _vocabulary(recipe: Recipe, run: RunDirectory) -> int | None:
 
 
 def tokens_a_byte(kind: str, packed: bool) -> float:
-    """Tokens in a byte of a source's file."""
+    """Tokens per byte of a source's file."""
     if kind == "dump":
         return TOKENS_PER_DUMP_BYTE if packed else TOKENS_PER_DUMP_BYTE / XML_PER_DUMP_BYTE
     return TOKENS_PER_TEXT_BYTE * (PACKED if packed else 1)
 
 
 def _counted(recipe: Recipe, run: RunDirectory) -> tuple[int, int] | None:
-    """Train tokens, and those of an epoch: of a finished tokens stage, or by a finished corpus."""
+    """Train tokens, and tokens per epoch: from a finished tokens stage, or from a finished
+    corpus.
+    """
     weights = recipe.corpus.weights
     if (run.tokens / MANIFEST).is_file():
         from jagpt.tokens.dataset import TokenSplit
@@ -147,7 +152,9 @@ def _counted(recipe: Recipe, run: RunDirectory) -> tuple[int, int] | None:
 
 
 def _sizes(source: Source) -> Iterator[tuple[float, str, bool]]:
-    """Bytes of each of the source's files, whether a dump or text, and whether it is packed."""
+    """Bytes of each of the source's files, whether it is a dump or text, and whether it is
+    compressed.
+    """
     from jagpt.corpus.sources import source_files
 
     if source.kind == "hf":
@@ -155,7 +162,7 @@ def _sizes(source: Source) -> Iterator[tuple[float, str, bool]]:
         return
     try:
         paths = source_files(source)
-    except StorageError:  # a dump that is still to be fetched
+    except StorageError:  # a dump that is not downloaded yet
         wiki, year = str(source.wiki), int(str(source.date)[:4])
         if wiki in DUMP_BYTES:
             yield DUMP_BYTES[wiki] + (year - 2021) * DUMP_GROWTH[wiki], "dump", True
@@ -169,7 +176,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _hub_sizes(source: Source) -> list[int]:
-    """Bytes of a hub data set's files of the source's configuration; none where unknown."""
+    """Bytes of a hub data set's files of the source's configuration; none if unknown."""
     folder = Path(str(source.dataset))
     if folder.is_dir():
         return [path.stat().st_size for path in folder.rglob("*.parquet")]

@@ -2,11 +2,11 @@
 
     Limits      what one request may cost, and how many may wait
     Job         the continuations of one request, made by turns
-    Desk        who is served, who waits, who is asked to come again
-    page        what the browser shows of a job, every character of it escaped
+    Desk        who is served, who waits, who is asked to come back later
+    page        what the browser shows of a job, every character escaped
     app         the gradio page
-    gate        what a request must be, and what every answer carries
-    ending      the connections: slow clients, and the end
+    gate        what a request must look like, and what every answer carries
+    ending      the connections: slow clients, and shutting down
     server      serving it until a signal
 
 Only `app` imports gradio.

@@ -1,4 +1,4 @@
-"""The gradio page: words, knobs, and what a click starts."""
+"""The gradio page: texts, controls, and what a click starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jagpt.playground.texts import LANGUAGES, Texts, preferred, texts
 
 telemetry.off()
 
-import gradio as gr  # noqa: E402 - when its telemetry is off
+import gradio as gr  # noqa: E402 - after its telemetry is off
 
 EXAMPLES = ("統計的推定を使うことで、", "富士山は、", "江戸時代の町では、")
 TITLE = "jagpt playground"
@@ -35,7 +35,7 @@ COPY = """() => {
     document.execCommand("copy");
     area.remove();
 }"""
-"""Copies the continuations; the clipboard's newer interface is closed to pages without TLS."""
+"""Copies the continuations; the newer clipboard API is not available to pages without TLS."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Handlers:
         language: str,
         request: gr.Request,
     ) -> AsyncIterator[tuple[str, int]]:
-        """The page's output, again and again, as the continuations grow, and the seed.
+        """Yields the page's output as the continuations grow, and the seed, which is a
 
-        It is a new one each time, unless it is kept.
+        new one each time unless it is kept.
         """
         words = texts(LANGUAGES.get(language, "en"))
         used = int(seed or 0) if keep_seed else random.randrange(SEEDS)
@@ -94,12 +94,12 @@ class Handlers:
 
 
 def session(request: gr.Request) -> str:
-    """Whose request it is; one without a session stands for itself."""
+    """The session of a request; one without a session counts by itself."""
     return str(request.session_hash or uuid.uuid4())
 
 
 def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> Any:
-    """The page for one model or two, by the names that it shows."""
+    """The page for one model or two, by displayed name."""
     handlers = Handlers(models, limits, desk)
     words = texts("en")
     facts = {name: facts_of(loaded) for name, loaded in models.items()}

@@ -1,7 +1,7 @@
 """Who is served, who waits, and who is asked to come again.
 
-One job computes at a time. Everything but the computing itself runs in one event loop, so that no
-lock is needed; a visitor who went away without a word loses the place after a while.
+One job computes at a time. Everything except the computation runs in one event loop, so that no
+lock is needed; a visitor who silently left loses the place after a while.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from jagpt.playground.job import Job
 
 SLICE = 0.2
-"""Seconds of work between two looks at the page."""
+"""Seconds of work between two updates of the page."""
 POLL = 0.1
-"""Seconds between two looks of one who waits."""
+"""Seconds between two checks by a waiting visitor."""
 GONE = 10.0
-"""Seconds without a look after which a visitor counts as gone."""
+"""Seconds without a check after which a visitor counts as gone."""
 
 
 class BusyError(Exception):
-    """All places are taken; come again."""
+    """All places are taken; come back later."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue: `seen` is when its visitor last looked."""
+    """A place in the queue: `seen` is when its visitor last checked."""
 
     session: str
     seen: float
@@ -47,9 +47,9 @@ class Desk:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="playground")
 
     async def serve(self, session: str, job: Job) -> AsyncIterator[int | None]:
-        """Yields how many are ahead while the job waits, then None each time it has got further.
+        """Yields how many are ahead while the job waits, then None each time it has made progress.
 
-        A session's earlier job stops. Raises `BusyError` at once where all places are taken.
+        A session's earlier job stops. Raises `BusyError` at once if all places are taken.
         """
         self.stop(session)
         ticket = self._enter(session)
@@ -66,13 +66,13 @@ class Desk:
         yield None
 
     def stop(self, session: str) -> None:
-        """End a session's job; what is made stays."""
+        """End a session's job; what is done so far stays."""
         for ticket in self._tickets:
             if ticket.session == session:
                 ticket.stopped = True
 
     def stop_all(self) -> None:
-        """End every job; what is made stays."""
+        """End every job; what is done so far stays."""
         for ticket in self._tickets:
             ticket.stopped = True
 
@@ -90,7 +90,7 @@ class Desk:
         return ticket
 
     async def _turn(self, ticket: Ticket) -> AsyncIterator[int]:
-        """The number of those ahead, whenever it changes, until there is none."""
+        """The number of jobs ahead, whenever it changes, until there are none."""
         told = 0
         while not ticket.stopped:
             self._drop_gone()

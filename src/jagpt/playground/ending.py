@@ -1,6 +1,6 @@
-"""A uvicorn server that slow clients do not hold up, and that ends at once.
+"""A uvicorn server that slow clients cannot block, and that stops at once.
 
-Open pages keep a connection, which is not waited for at the end.
+Open pages keep a connection, which is not waited for when stopping.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from jagpt.playground.desk import Desk
 PATIENCE = 1
 """Seconds that open connections get after a signal."""
 HEADER_SECONDS = 20.0
-"""Within which a connection must ask for something, after it is made or was last answered."""
+"""Seconds within which a connection must send a request, after it is opened or was last
+answered.
+"""
 
 
 class _Connection(H11Protocol):
-    """Hangs up on a client that does not finish its request's head."""
+    """Hangs up on a client that does not finish its request's headers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,7 +43,7 @@ class _Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Stops the desk's jobs first, and does not complain of the connections that it cuts."""
+    """Stops the desk's jobs first, and does not complain about the connections that it closes."""
 
     def __init__(self, application: Any, desk: Desk) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What the page says of a model beside its name."""
+"""What the page says about a model besides its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from jagpt.rundir import is_run
 
 @dataclass(frozen=True)
 class Facts:
-    """`parameters` is None where the engine does not tell; a `demonstration` knows the sample."""
+    """`parameters` is None if the engine does not say; a `demonstration` was trained on the
+    sample.
+    """
 
     parameters: int | None
     context: int | None
@@ -22,7 +24,7 @@ class Facts:
 
 
 def facts_of(loaded: TextGenerator) -> Facts:
-    """The facts of a model that is ready."""
+    """The facts about a loaded model."""
     network = getattr(loaded.engine, "model", None)
     count = network.num_parameters() if network is not None else None
     return Facts(count, loaded.context, loaded.engine.vocab_size, _is_demonstration(loaded))

@@ -1,8 +1,9 @@
-"""What a request must be before gradio sees it, and what every answer carries.
+"""What a request must look like before gradio sees it, and what every answer carries.
 
-A page without a login is open to whoever reaches its port, and one on loopback to every page in the
-same browser. So the Host header must be a name of ours (against DNS rebinding), what another origin
-sends is refused, a body is bounded before it is read, and only the routes that we need exist.
+A page without a login is open to whoever reaches its port, and one on loopback to every page
+in the same browser. So the Host header must be one of our names (against DNS rebinding), requests
+from other origins are refused, the size of a body is limited before it is read, and only the routes
+that we need exist.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         "/gradio_api/cancel", "/gradio_api/reset",
     ),
 }  # fmt: skip
-"""What the page asks for; `*` stands for anything but `..`."""
+"""What the page requests; `*` stands for anything except `..`."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BODY_SECONDS = 10.0
-"""Within which a body must be there; it is small."""
+"""Seconds within which a body must arrive; it is small."""
 LINGER_SECONDS = 1.0
-"""For which a body that is too long is still taken off the line."""
+"""Seconds for which a body that is too long is still read."""
 ESCAPED = 12
-"""Bytes of a character in JSON at the most (two escapes of six)."""
+"""Most bytes of a character in JSON (two escapes of six)."""
 OTHER_FIELDS = 4096
-"""Bytes of a request beside its prompt."""
+"""Bytes of a request besides its prompt."""
 EMBEDDED_BY = {"SPACE_HOST": "https://huggingface.co"}
-"""Variable of a host that shows the page in a frame of its own → who may do so."""
+"""Environment variable of a host that shows the page in a frame → who may do so."""
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -55,7 +56,7 @@ POLICY = (
     "connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
     "base-uri 'self'; form-action 'none'; frame-ancestors "
 )
-"""gradio needs inline code; what this forbids is loading from and sending to anywhere else."""
+"""gradio needs inline code; this forbids loading from and sending to anywhere else."""
 
 
 class _RefusedError(Exception):
@@ -67,7 +68,7 @@ class _RefusedError(Exception):
 
 
 def guarded(app: Asgi, limits: Limits, is_ours: Callable[[str], bool]) -> Asgi:
-    """The application behind the gate, which is open only to the host names that are ours."""
+    """The application behind the gate, which only answers to our own host names."""
     most = ESCAPED * limits.prompt_characters + OTHER_FIELDS
     headers = _headers()
 
@@ -92,9 +93,9 @@ def guarded(app: Asgi, limits: Limits, is_ours: Callable[[str], bool]) -> Asgi:
 
 
 def host_names(host: str, further: Collection[str] = ()) -> Callable[[str], bool]:
-    """Whether a page that listens on `host` may be asked for under a name.
+    """Whether a page that listens on `host` may be requested under a name.
 
-    Beyond loopback an address is always ours: what it leads to cannot be rebound.
+    Beyond loopback an IP address is always accepted: it cannot be rebound.
     """
     names = {*LOOPBACK, *further, *(os.environ[v] for v in EMBEDDED_BY if v in os.environ)}
     if host not in LOOPBACK:
@@ -123,10 +124,10 @@ def _check(scope: Any, is_ours: Callable[[str], bool]) -> None:
         raise _RefusedError(421, "this page is not served under that name (--name adds one)")
     origins = given.get("origin", [])
     if any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
-        raise _RefusedError(403, "another page may not ask here")
+        raise _RefusedError(403, "requests from other pages are refused")
     foreign = {"cross-site", "same-site"} & set(given.get("sec-fetch-site", []))
     if foreign and given.get("sec-fetch-mode") != ["navigate"]:
-        raise _RefusedError(403, "another page may not ask here")
+        raise _RefusedError(403, "requests from other pages are refused")
     if not _is_known(scope["method"], scope["path"]):
         raise _RefusedError(404, "there is nothing here")
 
@@ -168,13 +169,15 @@ async def _body(scope: Any, receive: Receive, most: int) -> bytes:
 
 
 async def _drop(receive: Receive) -> None:
-    """Read on without keeping anything: who still sends when we close never sees the answer."""
+    """Keep reading without storing anything: a client that is still sending when we close never
+    sees the answer.
+    """
     while (await receive()).get("more_body", False):
         pass
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """`receive` with the body that was read already."""
+    """`receive` with the body that was already read."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -201,7 +204,9 @@ def _headers() -> list[tuple[bytes, bytes]]:
 
 
 def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
-    """`send` with our headers on each answer, and none by which gradio lets other origins in."""
+    """`send` with our headers on each answer, without those by which gradio admits other
+    origins.
+    """
     ours = {name for name, _ in headers}
 
     async def sending(message: Message) -> None:

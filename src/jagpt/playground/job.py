@@ -15,12 +15,12 @@ State = Literal["running", "done", "stopped", "out of time"]
 
 
 class PromptTooLongError(UsageError):
-    """A prompt that leaves a model no room for one token more."""
+    """A prompt that leaves a model no room for even one token."""
 
     def __init__(self, model: str, tokens: int, context: int) -> None:
         self.model, self.tokens, self.most = model, tokens, context - 1
         super().__init__(
-            f"the prompt has {tokens:,} tokens, but {model} can continue {self.most:,} at most"
+            f"the prompt has {tokens:,} tokens, but {model} can continue at most {self.most:,}"
         )
 
 
@@ -41,7 +41,9 @@ class Column:
 
 
 class Job:
-    """Continues a prompt a little at each call of `advance`; `columns` holds what is there."""
+    """Continues a prompt a little with each call of `advance`; `columns` holds the result so
+    far.
+    """
 
     def __init__(
         self,
@@ -65,7 +67,9 @@ class Job:
         self._streams = [_stream(*model, prompt, settings) for model in models.items()]
 
     def advance(self, seconds: float) -> bool:
-        """Work for about so many seconds, a token a model at least; False once all is made."""
+        """Work for about this many seconds, at least one token per model; False once everything is
+        done.
+        """
         begun = self._clock()
         while self.state == "running":
             self._turn()
@@ -78,12 +82,12 @@ class Job:
         return self.state == "running"
 
     def stop(self) -> None:
-        """End here; what is made stays."""
+        """End here; what is done so far stays."""
         if self.state == "running":
             self._finish("stopped")
 
     def _turn(self) -> None:
-        """A token of each row of each model."""
+        """One token for each row of each model."""
         alive = False
         for column, stream in zip(self.columns, self._streams, strict=True):
             step = next(stream, None)
@@ -99,7 +103,9 @@ class Job:
 
 
 def _stream(name: str, loaded: TextGenerator, prompt: str, settings: Settings) -> Iterator[_Step]:
-    """The model's steps; what does not fit its context is cut, as the page's slider cannot know."""
+    """The model's steps; what does not fit its context is cut, since the page's slider cannot know
+    it.
+    """
     ids = loaded.encode(prompt)
     if loaded.context is not None:
         room = loaded.context - len(ids)

@@ -9,7 +9,7 @@ from jagpt.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a request: new tokens, samples, seconds of work; `queue` is how many may wait.
+    """Limits of a request: new tokens, samples, seconds of work; `queue` is how many may wait.
 
     Raises `UsageError`, naming the flag and what is allowed.
     """

@@ -17,7 +17,7 @@ from jagpt.playground.texts import Texts
 from jagpt.text import printable
 
 LEVELS = (0.5, 0.2, 0.05, 0.01, 0.0)
-"""Probabilities from which the colours p0 … p4 hold."""
+"""Probabilities at which the colours p0 … p4 begin."""
 
 
 def style_sheet() -> str:
@@ -26,7 +26,7 @@ def style_sheet() -> str:
 
 
 def head(models: Mapping[str, Facts], words: Texts) -> str:
-    """The models' names and what is known of them."""
+    """The models' names and what is known about them."""
     rows = [Markup("<h1>{}</h1><p>{}</p>").format(clean(" · ".join(models)), clean(words.intro))]
     for name, facts in models.items():
         told = [words.vocabulary.format(count=facts.vocabulary)]
@@ -43,7 +43,7 @@ def head(models: Mapping[str, Facts], words: Texts) -> str:
 
 
 def show_job(job: Job, words: Texts, limits: Limits) -> str:
-    """The continuations so far, a column a model and a card a sample."""
+    """The continuations so far, one column per model and one card per sample."""
     status = {
         "running": words.running,
         "done": words.done,
@@ -124,7 +124,7 @@ def _legend(words: Texts) -> Markup:
 
 
 def clean(text: str) -> Markup:
-    """Text as HTML that shows it. Braces and dollars too: gradio reads templates from them."""
+    """Text as HTML. Braces and dollars are escaped too: gradio reads templates from them."""
     shown = escape(printable(text))
     for character in "${}":
         shown = Markup(str(shown).replace(character, f"&#{ord(character)};"))  # noqa: S704

@@ -1,4 +1,4 @@
-"""Serving the page until a signal: nothing is loaded from elsewhere, and nothing goes elsewhere."""
+"""Serving the page until a signal: nothing is loaded from or sent anywhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jagpt.playground.limits import Limits
 LOCAL = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 100
 SESSIONS = 256
-"""Visitors whose last request gradio keeps; a stranger can make as many as there are requests."""
+"""Visitors whose last request gradio keeps; a stranger can create one per request."""
 
 
 def serve(
@@ -31,8 +31,8 @@ def serve(
 ) -> None:
     """Serve the playground of one model or two, by their names, until SIGTERM or Ctrl-C.
 
-    The first free port from 7860 on is taken where none is given. `names` are further host names
-    under which visitors come, through a proxy for instance. Raises `MissingExtraError` without
+    By default the first free port from 7860 is used. `names` are other host names that visitors
+    use, for instance through a proxy. Raises `MissingExtraError` without
     gradio, `UsageError` for a port that is taken.
     """
     check_extra()
@@ -48,20 +48,20 @@ def serve(
         try:
             server.run(sockets=[listening])
         except (KeyboardInterrupt, Terminated):
-            pass  # how a server ends; uvicorn has closed by then and only passes the signal on
+            pass  # how a server ends; uvicorn has closed by then and only forwards the signal
         finally:
             desk.close()
-    say("the playground has ended")
+    say("the playground has stopped")
 
 
 def check_extra() -> None:
-    """`MissingExtraError` where gradio is not installed: before a model is loaded in vain."""
+    """`MissingExtraError` if gradio is not installed, before a model is loaded for nothing."""
     if importlib.util.find_spec("gradio") is None:
         raise MissingExtraError("jagpt playground", "playground")
 
 
 def load_models(places: Sequence[Path]) -> dict[str, TextGenerator]:
-    """The models by the names that the page shows: those of their run or folder."""
+    """The models by displayed name: that of their run or folder."""
     found: dict[str, TextGenerator] = {}
     for place in places:
         folder = place.resolve()
@@ -95,14 +95,16 @@ def application(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk)
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    """A listening socket; `UsageError` where the port is taken or the host is none of ours."""
+    """A listening socket; `UsageError` if the port is taken or the host is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, candidate))
-            listening.listen(128)  # who comes before all is loaded waits, and is not refused
+            listening.listen(
+                128
+            )  # early visitors wait until everything is loaded, instead of being refused
         except (OSError, OverflowError) as error:
             listening.close()
             refused = error
@@ -110,4 +112,4 @@ def _listening(host: str, port: int | None) -> socket.socket:
         return listening
     if isinstance(refused, OSError) and port is None:
         raise storage_error(refused, f"listening on {host}")
-    raise UsageError(f"--host {host} --port {port}: {refused}; name another with --port")
+    raise UsageError(f"--host {host} --port {port}: {refused}; choose another with --port")

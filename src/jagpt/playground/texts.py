@@ -1,4 +1,4 @@
-"""What the page says, in English and Japanese."""
+"""The texts of the page, in English and Japanese."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LANGUAGES = {"日本語": "ja", "English": "en"}
 
 @dataclass(frozen=True)
 class Texts:
-    """Every word of the page in one language; braces are filled in."""
+    """Every text of the page in one language; braces are filled in."""
 
     intro: str
     parameters: str
@@ -51,13 +51,13 @@ ENGLISH = Texts(
     parameters="{count} parameters",
     vocabulary="{count:,} tokens in the vocabulary",
     context="context of {count:,} tokens",
-    demonstration="A demonstration: this model has seen some 80 short pages and nothing else.",
+    demonstration="A demonstration: this model has seen about 80 short pages and nothing else.",
     prompt="Beginning of the text",
     generate="Continue",
     stop="Stop",
     copy="Copy",
     max_new_tokens="New tokens",
-    temperature="Temperature: higher is bolder, lower is safer",
+    temperature="Temperature: higher is more varied, lower is safer",
     top_k="Top k: sample from this many of the most likely tokens; 0 for all",
     top_p="Top p: sample from the most likely tokens up to this total probability",
     repetition_penalty="Repetition penalty: higher repeats less",
@@ -73,7 +73,7 @@ ENGLISH = Texts(
     done="Done.",
     stopped="Stopped.",
     out_of_time="Stopped at the limit of {seconds:g} seconds.",
-    too_long="The text has {tokens:,} tokens; {model} can continue {most:,} at most.",
+    too_long="The text has {tokens:,} tokens; {model} can continue at most {most:,}.",
     failed="This cannot be continued: {reason}",
     empty="The continuations will appear here.",
     figures="{tokens:,} tokens · {mean:.2f} nats per token",
@@ -125,7 +125,7 @@ def texts(language: str) -> Texts:
 
 
 def preferred(accept_language: str) -> str:
-    """The page's language for a browser's `Accept-Language`: the first that it has."""
+    """The page's language for a browser's `Accept-Language`: the first one that it has."""
     for item in accept_language.split(","):
         code = item.split(";")[0].strip().lower()[:2]
         if code in LANGUAGES.values():

@@ -1,7 +1,7 @@
 """The recipe: one TOML file that says everything about a run.
 
 sections  what a recipe may say: typed sections
-checks    what is wrong with one, all at once
+checks    all mistakes of a recipe, reported together
 loading   where it comes from
 searching what a search may change in one
 """

@@ -1,4 +1,4 @@
-"""All mistakes of a recipe at once: where, what was found, what is allowed, the nearest name."""
+"""All mistakes of a recipe together: where, what was found, what is allowed, the nearest name."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _explain(detail: ErrorDetails, section: str, model: type[Section]) -> Proble
         return Problem(section, key, f"a key that does not exist{near}",
                        f"allowed are {', '.join(names)}")  # fmt: skip
     if kind == "missing":
-        return Problem(section, key, "nothing", "this key must be given")
-    found = "a place" if kind == REMOTE_PLACE else _shown(detail["input"])
+        return Problem(section, key, "nothing", "this key is required")
+    found = "a path" if kind == REMOTE_PLACE else _shown(detail["input"])
     return Problem(section, key, found, _allowed(detail))
 
 
@@ -91,18 +91,18 @@ _WANTED = {
     "greater_than": "allowed is more than {gt}",
     "less_than_equal": "allowed is {le} or less",
     "less_than": "allowed is less than {lt}",
-    "int_type": "a whole number is wanted",
-    "int_from_float": "a whole number is wanted",
-    "float_type": "a number is wanted",
-    "finite_number": "a finite number is wanted",
-    "bool_type": "true or false is wanted",
-    "string_type": "a text is wanted",
-    "string_pattern_mismatch": "a text of the form {pattern} is wanted",
-    "string_too_short": "a text that is not empty is wanted",
-    "tuple_type": "a list is wanted",
-    "model_type": "a table is wanted",
-    "dict_type": "a table is wanted",
-    "too_short": "at least {min_length} entry is wanted",
+    "int_type": "expected an integer",
+    "int_from_float": "expected an integer",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "string_type": "expected a string",
+    "string_pattern_mismatch": "expected a string of the form {pattern}",
+    "string_too_short": "expected a string that is not empty",
+    "tuple_type": "expected a list",
+    "model_type": "expected a table",
+    "dict_type": "expected a table",
+    "too_short": "expected at least {min_length} entry",
 }
 """pydantic's error type → what is allowed, with its context's values filled in."""
 
@@ -118,7 +118,7 @@ def _allowed(detail: ErrorDetails) -> str:
 
 
 def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
-    """Values that are fine alone and impossible together."""
+    """Values that are valid alone but not together."""
     corpus, train, model = (sections.get(name) for name in ("corpus", "train", "model"))
     tokens = sections.get("tokens")
     if isinstance(corpus, Corpus):
@@ -136,7 +136,7 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
                           f"allowed is n_positions ({model.n_positions}) or less")  # fmt: skip
         if train.document_mask and isinstance(tokens, Tokens) and not tokens.end_token:
             yield Problem("train", "document_mask", "true",
-                          "it goes with tokens.end_token = true")  # fmt: skip
+                          "it needs tokens.end_token = true")  # fmt: skip
     search = sections.get("search")
     if isinstance(search, Search):
         for key, found, allowed in searching.problems(search.keys, sections):
@@ -153,7 +153,7 @@ def _check_windows(evaluate: Evaluate, block_size: int) -> Iterator[Problem]:
         return
     if evaluate.windows == "blocks":
         yield Problem("evaluate", "stride", str(evaluate.stride),
-                      'it goes with windows = "sliding"')  # fmt: skip
+                      'it needs windows = "sliding"')  # fmt: skip
     elif evaluate.stride > block_size:
         yield Problem("evaluate", "stride", str(evaluate.stride),
                       f"allowed is block_size ({block_size}) or less")  # fmt: skip
@@ -161,27 +161,25 @@ def _check_windows(evaluate: Evaluate, block_size: int) -> Iterator[Problem]:
 
 def _check_corpus(corpus: Corpus, shared: bool) -> Iterator[Problem]:
     if not corpus.source and not shared:
-        yield Problem(
-            "corpus", "source", "none", "a [[corpus.source]] table or `from` must be given"
-        )
+        yield Problem("corpus", "source", "none", "give a [[corpus.source]] table or `from`")
     if corpus.source and corpus.from_:
         yield Problem("corpus", "from", repr(corpus.from_),
-                      "it shares another run's corpus: leave [[corpus.source]] out")  # fmt: skip
+                      "the corpus comes from another run: leave out [[corpus.source]]")  # fmt: skip
     if sum(corpus.shares) >= 1:
         yield Problem("corpus", "valid_share + test_share",
                       f"{sum(corpus.shares):g}",
-                      "a sum below 1 is wanted: the rest is for training")  # fmt: skip
+                      "the sum must be below 1: the rest is for training")  # fmt: skip
     if 0 < corpus.drop_near_duplicates < LEAST_SIMILARITY:
         yield Problem("corpus", "drop_near_duplicates", f"{corpus.drop_near_duplicates:g}",
                       f"allowed is 0, or {LEAST_SIMILARITY:g} to 1")  # fmt: skip
     yield from _check_templates(corpus.templates)
     if corpus.include.depth and not corpus.include.categories:
         yield Problem("corpus.include", "depth", str(corpus.include.depth),
-                      "it goes with `categories`")  # fmt: skip
+                      "it needs `categories`")  # fmt: skip
     names = [source.name for source in corpus.source]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem("corpus", "source.name", f"{name!r} more than once",
-                      "each source needs a name of its own")  # fmt: skip
+                      "each source needs its own name")  # fmt: skip
     for number, source in enumerate(corpus.source):
         yield from _check_source(source, f"source.{number}")
 
@@ -223,10 +221,10 @@ def _check_source(source: Source, key: str) -> Iterator[Problem]:
         if source.kind not in kinds and value != Source.model_fields[name].default:
             allowed = " or ".join(f'"{kind}"' for kind in kinds)
             yield Problem("corpus", f"{key}.{name}", repr(value),
-                          f"it goes with kind = {allowed}")  # fmt: skip
+                          f"it needs kind = {allowed}")  # fmt: skip
     if source.markup == "aozora" and source.layout != "file":
         yield Problem("corpus", f"{key}.layout", repr(source.layout),
-                      'markup = "aozora" goes with "file"')  # fmt: skip
+                      'markup = "aozora" needs "file"')  # fmt: skip
     if source.kind == "hf":
         yield from _check_dataset(source, key)
     elif source.kind == "dump":
@@ -241,36 +239,36 @@ def _check_source(source: Source, key: str) -> Iterator[Problem]:
 def _check_dataset(source: Source, key: str) -> Iterator[Problem]:
     if source.path:
         yield Problem("corpus", f"{key}.path", repr(source.path),
-                      "a data set is named by `dataset`")  # fmt: skip
+                      "name the data set with `dataset`")  # fmt: skip
     if not source.dataset:
-        yield Problem("corpus", f"{key}.dataset", "nothing", "the data set's id must be given")
+        yield Problem("corpus", f"{key}.dataset", "nothing", "the id of the data set is required")
     elif not source.revision and not source.dataset.startswith(("/", ".")):
         yield Problem("corpus", f"{key}.revision", "nothing",
-                      "the data set's commit or tag must be given: without it the same recipe can "
-                      "give another corpus tomorrow")  # fmt: skip
+                      "the commit or tag of the data set is required: without it the same recipe "
+                      "can give a different corpus tomorrow")  # fmt: skip
 
 
 def _check_tokenizer(tokenizer: Tokenizer) -> Iterator[Problem]:
     if tokenizer.revision and not tokenizer.from_:
         yield Problem("tokenizer", "revision", repr(tokenizer.revision),
-                      "it goes with a hub id in `from`")  # fmt: skip
+                      "it needs a hub id in `from`")  # fmt: skip
     least = tokenizer.least_vocab_size
     trained = tokenizer.from_ is None and not tokenizer.size_is_open
     if trained and tokenizer.vocab_size < least:
         yield Problem("tokenizer", "vocab_size", str(tokenizer.vocab_size),
                       f"allowed is {least} or more with these settings (byte_fallback and "
-                      "keep_newlines need pieces of their own)")  # fmt: skip
+                      "keep_newlines need their own pieces)")  # fmt: skip
     if tokenizer.byte_fallback and not tokenizer.exact:
         yield Problem("tokenizer", "byte_fallback", "true",
-                      "it goes with keep_newlines = true, add_dummy_prefix = false and "
-                      "normalization identity or nfkc (transformers cannot decode them "
-                      "otherwise)")  # fmt: skip
+                      "it needs keep_newlines = true, add_dummy_prefix = false and "
+                      "normalization identity or nfkc (otherwise transformers cannot "
+                      "decode)")  # fmt: skip
 
 
 def _check_model(model: Model) -> Iterator[Problem]:
     if model.n_embd % model.n_head:
         yield Problem("model", "n_embd", str(model.n_embd),
-                      f"a multiple of n_head ({model.n_head}) is wanted")  # fmt: skip
+                      f"it must be a multiple of n_head ({model.n_head})")  # fmt: skip
     for name, value in SIZES.get(model.size or "", {}).items():
         found = getattr(model, name)
         if found != value:
@@ -278,18 +276,18 @@ def _check_model(model: Model) -> Iterator[Problem]:
                           f"size = \"{model.size}\" means {value}: leave one out")  # fmt: skip
     if model.revision and not model.from_:
         yield Problem("model", "revision", repr(model.revision),
-                      "it goes with a hub id in `from`")  # fmt: skip
+                      "it needs a hub id in `from`")  # fmt: skip
     if model.embeddings == "text":
         yield from _check_text_embeddings(model)
     for name in sorted(name for name, value in model.config.items() if _infinite(value)):
-        yield Problem("model.config", name, _shown(model.config[name]), "a finite number is wanted")
+        yield Problem("model.config", name, _shown(model.config[name]), "expected a finite number")
     for name in sorted(_OWN_CONFIG & set(model.config)):
         yield Problem("model.config", name, _shown(model.config[name]),
                       "[model] has a key for it, or the tokenizer decides it")  # fmt: skip
 
 
 def _infinite(value: Any) -> bool:
-    """Whether a number that JSON does not know stands anywhere in `value`."""
+    """Whether `value` contains a number that JSON does not know."""
     if isinstance(value, dict | list):
         return any(map(_infinite, value.values() if isinstance(value, dict) else value))
     return isinstance(value, float) and not math.isfinite(value)
@@ -298,11 +296,11 @@ def _infinite(value: Any) -> bool:
 def _check_text_embeddings(model: Model) -> Iterator[Problem]:
     if model.from_:
         yield Problem("model", "embeddings", "'text'",
-                      "it is for a new network: leave `from` or this out")  # fmt: skip
+                      "it is for a new network: leave out `from` or this key")  # fmt: skip
     tied = model.config.get("tie_word_embeddings", True)
     if model.type not in ("gpt2", "gpt_neo") or not tied:
         yield Problem("model", "embeddings", "'text'",
-                      "it goes with tied embeddings of gpt2 or gpt_neo")  # fmt: skip
+                      "it needs the tied embeddings of gpt2 or gpt_neo")  # fmt: skip
 
 
 _OWN_CONFIG = {
@@ -316,7 +314,7 @@ _OWN_CONFIG = {
 
 def _check_train(train: Train) -> Iterator[Problem]:
     if train.max_steps is None and train.max_epochs is None:
-        yield Problem("train", "max_steps", "nothing", "`max_steps` or `max_epochs` must be given")
+        yield Problem("train", "max_steps", "nothing", "give `max_steps` or `max_epochs`")
     if train.max_steps is not None and train.warmup_steps > train.max_steps:
         yield Problem("train", "warmup_steps", str(train.warmup_steps),
                       f"allowed is max_steps ({train.max_steps}) or less")  # fmt: skip
@@ -327,7 +325,7 @@ def _check_train(train: Train) -> Iterator[Problem]:
                           "it goes with schedule = \"linear\", \"cosine\" or \"wsd\"")  # fmt: skip
         if train.warmup_steps >= train.decay_steps:
             yield Problem("train", "decay_steps", str(train.decay_steps),
-                          f"more than warmup_steps ({train.warmup_steps}) is wanted")  # fmt: skip
+                          f"it must be more than warmup_steps ({train.warmup_steps})")  # fmt: skip
     if train.optimizer == "adam" and train.weight_decay:
         yield Problem("train", "weight_decay", str(train.weight_decay),
                       "optimizer = \"adam\" has none: set 0.0, or choose \"adamw\"")  # fmt: skip
@@ -337,10 +335,10 @@ def _check_batch(train: Train) -> Iterator[Problem]:
     sequences = train.sequences_per_step
     if train.batch_is_open and sequences is None:
         yield Problem("train", "sequences_per_step", "nothing",
-                      'batch_size = "auto" needs it')  # fmt: skip
+                      'batch_size = "auto" needs this key')  # fmt: skip
     elif train.batch_is_open and train.grad_accum_steps != 1:
         yield Problem("train", "grad_accum_steps", str(train.grad_accum_steps),
-                      'with batch_size = "auto", say sequences_per_step')  # fmt: skip
+                      'with batch_size = "auto", give sequences_per_step instead')  # fmt: skip
     elif sequences not in (None, train.sequences):
         yield Problem("train", "sequences_per_step", str(sequences),
                       f"batch_size × grad_accum_steps is {train.sequences}")  # fmt: skip

@@ -22,14 +22,14 @@ _ORIGINS = (
 )  # fmt: skip
 """Keys that can name another run."""
 DEEPEST = 32
-"""Levels of keys; a recipe has four. A reader of TOML takes the square of them in time."""
+"""Levels of keys; a recipe has four. Reading TOML takes time quadratic in them."""
 _DEEP_KEY = re.compile(rf"""(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")
 
 
 def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe at a path, in a run directory, or shipped under that name, with `--set` overrides.
 
-    Raises `UsageError` where there is none, `RecipeError` with all mistakes at once.
+    Raises `UsageError` if there is none, `RecipeError` listing all mistakes.
     """
     path = find(reference)
     return parse(path.read_bytes(), origin=str(reference), folder=path.parent, overrides=overrides)
@@ -38,13 +38,13 @@ def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def changed(recipe: Recipe, settings: Mapping[str, float | int]) -> Recipe:
     """The recipe with other numbers (SECTION.KEY → value) and without `[search]`.
 
-    `RecipeError` where they do not go together.
+    `RecipeError` if they do not fit together.
     """
     return validated(with_values(recipe, settings), recipe.name)
 
 
 def find(reference: str | Path) -> Path:
-    """The file that a recipe reference means."""
+    """The file that a recipe reference points to."""
     path = Path(reference)
     if path.is_file():
         return path
@@ -56,7 +56,7 @@ def find(reference: str | Path) -> Path:
     names = ", ".join(shipped)
     near = did_you_mean(str(reference), shipped)
     raise UsageError(
-        f"no recipe {str(reference)!r}: it is neither a file nor a run directory nor a shipped "
+        f"no recipe {str(reference)!r}: it is not a file, a run directory or a shipped "
         f"recipe{near} (shipped: {names})"
     )
 
@@ -89,14 +89,14 @@ def parse(
 
 
 def _toml(text: str) -> dict[str, Any]:
-    """The tables of TOML text; `ValueError` where it is none, or is nested beyond measure."""
+    """The tables of TOML text; `ValueError` if it is not TOML, or too deeply nested."""
     if deep := _DEEP_KEY.search(text):
         line = text.count("\n", 0, deep.start()) + 1
         raise ValueError(f"a key of more than {DEEPEST} levels (line {line})")
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("lists or tables in one another without end") from None
+        raise ValueError("lists or tables are nested too deeply") from None
 
 
 def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
@@ -115,7 +115,7 @@ def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
 
 
 def _anchored_origin(path: Any, folder: Path) -> Any:
-    """Places made absolute where they stand below `folder`; a hub id stays as it is."""
+    """Paths below `folder`, made absolute; a hub id stays as it is."""
     if isinstance(path, list):
         return [_anchored_origin(one, folder) for one in path]
     if not isinstance(path, str):
@@ -127,7 +127,7 @@ def _anchored_origin(path: Any, folder: Path) -> Any:
 def anchored(path: str, folder: Path) -> str:
     """`path` made absolute against `folder`; the bundled sample's name stays.
 
-    In a pattern the folder's own name is none, whatever signs it has.
+    The folder's own name is never taken as a pattern, whatever characters it contains.
     """
     if path == SAMPLE:
         return path
@@ -138,13 +138,13 @@ def anchored(path: str, folder: Path) -> str:
 
 
 def _override(value: dict[str, Any], override: str) -> str | None:
-    """Apply one SECTION.KEY=VALUE; the problem as text where it cannot be read."""
+    """Apply one SECTION.KEY=VALUE; returns the problem as text if it cannot be read."""
     name, equals, raw = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        return f"--set {override}: SECTION.KEY=VALUE is wanted, like train.learning_rate=3e-4"
+        return f"--set {override}: expected SECTION.KEY=VALUE, such as train.learning_rate=3e-4"
     if any("\ud800" <= sign <= "\udfff" for sign in raw):
-        return f"--set {override}: not UTF-8; name such a file by a pattern, like *.txt"
+        return f"--set {override}: not UTF-8; select such a file with a pattern, such as *.txt"
     parsed = _toml_value(raw.strip())
     target: Any = value
     for depth, key in enumerate(keys[:-1]):
@@ -154,7 +154,7 @@ def _override(value: dict[str, Any], override: str) -> str | None:
     if isinstance(target, list) and len(target) == 1:
         target = target[0]
     if not isinstance(target, dict):
-        return f"--set {override}: {'.'.join(keys[:-1])} is no table"
+        return f"--set {override}: {'.'.join(keys[:-1])} is not a table"
     named = keys[:2] == ["corpus", "source"] and keys[-1] == "path"
     if (named or keys == ["corpus", "hojichar"]) and isinstance(parsed, str):
         parsed = anchored(parsed, Path.cwd())
@@ -176,7 +176,7 @@ def _step_into(target: Any, key: str) -> Any:
 
 
 def _toml_value(raw: str) -> Any:
-    """A TOML value, or the bare text where it is none (so that texts need no quotes)."""
+    """A TOML value, or the bare text if it is not one (so that strings need no quotes)."""
     try:
         return _toml(f"value = {raw}")["value"]
     except ValueError:

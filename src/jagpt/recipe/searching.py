@@ -1,4 +1,4 @@
-"""What a recipe's `[search]` may name, and the recipe with other values in its place."""
+"""What a recipe's `[search]` may name, and the recipe with other values put in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pydantic import ValidationError
 from jagpt.recipe.sections import SECTIONS, Range, Recipe, Section
 
 SEARCHED = ("train", "model")
-"""Sections whose numbers may be searched over; others change the tokens, or no loss."""
+"""Sections whose numbers may be searched over; the others change the tokens, or have no effect on
+the loss.
+"""
 FIXED = frozenset({"train.seed", "train.block_size", "train.validate_tokens", "model.n_positions"})
-"""Numbers that say what the valid loss is measured on, or nothing but chance."""
+"""Numbers that define what the valid loss is measured on, or that are only random seeds."""
 
 
 def search_kind(key: str) -> type[int] | type[float] | None:
-    """What a search gives `key` (SECTION.KEY): whole numbers or numbers; None where it may not."""
+    """The type of the values for `key` (SECTION.KEY) in a search, int or float; None if it cannot
+    be searched over.
+    """
     section, _, name = key.partition(".")
     if section not in SEARCHED or key in FIXED:
         return None
@@ -27,7 +31,7 @@ def search_kind(key: str) -> type[int] | type[float] | None:
 
 
 def _kinds(kind: Any) -> Iterator[Any]:
-    """The types that a value may have, but None."""
+    """The types that a value may have, except None."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from _kinds(get_args(kind)[0])
@@ -48,7 +52,8 @@ def problems(
         if kind is None:
             yield (
                 key,
-                "a key that is no number, changes the tokens, or is what losses are compared on",
+                "a key that is not a number, changes the tokens, or defines what losses are "
+                "compared on",
                 "allowed are numbers of [train] and [model]",
             )
             continue
@@ -56,11 +61,11 @@ def problems(
         if values is None:
             yield (
                 key,
-                "neither a range nor a choice",
-                "{ low = …, high = … } with 0 < low < high, or { choice = [ … ] } is wanted",
+                "not a range or a choice",
+                "{ low = …, high = … } with 0 < low < high, or { choice = [ … ] }",
             )
             continue
-        if section is None:  # its own mistakes are told
+        if section is None:  # its own mistakes are reported
             continue
         whole, name = section.model_dump(by_alias=True), key.partition(".")[2]
         for value in values:

@@ -1,7 +1,7 @@
 """The recipe's typed sections; each field carries its own help text.
 
 Everything outside `[execution]` is semantic: it enters the fingerprint of the stage that reads it,
-except keys that name a place, for which the content of the files enters.
+except keys that name a path, for which the content of the files enters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 UpToOne = Annotated[float, Field(ge=0.0, le=1.0)]
 AUTO = "auto"
 INT64 = 2**63 - 1
-"""TOML's largest whole number, and that of numpy's and PyTorch's counts."""
+"""The largest integer in TOML, and for counts in NumPy and PyTorch."""
 Positive = Annotated[int, Field(ge=1, le=INT64)]
 NotNegative = Annotated[int, Field(ge=0, le=INT64)]
 BatchSize = Annotated[
@@ -35,15 +35,15 @@ BatchSize = Annotated[
     WrapValidator(lambda value, number: value if value == AUTO else number(value)),
     PlainSerializer(lambda value: value),
 ]
-"""A number, but for `"auto"` in a recipe that leaves it to the machine (`Train.batch_is_open`)."""
+"""A number, or `"auto"` in a recipe that leaves it to the machine (`Train.batch_is_open`)."""
 VocabSize = Annotated[
     Annotated[int, Field(ge=7, le=1_000_000)],
     WrapValidator(lambda value, number: value if value == AUTO else number(value)),
     PlainSerializer(lambda value: value),
 ]
-"""A number, except for `"auto"` where it is left to the corpus (`Tokenizer.size_is_open`)."""
+"""A number, or `"auto"` to derive it from the corpus (`Tokenizer.size_is_open`)."""
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
-"""What `torch.manual_seed` takes, and 8 bytes hold."""
+"""The largest seed that `torch.manual_seed` takes and 8 bytes hold."""
 Checkpoint = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 """A step needs no quotes: `checkpoint = 5000`."""
 CHECKPOINT = r"^(best|last|[0-9]{1,18})$"
@@ -51,7 +51,7 @@ Split = Literal["train", "valid", "test"]
 
 SAMPLE = "jagpt:sample"
 LEAST_SIMILARITY = 0.5
-"""Below it, MinHash's bands bring nearly everything together."""
+"""Below this, MinHash's bands match nearly everything."""
 RESERVED_CONTROL_PIECES = 6
 """<pad>, <unk>, <s>, </s>, <cls>, <sep>: the smallest vocabulary must hold them."""
 BYTE_PIECES = 256
@@ -75,15 +75,16 @@ def place_problem(place: str) -> str | None:
     secret = r"@" if scheme in ("s3", "s3a", "gs", "gcs") else r":.*@"
     if re.search(r"[?#]", rest) or re.search(secret, authority):
         return (
-            "it holds credentials or a query; leave them out: they come from the environment or "
-            "the provider's own store"
+            "it contains credentials or a query; remove them: credentials come from the "
+            "environment "
+            "or the provider's own store"
         )
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or re.search(r"::|[\x00-\x20\x7f\\\\]", rest):
-        return "a URL like s3://bucket/prefix or an absolute path is wanted"
+        return "expected a URL such as s3://bucket/prefix, or an absolute path"
     if scheme in ("file", "local") and not rest.startswith("/"):
-        return "an absolute path is wanted"
+        return "expected an absolute path"
     if not rest.strip("/") or {".", ".."} & set(rest.split("/")):
-        return "a bucket or folder is wanted, without . and .. in its name"
+        return "expected a bucket or folder, without . and .. in its name"
     return None
 
 
@@ -104,9 +105,9 @@ class Section(BaseModel):
     )
 
     places: ClassVar[frozenset[str]] = frozenset({"from", "path"})
-    """Keys that name a place: what stands there enters a fingerprint, the name does not."""
+    """Keys that name a path: its content enters a fingerprint, the name does not."""
     later: ClassVar[frozenset[str]] = frozenset()
-    """Keys that finished work does not know: with their default they enter no fingerprint."""
+    """Keys newer than existing results: with their default value they enter no fingerprint."""
 
     def semantic(self) -> dict[str, Any]:
         """The fields that can change a result, in their TOML names, as plain JSON values."""
@@ -124,31 +125,32 @@ class Source(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        description="Name of the source; it enters each document's split and the model card.",
+        description="Name of the source; it affects each document's split and appears in the model "
+        "card.",
     )
     kind: Literal[
         "dump", "text", "jsonl", "parquet", "wikitext", "cirrus", "wikiextractor", "hf"
     ] = Field(
         "dump",
         description="`dump`: a MediaWiki export. `text`: plain text files. `jsonl`, `parquet`: "
-        "rows with a column of text. `wikitext`: JSON lines with `title` and `wikitext`. `cirrus`: "
+        "rows with a column of text. `wikitext`: JSON Lines with `title` and `wikitext`. `cirrus`: "
         "a CirrusSearch content dump. `wikiextractor`: its output folder. `hf`: a Hugging Face "
         "data set.",
     )
     path: str | None = Field(
         None,
-        description="A file, or several by a glob pattern, or WikiExtractor's folder; relative to "
+        description="A file, a glob pattern for several, or WikiExtractor's folder; relative to "
         f"the recipe's folder. `{SAMPLE}` is the bundled sample.",
     )
     wiki: str | None = Field(
         None,
         pattern=r"^[a-z][a-z0-9_]{1,40}$",
-        description="Database name of a wiki (`jawiki`), in place of `path`.",
+        description="Database name of a wiki (`jawiki`), instead of `path`.",
     )
     date: str | None = Field(
         None,
         pattern=r"^[0-9]{8}$",
-        description="Date of the dump, like `20210820`; from the dump's file name if not given.",
+        description="Date of the dump, such as `20210820`; by default taken from the file name.",
     )
     licence: str = Field(
         "unknown", min_length=1, description="Licence of the texts, as the model card states it."
@@ -164,15 +166,15 @@ class Source(Section):
     )
     layout: Literal["file", "line", "block"] = Field(
         "file",
-        description="`text` only. One document a file, a line, or a block of lines between blank "
-        "lines, whose first line is the title.",
+        description="`text` only. One document per file, per line, or per block of lines between "
+        "blank lines (its first line is the title).",
     )
     encoding: Literal[
         "utf-8", "auto", "cp932", "shift_jis_2004", "euc_jp", "euc_jis_2004", "iso2022_jp"
     ] = Field(
         "utf-8",
-        description="`text` only. The files' encoding; `cp932` is Windows' Shift JIS, `auto` finds "
-        "it by each file's beginning.",
+        description="`text` only. The files' encoding; `cp932` is Shift JIS as Windows writes it; "
+        "`auto` detects it from the beginning of each file.",
     )
     markup: Literal["plain", "aozora"] = Field(
         "plain",
@@ -181,50 +183,53 @@ class Source(Section):
     )
     split_characters: Annotated[int, Field(ge=100, le=INT64)] | None = Field(
         None,
-        description="`text` only. Longer documents are cut into pieces of at most so many "
-        "characters, at ends of lines or sentences.",
+        description="`text` only. Longer documents are split into pieces of at most this "
+        "many characters, at line or sentence ends.",
     )
     column: str | None = Field(
         None,
         min_length=1,
-        description="Column of the text in rows; `text` if not given, or `wikitext` for that kind.",
+        description="Column with the text; by default `text`, or `wikitext` for that kind.",
     )
     title_column: str | None = Field(
-        None, min_length=1, description="Column of the title in rows; `title` for `wikitext`."
+        None, min_length=1, description="Column with the title; `title` for `wikitext`."
     )
     id_column: str | None = Field(
         None,
         min_length=1,
-        description="Column of the id in rows, which decides the split (`hash`); a hash of title "
-        "and text if not given.",
+        description="Column with the id, which decides the split (`hash`); by default a hash of "
+        "title and text.",
     )
-    url_column: str | None = Field(None, min_length=1, description="Column of the URL in rows.")
+    url_column: str | None = Field(None, min_length=1, description="Column with the URL.")
     revision_column: str | None = Field(
-        None, min_length=1, description="Column of the page's revision number in rows."
+        None, min_length=1, description="Column with the page's revision number."
     )
     dataset: str | None = Field(
         None,
         min_length=1,
-        description="`hf`: id of the data set, like `org/name`; a folder begins with `/` or `.`.",
+        description="`hf`: id of the data set, such as `org/name`; a folder begins with `/` or "
+        "`.`.",
     )
     config: str | None = Field(
-        None, min_length=1, description="`hf`: configuration of the data set, like `20231101.ja`."
+        None,
+        min_length=1,
+        description="`hf`: configuration of the data set, such as `20231101.ja`.",
     )
     dataset_split: str = Field("train", min_length=1, description="`hf`: split of the data set.")
     revision: str | None = Field(
-        None, min_length=1, description="`hf`: commit or tag of the data set; needed for an id."
+        None, min_length=1, description="`hf`: commit or tag of the data set; required with an id."
     )
 
     later = frozenset({"encoding", "markup", "split_characters"})
 
     def semantic(self) -> dict[str, Any]:
-        """All but the weight, which enters the fingerprint of training alone."""
+        """Everything except the weight, which only enters the fingerprint of training."""
         return {key: item for key, item in super().semantic().items() if key != "weight"}
 
     @model_validator(mode="before")
     @classmethod
     def _date_as_given_or_named(cls, value: object) -> object:
-        """`date = 20210820` needs no quotes, and a dump's own file name tells its date."""
+        """`date = 20210820` needs no quotes, and the date may come from the dump's file name."""
         if not isinstance(value, dict):
             return value
         date = value.get("date")
@@ -240,11 +245,11 @@ class Exclude(Section):
     ids: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Ids of documents; `SOURCE:ID` for those of one source alone.",
+        description="Ids of documents; `SOURCE:ID` limits one to a source.",
     )
-    titles: tuple[str, ...] = Field((), strict=False, description="Titles, exactly.")
+    titles: tuple[str, ...] = Field((), strict=False, description="Exact titles.")
     categories: tuple[str, ...] = Field(
-        (), strict=False, description="Categories, exactly and without their namespace."
+        (), strict=False, description="Exact category names, without the namespace."
     )
 
     @field_validator("ids", mode="before")
@@ -257,18 +262,18 @@ class Exclude(Section):
 
 
 class Include(Section):
-    """`[corpus.include]`: the articles to take, by any of these; all where nothing is named."""
+    """`[corpus.include]`: the articles to take, by any of these; everything by default."""
 
-    titles: tuple[str, ...] = Field((), strict=False, description="Titles, exactly.")
+    titles: tuple[str, ...] = Field((), strict=False, description="Exact titles.")
     title_patterns: tuple[str, ...] = Field(
-        (), strict=False, description="Titles by shell patterns, like `*駅` or `日本の*`."
+        (), strict=False, description="Titles by shell patterns, such as `*駅` or `日本の*`."
     )
     categories: tuple[str, ...] = Field(
-        (), strict=False, description="Categories, exactly and without their namespace."
+        (), strict=False, description="Exact category names, without the namespace."
     )
     depth: NotNegative = Field(
         0,
-        description="Levels of subcategories that are taken too, by the Category pages of the "
+        description="Levels of subcategories to include, as given by the Category pages of the "
         "dump.",
     )
 
@@ -288,52 +293,54 @@ class Corpus(Section):
     later = frozenset({"include"})
 
     from_: str | None = Field(
-        None, alias="from", description="Another run's directory: share its corpus."
+        None, alias="from", description="Directory of another run: share its corpus."
     )
     source: tuple[Source, ...] = Field((), description="The sources, in order.", strict=False)
     split: Literal["hash", "first-lines"] = Field(
         "hash",
-        description="`hash`: by a hash of source name and page id. `first-lines`: the original's "
-        "way, see `valid_lines`.",
+        description="`hash`: by a hash of source name and page id. `first-lines`: as the original "
+        "did, see `valid_lines`.",
     )
     valid_share: Share | None = Field(
         None,
-        description="Share of documents in the valid split (`hash`). If not given 0.005, and in a "
-        "small corpus as much as gives it 20 documents, or a tenth of them if that is less.",
+        description="Share of documents in the valid split (`hash`). By default 0.005; in a small "
+        "corpus, enough for 20 documents, or a tenth of them if that is fewer.",
     )
-    test_share: Share | None = Field(
-        None, description="The same of the test split; the two are set apart from each other."
-    )
+    test_share: Share | None = Field(None, description="The same for the test split.")
     valid_lines: NotNegative = Field(
-        500_000, description="`first-lines`: so many lines first go to the valid split."
+        500_000, description="`first-lines`: the first this many lines go to the valid split."
     )
     test_lines: NotNegative = Field(
-        500_000, description="`first-lines`: so many lines next go to the test split."
+        500_000, description="`first-lines`: the next this many lines go to the test split."
     )
-    min_characters: NotNegative = Field(50, description="Documents that are shorter are left out.")
+    min_characters: NotNegative = Field(50, description="Shorter documents are left out.")
     min_japanese_share: Share = Field(
-        0.0, description="Least share of Japanese letters among a document's letters."
+        0.0, description="Minimum share of Japanese letters among a document's letters."
     )
-    drop_disambiguation: bool = Field(True, description="Leave disambiguation pages out.")
+    drop_disambiguation: bool = Field(True, description="Leave out disambiguation pages.")
     drop_list_pages: bool = Field(
-        False, description="Leave pages out that hold a list and no prose beside it."
+        False, description="Leave out pages that consist of a list without prose."
     )
-    drop_duplicates: bool = Field(True, description="Keep the first of documents with equal text.")
+    drop_duplicates: bool = Field(
+        True, description="Of documents with identical text, keep the first."
+    )
     drop_near_duplicates: UpToOne = Field(
         0.0,
-        description="Leave a document out that is so similar to an earlier one: Jaccard similarity "
-        "of their character 5-grams, by MinHash; 0.5 to 1, or 0 for not at all. Extra `dedup`.",
+        description="Leave out a document that is this similar to an earlier one: Jaccard "
+        "similarity "
+        "of character 5-grams, by MinHash; 0.5 to 1, or 0 to turn it off. Needs the extra `dedup`.",
     )
     drop_overlap: UpToOne = Field(
         0.0,
-        description="Leave a document out of train that holds this share of a test or valid "
-        "document's sentences, or has this share of its own there; 0 for not at all.",
+        description="Leave out of train a document that contains this share of a test or "
+        "valid document's sentences, or that has this share of its own sentences there; 0 turns it "
+        "off.",
     )
     hojichar: str | None = Field(
         None,
         min_length=1,
-        description="A profile of HojiChar's filters, a JSON file; relative to the recipe's "
-        "folder. Extra `hojichar`.",
+        description="A HojiChar profile (JSON), relative to the recipe's folder. Needs the "
+        "extra `hojichar`.",
     )
     include: Include = Field(
         Include(), description="Titles and categories of the articles to take."
@@ -343,30 +350,30 @@ class Corpus(Section):
     )
     markup: Literal["plain", "markdown"] = Field(
         "plain",
-        description="The form of text made from wikitext: `plain` lines, or Markdown with "
-        "headings, lists, tables, formulas and code in GitHub's form.",
+        description="Form of the text made from wikitext: `plain` lines, or Markdown with "
+        "headings, lists, tables, formulas and code as GitHub renders them.",
     )
     headings: bool = Field(True, description="Keep section headings as lines.")
     closing_sections: bool = Field(
-        False, description="Keep 脚注, 出典, 参考文献, 外部リンク, 関連項目 and the like."
+        False,
+        description="Keep closing sections such as 脚注, 出典, 参考文献, 外部リンク, 関連項目.",
     )
-    citations: bool = Field(
-        True, description="Keep citations that are items of a list, such as a person's works."
-    )
+    citations: bool = Field(True, description="Keep citations in lists, such as a person's works.")
     tables: bool | None = Field(
-        None, description="Keep the text of tables; if not given, only Markdown keeps it."
+        None, description="Keep the text of tables; by default only Markdown keeps it."
     )
     captions: bool = Field(False, description="Keep the captions of files.")
     math: bool = Field(True, description="Keep inline formulas as LaTeX.")
     skip_damaged: bool = Field(
         False,
-        description="Go on after damage in a dump, at its next stream or page; `stats.json` counts "
-        "what was lost.",
+        description="Skip damaged parts of a dump and continue at the next stream or page; "
+        "`stats.json` "
+        "counts what was lost.",
     )
     templates: dict[str, str] = Field(
         {},
         description="Templates by name, each with the format that renders it (`{1}` is its first "
-        "argument) or an empty text to drop it; they win over jagpt's own table.",
+        "argument) or an empty string to drop it; they take precedence over jagpt's own table.",
     )
 
     @property
@@ -391,7 +398,7 @@ class Corpus(Section):
 
 
 class Tokenizer(Section):
-    """`[tokenizer]`: SentencePiece training, or a tokenizer that exists.
+    """`[tokenizer]`: SentencePiece training, or an existing tokenizer.
 
     With the defaults nothing is lost or unknown, and decoding gives back the text. The original's
     settings are `normalization = "nmt_nfkc"`, `byte_fallback = false`, `keep_newlines = false`,
@@ -401,37 +408,37 @@ class Tokenizer(Section):
     from_: str | None = Field(
         None,
         alias="from",
-        description="A run's directory, a tokenizer folder, a bare `.model`, or a hub id: use it; "
-        "the other keys then mean nothing, but `revision`, and a `vocab_size` other than the "
-        "default, which it must have.",
+        description="Use an existing tokenizer: a run's directory, a tokenizer folder, a bare "
+        "`.model` file or a hub id. The other keys then have no effect, except `revision`, and a "
+        "`vocab_size` other than the default, which the tokenizer must match.",
     )
     revision: str | None = Field(None, description="Revision of a hub id.")
-    type: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece's algorithm.")
+    type: Literal["unigram", "bpe"] = Field("unigram", description="Algorithm of SentencePiece.")
     vocab_size: VocabSize = Field(
         32_000,
-        description="Number of pieces, special ones included. `auto`: by the amount of text, "
-        "32,000 at most.",
+        description="Number of pieces, including special ones. `auto`: by the amount of text, "
+        "at most 32,000.",
     )
     sentences: Positive = Field(
         1_000_000, description="Sentences drawn from the train split to learn from."
     )
     character_coverage: Annotated[float, Field(ge=0.98, le=1.0)] = Field(
-        0.9995, description="Share of the characters that get a piece of their own."
+        0.9995, description="Share of the text's characters whose letters get their own piece."
     )
     normalization: Literal["nmt_nfkc", "nfkc", "identity"] = Field(
-        "identity", description="What SentencePiece does to text before it splits it."
+        "identity", description="Normalization that SentencePiece applies before splitting text."
     )
     add_dummy_prefix: bool = Field(False, description="Put a space before each text.")
-    byte_fallback: bool = Field(True, description="Spell characters without a piece in bytes.")
+    byte_fallback: bool = Field(True, description="Spell characters without a piece as bytes.")
     keep_newlines: bool = Field(
-        True, description="A line break is a piece of its own, and white space is kept as it is."
+        True, description="Line breaks have their own piece, and white space is kept as it is."
     )
-    split_digits: bool = Field(True, description="Each digit is a piece of its own.")
-    seed: Seed = Field(1000, description="Seed of the draw of sentences.")
+    split_digits: bool = Field(True, description="Each digit is its own piece.")
+    seed: Seed = Field(1000, description="Seed for drawing the sentences.")
 
     @property
     def size_is_open(self) -> bool:
-        """Whether the number of pieces is left to the corpus."""
+        """Whether the number of pieces is derived from the corpus."""
         return str(self.vocab_size) == AUTO
 
     @property
@@ -442,7 +449,7 @@ class Tokenizer(Section):
 
     @property
     def least_vocab_size(self) -> int:
-        """Pieces that SentencePiece asks for whatever the corpus holds."""
+        """Pieces that SentencePiece needs, whatever the corpus contains."""
         return (
             RESERVED_CONTROL_PIECES
             + self.keep_newlines  # "\n" is a piece
@@ -455,11 +462,11 @@ class Tokens(Section):
     """`[tokens]`: from documents to token shards."""
 
     from_: str | None = Field(
-        None, alias="from", description="Another run's directory: share its tokens."
+        None, alias="from", description="Directory of another run: share its tokens."
     )
-    end_token: bool = Field(True, description="Put the end token after each document.")
+    end_token: bool = Field(True, description="Append the end token to each document.")
     by_line: bool = Field(
-        False, description="Encode line by line and join with nothing between, as the original did."
+        False, description="Encode line by line and join without separators, as the original did."
     )
 
 
@@ -473,26 +480,28 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 class Model(Section):
-    """`[model]`: the network, its shape, and the weights that it starts from."""
+    """`[model]`: the network, its shape, and the weights it starts from."""
 
     from_: str | None = Field(
         None,
         alias="from",
         description="Start from these weights: a run's directory, a folder with safetensors, or a "
-        "hub id. The shape must be theirs, and the tokenizer too.",
+        "hub id. Shape and tokenizer must match them.",
     )
     revision: str | None = Field(None, min_length=1, description="Revision of a hub id.")
     type: str = Field(
         "gpt2",
         pattern=r"^[a-z][a-z0-9_-]{0,63}$",
-        description="The transformers model type: `gpt2`, `gpt_neo`, `llama` or another causal "
-        "language model's.",
+        description="Model type in transformers: `gpt2`, `gpt_neo`, `llama` or another causal "
+        "language model.",
     )
     size: Literal["small", "medium", "large", "xl"] | None = Field(
-        None, description="GPT-2's sizes: stands for `n_layer`, `n_head` and `n_embd`."
+        None, description="A size of GPT-2, which sets `n_layer`, `n_head` and `n_embd`."
     )
     n_layer: Annotated[int, Field(ge=1, le=512)] = Field(12, description="Number of blocks.")
-    n_head: Annotated[int, Field(ge=1, le=512)] = Field(12, description="Attention heads a block.")
+    n_head: Annotated[int, Field(ge=1, le=512)] = Field(
+        12, description="Attention heads per block."
+    )
     n_embd: Annotated[int, Field(ge=1, le=65_536)] = Field(768, description="Width.")
     n_positions: Annotated[int, Field(ge=2, le=1_048_576)] = Field(
         1024, description="Longest sequence in tokens."
@@ -500,18 +509,18 @@ class Model(Section):
     dropout: Share = Field(0.1, description="Dropout of embeddings, attention and residuals.")
     embeddings: Literal["random", "text"] = Field(
         "random",
-        description="Where a new network's embeddings begin: `random` as its class has them, or "
-        "`text`, from frequencies and neighbours of the pieces (`gpt2` and `gpt_neo`).",
+        description="Initial embeddings of a new network: `random` as its class sets them, or "
+        "`text`, from the frequencies and neighbours of the pieces (`gpt2` and `gpt_neo`).",
     )
     embeddings_tokens: Positive = Field(
         4_194_304,
-        description="`text`: count so many tokens, the first in the run's order (at most an "
-        "epoch), even if it trains on fewer.",
+        description="`text`: count this many tokens, the first in the run's order (at most "
+        "an epoch), even if training uses fewer.",
     )
     config: dict[str, Any] = Field(
         {},
-        description="Further keys of the type's transformers configuration, like "
-        "`intermediate_size` or `window_size`.",
+        description="More keys of the type's configuration in transformers, such "
+        "as `intermediate_size` or `window_size`.",
     )
 
     @model_validator(mode="before")
@@ -521,7 +530,9 @@ class Model(Section):
         return {**size, **value} if size and isinstance(value, dict) else value
 
     def semantic(self) -> dict[str, Any]:
-        """Without `size`, which only stands for other keys, and `revision`, a place's."""
+        """Without `size`, which only stands for other keys, and `revision`, which belongs to a
+        path.
+        """
         value = super().semantic()
         return {key: item for key, item in value.items() if key not in ("size", "revision")}
 
@@ -537,33 +548,35 @@ class Train(Section):
     seed: Seed = Field(1000, description="Seed of weights, order and dropout.")
     batch_size: BatchSize = Field(
         2,
-        description="Sequences a forward pass (micro-batch). `auto`: as many as fit into the GPU's "
-        "memory, of `sequences_per_step` in all.",
+        description="Sequences per forward pass (micro-batch). `auto`: as many as fit into GPU "
+        "memory, "
+        "with `sequences_per_step` in total.",
     )
-    grad_accum_steps: Positive = Field(16, description="Micro-batches an optimizer step.")
+    grad_accum_steps: Positive = Field(16, description="Micro-batches per optimizer step.")
     sequences_per_step: Positive | None = Field(
         None,
-        description="Sequences an optimizer step, in micro-batches of any size; it stands for "
+        description="Sequences per optimizer step, in micro-batches of any size; replaces "
         "`grad_accum_steps`.",
     )
     block_size: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Tokens a sequence; `n_positions` if not given."
+        None, description="Tokens per sequence; by default `n_positions`."
     )
-    max_steps: Positive | None = Field(None, description="Stop after so many optimizer steps.")
+    max_steps: Positive | None = Field(None, description="Stop after this many optimizer steps.")
     max_epochs: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        None, description="Stop after so many passes over the train split."
+        None, description="Stop after this many passes over the train split."
     )
     order: Literal["documents", "blocks", "buffer"] = Field(
         "documents",
-        description="`documents`: shuffled and packed anew each epoch, and the sequences shuffled. "
+        description="`documents`: documents are reshuffled and repacked each epoch, and the "
+        "sequences shuffled. "
         "`blocks`: fixed blocks, shuffled. `buffer`: the original's shuffle buffer over fixed "
         "blocks.",
     )
     shuffle_buffer: Positive = Field(100_000, description="Blocks in the shuffle buffer.")
     document_mask: bool = Field(
         False,
-        description="Attention does not cross documents, and positions restart with each; also in "
-        "validation and evaluation.",
+        description="Attention does not cross document boundaries, and positions restart with each "
+        "document; also in validation and evaluation.",
     )
     optimizer: Literal["muon", "adamw", "adam"] = Field(
         "adamw",
@@ -571,16 +584,16 @@ class Train(Section):
         "norms. `adam`: without decay.",
     )
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
-        6e-4, description="Highest learning rate (of Adam, AdamW)."
+        6e-4, description="Peak learning rate (of Adam, AdamW)."
     )
     beta1: Share = Field(0.9, description="Adam's first decay rate.")
-    beta2: Share = Field(0.99, description="Adam's second decay rate; large batches bear 0.95.")
+    beta2: Share = Field(0.99, description="Adam's second decay rate; 0.95 suits large batches.")
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1e-8, description="Adam's epsilon.")
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
-        0.1, description="Decoupled weight decay of what AdamW updates, but biases and norms."
+        0.1, description="Decoupled weight decay of what AdamW updates, except biases and norms."
     )
     muon_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
-        0.02, description="`muon`: highest learning rate of the matrices."
+        0.02, description="`muon`: peak learning rate of the matrices."
     )
     muon_weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.1, description="`muon`: decoupled weight decay of the matrices."
@@ -588,85 +601,92 @@ class Train(Section):
     muon_momentum: Share = Field(0.95, description="`muon`: Nesterov momentum.")
     schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
         "wsd",
-        description="Learning rate after warm-up. `wsd`: constant, and linear over the last "
-        "`decay_share` of the steps.",
+        description="Learning rate after warm-up. `wsd`: constant, then linear decay over "
+        "the last `decay_share` of the steps.",
     )
     decay_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.2, description="`wsd`: share of the steps in which the rate decays."
     )
     warmup_steps: NotNegative = Field(0, description="Steps of linear warm-up from 0.")
     decay_steps: Positive | None = Field(
-        None, description="Step at which the schedule ends; the run's last step if not given."
+        None, description="Step at which the schedule ends; by default the last step."
     )
     min_learning_rate_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        0.0, description="Share of the highest rate that is left at the schedule's end."
+        0.0, description="Share of the peak rate that is left at the end of the schedule."
     )
     average: Literal["none", "tail", "ema"] = Field(
         "none",
-        description="Average the weights of the last `average_share` of the steps: `tail` all "
-        "alike, `ema` with `average_decay`. Validation, evaluation and export then take the "
-        "average.",
+        description="Average the weights over the last `average_share` of the steps: `tail` "
+        "weights them equally, `ema` uses `average_decay`. Validation, evaluation and export "
+        "then use the average.",
     )
     average_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.2, description="Share of the steps, at the end, over which weights are averaged."
     )
     average_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.999, description="`ema`: what a step leaves of the average before it."
+        0.999, description="`ema`: share of the previous average that each step keeps."
     )
     clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(
-        None, description="Clip the gradient to this norm; not at all if not given."
+        None, description="Clip the gradient to this norm; no clipping by default."
     )
     teacher: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Models to learn from, beside the text: runs, folders or hub ids "
-        "(ORG/NAME@REVISION) with the run's own tokenizer; the mean of their probabilities counts.",
+        description="Teachers for distillation: runs, folders or hub ids (ORG/NAME@REVISION) "
+        "with the run's own tokenizer; the mean of their probabilities is the target.",
     )
     own_teachers: Annotated[int, Field(ge=0, le=64)] = Field(
         0,
-        description="Train so many networks of this very recipe first, with the seeds that follow "
-        "`seed`, and learn from them too.",
+        description="First train this many networks from the same recipe, with the seeds after "
+        "`seed`, and use them as teachers too.",
     )
     teacher_weight: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
         1.0,
-        description="What the distance (KL) from the teachers counts, where a label's nats are 1.",
+        description="Weight of the KL divergence from the teachers; the loss on the labels has "
+        "weight 1.",
     )
     teacher_temperature: Annotated[float, Field(gt=0.0, le=100.0)] = Field(
-        1.0, description="Divides the logits of both sides of that distance."
+        1.0, description="Divides the logits on both sides of that divergence."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Arithmetic of the matrix products (weights stay fp32). `auto`: bf16 where the "
-        "hardware multiplies it, else fp16 on a GPU that has it, else fp32; a run goes on in the "
-        "precision in which it began, on any machine.",
+        "hardware supports it, else fp16 on a GPU that supports it, else fp32; a run keeps the "
+        "precision it began with, on any machine.",
     )
     compile: bool = Field(
         False,
         description="Compile the network with torch.compile (on a CPU that needs a C++ compiler); "
         "results may differ in rounding.",
     )
-    deterministic: bool = Field(True, description="Only kernels whose results repeat bit by bit.")
+    deterministic: bool = Field(
+        True, description="Use only kernels whose results are reproducible bit for bit."
+    )
     validate_every: Positive = Field(1000, description="Steps between validations.")
     validate_tokens: Positive | None = Field(
-        None, description="Use at most so many tokens of the valid split; all if not given."
+        None, description="Use at most this many tokens of the valid split; all by default."
     )
     checkpoint_every: Positive = Field(1000, description="Steps between checkpoints.")
-    keep_checkpoints: Positive = Field(2, description="Last checkpoints kept, beside the best.")
+    keep_checkpoints: Positive = Field(
+        2, description="Number of latest checkpoints to keep, in addition to the best."
+    )
     patience: Positive | None = Field(
-        None, description="End after so many validations in a row without a better loss."
+        None, description="Stop early after this many validations without a better loss."
     )
     on_bad_step: Literal["stop", "skip", "rewind"] = Field(
         "stop",
-        description="What follows a loss or gradient that is no number, or a spike. `stop`: the "
-        "run fails. `skip`: the step's update is left out. `rewind`: back to the last checkpoint, "
-        "and on with the data after the bad step's.",
+        description="Reaction to a NaN or infinite loss or gradient, or a spike. `stop`: the run "
+        "fails. `skip`: the step's update is skipped. `rewind`: return to the last checkpoint and "
+        "continue with the data after the bad step.",
     )
     spike_factor: Annotated[float, Field(gt=1.0)] | None = Field(
         None,
-        description="A loss above so many times the mean of the last `spike_window` good steps is "
-        "a bad step; only what is no number if not given.",
+        description="A loss above this many times the mean of the last `spike_window` good steps "
+        "counts as a spike; by default only NaN and infinity count as bad.",
     )
-    spike_window: Positive = Field(100, description="Good steps that a spike is compared with.")
+    spike_window: Positive = Field(
+        100, description="Number of good steps that a loss is compared with."
+    )
     max_bad_steps: Positive = Field(10, description="The run fails after more bad steps than this.")
 
     @model_validator(mode="before")
@@ -676,7 +696,7 @@ class Train(Section):
             return value
         default = cls.model_fields["batch_size"].default
         size, sequences = value.get("batch_size", default), value.get("sequences_per_step")
-        if size == AUTO:  # a placeholder: the machine's choice decides
+        if size == AUTO:  # a placeholder: the machine chooses
             return {**value, "grad_accum_steps": 1}
         if type(size) is type(sequences) is int and size > 0 and sequences % size == 0:
             return {**value, "grad_accum_steps": sequences // size}
@@ -684,12 +704,12 @@ class Train(Section):
 
     @property
     def batch_is_open(self) -> bool:
-        """Whether the micro-batch is the machine's choice, and still to be made."""
+        """Whether the micro-batch is left to the machine and not chosen yet."""
         return str(self.batch_size) == AUTO
 
     @property
     def sequences(self) -> int:
-        """Sequences an optimizer step, over all micro-batches."""
+        """Sequences per optimizer step, over all micro-batches."""
         if self.batch_is_open:
             return self.sequences_per_step or 1
         return self.batch_size * self.grad_accum_steps
@@ -717,26 +737,27 @@ class Evaluate(Section):
     split: Split = Field("test", description="The split to measure.")
     windows: Literal["blocks", "sliding"] = Field(
         "blocks",
-        description="`blocks`: of `block_size` tokens without overlap, as the original. `sliding`: "
-        "they overlap, and each token is measured once, in the first window that holds it.",
+        description="`blocks`: windows of `block_size` tokens without overlap, as the original. "
+        "`sliding`: overlapping windows; each token is measured once, in the first window that "
+        "contains it.",
     )
     stride: Positive | None = Field(
         None,
-        description="Tokens that a sliding window moves on; half its size if not given.",
+        description="Tokens by which a sliding window advances; by default half its size.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Arithmetic of the matrix products."
     )
     suite: Literal["ja"] | None = Field(
         None,
-        description="Tasks of lm-evaluation-harness too, for `test.json` and the card: `ja` is "
-        "JCommonsenseQA, JNLI, MARC-ja, JSQuAD and XWinograd-ja. Extra `harness`; the data come "
-        "from the hub.",
+        description="Tasks of lm-evaluation-harness to run as well, for `test.json` and the "
+        "card: `ja` is JCommonsenseQA, JNLI, MARC-ja, JSQuAD and XWinograd-ja. Needs the extra "
+        "`harness`; the data come from the hub.",
     )
     memorization_samples: NotNegative = Field(
         32,
-        description="Texts to generate, of which the share of 50-character spans that stand in the "
-        "train split is told; 0 for none.",
+        description="Number of texts to generate, to report the share of their 50-character spans "
+        "that occur in the train split; 0 for none.",
     )
 
 
@@ -753,32 +774,37 @@ class Export(Section):
     checkpoint: Checkpoint | None = Field(
         None,
         pattern=CHECKPOINT,
-        description="`best`, `last` or a step; the evaluated one if not given.",
+        description="`best`, `last` or a step; by default the evaluated one.",
     )
     formats: tuple[FormatName, ...] = Field(
         (),
         strict=False,
-        description="Further formats, each with an extra of its name; see docs/export.md.",
+        description="Other formats, each with an extra of the same name; see docs/export.md.",
     )
-    do_sample: bool = Field(True, description="Generation default.")
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(50, description="Generation default.")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.95, description="Generation default.")
+    do_sample: bool = Field(True, description="Default for generation.")
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        50, description="Default for generation."
+    )
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.95, description="Default for generation."
+    )
 
 
 class Release(Section):
-    """`[release]`: what the model card says beyond the measured."""
+    """`[release]`: what the model card says besides measurements."""
 
     title: str = Field("Japanese GPT-2", min_length=1, description="Heading of the model card.")
     licence: str | None = Field(
         None,
         min_length=1,
-        description="Licence of the model; what its sources' licences ask for if not given "
-        "(Wikipedia's text is under CC BY-SA 3.0, since 7 June 2023 under 4.0).",
+        description="Licence of the model; by default what the licences of its sources "
+        "require (Wikipedia's text is under CC BY-SA 3.0, since 7 June 2023 under 4.0).",
     )
     revision: str | None = Field(
         None,
         pattern=r"^[0-9]{8}\.[0-9]{1,9}\.[0-9]{1,9}$",
-        description="DUMPDATE.MAJOR.MINOR, like `20210820.1.0`; from a source's date if not given.",
+        description="DUMPDATE.MAJOR.MINOR, such as `20210820.1.0`; by default from the date of a "
+        "source.",
     )
     notes: str = Field("", description="What changed in this revision, for the changelog.")
     prompts: tuple[str, ...] | None = Field(
@@ -797,16 +823,18 @@ class Release(Section):
 
 
 class Range(Section):
-    """What a search may give a key: a range, drawn evenly in its logarithm, or a choice."""
+    """Values that a search may try: a range (log-uniform) or a choice."""
 
     low: float | None = Field(None, description="The range's lower end, above 0.")
     high: float | None = Field(None, description="The range's upper end.")
     choice: tuple[int | float, ...] = Field(
-        (), strict=False, description="Numbers to choose from, in place of a range."
+        (), strict=False, description="Numbers to choose from, instead of a range."
     )
 
     def values(self, kind: type[int] | type[float]) -> tuple[int | float, ...] | None:
-        """The numbers that bound it, in the key's kind; None where it is no range and no choice."""
+        """The numbers that bound it, in the type of the key; None if it is not a range or a
+        choice.
+        """
         given: tuple[int | float, ...] = self.choice
         if self.low is not None and self.high is not None and not given:
             given = (self.low, self.high) if 0 < self.low < self.high else ()
@@ -847,60 +875,64 @@ class Execution(Section):
     """`[execution]`: how the work is done; nothing here changes a result's fingerprint."""
 
     workers: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
-        None, description="Processes; the number of cores if not given."
+        None, description="Number of processes; by default the number of cores."
     )
     executor: Literal["local", "ray"] = Field(
         "local", description="`ray`: the jobs of corpus and tokens run on a Ray cluster."
     )
     ray_address: str | None = Field(
         None,
-        description="Address of the Ray cluster, or `auto`; one on this machine if not given.",
+        description="Address of the Ray cluster, or `auto`; by default a cluster on this machine.",
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Threads of PyTorch; its own choice if not given."
+        None, description="PyTorch threads; by default PyTorch's own choice."
     )
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field(
         "auto",
-        description="Where to train; `cuda` is AMD's ROCm too, `mps` Apple's GPU, `xpu` Intel's.",
+        description="Device for training; `cuda` includes AMD's ROCm, `mps` is Apple's GPU, `xpu` "
+        "Intel's.",
     )
     activation_checkpointing: bool = Field(
         False,
-        description="Compute each block a second time on the way back: less memory, a third more "
-        "work, the same results.",
+        description="Recompute each block in the backward pass: less memory, a third more work, "
+        "the same "
+        "results.",
     )
     max_hours: Annotated[float, Field(gt=0.0, le=1e6)] | None = Field(
-        None, description="Training saves and leaves in time for this many hours."
+        None, description="Training checkpoints and exits before this many hours have passed."
     )
     log_every: Positive = Field(10, description="Steps between logged metrics.")
-    tensorboard: bool = Field(True, description="Write TensorBoard files too.")
+    tensorboard: bool = Field(True, description="Also write TensorBoard files.")
     trackers: tuple[Literal["wandb", "trackio"], ...] = Field(
-        (), strict=False, description="Send metrics there too; each is an extra of its name."
+        (),
+        strict=False,
+        description="Also send metrics there; each needs the extra of the same name.",
     )
     tracker_project: str = Field(
-        "jagpt", pattern=r"^[^/\\#?%:]{1,128}$", description="Project in the trackers."
+        "jagpt", pattern=r"^[^/\\#?%:]{1,128}$", description="Project name in the trackers."
     )
     sample_prompts: tuple[str, ...] | None = Field(
         None,
         strict=False,
-        description="Texts continued at each validation into `logs/samples.jsonl`; those of "
-        "`[release]` if not given, none if empty.",
+        description="Prompts continued at each validation into `logs/samples.jsonl`; by "
+        "default those of `[release]`, none if empty.",
     )
-    sample_tokens: Positive = Field(64, description="New tokens of such a continuation.")
+    sample_tokens: Positive = Field(64, description="New tokens per continuation.")
     distributed: Literal["ddp", "fsdp"] = Field(
         "ddp",
-        description="How several processes hold the model: each all of it, or each a shard "
-        "(FSDP2).",
+        description="How several processes hold the model: each all of it (`ddp`), or each "
+        "a shard (`fsdp`, FSDP2).",
     )
     remote: RemotePlace | None = Field(
         None,
-        description="Finished stages and checkpoints are copied there while the run goes on, and "
-        "an empty machine takes them from there: `s3://bucket/prefix`, `gs://…`, `az://…`, "
-        "`file:///…`, an absolute path. Credentials come from the environment alone.",
+        description="Finished stages and checkpoints are copied there during the run, and an empty "
+        "machine restores them from there: `s3://bucket/prefix`, `gs://…`, `az://…`, "
+        "`file:///…`, an absolute path. Credentials come only from the environment.",
     )
     mirror: str | None = Field(
         None,
         pattern=r"^https?://[^\s]+$",
-        description="Base address that dumps are fetched from; dumps.wikimedia.org if not given.",
+        description="Base URL for dump downloads; by default dumps.wikimedia.org.",
     )
 
 
@@ -909,9 +941,9 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="Name of the run and, by default, of its directory below `runs/`.",
+        description="Name of the run and, by default, of its directory in `runs/`.",
     )
-    description: str = Field("", description="A sentence for `jagpt recipes`.")
+    description: str = Field("", description="One sentence, shown by `jagpt recipes`.")
     corpus: Corpus = Field(default_factory=Corpus)
     tokenizer: Tokenizer = Field(default_factory=Tokenizer)
     tokens: Tokens = Field(default_factory=Tokens)
@@ -926,17 +958,17 @@ class Recipe(Section):
 
     @property
     def block_size(self) -> int:
-        """Tokens a training sequence."""
+        """Tokens per training sequence."""
         return self.train.block_size or self.model.n_positions
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens an optimizer step, over all micro-batches."""
+        """Tokens per optimizer step, over all micro-batches."""
         return self.train.sequences * self.block_size
 
     @property
     def export_checkpoint(self) -> str:
-        """The checkpoint to export: the one that is evaluated, unless the recipe says otherwise."""
+        """The checkpoint to export: the evaluated one, unless the recipe says otherwise."""
         return self.export.checkpoint or self.evaluate.checkpoint
 
     def with_precision(self, precision: str) -> Recipe:

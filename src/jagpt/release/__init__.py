@@ -8,9 +8,9 @@ licences      of sources and models
 exports, usage, trial   the further formats, and the programs that the card shows, tried first
 samples, recipe_text, changelog, markdown   parts of the pages
 destination   what `--to` says
-publish       look at the remote, tell the plan, send
+publish       inspect the remote, print the plan, send
 assemble      from a run to the files of a revision
 publication   those files, LFS, checksums, the plan
 git, hub      the remotes
-secrets       what messages must not tell
+secrets       what messages must not reveal
 """

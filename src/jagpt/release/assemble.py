@@ -37,9 +37,9 @@ def model(
 ) -> Publication:
     """The finished release of a run as a new revision after `history`.
 
-    Card, changelog and checksums are written anew into `folder`: they go on from what the
+    Card, changelog and checksums are rewritten into `folder`: they continue what the
     repository has, and the card says on what and how long the model was trained. Raises `DataError`
-    where a file of the release is missing or the repository's changelog is not jagpt's.
+    if a file of the release is missing or the repository's changelog is not jagpt's.
     """
     facts, timing = facts_of(run), Timing.find(run.logs)
     kept = {
@@ -95,7 +95,7 @@ def _changelog(history: History, new: changelog.Entry) -> tuple[str, list[change
         text = changelog.with_entry(history.changelog, new)
     except DataError as error:
         raise DataError(
-            f"the repository's {error}: jagpt did not write it. Rename it there, and publish again"
+            f"the repository's {error}was not written by jagpt. Rename it there and publish again"
         ) from None
     older = [entry for entry in changelog.parse(text) if entry.revision != new.revision]
     return text, [new, *older]
@@ -109,12 +109,14 @@ def _others(history: History, revision: str) -> Mapping[str, str]:
 def _finished(directory: Path) -> Manifest:
     """The manifest of a finished stage, whose files are all there."""
     if not (directory / files.MANIFEST).is_file():
-        raise UsageError(f"{directory}: not finished; `jagpt run RECIPE` goes on with it")
+        raise UsageError(f"{directory}: not finished; `jagpt run RECIPE` continues it")
     manifest = Manifest.read(directory)
     for entry in manifest.files:
         path = directory / entry.name
         if not path.is_file() or path.stat().st_size != entry.size:
-            raise DataError(f"{path}: not as it was made; `jagpt verify RUN_DIR` tells all")
+            raise DataError(
+                f"{path}: changed since it was made; `jagpt verify RUN_DIR` lists everything"
+            )
     return manifest
 
 
@@ -125,7 +127,7 @@ def _publication(
     texts: Mapping[str, str],
     folder: Path,
 ) -> Publication:
-    """All files in the order of their names, the checksums of all others among them."""
+    """All files sorted by name, including the checksums of all the others."""
     found = dict(kept)
     for name, text in texts.items():
         files.write_text(folder / name, text)

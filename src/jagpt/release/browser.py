@@ -1,4 +1,4 @@
-"""What a release has for browsers: a page that loads the model with transformers.js.
+"""What a release offers browsers: a page that loads the model with transformers.js.
 
 The page computes what is asked of it by itself. It takes the library from the public npm mirror
 that its makers name, by exact version and SHA-384: 15 MB of WebAssembly would be more than many a
@@ -27,14 +27,14 @@ _PLACE = "{{ settings }}"
 
 
 def add_page(recipe: Recipe, folder: Path) -> None:
-    """`playground.html`, where the release has what it loads: int8 ONNX and a `tokenizer.json`."""
+    """`playground.html`, if the release has what it loads: int8 ONNX and a `tokenizer.json`."""
     weights = folder / ONNX / FORMATS["onnx-int8"].weights
     if weights.is_file() and (folder / FAST_FILE).is_file():
         files.write_text(folder / PAGE, page(recipe))
 
 
 def page(recipe: Recipe) -> str:
-    """The page of a recipe's model: title, prompts and defaults are its own."""
+    """The page for a recipe's model, with its own title, prompts and defaults."""
     settings = {
         "title": recipe.release.title,
         "prompts": recipe.release.known_prompts,
@@ -63,7 +63,7 @@ class SameIds:
 
 
 def same_ids(folder: Path) -> SameIds | None:
-    """What transformers.js makes of a release's tokenizer; None where the release has no page.
+    """What transformers.js makes of a release's tokenizer; None if the release has no page.
 
     `make compat` of jagpt proves the rule that is counted by.
     """

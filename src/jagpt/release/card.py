@@ -22,15 +22,15 @@ from jagpt.training.environment import Environment
 
 CURVE = "valid_loss_curve.png"
 FEW_TOKENS = 10_000_000
-"""A model trained on fewer distinct tokens than these is called a demonstration."""
+"""A model trained on fewer distinct tokens is called a demonstration."""
 
 _FAMILIES = {"gpt2": "GPT-2", "gpt_neo": "GPT-Neo", "gpt_neox": "GPT-NeoX", "llama": "Llama"}
-"""Model types of transformers → how their makers write them; others stand as they are."""
+"""Model types in transformers → how their makers spell them; others stay as they are."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What only a card in a repository can say.
+    """What only a published card can say.
 
     `place` is an id on the hub, or None; `commits` has those of earlier revisions. `trained_on` and
     the `seconds` of training are what the run's logs say.
@@ -44,7 +44,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a card tells beside recipe and facts; `in_browser` is what `browser.same_ids` counts."""
+    """What a card says besides recipe and facts; `in_browser` is what `browser.same_ids` counts."""
 
     exports: tuple[ReleasedFormat, ...] = ()
     curve: bool = False
@@ -57,7 +57,7 @@ def render(
 ) -> str:
     """The whole `README.md`; `versions` has this revision first.
 
-    Raises `JagptError` where the hub does not document the metadata, or its own parser would not
+    Raises `JagptError` if the hub does not document the metadata, or its own parser would not
     read them back.
     """
     head = metadata.of_model(recipe, facts)

@@ -1,4 +1,4 @@
-"""The changelog of a published model: one entry a revision, the newest on top."""
+"""The changelog of a published model: one entry per revision, newest first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jagpt.release.facts import Facts
 from jagpt.release.markdown import escape
 
 UNDATED = "00000000"
-"""Stands for the dump's date where no source has one; it sorts before every date."""
+"""Used if no source has a dump date; it sorts before every date."""
 
 HEADER = """\
 # Changelog
@@ -37,7 +37,7 @@ class Entry:
 
 
 def revision_of(recipe: Recipe, corpus: CorpusStats | None) -> str:
-    """The recipe's revision, or `DATE.1.0` with the first date that the sources tell."""
+    """The recipe's revision, or `DATE.1.0` with the first date among the sources."""
     if recipe.release.revision is not None:
         return recipe.release.revision
     return f"{_dump_date(corpus) or UNDATED}.1.0"
@@ -60,7 +60,9 @@ def entry(recipe: Recipe, facts: Facts) -> Entry:
 
 
 def with_entry(text: str | None, new: Entry) -> str:
-    """The changelog `text` (None: none yet) with the entry added, or in its namesake's place."""
+    """The changelog `text` (None: none yet) with the entry added, or replacing the one of the same
+    name.
+    """
     older = [found for found in parse(text or "") if found.revision != new.revision]
     entries = sorted([new, *older], key=lambda found: _order(found.revision), reverse=True)
     return HEADER + "".join(f"\n{found}" for found in entries)
@@ -73,7 +75,7 @@ def parse(text: str) -> list[Entry]:
     for revision, body in zip(parts[1::2], parts[2::2], strict=True):
         if not _REVISION.fullmatch(revision):
             raise DataError(
-                f"CHANGELOG.md: the heading {revision!r} is no revision DUMPDATE.MAJOR.MINOR"
+                f"CHANGELOG.md: the heading {revision!r} is not a revision DUMPDATE.MAJOR.MINOR"
             )
         items = [line.removeprefix("- ") for line in body.splitlines() if line.strip()]
         entries.append(Entry(revision, tuple(items)))

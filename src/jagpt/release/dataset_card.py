@@ -28,9 +28,9 @@ _TYPES = {"revision": "int64"}
 
 
 def path_in_repository(name: str) -> str | None:
-    """Where a file of the corpus goes; None where it stays here.
+    """Where a file of the corpus goes; None if it stays here.
 
-    `dropped.jsonl` stays: it names articles that were asked to be left out.
+    `dropped.jsonl` stays: it names articles whose removal was requested.
     """
     path = PurePosixPath(name)
     return f"data/{path.name}" if path.suffix == ".parquet" else None
@@ -104,7 +104,7 @@ def _data_files(corpus: CorpusStats) -> list[dict[str, str]]:
 
 
 def _info(corpus: CorpusStats, shards: Sequence[FileEntry]) -> dict[str, Any]:
-    """Columns and sizes, so that the hub need not read the files to tell them."""
+    """Columns and sizes, so that the hub need not read the files to find them."""
     return {
         "features": [{"name": name, "dtype": _TYPES.get(name, "string")} for name in COLUMNS],
         "splits": [

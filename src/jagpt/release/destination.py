@@ -31,7 +31,7 @@ class Destination:
 
     @property
     def is_dataset(self) -> bool:
-        """Whether the corpus goes there, and not the model."""
+        """Whether the corpus is published, not the model."""
         return self.kind == "hub-dataset"
 
 
@@ -46,14 +46,14 @@ def parse(text: str) -> Destination:
         return Destination("git", _git_url(place))
     if kind in ("hub", "hub-dataset"):
         if not _HUB_ID.fullmatch(place) or "--" in place or ".." in place:
-            raise UsageError(f"--to {redacted(text)}: an id like {kind}:ORG/NAME is wanted")
+            raise UsageError(f"--to {redacted(text)}: expected an id such as {kind}:ORG/NAME")
         return Destination("hub" if kind == "hub" else "hub-dataset", place)
-    raise UsageError(f"--to {redacted(text)}: wanted is {FORMS}")
+    raise UsageError(f"--to {redacted(text)}: expected {FORMS}")
 
 
 def _git_url(place: str) -> str:
     if any(ord(character) < 32 for character in place) or place.startswith("-"):
-        raise UsageError("--to git: this is no address of a repository")
+        raise UsageError("--to git: not the address of a repository")
     if _SSH.fullmatch(place):
         return place
     if "://" not in place:
@@ -64,10 +64,10 @@ def _git_url(place: str) -> str:
             address.username is not None and address.scheme in ("http", "https")
         )
     except ValueError:
-        raise UsageError("--to git: this is no address of a repository") from None
+        raise UsageError("--to git: not the address of a repository") from None
     if secret:
         raise UsageError(
-            f"--to git:{redacted(place)}: leave user and password out of the address: it would be "
-            "written to disk. git asks a credential helper, or take ssh"
+            f"--to git:{redacted(place)}: leave user and password out of the address: they would "
+            "be written to disk. Use a git credential helper or ssh"
         )
     return place

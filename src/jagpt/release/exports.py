@@ -1,4 +1,4 @@
-"""The further formats of a run that go into its release, each with the proof that it is equal."""
+"""The other formats of a run that go into its release, each with the proof that it matches."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class ReleasedFormat:
 
     @property
     def byte_texts(self) -> str | None:
-        """How many lines with byte pieces get the same ids; None where there were none."""
+        """How many lines with byte pieces get the same ids; None if there were none."""
         found = self.parity
         return _share(found.byte_texts_equal, found.byte_texts) if found.byte_texts else None
 
 
 def _share(found: int | None, of: int | None) -> str:
-    """`19 of 20`; a dash where nothing was asked."""
+    """`19 of 20`; a dash if nothing was compared."""
     return f"{found} of {of}" if of and found is not None else "–"
 
 
@@ -71,8 +71,8 @@ def _number(value: float | None, form: str) -> str:
 def found(run: RunDirectory) -> tuple[ReleasedFormat, ...]:
     """The finished exports of a run, by name.
 
-    Raises `DataError` for a folder that is none of `FORMATS`, for one without `parity.json` (it was
-    left unfinished) and for one that was made from another model than the run's.
+    Raises `DataError` for a folder that is none of `FORMATS`, for one without `parity.json` (it is
+    unfinished) and for one that was made from another model than the run's.
     """
     root = run.formats
     folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
@@ -94,14 +94,14 @@ def _known(name: str, folder: Path) -> str:
     if name in FORMATS:
         return name
     raise DataError(
-        f"{folder}: {name!r} is no format that jagpt makes (there are {', '.join(FORMATS)}); "
-        "move it out of there"
+        f"{folder}: {name!r} is not a format that jagpt makes (these are {', '.join(FORMATS)}); "
+        "move it elsewhere"
     )
 
 
 def _read(folder: Path, model: str) -> ReleasedFormat:
     _known(folder.name, folder.parent)
-    again = f"`jagpt export RECIPE --format {folder.name}` makes it anew"
+    again = f"`jagpt export RECIPE --format {folder.name}` makes it again"
     parity = Parity.find(folder)
     if parity is None:
         raise DataError(f"{folder}: this export has no {Parity.FILE}: it was not finished; {again}")
@@ -111,7 +111,7 @@ def _read(folder: Path, model: str) -> ReleasedFormat:
 
 
 def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name in the release → file. What stands beside the model brings no second configuration."""
+    """Name in the release → file. Files next to the model bring no second configuration."""
     names = [name for name in files.list_files(folder) if name != Parity.FILE]
     beside = [name for name in names if _beside(name)]
     graphs = [name for name in names if name.partition(".")[2].startswith("onnx")]

@@ -1,4 +1,4 @@
-"""What a release tells of its run: the records that the stages before it left."""
+"""What a release says about its run: the records that the earlier stages left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Each part is None (or empty) where its stage has not come that far.
+    """Each part is None (or empty) if its stage has not got that far.
 
     `datasets` maps a source to its data set on the hub, `training` is the last checkpoint's state,
     `parameters` are those of the exported model.
@@ -39,7 +39,7 @@ class Facts:
 
 
 def facts_of(run: RunDirectory) -> Facts:
-    """What the stages of `run` left, however far they came; `DataError` where a file is damaged."""
+    """What the stages of `run` left, however far they got; `DataError` if a file is damaged."""
     index, samples = CheckpointIndex.find(run.checkpoints), Samples.find(run.release)
     saved = SavedState.find(run.checkpoints / index.last) if index else None
     weights = run.model / WEIGHTS
@@ -55,7 +55,7 @@ def facts_of(run: RunDirectory) -> Facts:
 
 
 def hub_datasets(corpus: Path) -> Mapping[str, str]:
-    """Source → data set of the hub, as the manifest of a corpus alone tells."""
+    """Source → data set of the hub, which only the manifest of the corpus records."""
     if not (corpus / files.MANIFEST).is_file():
         return {}
     section = Manifest.read(corpus).section.get("corpus")

@@ -47,8 +47,8 @@ def preflight(_recipe: Recipe, run: RunDirectory) -> None:
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """Make the release folder of a run whose model is exported.
 
-    Raises what `preflight` raises, `JagptError` where a program that the card would show fails. A
-    prompt is cut to what leaves the model room to go on.
+    Raises what `preflight` raises, `JagptError` if a program that the card would show fails. A
+    prompt is cut so that the model has room to continue it.
     """
     preflight(recipe, run)
     recipe = prompts.settled(recipe, run.corpus)
@@ -84,7 +84,9 @@ def samples(run: RunDirectory, recipe: Recipe) -> Samples:
 
 
 def _fitting(prompt: str, loaded: generation.TextGenerator) -> str:
-    """The beginning of the prompt that leaves room for what the model adds: at most half of it."""
+    """The beginning of the prompt, at most half of the context, to leave room for what the model
+    adds.
+    """
     if loaded.context is None:
         return prompt
     room = max(1, loaded.context - min(loaded.defaults.max_new_tokens, loaded.context // 2))
@@ -102,7 +104,7 @@ def _add_texts(recipe: Recipe, run: RunDirectory, folder: Path, progress: Progre
         if (kept := drawn.samples[number].prompt) != prompt:
             progress.say(
                 f"release: prompt {number + 1} is cut to its first {len(kept):,} characters of "
-                f"{len(prompt):,}: the model's context has no room for more"
+                f"{len(prompt):,}: the model's context leaves no room for more"
             )
     drawn.write(folder)
     facts = replace(facts_of(run), samples=drawn.samples)
@@ -141,7 +143,9 @@ def _add_exports(run: RunDirectory, folder: Path) -> None:
 
 
 def _add_model(model: Path, names: list[str], folder: Path) -> None:
-    """The model's files; weights are linked where the disk allows, since both stay as they are."""
+    """The model's files; weights are hard-linked if the disk allows it, since neither copy
+    changes.
+    """
     for name in names:
         target = folder / name
         files.make_directory(target.parent)

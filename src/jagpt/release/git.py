@@ -4,7 +4,7 @@ What stands in the remote's tree is data: it is never checked out. The commit is
 from blobs and pointers, so that no link, attribute, filter or submodule of the remote has a say.
 
 Nothing is kept between two attempts: what counts stands at the remote, and large files that it has
-are not sent again. So the same command goes on wherever the one before broke off.
+are not sent again. So the same command continues wherever the previous one stopped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jagpt.release.secrets import redacted
 
 INSTALL_LFS = (
     "git-lfs is not installed, and model files need it: `apt-get install git-lfs` (Debian, "
-    "Ubuntu), `brew install git-lfs` (macOS), else https://git-lfs.com"
+    "Ubuntu), `brew install git-lfs` (macOS), or see https://git-lfs.com"
 )
 INSTALL_GIT = "git is not installed: https://git-scm.com/downloads"
 
@@ -47,18 +47,18 @@ _NEVER_ASK = {
 }
 _SETTINGS = ("submodule.recurse=false", "push.recurseSubmodules=no", "lfs.storage=lfs")
 _MAX_TEXT = 16 * 1024**2
-"""Bytes of a text in the remote's tree that are read."""
+"""Most bytes read of a text in the remote's tree."""
 _FOREIGN = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"),
     *("GIT_COMMON_DIR", "GIT_PREFIX", "SSH_ASKPASS"),
 )
-"""Variables that would lead to another repository, or open a window that asks."""
+"""Variables that would point to another repository, or open a prompt window."""
 
 
 class GitRemote:
-    """A remote repository, seen through a clone that lives as long as the `with` block.
+    """A remote repository, seen through a clone that exists as long as the `with` block.
 
-    Raises `UsageError` where git or git-lfs is missing, `StorageError` where the remote cannot be
+    Raises `UsageError` if git or git-lfs is missing, `StorageError` if the remote cannot be
     reached or refuses.
     """
 
@@ -97,7 +97,7 @@ class GitRemote:
     def history(self) -> History:
         """Tags, changelog and the names that earlier releases listed.
 
-        `DataError` where the remote's files would have large files sent to another server.
+        `DataError` if the remote's files would have large files sent to another server.
         """
         head = self._head()
         if head is None and self._git("branch", "--remotes").strip():
@@ -108,7 +108,7 @@ class GitRemote:
         if re.search("url|include", self._text(".lfsconfig") or "", re.IGNORECASE):
             raise DataError(
                 f"{redacted(self.url)}: its .lfsconfig names another server for large files, and "
-                "nothing is sent where a repository's files point; delete it there"
+                "jagpt does not send files to a server named inside a repository; delete it there"
             )
         return History(
             exists=head is not None,
@@ -118,7 +118,7 @@ class GitRemote:
         )
 
     def plan(self, publication: Publication, history: History) -> PublicationPlan:
-        """What a push would change; `UsageError` where the revision stands for other files."""
+        """What a push would change; `UsageError` if the revision already has other files."""
         wanted = {file.name: file.blob() for file in publication.files}
         found = self._tree("HEAD") if history.exists else {}
         done = publication.revision in history.commits
@@ -147,7 +147,7 @@ class GitRemote:
         return commit
 
     def _commit(self, publication: Publication, plan: PublicationPlan) -> list[str]:
-        """Commit on top of what is there; the hashes of the large files in it."""
+        """Commit on top of what is there; returns the hashes of its large files."""
         self._git("var", "GIT_COMMITTER_IDENT")
         if self._head() is not None:
             self._git("read-tree", "HEAD")
@@ -175,18 +175,19 @@ class GitRemote:
             odd = blob != file.blob()
         if odd:
             raise DataError(
-                f"{file.path}: altered while it was sent; `jagpt verify RUN_DIR` tells all"
+                f"{file.path}: changed while it was being sent; `jagpt verify RUN_DIR` lists "
+                "everything"
             )
         return blob
 
     def _check(self, publication: Publication, commit: str) -> None:
-        """The remote must now have what was sent."""
+        """Check that the remote now has what was sent."""
         answer = self._git("ls-remote", "origin")
         refs = {ref: name for name, _, ref in (row.partition("\t") for row in answer.splitlines())}
         for ref in (f"refs/heads/{self._branch}", f"refs/tags/{publication.revision}"):
             if refs.get(ref) != commit:
                 raise StorageError(
-                    f"{redacted(self.url)}: took the push, but its {ref} is not {commit[:12]}; "
+                    f"{redacted(self.url)}: accepted the push, but its {ref} is not {commit[:12]}; "
                     "run the same command again"
                 )
 
@@ -205,7 +206,7 @@ class GitRemote:
                     yield name, commit
 
     def _text(self, name: str) -> str | None:
-        """A text file of the last commit; None where it is not there."""
+        """A text file of the last commit; None if it is not there."""
         size = self._try("cat-file", "-s", f"HEAD:{name}")
         if size.returncode == 0 and int(size.stdout) > _MAX_TEXT:
             raise DataError(
@@ -249,7 +250,7 @@ class GitRemote:
         said = redacted(said)
         if "tell me who you are" in said or "empty ident" in said or "auto-detect" in said:
             return UsageError(
-                "git does not know who commits: `git config --global user.name NAME` and "
+                "git has no author for the commit: `git config --global user.name NAME` and "
                 "`git config --global user.email ADDRESS`, then run the same command again"
             )
         step = " ".join(arguments[:2]) if arguments[0] == "lfs" else arguments[0]
@@ -258,24 +259,24 @@ class GitRemote:
         advice = _advice(said)
         return StorageError(
             f"{redacted(self.url)}: `git {step}` failed; {advice}, then run the same command "
-            f"again: it goes on from what the remote has\n  {shown}"
+            f"again: it continues from what the remote has\n  {shown}"
         )
 
 
 def environment() -> Mapping[str, str]:
-    """The environment of git: it asks nothing, in a language that we read."""
+    """The environment of git: no prompts, and messages in a language that we parse."""
     inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     ssh = inherited.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
     return {**inherited, **_NEVER_ASK, "GIT_SSH_COMMAND": ssh}
 
 
 def tag_exists(revision: str, where: str, changed: frozenset[str]) -> str:
-    """The message for a revision that stands for other files already."""
+    """The message for a revision that already has other files."""
     shown = ", ".join(sorted(changed)[:3]) + (", …" if len(changed) > 3 else "")
     date, major, minor = revision.split(".")
     return (
         f"{where}: has a revision {revision} already, with other files ({shown}); a published "
-        "revision stays as it is. Give this one a name of its own, like "
+        "revision is never changed. Give this one its own name, such as "
         f"--set release.revision={date}.{major}.{int(minor) + 1}"
     )
 
@@ -289,7 +290,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _in_the_way(found: Iterable[str], wanted: Iterable[str]) -> set[str]:
-    """Files of the tree where a folder is wanted, and those below a name that is to be a file."""
+    """Files of the tree where a folder is needed, and those below a name that has to be a file."""
     folders = {parent for name in wanted for parent in _above(name)}
     return {name for name in found if name in folders or not _above(name).isdisjoint(wanted)}
 
@@ -301,11 +302,11 @@ def _above(name: str) -> set[str]:
 def _advice(said: str) -> str:
     lowered = said.lower()
     if "could not read username" in lowered or "authentication failed" in lowered:
-        return "give git a credential helper or an ssh key for this address"
+        return "set up a git credential helper or an ssh key for this address"
     if "permission denied" in lowered or "403" in lowered:
-        return "check that you may write there"
+        return "check your write access"
     if any(word in lowered for word in ("does not exist", "not found", "does not appear to be")):
         return "check the address (`git init --bare PATH` makes an empty repository)"
     if "non-fast-forward" in lowered or "fetch first" in lowered:
-        return "someone else pushed meanwhile"
+        return "someone else has pushed in the meantime"
     return "see what git says below"

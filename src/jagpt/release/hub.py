@@ -1,7 +1,7 @@
 """Publishing to the Hugging Face hub: large files first, one commit, every checksum, then the tag.
 
 Nothing is kept between two attempts: the hub does not take again what it has. So the same command
-goes on wherever the one before broke off. The token is the hub library's own (`HF_TOKEN`, or
+continues wherever the previous one stopped. The token is the hub library's own (`HF_TOKEN`, or
 `hf auth login`); it goes into requests and nowhere else.
 """
 
@@ -38,19 +38,19 @@ PATHS_A_REQUEST = 100
 
 _REFUSALS = {
     401: "the token is missing or no longer valid: set HF_TOKEN, or `hf auth login`",
-    403: "the token may not write there: take one with write access to that user or organization",
-    404: "there is no such repository, or the token may not see it",
-    412: "someone else changed the repository meanwhile",
-    413: "the hub found a file too large",
-    429: "the hub asks for a pause: wait a few minutes",
+    403: "the token has no write access: use one that may write to that user or organization",
+    404: "there is no such repository, or the token has no access to it",
+    412: "someone else has changed the repository in the meantime",
+    413: "the hub rejected a file as too large",
+    429: "the hub is rate-limiting: wait a few minutes",
 }
 
 
 class HubRemote:
     """A repository on the hub, for a model or (`hub-dataset`) for a corpus.
 
-    Raises `UsageError` where no token is there to publish with, or a public repository was not
-    asked for; `StorageError` where the hub cannot be reached, refuses or breaks off.
+    Raises `UsageError` if there is no token, or if a public repository was not asked for;
+    `StorageError` if the hub cannot be reached, refuses or breaks off.
     """
 
     def __init__(self, destination: Destination, public: bool, progress: Progress) -> None:
@@ -59,7 +59,7 @@ class HubRemote:
         self._public = public
         self._progress = progress
         self._private: bool | None = None
-        """Of the repository that is there; None where there is none."""
+        """About the existing repository; None if there is none."""
         self._head: str | None = None
         self._api: Any = None
         self._token: str | None = None
@@ -107,7 +107,7 @@ class HubRemote:
         self._private, self._head = bool(info.private), info.sha
         if not self._private and not self._public:
             raise UsageError(
-                f"{self._id} is a public repository on the hub: say --public to publish there, or "
+                f"{self._id} is a public repository on the hub: add --public to publish there, or "
                 "make it private in its settings"
             )
         return History(
@@ -118,7 +118,7 @@ class HubRemote:
         )
 
     def plan(self, publication: Publication, history: History) -> PublicationPlan:
-        """What an upload would change; `UsageError` where the revision stands for other files."""
+        """What an upload would change; `UsageError` if the revision already has other files."""
         names = [file.name for file in publication.files]
         done = publication.revision in history.commits
         at = publication.revision if done else BRANCH
@@ -176,7 +176,7 @@ class HubRemote:
         return str(info.oid)
 
     def _verify(self, publication: Publication, commit: str) -> None:
-        """Every file at the hub must be the one that stands here."""
+        """Check that every file on the hub is the local one."""
         found = self._found([file.name for file in publication.files], commit)
         odd = [
             file.name
@@ -186,11 +186,11 @@ class HubRemote:
         if odd:
             raise StorageError(
                 f"{self._id}: the hub's copy differs after the upload ({', '.join(odd[:5])}); the "
-                "revision was not named; run the same command again"
+                "revision was not tagged; run the same command again"
             )
 
     def _found(self, names: Iterable[str], revision: str) -> dict[str, Any]:
-        """Name → what the hub tells of the file (`RepoFile`), of those that are there."""
+        """Name → what the hub says about the file (`RepoFile`), for those that are there."""
         wanted = list(dict.fromkeys(names))
         found = {}
         with self._guarded():
@@ -204,7 +204,7 @@ class HubRemote:
         return found
 
     def _text(self, name: str) -> str | None:
-        """A text file of the last commit; None where it is not there."""
+        """A text file of the last commit; None if it is not there."""
         from huggingface_hub.errors import RemoteEntryNotFoundError  # the hub's own "not there"
 
         if self._head is None:
@@ -230,7 +230,9 @@ class HubRemote:
 
     @contextmanager
     def _guarded(self, *passed: type[BaseException]) -> Iterator[None]:
-        """What goes wrong inside becomes jagpt's own error, without secrets; `passed` goes on."""
+        """Turns errors inside the block into jagpt's own, without secrets; `passed` ones
+        propagate.
+        """
         from huggingface_hub.errors import HfHubHTTPError
 
         http_error: Any = HfHubHTTPError.__bases__[0]  # httpx's or httpx2's, as it has it
@@ -254,7 +256,7 @@ class HubRemote:
         advice = _REFUSALS.get(status or 0, "check the network")
         return (
             f"{self._id}: {said or type(chain[-1]).__name__}; {advice}, then run the same command "
-            "again: what the hub has is not sent again"
+            "again: what the hub already has is not sent again"
         )
 
 
@@ -266,7 +268,9 @@ def _status(error: BaseException) -> int | None:
 
 
 def _same(file: PublishedFile, info: Any) -> bool:
-    """Whether the hub's file has the content of ours, by SHA-256 in LFS and by git's blob else."""
+    """Whether the hub's file has the same content as ours, by SHA-256 in LFS and by git's blob hash
+    otherwise.
+    """
     if info.size != file.entry.size:
         return False
     if info.lfs is not None:

@@ -27,7 +27,7 @@ HUB_LICENCES = frozenset({
 
 UNKNOWN = "unknown"
 PUBLIC_DOMAIN = frozenset({"cc0-1.0", "pddl", "unlicense"})
-"""They ask nothing of what is made from a text."""
+"""They ask nothing of works made from the text."""
 
 WIKIPEDIA_CHANGED = "20230607"
 """The day from which Wikipedia's text is under CC BY-SA 4.0; it was 3.0 before (the Wikimedia
@@ -42,7 +42,7 @@ _EXTRACTED = ("cirrus", "wikiextractor")
 
 
 def wikipedia(source: SourceStats) -> str | None:
-    """The language (`ja`) of the Wikipedia that a source is taken from; None where it is none."""
+    """The language (`ja`) of the Wikipedia that a source is taken from; None if it is none."""
     name = source.wiki if source.kind == "dump" else None
     if source.kind in _EXTRACTED:
         name = source.wiki or source.name
@@ -63,7 +63,7 @@ def of_source(source: SourceStats) -> str:
 
 
 def doubts(corpus: CorpusStats) -> Iterator[str]:
-    """What does not agree: sources whose licence is not Wikipedia's at their dump's date."""
+    """Disagreements: sources whose licence is not Wikipedia's at their dump's date."""
     for source in corpus.sources:
         if wikipedia(source) is None or source.date is None:
             continue
@@ -76,9 +76,9 @@ def doubts(corpus: CorpusStats) -> Iterator[str]:
 
 
 def of_model(wanted: str | None, corpus: CorpusStats | None) -> str:
-    """The recipe's licence of the model; else the one that its sources agree on.
+    """The recipe's licence for the model; otherwise the one that its sources agree on.
 
-    Public domain asks nothing, and CC BY-SA 3.0 may go on under 4.0. Where sources still differ,
+    Public domain asks nothing, and CC BY-SA 3.0 may be relicensed as 4.0. If sources still differ,
     all of them are named.
     """
     if wanted is not None:

@@ -1,4 +1,4 @@
-"""Text from users inside Markdown: shown as it is, whatever it contains.
+"""Text from users inside Markdown: shown literally, whatever it contains.
 
 A template made here escapes every value by itself; only what carries the `Markdown` type passes as
 markup.

@@ -76,7 +76,7 @@ def check(card: str, head: dict[str, Any], *, dataset: bool = False) -> None:
         wrong = sorted(key for key in head.keys() | found.keys() if head.get(key) != found.get(key))
         raise JagptError(f"README.md: its metadata does not read back as written ({wrong})")
     if str(read) != card:
-        raise JagptError("README.md: the hub's parser writes another text than it read")
+        raise JagptError("README.md: the hub's parser writes a different text than it read")
 
 
 def datasets(corpus: CorpusStats | None, named: Mapping[str, str]) -> list[str]:
@@ -132,7 +132,7 @@ def _task_results(task: str, found: TaskFigures) -> Iterator[EvalResult]:
 
 
 def _dataset(facts: Facts, test: Evaluation) -> dict[str, Any]:
-    """What was measured on: a Wikipedia with language and date, a hub data set, or texts."""
+    """What the measurement used: a Wikipedia with language and date, a hub data set, or texts."""
     sources = facts.corpus.sources if facts.corpus else ()
     names = ", ".join(printable(source.name) for source in sources)
     found: dict[str, Any] = {"dataset_name": f"{names or 'corpus'}, {test.split} split"}

@@ -1,4 +1,4 @@
-"""What is published: files under their names in the repository, told before anything is sent."""
+"""What is published: files under their names in the repository, listed before anything is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGELOG = "CHANGELOG.md"
 LFS_ATTRIBUTES = ".gitattributes"
 CHECKSUMS = "SHA256SUMS"
 MADE_ANEW = (CARD, CHANGELOG, CHECKSUMS)
-"""Files that carry the history of the repository they go to."""
+"""Files that carry the history of their repository."""
 
 LFS_PATTERNS = (
     *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx", "*.arrow"),
@@ -29,14 +29,14 @@ LFS_PATTERNS = (
 hub takes no binary file outside it."""
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-"""What git itself stores of a file in LFS (git-lfs, docs/spec.md)."""
+"""What git itself stores for a file in LFS (git-lfs, docs/spec.md)."""
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file on this disk, and what it is in the repository."""
+    """A local file, and what it becomes in the repository."""
 
     path: Path
     entry: FileEntry
@@ -77,10 +77,10 @@ class Publication:
 
 @dataclass(frozen=True)
 class History:
-    """What stands in the repository already.
+    """What the repository already has.
 
     `commits` maps a tag to its commit; `released` are the names that earlier releases listed in
-    their checksums, so that what is no longer made goes, and what others put there stays.
+    their checksums, so that files no longer made are removed, and files that others added stay.
     """
 
     exists: bool = True
@@ -91,9 +91,9 @@ class History:
 
 @dataclass(frozen=True)
 class PublicationPlan:
-    """What publishing will do: told first, done afterwards. `state` says how the revision stands.
+    """What publishing will do: printed first, done afterwards. `state` is that of the revision.
 
-    new: it goes there now. done: the same files stand there under this revision already.
+    new: it goes there now. done: the revision already has the same files.
     """
 
     where: str
@@ -103,7 +103,7 @@ class PublicationPlan:
     done: bool = False
 
     def lines(self) -> Iterator[str]:
-        """The plan for people."""
+        """The plan as text."""
         publication = self.publication
         yield f"to:        {self.where}"
         yield f"revision:  {publication.revision}" + (" (published already)" if self.done else "")
@@ -150,5 +150,5 @@ def blob_of(content: bytes) -> str:
 
 
 def measured(path: Path, name: str) -> PublishedFile:
-    """A file as it stands on this disk, under its name in the repository."""
+    """A local file, under its name in the repository."""
     return PublishedFile(path, FileEntry(name, path.stat().st_size, files.sha256(path)))

@@ -1,4 +1,4 @@
-"""Publishing a run: look at the remote, say what will happen, do it, check it."""
+"""Publishing a run: inspect the remote, print what will happen, do it, check it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jagpt.release.publication import PublicationPlan
 from jagpt.rundir import RunDirectory
 
 WORKSHOP = ".publishing"
-"""Folder in the run where texts and a clone stand while they are needed."""
+"""Folder in the run for texts and a clone, while they are needed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it; `commit` is None where nothing was to be done, or nothing was wanted."""
+    """The outcome; `commit` is None if there was nothing to do, or with `dry_run`."""
 
     plan: PublicationPlan
     commit: str | None
@@ -40,12 +40,13 @@ def publish(
 ) -> Outcome:
     """Send the finished release (or, to `hub-dataset`, the corpus) to a remote as a new revision.
 
-    `tell` gets the plan before anything is sent; with `dry_run` nothing is. The caller holds the
-    run's lock. The same call goes on after a break, and does nothing once the revision is there.
+    `tell` is called with the plan before anything is sent; with `dry_run` nothing is sent. The
+    caller holds the run's lock. If interrupted, the same call continues; it does nothing once the
+    revision is there.
 
-    Raises `UsageError` where the run is not finished, the revision stands for other files, or a
-    tool or a token is missing; `DataError` for files that are not as they were made; `StorageError`
-    where the remote refuses or breaks off.
+    Raises `UsageError` if the run is not finished, the revision already has other files, or
+    a tool or a token is missing; `DataError` for files that have changed since they were made;
+    `StorageError` if the remote refuses or breaks off.
     """
     workshop = run.root / WORKSHOP
     files.remove(workshop)  # of an attempt that was killed

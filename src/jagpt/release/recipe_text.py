@@ -23,7 +23,7 @@ def recipe_text(recipe: Recipe) -> str:
 def sections_text(name: str, sections: Mapping[str, Any]) -> str:
     """Sections of a recipe as TOML.
 
-    Excluded articles are only counted: naming them would undo what their removal was asked for.
+    Excluded articles are only counted: naming them would defeat the purpose of their removal.
     """
     value = _without_none({"name": name, **sections})
     hidden = _take_exclusions(value)

@@ -1,4 +1,4 @@
-"""Keeping secrets out of what is said: messages of git and the hub pass here."""
+"""Keeping secrets out of messages: those of git and the hub pass through here."""
 
 from __future__ import annotations
 

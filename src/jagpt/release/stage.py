@@ -20,7 +20,7 @@ class ReleaseStage(Stage):
     needs = ("corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats")
 
     def semantic(self, recipe: Recipe) -> dict[str, Any]:
-        """With the run's name, which stands in the card."""
+        """With the run's name, which appears in the card."""
         return {**super().semantic(recipe), "recipe": {"name": recipe.name}}
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:

@@ -14,7 +14,7 @@ import sys
 
 
 def main() -> None:
-    """Answer on what was standard output; what libraries write there themselves goes to errors."""
+    """Answer on the original standard output; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # see jagpt.telemetry
@@ -26,12 +26,12 @@ def main() -> None:
 
 
 def problem_of(text: str) -> str | None:
-    """What goes wrong when the program runs; None where it prints something."""
+    """What goes wrong when the program runs; None if it prints something."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output):
             exec(compile(text, "usage", "exec"), {"__name__": "usage"})  # noqa: S102 - see above
-    except Exception as error:  # a program may fail in any way its runtime likes
+    except Exception as error:  # a program may fail in any way
         return " ".join(f"fails ({type(error).__name__}: {str(error)[:300]})".split())
     return None if output.getvalue().strip() else "prints nothing"
 

@@ -28,14 +28,14 @@ from jagpt.text import printable, shown
 
 NEW_TOKENS = 32
 TIME_LIMIT = 1800.0
-"""Seconds that a program may take."""
+"""Most seconds that a program may take."""
 
 INHERITED = (
     *("PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "CUDA_VISIBLE_DEVICES"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
 )
-"""The variables that a program finds of ours: none that could hold a secret."""
+"""The variables of ours that a program inherits: none that could hold a secret."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Usage:
     attribute: str | None = None
     weights: str = ""
     by_id: bool = False
-    """Whether its runtime takes an id of the hub in place of a folder."""
+    """Whether its runtime takes a hub id in place of a folder."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def snippets(
 ) -> list[Snippet]:
     """The programs of a release's formats, its own model first; `place` is an id on the hub.
 
-    Of the precisions of a runtime, the first stands for all.
+    For the precisions of a runtime, the first represents all.
     """
     found: list[Snippet] = []
     for name, usage in _usages(exports):
@@ -253,10 +253,10 @@ def snippets(
 def check(
     recipe: Recipe, exports: Sequence[ReleasedFormat], prompt: str, folder: Path, progress: Progress
 ) -> None:
-    """Run the program of every format whose runtime is installed, all in a process of their own,
-    which has nothing of the caller's environment but `INHERITED`.
+    """Run the program of every format whose runtime is installed, all in a separate process, which
+    inherits nothing of the caller's environment but `INHERITED`.
 
-    Raises `JagptError` where one fails or prints nothing: a card must not show it.
+    Raises `JagptError` if one fails or prints nothing: a card must not show it.
     """
     programs: dict[str, str] = {}
     for name, usage in _usages(exports):
@@ -270,20 +270,20 @@ def check(
 
 
 def _for_tokenizer(recipe: Recipe, usage: Usage) -> str:
-    """What the tokenizer asks for in an install line."""
+    """What the tokenizer adds to an install line."""
     packages = tokenizer_packages(recipe) if "transformers" in usage.modules else ()
     return "".join(f" {name}" for name in packages)
 
 
 def tokenizer_packages(recipe: Recipe) -> tuple[str, ...]:
-    """What transformers needs besides for a tokenizer that has no `tokenizer.json`, or may not."""
+    """What transformers additionally needs for a tokenizer without `tokenizer.json`."""
     settings = recipe.tokenizer
     fast = settings.from_ is None and settings.exact
     return () if fast else ("sentencepiece", "protobuf")
 
 
 def literal(text: str) -> str:
-    """`text` as a Python string, on one line and in visible characters, whatever it holds."""
+    """`text` as a Python string, on one line and in visible characters, whatever it contains."""
     return shown(json.dumps(text, ensure_ascii=False))
 
 
@@ -314,12 +314,12 @@ def program(
 
 
 def new_tokens(recipe: Recipe, most: int = NEW_TOKENS) -> int:
-    """How many a program asks for: at most half of the context."""
+    """How many tokens a program asks for: at most half of the context."""
     return max(1, min(most, recipe.model.n_positions // 2))
 
 
 def _downloading(source: str) -> str:
-    """The program with what fetches its folder from the hub among its imports."""
+    """The program with the download of its folder from the hub among its imports."""
     head, gap, rest = source.partition("\n\n")
     imports = [*head.splitlines(), "from huggingface_hub import snapshot_download"]
     plain = [line for line in imports if line.startswith("import")]
@@ -328,7 +328,7 @@ def _downloading(source: str) -> str:
 
 
 def _missing(usage: Usage) -> str | None:
-    """What is not installed of what the program needs."""
+    """The packages that the program needs and that are not installed."""
     for module in usage.modules:
         if importlib.util.find_spec(module) is None:
             return module
@@ -340,9 +340,9 @@ def _missing(usage: Usage) -> str | None:
 
 
 def tried(sources: Sequence[str]) -> list[str | None]:
-    """Execute programs one after another, in one other process that begins in an empty folder.
+    """Execute programs one after another, in one separate process that starts in an empty folder.
 
-    What is wrong with each, and None for one that works; none after the first that does not.
+    Returns what is wrong with each, or None if it works; stops after the first that fails.
     """
     command = [sys.executable, "-P", trial.__file__]
     with tempfile.TemporaryDirectory(prefix="jagpt-", ignore_cleanup_errors=True) as place:
@@ -353,7 +353,7 @@ def tried(sources: Sequence[str]) -> list[str | None]:
             )  # fmt: skip
             said, end = done.stdout, _end(done)
         except subprocess.TimeoutExpired as error:
-            said, end = error.stdout or b"", f"does not end within {TIME_LIMIT / 60:.0f} minutes"
+            said, end = error.stdout or b"", f"does not finish within {TIME_LIMIT / 60:.0f} minutes"
     answers: list[str | None] = [json.loads(line) for line in said.splitlines()]
     return answers if len(answers) == len(sources) or any(answers) else [*answers, end]
 
@@ -374,7 +374,7 @@ def environment(home: str) -> dict[str, str]:
 
 
 def _end(done: subprocess.CompletedProcess[bytes]) -> str:
-    """How the process ended that should have answered."""
+    """How the process that should have answered ended."""
     how = f"code {done.returncode}"
     if done.returncode < 0:
         how = signal.Signals(-done.returncode).name

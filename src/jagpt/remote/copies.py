@@ -1,4 +1,4 @@
-"""What is copied elsewhere, and how it lies there.
+"""What is copied to the remote place, and its layout there.
 
     recipe.toml                    the run's, as last resolved
     lease/00000003.json            who writes there (`lease`)
@@ -6,8 +6,8 @@
                  copy.json         what the finished stage is, written last
     train-7d73…/step-00000100/…    the same of a checkpoint
 
-A name tells the content, so that nothing is written twice and no writer destroys what another one
-wrote. What has no `copy.json` was not copied whole, and does not count.
+A name identifies the content, so that nothing is written twice and no writer destroys what another
+one wrote. Anything without a `copy.json` was not copied completely, and does not count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Copy:
-    """A finished stage, or the checkpoint of a `step`, as it lies elsewhere with its logs."""
+    """A finished stage, or the checkpoint of a `step`, as copied elsewhere with its logs."""
 
     manifest: Manifest
     step: int | None = None
@@ -69,7 +69,7 @@ class Copy:
         return f"{self.key.removesuffix(COPY)}logs/{entry.name}.{entry.sha256[:16]}"
 
     def to_bytes(self, token: int) -> bytes:
-        """As it is written; `token` is the writer's."""
+        """The JSON form; `token` is the writer's."""
         value = {
             "version": VERSION,
             "token": token,
@@ -82,7 +82,7 @@ class Copy:
 
     @classmethod
     def read(cls, store: Store, key: str) -> Copy | None:
-        """The copy at a key, None where there is none; `DataError` where it does not make sense."""
+        """The copy at a key, None if there is none; `DataError` if it does not make sense."""
         raw = store.read(key, files.MAX_JSON_BYTES)
         if raw is None:
             return None
@@ -101,7 +101,7 @@ class Copy:
         entries = (*manifest.files, *logs)
         sums = [manifest.fingerprint, *(entry.sha256 for entry in entries)]
         if not all(map(_HEX.fullmatch, sums)) or any(entry.size < 0 for entry in entries):
-            raise DataError(f"{where}: this copy is damaged: a checksum or a size is none")
+            raise DataError(f"{where}: this copy is damaged: a checksum or a size is invalid")
         if found.key != key or manifest.shared:
             raise DataError(f"{where}: this copy belongs to another place")
         return found
@@ -112,19 +112,19 @@ def _folder(manifest: Manifest) -> str:
 
 
 def key_of(manifest: Manifest, step: int | None = None) -> str:
-    """Where the copy of a stage, or of its checkpoint, is."""
+    """The key of the copy of a stage, or of its checkpoint."""
     inner = "" if step is None else f"{step_name(step)}/"
     return f"{_folder(manifest)}/{inner}{COPY}"
 
 
 def stage_keys(keys: Collection[str], stage: Stage) -> list[str]:
-    """Of these keys those of copies of the finished stage, whatever it is made of."""
+    """Of these keys, those of copies of the finished stage, with any fingerprint."""
     found = ((key, _NAME.fullmatch(key)) for key in keys)
     return sorted(key for key, match in found if match and match[1] == stage.name and not match[3])
 
 
 def step_keys(keys: Collection[str], manifest: Manifest | None = None) -> dict[int, str]:
-    """Of these keys those of checkpoints, by step; of one training only where it is given."""
+    """Of these keys, those of checkpoints, by step; only of one training if it is given."""
     folder = None if manifest is None else f"{_folder(manifest)}/"
     found = ((key, _NAME.fullmatch(key)) for key in keys)
     matches = ((key, match) for key, match in found if match and match[3])
@@ -135,7 +135,7 @@ def step_keys(keys: Collection[str], manifest: Manifest | None = None) -> dict[i
 
 @dataclass(frozen=True)
 class Item:
-    """What is to be copied: a finished stage, or a checkpoint of an unfinished one."""
+    """Something to copy: a finished stage, or a checkpoint of an unfinished one."""
 
     stage: Stage
     step: int | None
@@ -146,7 +146,8 @@ class Item:
 
 
 class Sender:
-    """Copies what of a run is not there yet, and deletes there the checkpoints that went here.
+    """Copies what the remote place lacks of a run, and deletes checkpoints there that were deleted
+    here.
 
     `may_write` raises where another machine has taken over; `token` is this writer's.
     """
@@ -156,17 +157,17 @@ class Sender:
         self._run, self._store, self._may_write = run, store, may_write
         self._recipe: bytes | None = None
         self._unfit: set[str] = set()
-        """Of what is damaged here: it is said once."""
+        """Local damage: it is reported once."""
 
     def outstanding(self, *, newest_first: bool = False) -> list[Item]:
-        """What is not there; checkpoints in their order, so that what they refer to is there."""
+        """What is missing there; checkpoints in order, so that what they refer to is there."""
         found = [item for item in self.missing() if item.key not in self._unfit]
         if newest_first:
             found.sort(key=lambda item: -1 if item.step is None else item.step, reverse=True)
         return found
 
     def missing(self) -> list[Item]:
-        """What is not there, with what is damaged here."""
+        """What is missing there, including what is damaged here."""
         return [item for item in _standing(self._run) if item.key not in self.there]
 
     def sized(self, item: Item) -> int:
@@ -178,7 +179,9 @@ class Sender:
         return sum(path.stat().st_size for path in folder.iterdir())
 
     def send(self, item: Item, tick: Tick) -> None:
-        """Copy it: its files, then what it is. `LocalFileError` where it went or is damaged."""
+        """Copy an item: its files, then its `copy.json`. `LocalFileError` if it was deleted or is
+        damaged.
+        """
         directory = self._run.own(item.stage.name)
         self._may_write()
         try:
@@ -187,7 +190,7 @@ class Sender:
             else:
                 self._send_checkpoint(item, directory / step_name(item.step), tick)
         except (FileNotFoundError, DataError) as error:
-            if item in self.missing():  # else it only went
+            if item in self.missing():  # otherwise it was merely deleted
                 self._unfit.add(item.key)
             said = error if isinstance(error, DataError) else f"{item}: incomplete"
             raise LocalFileError(f"{said}; it is not copied") from None
@@ -224,7 +227,7 @@ class Sender:
         self.there.add(copy.key)
 
     def send_recipe(self) -> None:
-        """The run's recipe, where it changed."""
+        """The run's recipe, if it changed."""
         raw = self._run.recipe.read_bytes() if self._run.recipe.is_file() else None
         if raw is not None and raw != self._recipe:
             self._may_write()
@@ -232,7 +235,7 @@ class Sender:
             self._recipe = raw
 
     def retire(self) -> None:
-        """Delete the copies of checkpoints that are no longer kept here; a newer one stays."""
+        """Delete the copies of checkpoints that are no longer kept here; newer ones stay."""
         directory = self._run.own(TRAIN.name)
         made, steps = last_made(directory), standing(directory)
         if made is None or made.shared or not steps:
@@ -264,7 +267,7 @@ def _standing(run: RunDirectory) -> list[Item]:
 
 
 def _logs(run: RunDirectory, stage: Stage) -> Iterator[tuple[str, bytes]]:
-    """The stage's logs as they are now: they may grow meanwhile."""
+    """The stage's logs as they are now: they may be growing."""
     for name in stage.logs:
         place = run.logs / name
         inside = sorted(path for path in place.rglob("*") if path.is_file())

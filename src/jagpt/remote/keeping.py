@@ -1,8 +1,8 @@
-"""A run's copies elsewhere, made while it goes on.
+"""A run's copies elsewhere, made while it is running.
 
-One thread looks what stands in the run directory and is not there yet; the run itself never waits,
+One thread looks for what is in the run directory but not there yet; the run itself never waits,
 until its end, and where a copy is slower than the next checkpoint, the one after that is taken.
-What goes wrong there is said in a line, and the run goes on here.
+Failures there are reported in one line, and the run continues here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from jagpt.rundir import RunDirectory
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 FAREWELL_TRIES = 3
-NOT_SAFE = "the run goes on here, and is not safe elsewhere"
+NOT_SAFE = "the run continues here, but is not backed up"
 
 
 class _AbandonedError(JagptError):
-    """A copy is broken off, as another one is more urgent."""
+    """A copy is interrupted because another one is more urgent."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def kept(
 
     After the block the keeper tells what is not safe there. Nothing happens where the recipe names
     no such place. The caller holds the run's lock.
-    `RunInUseError` where another machine writes there, `UsageError` for a place that cannot be.
+    `RunInUseError` if another machine writes there, `UsageError` for a place that cannot be.
     """
     if recipe.execution.remote is None:
         yield None
@@ -72,7 +72,7 @@ class Keeper:
         self._lease: Lease | None = None
         self._sender: Sender | None = None
         self._told: str | None = None
-        """The trouble that was said last."""
+        """The problem that was reported last."""
         self._ending, self._abandon = threading.Event(), threading.Event()
         self._copying: Item | None = None
         self._thread = threading.Thread(target=self._follow, name="jagpt-remote", daemon=True)
@@ -80,7 +80,7 @@ class Keeper:
     def begin(
         self, recipe: Recipe, ledger: Ledger, until: str | None, forced: Collection[str]
     ) -> None:
-        """Claim the place, take what fits, and begin to copy."""
+        """Claim the place, restore what fits, and start copying."""
         self._progress.say(f"finished stages and checkpoints are copied to {self._store.place}")
         try:
             self._lease = lease.take(self._store, self._progress.say)
@@ -94,7 +94,7 @@ class Keeper:
         self._thread.start()
 
     def end(self, *, hurry: bool) -> None:
-        """Copy what is left, the newest checkpoint first if in a `hurry`; say what is safe."""
+        """Copy the rest, the newest checkpoint first if in a `hurry`; report what is backed up."""
         left = self._left(hurry)
         newest = left[0] if left else None
         if hurry and self._copying not in (None, newest):
@@ -112,12 +112,12 @@ class Keeper:
             self.unsafe = tuple(map(str, left)) or ("the last of this run",)
             what = ", ".join(self.unsafe[:3])
             self._progress.say(
-                f"warning: not safe elsewhere: {what}; `jagpt push {self._run.root}` copies it "
+                f"warning: not backed up: {what}; `jagpt push {self._run.root}` copies it "
                 f"to {self._store.place}"
             )
         else:
             self.unsafe = ()
-            self._progress.say(f"all is copied to {self._store.place}")
+            self._progress.say(f"everything is copied to {self._store.place}")
         if self._lease is not None:
             self._lease.release()
 
@@ -130,7 +130,7 @@ class Keeper:
             pause = LOOK_SECONDS if self._pass() else RETRY_SECONDS
 
     def _pass(self, *, hurry: bool = False, shown: bool = False) -> bool:
-        """Copy what is not there; False where that does not work now."""
+        """Copy what is missing there; False if that does not work now."""
         try:
             sender = self._opened()
             sender.send_recipe()
@@ -146,7 +146,7 @@ class Keeper:
             return False
         if self._told is not None:
             self._told = None
-            self._progress.say(f"{self._store.place}: all is copied there again")
+            self._progress.say(f"{self._store.place}: everything is copied there again")
         return True
 
     def _opened(self) -> Sender:
@@ -167,7 +167,7 @@ class Keeper:
             else:
                 sender.send(item, self._tick)
         except LocalFileError as error:
-            if item in sender.missing():  # else it only went
+            if item in sender.missing():  # otherwise it was merely deleted
                 self._progress.say(f"warning: {error}")
         finally:
             self._copying = None
@@ -177,14 +177,14 @@ class Keeper:
             raise _AbandonedError
 
     def _trouble(self, error: Exception) -> None:
-        """Say what goes wrong, once."""
+        """Report a problem, once."""
         if str(error) != self._told:
             self._told = str(error)
             self._progress.say(f"warning: {error}; {NOT_SAFE}")
 
 
 def push(run: RunDirectory, place: str, progress: Progress) -> list[str]:
-    """Copy what of a run is not at a place yet; what was copied. Raises what goes wrong."""
+    """Copy what a place lacks of a run; returns what was copied. Raises what goes wrong."""
     store = Store(place)
     claimed = lease.take(store, progress.say)
     try:

@@ -1,11 +1,11 @@
-"""Who writes at a place: one machine, and the one that it lost the place to finds out.
+"""Who writes at a place: one machine at a time, and a machine that lost the place finds out.
 
     lease/00000007.json    {"nonce": …, "machine": …, "pid": …, "beats": 12, "released": false}
 
-The claim with the highest number holds, and its number is the fencing token: to take over is to
-create the next one where none stands, which one of several alone can do. A holder writes its own
-claim again and again, and looks for a higher one before it vouches for anything. Whether a claim is
-stale is asked of the store's clock, never of two machines'.
+The claim with the highest number holds, and its number is the fencing token: taking over means
+creating the next one if it does not exist, which only one of several machines can do. A holder
+keeps rewriting its own claim, and looks for a higher one before it vouches for anything. Whether a
+claim is stale is decided by the store's clock, never by comparing two machines' clocks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jagpt.remote.store import RemoteError, Store
 
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
-"""Without a beat for so long, a claim does not count."""
+"""A claim without a heartbeat for this long does not count."""
 _LOOK_SECONDS = 1.0
 _LARGEST = 64 * 1024
 _CLOCK = "lease/clock"
@@ -66,7 +66,7 @@ class Claim:
         return f"process {self.pid} on {self.host}"
 
     def here(self) -> bool | None:
-        """Whether its process lives; None where that is another machine's."""
+        """Whether its process lives; None if that is another machine's."""
         if self.machine != _machine():
             return None
         if self.pid == os.getpid():
@@ -98,7 +98,7 @@ class Lease:
         return self.token
 
     def release(self) -> None:
-        """Give the place free, if it answers."""
+        """Release the place, if it answers."""
         self._end.set()
         self._thread.join()
         _held.discard(self._claim.nonce)
@@ -118,9 +118,9 @@ class Lease:
 
 
 def take(store: Store, say: Callable[[str], None]) -> Lease:
-    """Claim a place; `RunInUseError` where another process writes there and lives.
+    """Claim a place; `RunInUseError` if another process writes there and lives.
 
-    One that cannot be asked is waited for until it shows itself or its claim is stale.
+    If the process cannot be checked, wait until it shows itself or its claim is stale.
     """
     mine = Claim.mine()
     while True:
@@ -157,7 +157,7 @@ def _await(store: Store, token: int, say: Callable[[str], None]) -> None:
         age = store.age(_key(token), _CLOCK)
         stale = (waited if age is None else age) >= STALE_SECONDS
         if lives is False or stale:
-            say(f"{store.place}: {who} wrote there and left without a word: taking over")
+            say(f"{store.place}: {who} wrote there and vanished: taking over")
             return
         if not waited:
             say(f"{store.place}: waiting up to {STALE_SECONDS:.0f} s to see whether {who} lives")
@@ -174,7 +174,7 @@ def _created(store: Store, token: int, mine: Claim) -> bool:
 
 
 def _read(store: Store, token: int) -> Claim | None:
-    """None where it is not there, or not whole."""
+    """None if it is not there, or not whole."""
     with suppress(DataError, ValueError, ValidationError):
         claim: Claim = restored(Claim, json.loads(store.read(_key(token), _LARGEST) or b""))
         return claim

@@ -1,4 +1,4 @@
-"""What of a run lies elsewhere."""
+"""What the remote place has of a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from jagpt.stages import TRAIN
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What the place has of a run, or the `problem` that hinders to tell.
+    """What the place has of a run, or the `problem` that prevents an answer.
 
-    `stages` are those that lie there whole, `steps` those of the checkpoints there, `writer` who
+    `stages` are those that are complete there, `steps` those of the checkpoints there, `writer` who
     copies there now.
     """
 
@@ -31,7 +31,7 @@ class Elsewhere:
 
 
 def look(recipe: Recipe, run: RunDirectory) -> Elsewhere | None:
-    """Ask `execution.remote` what it has; None where the recipe names no such place."""
+    """Ask `execution.remote` what it has; None if the recipe names no such place."""
     place = recipe.execution.remote
     if place is None:
         return None

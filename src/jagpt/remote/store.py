@@ -1,8 +1,9 @@
-"""A place elsewhere as a store of keys: whatever fsspec opens, asked in few ways, told in one line.
+"""A remote place as a store of keys: whatever fsspec opens, with few operations and errors in one
+line.
 
-A file that was sent is there only when its checksum is: the one that the store made (S3's ETag),
-or that of its bytes read back. Listings may be old and say too little or too much; what counts is
-asked by key. Credentials come from the environment or the provider's own store, and are never told.
+A file that was sent counts only once its checksum does: the one that the store made (S3's ETag),
+or that of its bytes read back. Listings may be outdated; what matters is looked up by
+key. Credentials come from the environment or the provider's own store, and are never shown.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LOCAL = frozenset({"file", "local"})
 _TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}
 
 Tick = Callable[[int], None]
-"""Called with the bytes that were copied since; may raise to stop."""
+"""Called with the bytes copied since the last call; may raise to stop."""
 
 
 class RemoteError(StorageError):
@@ -38,14 +39,14 @@ class RemoteError(StorageError):
 
 
 class LocalFileError(DataError):
-    """A file of this machine is not, or no longer, what is to be copied."""
+    """A local file is not, or no longer, what was to be copied."""
 
 
 class Store:
     """Files by key at a place; every refusal is a `RemoteError` of one line."""
 
     def __init__(self, place: str) -> None:
-        """`UsageError` where fsspec cannot open such a place here."""
+        """`UsageError` if fsspec cannot open such a place here."""
         if problem := place_problem(place):
             raise UsageError(f"this remote place cannot be used: {problem}")
         self.place = place.rstrip("/")
@@ -63,12 +64,12 @@ class Store:
         return sorted(name[start:] for name in found)
 
     def size(self, key: str) -> int | None:
-        """Bytes of what stands there, None where nothing does; `DataError` if it is no file."""
+        """Size in bytes of what is there, None if nothing is; `DataError` if it is not a file."""
         found = self._info(key)
         return None if found is None else int(found["size"])
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """What stands there, None where nothing does; `DataError` above `limit` bytes."""
+        """The content there, None if there is nothing; `DataError` above `limit` bytes."""
         size = self.size(key)
         if size is None:
             return None
@@ -83,7 +84,7 @@ class Store:
     def age(self, key: str, beside: str) -> float | None:
         """Seconds since it was written, by the store's own clock; `beside` is written for that.
 
-        None where the store does not tell, or nothing stands there.
+        None if the store does not say, or nothing is there.
         """
         self.write(beside, b"now\n")
         with self._told():
@@ -94,7 +95,7 @@ class Store:
         return float((now - then).total_seconds())
 
     def fetch(self, key: str, entry: FileEntry, path: Path, tick: Tick) -> None:
-        """Put a file to `path`; `DataError` where it is gone, or is not as `entry` says."""
+        """Download a file to `path`; `DataError` if it is gone, or is not as `entry` says."""
         size = self.size(key)
         if size != entry.size:
             found = "gone" if size is None else f"{size:,} bytes, and {entry.size:,} are listed"
@@ -107,18 +108,20 @@ class Store:
                 except FileNotFoundError:
                     raise DataError(f"{self.where(key)}: gone") from None
             if staged.stat().st_size != entry.size or files.sha256(staged) != entry.sha256:
-                raise DataError(f"{self.where(key)}: damaged: another SHA-256 than its list says")
+                raise DataError(
+                    f"{self.where(key)}: damaged: its SHA-256 differs from the listed one"
+                )
 
     # --- writing ---
 
     def write(self, key: str, data: bytes) -> None:
-        """Put `data` there, whatever stands there."""
+        """Write `data` there, overwriting what is there."""
         with self._told():
             self._make_parent(key)
             self._files.pipe_file(self._full(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put `data` where nothing stands (S3: If-None-Match; a file: O_EXCL); else False."""
+        """Write `data` if nothing is there (S3: If-None-Match; a file: O_EXCL); else False."""
         with self._told():
             self._make_parent(key)
             try:
@@ -130,15 +133,15 @@ class Store:
     def send(
         self, path: Path, key: str, entry: FileEntry, tick: Tick, *, listed: bool = True
     ) -> None:
-        """Put a local file there, and see that it arrived; one that is there already is not sent.
+        """Upload a local file and check that it arrived; one that is already there is not sent.
 
-        Where it is not `listed`, it is sent unasked. `LocalFileError` where the file is not as
+        If it is not `listed`, it is sent without asking. `LocalFileError` if the file is not as
         `entry` says.
         """
         try:
             digest, etag = _sums(path)
         except (FileNotFoundError, DataError):
-            raise LocalFileError(f"{path}: gone while it was to be copied") from None
+            raise LocalFileError(f"{path}: deleted before it could be copied") from None
         if digest != entry.sha256:
             raise LocalFileError(f"{path}: not as its manifest lists it, so it is not copied")
         if listed and self._stands(key, entry, etag):
@@ -150,10 +153,10 @@ class Store:
             with _ticking(tick, entry.size) as callback:
                 self._files.put_file(str(path), self._full(key), callback=callback, **parts)
         if not self._stands(key, entry, etag):
-            raise RemoteError(f"{self.where(key)}: what arrived is not what was sent")
+            raise RemoteError(f"{self.where(key)}: the copy differs from what was sent")
 
     def remove(self, keys: list[str]) -> None:
-        """Delete what stands there."""
+        """Delete what is there."""
         for key in keys:
             with self._told():
                 try:
@@ -176,7 +179,7 @@ class Store:
         return full
 
     def _make_parent(self, key: str) -> None:
-        if self._protocol not in _S3:  # buckets have no folders, and making one asks for rights
+        if self._protocol not in _S3:  # buckets have no folders, and creating one needs permissions
             self._files.makedirs(self._full(key).rpartition("/")[0], exist_ok=True)
 
     def _info(self, key: str) -> dict[str, Any] | None:
@@ -186,7 +189,7 @@ class Store:
             except FileNotFoundError:
                 return None
         if found["type"] != "file":
-            raise DataError(f"{self.where(key)}: no regular file")
+            raise DataError(f"{self.where(key)}: not a regular file")
         return found
 
     def _stands(self, key: str, entry: FileEntry, etag: str) -> bool:
@@ -249,7 +252,7 @@ def _sums(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _ticking(tick: Tick, size: int) -> Iterator[Any]:
-    """fsspec's callback for a file of so many bytes; some of its file systems never call it."""
+    """fsspec's callback for a file of this many bytes; some of its file systems never call it."""
     from fsspec.callbacks import Callback
 
     told = 0
@@ -277,7 +280,7 @@ def _reason(error: Exception) -> str:
         return f"there is no such bucket or folder ({said}); check its name"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"full ({said}); free some space there"
-    return f"it does not work ({said or kind}); check the network and the place"
+    return f"it failed ({said or kind}); check the network and the place"
 
 
 def _code(error: BaseException) -> str:

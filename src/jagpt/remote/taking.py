@@ -1,7 +1,7 @@
-"""What a recipe's fingerprints fit is taken from elsewhere: finished stages, and checkpoints.
+"""Restores finished stages and checkpoints that match the recipe's fingerprints.
 
-What lies there may be a stranger's: names stay in their folder, sizes and SHA-256 are checked, and
-nothing stands in its place before it is whole. Files that arrived are kept when the rest fails.
+The place may belong to a stranger: names stay in their folder, sizes and SHA-256 are checked, and
+nothing is put in place before it is complete. Files that arrived are kept when the rest fails.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_RECIPE_BYTES = 1024**2
 
 
 def pull(place: str, root: Path, progress: Progress) -> list[str]:
-    """Make the run that was copied to `place` in the folder `root`; what was taken.
+    """Restore the run that was copied to `place` in the folder `root`; returns what was restored.
 
-    `DataError` where there is none, `UsageError` where another run stands in `root`.
+    `DataError` if there is none, `UsageError` if `root` holds another run.
     """
     store = Store(place)
     raw = store.read(RECIPE, MAX_RECIPE_BYTES)
@@ -41,7 +41,9 @@ def pull(place: str, root: Path, progress: Progress) -> list[str]:
     run = open_run(recipe, root)
     text = recipe.to_toml()
     if run.recipe.exists() and run.recipe.read_text("utf-8") != text:
-        raise UsageError(f"{root}: a run of another recipe stands here; choose another folder")
+        raise UsageError(
+            f"{root}: this folder holds a run of another recipe; choose another folder"
+        )
     with files.locked(root):
         ledger = Ledger.read(run)
         taker = Taker(recipe, run, store, ledger, progress)
@@ -52,7 +54,7 @@ def pull(place: str, root: Path, progress: Progress) -> list[str]:
 
 
 class Taker:
-    """Brings a run what it lacks and `store` has; the caller holds the run's lock."""
+    """Restores what a run lacks and `store` has; the caller holds the run's lock."""
 
     def __init__(
         self, recipe: Recipe, run: RunDirectory, store: Store, ledger: Ledger, progress: Progress
@@ -62,7 +64,9 @@ class Taker:
         self._keys = store.names()
 
     def take(self, until: str | None = None, forced: Collection[str] = ()) -> list[str]:
-        """Take what fits, up to a stage, and nothing of a `forced` one; what was taken."""
+        """Restore what fits, up to a stage, and nothing of a `forced` one; returns what was
+        restored.
+        """
         states: dict[str, StageState] = {}
         taken = []
         for stage in stages.STAGES:
@@ -81,7 +85,7 @@ class Taker:
         return taken
 
     def _here(self, stage: Stage, states: dict[str, StageState]) -> StageState | None:
-        """Where the stage stands here; None where its sources are not here, or are unfit."""
+        """The state of the stage here; None if its sources are missing here, or unfit."""
         made = last_made(self._run.own(stage.name))
         recipe, _ = stage.settle(self._recipe, made.section if made else None)
         try:
@@ -92,7 +96,7 @@ class Taker:
     def _fitting(
         self, stage: Stage, states: dict[str, StageState]
     ) -> tuple[StageState, list[Copy]] | None:
-        """What the recipe gives with what lies there: the whole stage, or its checkpoints."""
+        """What is there for this recipe: the whole stage, or its checkpoints."""
         for key in stage_keys(self._keys, stage):
             if (copy := self._read(key)) and (state := self._fits(stage, copy, states)):
                 return state, [copy]
@@ -112,7 +116,7 @@ class Taker:
         try:
             return Copy.read(self._store, key)
         except DataError as error:
-            self._progress.say(f"warning: {error}; it is passed over")
+            self._progress.say(f"warning: {error}; it is skipped")
             return None
 
     def _fits(self, stage: Stage, copy: Copy, states: dict[str, StageState]) -> StageState | None:
@@ -122,18 +126,18 @@ class Taker:
         recipe, _ = stage.settle(self._recipe, theirs.section)
         try:
             state = as_done(stage, recipe, self._ledger, states, theirs.inputs)
-        except (JagptError, KeyError):  # sources that are not here and other ones there
+        except (JagptError, KeyError):  # sources that are missing here and different ones there
             return None
         return state if state.fingerprint == theirs.fingerprint else None
 
     def _brought(self, stage: Stage, copy: Copy) -> str | None:
-        """Bring a copy to its place; None, with a warning, where it is damaged there."""
+        """Restore a copy; None, with a warning, if the remote copy is damaged."""
         what = stage.name if copy.step is None else f"checkpoint of step {copy.step:,}"
         try:
             with self._progress.bar(f"{what} from {self._store.place}", copy.size, "bytes") as bar:
                 self._bring(stage, copy, bar)
         except DataError as error:
-            self._progress.say(f"warning: {error}; the {what} is not taken")
+            self._progress.say(f"warning: {error}; the {what} is not restored")
             return None
         return what
 
@@ -145,7 +149,7 @@ class Taker:
             self._fetch(copy.file_key(entry), entry, place / entry.name, bar)
         listed = [(inner / name).relative_to(place).as_posix() for name in files.list_files(inner)]
         if sorted(listed) != sorted(entry.name for entry in copy.manifest.files):
-            raise DataError(f"{self._store.where(copy.key)}: it lists what is no part of it")
+            raise DataError(f"{self._store.where(copy.key)}: it lists what is not part of it")
         if copy.step is not None:
             checkpoints.read(inner)
         self._bring_logs(stage, copy, bar)
@@ -163,7 +167,7 @@ class Taker:
         files.move(inner, own / inner.name)
 
     def _fetch(self, key: str, entry: FileEntry, path: Path, bar: Bar) -> None:
-        """Fetch a file, unless it came before."""
+        """Download a file, unless that was done before."""
         try:
             there = path.stat().st_size == entry.size and files.sha256(path) == entry.sha256
         except (FileNotFoundError, NotADirectoryError):
@@ -174,7 +178,7 @@ class Taker:
             self._store.fetch(key, entry, path, bar.advance)
 
     def _bring_logs(self, stage: Stage, copy: Copy, bar: Bar) -> None:
-        """The stage's logs, where they are whole there; they are no part of the result."""
+        """The stage's logs, if they are complete there; they are not part of the result."""
         for entry in copy.logs:
             if entry.name.split("/")[0] not in stage.logs:
                 continue
@@ -182,10 +186,10 @@ class Taker:
             try:
                 self._store.fetch(copy.log_key(entry), entry, path, bar.advance)
             except DataError as error:
-                self._progress.say(f"warning: {error}; this log is not taken")
+                self._progress.say(f"warning: {error}; this log is not restored")
 
     def _note(self, stage: Stage, copy: Copy, own: Path) -> None:
-        """What the ledger knows of a stage that was made here."""
+        """What the ledger would know of a stage that was made here."""
         for entry in copy.manifest.files:
             path = own / entry.name
             key = path.relative_to(self._run.root).as_posix()
@@ -199,6 +203,6 @@ class Taker:
         free = shutil.disk_usage(self._run.root).free
         if copy.size > free:
             raise StorageError(
-                f"{self._run.root}: {units.size(copy.size)} are to be taken from "
-                f"{self._store.place}, and {units.size(free)} are free; free some space"
+                f"{self._run.root}: {units.size(copy.size)} to restore from "
+                f"{self._store.place}, but only {units.size(free)} are free; free some space"
             )

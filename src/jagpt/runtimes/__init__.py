@@ -1,4 +1,4 @@
-"""The programs that others run a model with, each on the file that `jagpt export` made for it.
+"""The programs that people run models with, each on the file that `jagpt export` made for it.
 
     Runtime             what parity and generation ask of each
     ├── Decoder         one that gives logits step by step, its cache handed in and out
@@ -7,7 +7,7 @@
     ├── CTranslate2
     └── LlamaCpp
 
-Shapes: R rows that go on together, T tokens, V vocabulary. All compute on the processor.
+Shapes: R rows that continue together, T tokens, V vocabulary. All compute on the processor.
 """
 
 from jagpt.runtimes.base import Drawing, DrawingRuntime, Runtime, StepRuntime, Steps

@@ -37,8 +37,8 @@ class Drawing:
 class Runtime(ABC):
     """A loaded model. `context` is the most tokens of a text, `vocab_size` the ids it knows.
 
-    `normalized`: its logits are log-probabilities, which is all that it tells. `costly`: each row
-    of logits is a call of its own, so that few should be asked for.
+    `normalized`: its logits are log-probabilities, which is all it offers. `costly`: each row
+    of logits is a separate call, so ask for few.
     """
 
     name: str
@@ -53,27 +53,27 @@ class Runtime(ABC):
 
     @abstractmethod
     def nats(self, ids: Sequence[int]) -> float:
-        """Sum of −log p of every token of `ids` but the first, given those before it."""
+        """Sum of −log p of every token of `ids` except the first, given those before it."""
 
     @abstractmethod
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         """The `count` likeliest tokens after `ids`, one after the other, whatever they are."""
 
     def encode(self, text: str) -> list[int] | None:
-        """The ids that the format's own tokenizer gives; None where it carries none."""
+        """The ids that the format's own tokenizer gives; None if it has none."""
         return None
 
     def close(self) -> None:
-        """Give back what the runtime holds."""
+        """Release what the runtime holds."""
         return
 
 
 class Steps(ABC):
-    """Rows that go on from one prompt, with what the runtime keeps of them."""
+    """Rows that continue one prompt, with what the runtime keeps of them."""
 
     @abstractmethod
     def step(self, ids: Sequence[int] | None) -> Floats:
-        """Logits (R, V) after `ids`, one a row; None for those after the prompt."""
+        """Logits (R, V) after `ids`, one per row; None for those after the prompt."""
 
 
 class StepRuntime(Runtime):
@@ -81,7 +81,7 @@ class StepRuntime(Runtime):
 
     @abstractmethod
     def begin(self, prompt: Sequence[int], rows: int) -> Steps:
-        """`rows` equal rows that go on from `prompt`; it computes at the first step."""
+        """`rows` equal rows that continue `prompt`; computed at the first step."""
 
     @abstractmethod
     def all_logits(self, ids: Sequence[int]) -> Floats:

@@ -20,7 +20,7 @@ VOCABULARY = "vocabulary.json"
 
 
 def prefer_exact_sums() -> None:
-    """Let CTranslate2 take MKL where the processor has no VNNI; to be called before its import.
+    """Let CTranslate2 use MKL if the processor has no VNNI; call this before importing it.
 
     oneDNN, its choice on processors that are not Intel's, loses what exceeds 16 bits in a sum of
     8-bit products there: 5 % of the perplexity in our tests, where MKL loses 0.4 %.
@@ -72,15 +72,15 @@ class CTranslate2(DrawingRuntime):
         """See `DrawingRuntime`; greedy alone: one seed serves a generator's whole life."""
         if drawing.temperature is not None:
             raise UsageError(
-                "--engine ctranslate2 takes the likeliest token only, since its random numbers "
-                "cannot be set for one text: add --greedy, or take --engine onnx or openvino"
+                "--engine ctranslate2 only takes the likeliest token, since its random numbers "
+                "cannot be seeded per text: add --greedy, or use --engine onnx or openvino"
             )
         yield from self._steps(prompt, drawing)
 
     def _steps(
         self, prompt: Sequence[int], drawing: Drawing
     ) -> Iterator[list[tuple[int, float] | None]]:
-        """The generator works in a thread of its own and is asked to stop when this is closed."""
+        """The generator works in its own thread and is asked to stop when this is closed."""
         found: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stopped = threading.Event()
 
@@ -91,7 +91,7 @@ class CTranslate2(DrawingRuntime):
         def work() -> None:
             try:
                 self._generate(prompt, drawing, hear)
-            except Exception as error:  # told where the tokens are waited for
+            except Exception as error:  # reported where the tokens are awaited
                 found.put(error)
 
         worker = threading.Thread(target=work, daemon=True)

@@ -1,4 +1,6 @@
-"""A decoder graph whose cache of keys and values is handed in and out (`export.onnx` tells how)."""
+"""A decoder graph whose cache of keys and values is handed in and out (`export.onnx` explains
+how).
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ class Decoder(StepRuntime):
 
 
 class _DecoderSteps(Steps):
-    """The prompt is computed once; the rows part after it."""
+    """The prompt is computed once; the rows diverge after it."""
 
     def __init__(self, decoder: Decoder, prompt: Sequence[int], rows: int) -> None:
         self._decoder, self._prompt, self._rows = decoder, list(prompt), rows

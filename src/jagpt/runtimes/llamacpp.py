@@ -1,8 +1,8 @@
 """llama.cpp on a GGUF file, by xllamacpp.
 
-The binding offers llama.cpp's server and nothing below it, so that is what is asked: a server of
-our own on a free port of this machine's loopback, behind a key that only this process knows. It
-tells log-probabilities, not logits, and one position a call.
+The binding offers llama.cpp's server and nothing below it, so that is what is used: our own server
+on a free loopback port, behind a key that only this process knows. It gives log-probabilities,
+not logits, for one position per call.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from jagpt.runtimes.base import Floats
 
 LARGEST_CHUNK, CHUNK_BYTES = 64, 8_000_000_000
-"""Tokens a call, and bytes of weights that are read for them: what is streamed comes in pieces of
+"""Tokens per call, and bytes of weights that are read for them: what is streamed comes in pieces of
 about a second at most. By the file's size and not by a clock, so that a seed gives one text."""
 PROBABILITIES = "completion_probabilities"
 FORCED = 1e6
-"""Added to a logit, so that this token is drawn; what is told of it stays as it was."""
+"""Added to a logit, so that this token is drawn; its reported probability stays as it was."""
 LIKELY = 500
-"""Tokens whose probabilities are asked for before those of all."""
+"""Tokens whose probabilities are requested before those of all."""
 LOWEST = -1e30
-"""What stands for a token whose probability is 0 in fp32."""
+"""The log-probability of a token whose probability is 0 in fp32."""
 
 
 class LlamaCpp(DrawingRuntime):
     """A model in llama.cpp; keys and values are kept in fp32.
 
-    `plain_id` is any token that is no part of a character: llama.cpp tells nothing of a token that
-    leaves a character unfinished, so that one is forced where only probabilities are wanted.
+    `plain_id` is any token that is no part of a character: llama.cpp reports nothing about a token
+    that leaves a character unfinished, so this one is forced if only probabilities are needed.
     """
 
     name = "gguf"
@@ -74,7 +74,7 @@ class LlamaCpp(DrawingRuntime):
             timeout=None,
             trust_env=False,
         )
-        self._finish = weakref.finalize(self, self._client.close)  # also where nobody closes it
+        self._finish = weakref.finalize(self, self._client.close)  # also if nobody closes it
 
     def close(self) -> None:
         self._finish()
@@ -98,7 +98,7 @@ class LlamaCpp(DrawingRuntime):
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         found: list[int] = []
-        while len(found) < count:  # llama.cpp ends at an end token; the text goes on after it
+        while len(found) < count:  # llama.cpp stops at an end token; the text continues after it
             answer = self._complete([*ids, *found], n_predict=count - len(found))
             found += answer["tokens"]
         return found
@@ -137,7 +137,7 @@ class LlamaCpp(DrawingRuntime):
                     return
 
     def _logprob(self, ids: Sequence[int], token: int) -> float:
-        """Of `token` after `ids`: it is forced, and its log-probability without that is told."""
+        """Of `token` after `ids`: it is forced; returns its log-probability without that."""
         answer = self._complete(ids, n_predict=1, n_probs=1, logit_bias=[[token, FORCED]])
         if PROBABILITIES in answer:
             return float(answer[PROBABILITIES][0]["logprob"])
@@ -163,7 +163,7 @@ class LlamaCpp(DrawingRuntime):
         return {int(entry["id"]): float(entry["logprob"]) for entry in entries}
 
     def _complete(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
-        """What follows `ids`: the likeliest where nothing is drawn."""
+        """What follows `ids`: the likeliest token if nothing is drawn."""
         request = {"prompt": list(ids), "cache_prompt": True, "return_tokens": True}
         answer = self._ask("/completion", {**request, "temperature": 0.0, **options})
         if not answer["tokens"]:
@@ -179,9 +179,9 @@ class LlamaCpp(DrawingRuntime):
 
 
 def check_loads(path: Path, context: int) -> None:
-    """`DataError` where llama.cpp ends the whole process over a file, which it does for some.
+    """`DataError` if llama.cpp crashes the whole process on a file, which it does for some.
 
-    Tried in a process of its own, where that takes nothing along.
+    Tried in a separate process, which may crash alone.
     """
     program = [sys.executable, "-m", __name__, str(path), str(context)]
     surroundings = os.environ | safepath.variables() | {"GGML_NO_BACKTRACE": "1"}
@@ -192,12 +192,12 @@ def check_loads(path: Path, context: int) -> None:
         said = tried.stderr.decode("utf-8", "replace")
         reason = next((line for line in said.splitlines() if "ASSERT" in line), "no reason given")
         raise DataError(
-            f"{path}: llama.cpp crashes over this ({shortened(printable(reason), 200)})"
+            f"{path}: llama.cpp crashes on this file ({shortened(printable(reason), 200)})"
         )
 
 
 def chunk_for(n_bytes: int) -> int:
-    """Tokens a call for a model of so many bytes: a power of two, 1 to 64."""
+    """Tokens per call for a model of this many bytes: a power of two, 1 to 64."""
     fitting = max(1, CHUNK_BYTES // max(1, n_bytes))
     return min(LARGEST_CHUNK, 1 << (fitting.bit_length() - 1))
 
@@ -238,6 +238,6 @@ def _parameters(path: Path, context: int, threads: int | None, key: str) -> Any:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(DataError):  # told by the process that goes on
+    with contextlib.suppress(DataError):  # reported by the process that continues
         LlamaCpp(Path(sys.argv[1]), int(sys.argv[2]), 1, 0, 1)
     os._exit(0)  # the server's threads may crash a Python that ends

@@ -12,7 +12,9 @@ from jagpt.text import first_line
 
 
 class OnnxRuntime(Decoder):
-    """A session on one graph; `context` is told by the caller, since the graph does not."""
+    """A session on one graph; `context` is given by the caller, since the graph does not record
+    it.
+    """
 
     name = "onnx"
 

@@ -12,7 +12,9 @@ from jagpt.text import first_line
 
 
 class OpenVino(Decoder):
-    """A compiled graph in fp32; `context` is told by the caller, since the graph does not."""
+    """A compiled graph in fp32; `context` is given by the caller, since the graph does not record
+    it.
+    """
 
     name = "openvino"
 

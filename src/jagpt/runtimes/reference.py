@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Reference(StepRuntime):
-    """A transformers model on the processor; what is asked again is not computed again."""
+    """A transformers model on the CPU; repeated questions are not computed again."""
 
     name = "pytorch"
 

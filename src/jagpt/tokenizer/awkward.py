@@ -1,4 +1,4 @@
-"""Texts that some tokenizer takes otherwise than SentencePiece does, and the two reasons for it."""
+"""Texts that some tokenizers encode differently than SentencePiece, and the two reasons for it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ AWKWARD = (
     "ＡＢＣ１２３", "1234567890", "０１２３", "⁇ ⁇", "▁", "▁▁a ▁", "<s>", "</s>", "<pad><unk>",
     "<cls>文<sep>", "<0x41><0x0A>", "𝒜𝓑", "العربية עברית",
 )  # fmt: skip
-"""White space, controls, rare and decomposed characters, half-width kana, special tokens."""
+"""White space, control characters, rare and decomposed characters, half-width kana, special
+tokens.
+"""
 _SPECIAL = re.compile("</?s>|<pad>|<unk>|<cls>|<sep>")
 
 
 def spells_special(text: str) -> bool:
-    """Whether a special token is spelled out, which others take for the token."""
+    """Whether a special token is spelled out, which others treat as the token."""
     return _SPECIAL.search(text) is not None
 
 
 def needs_bytes(encoder: Encoder, text: str) -> bool:
-    """Whether a character has no piece; a tokenizer without byte fallback makes `<unk>` of it."""
+    """Whether a character has no piece; a tokenizer without byte fallback encodes it as `<unk>`."""
     return any(encoder.is_byte(number) for number in encoder.encode(text))
 
 
@@ -37,5 +39,5 @@ def joins(text: str) -> bool:
 
 
 def plain(encoder: Encoder) -> int:
-    """How many of `AWKWARD` are neither: they get the same ids everywhere."""
+    """How many of `AWKWARD` have neither problem: they get the same ids everywhere."""
     return sum(not spells_special(text) and not needs_bytes(encoder, text) for text in AWKWARD)

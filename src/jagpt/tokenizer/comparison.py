@@ -16,7 +16,7 @@ from jagpt.tokenizer.imported import model_file
 from jagpt.tokenizer.stats import TokenizerStats, measure
 
 WHERE = "--compare"
-"""What messages about a tokenizer begin with."""
+"""The beginning of messages about a tokenizer."""
 
 
 def compare(
@@ -24,9 +24,9 @@ def compare(
 ) -> dict[str, TokenizerStats]:
     """Each tokenizer's figures on the same texts; `what` names them.
 
-    An origin is a tokenizer folder, a SentencePiece model or a hub id; its special ids may be any.
-    Raises `UsageError`, `DataError` or `StorageError` where it is none or cannot be read, and
-    `DataError` where there is no text.
+    An origin is a tokenizer folder, a SentencePiece model or a hub id, with any special ids. Raises
+    `UsageError`, `DataError` or `StorageError` if it is none of these or cannot be read,
+    and `DataError` if there is no text.
     """
     models = {origin: model_file(Tokenizer(from_=origin), WHERE) for origin in origins}
     encoders = {
@@ -34,14 +34,14 @@ def compare(
     }
     found = {origin: measure(encoder, texts(), what) for origin, encoder in encoders.items()}
     if not all(stats.characters for stats in found.values()):
-        raise DataError(f"{what}: there is no text here to compare tokenizers on")
+        raise DataError(f"{what}: it contains no text to compare tokenizers on")
     return found
 
 
 def file_texts(path: Path) -> Iterator[str]:
     """The blocks of lines between blank lines of a text file, compressed or not.
 
-    Raises `DataError` where it is missing, damaged or not UTF-8.
+    Raises `DataError` if it is missing, damaged or not UTF-8.
     """
     block: list[str] = []
     with closing(Reader(path)) as reader:

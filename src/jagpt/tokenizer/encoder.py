@@ -1,4 +1,4 @@
-"""Text to token ids and back: bare SentencePiece, several times as fast as any wrapper."""
+"""Text to token ids and back: plain SentencePiece, several times as fast as any wrapper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Encoder:
     """A tokenizer folder's SentencePiece model.
 
     `vocab_size`, `pad_id`, `unk_id`, `end_id`; `fingerprint` is the hex SHA-256 of `spiece.model`,
-    which alone decides every id. A `foreign` model may have any special ids.
+    which alone determines every id. A `foreign` model may have any special ids.
     """
 
     def __init__(self, raw: bytes, origin: Path | str, *, foreign: bool = False) -> None:
@@ -41,19 +41,19 @@ class Encoder:
 
     @classmethod
     def open(cls, directory: Path) -> Encoder:
-        """The tokenizer in `directory`; `DataError` where it is missing, damaged or unfit."""
+        """The tokenizer in `directory`; `DataError` if it is missing, damaged or unfit."""
         path = directory / MODEL_FILE
         return cls(sentencepiece_model.read(path), path)
 
     @cached_property
     def _thread(self) -> Any:
-        """A thread for batches: it keeps memory of its own, which is faster than Python's heap."""
+        """A thread for batches: it keeps its own memory, which is faster than Python's heap."""
         import sentencepiece
 
         return sentencepiece.ThreadPool(1)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, no special id among them."""
+        """The ids of `text`, without special ids."""
         ids: list[int] = self._processor.encode(text)
         return ids
 
@@ -63,11 +63,11 @@ class Encoder:
         return ids
 
     def encode_lines(self, text: str) -> npt.NDArray[np.int32]:
-        """The ids of each line of `text`, encoded alone and joined with nothing between."""
+        """The ids of each line of `text`, encoded separately and joined without separators."""
         return np.concatenate(self.encode_batch(text.split("\n")))
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        """The ids of each text, each (N,) int32: the fastest way, all in one call of C++."""
+        """The ids of each text, each (N,) int32: the fastest way, all in one C++ call."""
         arrays: list[npt.NDArray[np.int32]] = self._processor.encode(
             list(texts), num_threads=1, thread_pool=self._thread, return_type="numpy"
         )
@@ -83,9 +83,9 @@ class Encoder:
         return str(self._processor.id_to_piece(number))
 
     def is_byte(self, number: int) -> bool:
-        """Whether the piece is one byte of a character that has none of its own."""
+        """Whether the piece is one byte of a character that has no piece."""
         return bool(self._processor.is_byte(number))
 
     def is_special(self, number: int) -> bool:
-        """Whether the piece stands for no text (padding, unknown, begin, end and the like)."""
+        """Whether the piece represents no text (padding, unknown, begin, end and the like)."""
         return bool(self._processor.is_control(number) or self._processor.is_unknown(number))

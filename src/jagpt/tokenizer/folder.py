@@ -5,9 +5,9 @@ Two forms, both beside `spiece.model`:
 - *fast*, for an exact model: a `tokenizer.json` of our own under `PreTrainedTokenizerFast`, which
   transformers 4.41 to 5 load (5's own `save_pretrained` writes a class that 4.x does not know);
 - *slow*, for any other (the original's settings): `BertGenerationTokenizer` on `spiece.model`. It
-  is always given a `sep_token` of the vocabulary, as its default would add an id. Its decoding
-  knows no byte pieces, strips spaces at both ends and writes unknowns as `<unk>`; and where a
-  vocabulary has none of the characters of, say, `<s>`, that spelling becomes the token itself.
+  always gets a `sep_token` from the vocabulary, since its default would add an id. Its decoding
+  has no byte pieces, strips spaces at both ends and writes unknowns as `<unk>`; and if a
+  vocabulary lacks the characters of, say, `<s>`, that spelling becomes the token itself.
 
 In both, text that spells a special token is text (`split_special_tokens`).
 
@@ -55,7 +55,7 @@ NEVER = -1000.0
 
 
 def write_folder(model: Any, directory: Path) -> None:
-    """Put the tokenizer's files for `model` (a ModelProto) into `directory`."""
+    """Write the tokenizer's files for `model` (a ModelProto) into `directory`."""
     fast = is_exact(model)
     files.write_bytes(directory / MODEL_FILE, model.SerializeToString(deterministic=True))
     if fast:
@@ -175,7 +175,7 @@ def _bpe(model: Any) -> dict[str, Any]:
 
 
 def _merges(model: Any) -> list[list[str]]:
-    """Every pair of pieces that makes a piece, best piece first (SentencePiece keeps no pairs)."""
+    """Every pair of pieces that forms a piece, best piece first (SentencePiece stores no pairs)."""
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == NORMAL}
     best_first = sorted(scores, key=lambda piece: -scores[piece])
     pairs = ([piece[:cut], piece[cut:]] for piece in best_first for cut in range(1, len(piece)))

@@ -1,4 +1,4 @@
-"""A tokenizer that exists: a folder, a bare SentencePiece model, or a repository on the hub."""
+"""An existing tokenizer: a folder, a bare SentencePiece model, or a repository on the hub."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jagpt.tokenizer.folder import FAST_FILE, MODEL_FILE
 HUB_FILES = [MODEL_FILE, "*.model", FAST_FILE, "tokenizer_config.json"]
 
 FROM = "[tokenizer] from"
-"""Where the name stands, unless the caller says otherwise: messages begin with it."""
+"""Where the name was given, unless the caller says otherwise: messages begin with it."""
 
 
 def model_file(settings: Tokenizer, where: str = FROM) -> Path:
-    """The SentencePiece model that `[tokenizer] from` means; a hub id is fetched.
+    """The SentencePiece model that `[tokenizer] from` names; a hub id is downloaded.
 
-    `UsageError` where it is nothing of the kind, `DataError` where a folder has no model or the hub
-    no such repository, `StorageError` where the hub does not answer.
+    `UsageError` if it is not one, `DataError` if a folder has no model or the hub no such
+    repository, `StorageError` if the hub does not answer.
     """
     return local_file(settings, where) or _model_in(
         hub.fetch(settings.from_ or "", settings.revision, HUB_FILES, where)
@@ -37,18 +37,18 @@ def local_file(settings: Tokenizer, where: str = FROM) -> Path | None:
     if hub.is_hub_id(origin):
         return None
     raise UsageError(
-        f"{where}: {origin!r} is no run directory, tokenizer folder or .model file here, "
-        "and no hub id (ORG/NAME)"
+        f"{where}: {origin!r} is not a run directory, tokenizer folder, .model file or "
+        "hub id (ORG/NAME)"
     )
 
 
 def check_size(settings: Tokenizer, vocab_size: int, origin: Path | str) -> None:
-    """`DataError` where a recipe takes a tokenizer of another size than the one it names itself."""
+    """`DataError` if a recipe's tokenizer has a different size than its own `vocab_size`."""
     default = Tokenizer.model_fields["vocab_size"].default
     if settings.from_ is not None and settings.vocab_size not in (default, AUTO, vocab_size):
         raise DataError(
-            f"{origin}: this tokenizer has {vocab_size:,} pieces, and [tokenizer] vocab_size asks "
-            f"for {settings.vocab_size:,}: set it to {vocab_size}, or take another tokenizer"
+            f"{origin}: this tokenizer has {vocab_size:,} pieces, but [tokenizer] vocab_size is "
+            f"{settings.vocab_size:,}: set it to {vocab_size}, or use another tokenizer"
         )
 
 
@@ -61,6 +61,6 @@ def _model_in(folder: Path) -> Path:
         return found[0]
     names = ", ".join(path.name for path in found) or "none"
     raise DataError(
-        f"{folder}: a SentencePiece model ({MODEL_FILE}, or one .model file) is wanted here "
-        f"(found: {names}); a tokenizer.json alone is not enough"
+        f"{folder}: expected a SentencePiece model here ({MODEL_FILE}, or one .model file; "
+        f"found: {names}); a tokenizer.json alone is not enough"
     )

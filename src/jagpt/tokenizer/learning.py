@@ -1,7 +1,7 @@
-"""Training SentencePiece, in a process of its own.
+"""Training SentencePiece, in a separate process.
 
-The other process makes Ctrl-C immediate (SentencePiece hears no signals), gives its memory back,
-and turns running out of memory into a message.
+The other process makes Ctrl-C immediate (SentencePiece ignores signals), returns its memory, and
+turns running out of memory into a message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from jagpt.tokenizer.sample import draw_sentences
 from jagpt.workers import serve_parent
 
 THREADS = 16
-"""Always the same, whatever the cores: the threads' partial sums are part of the result."""
+"""Always the same, whatever the number of cores: the threads' partial sums are part of the
+result.
+"""
 
 
 SILENT = 2
@@ -49,10 +51,10 @@ TAIL_BYTES = 4096
 
 
 def learn(corpus: Path, settings: Tokenizer, report: Report) -> bytes:
-    """A SentencePiece model for the train split, serialized, in its exact form where it has one.
+    """A SentencePiece model for the train split, serialized, in its exact form if it has one.
 
-    `report` is told the documents read so far and what is done now, every few seconds at least.
-    `DataError` where the split is empty, or too small for the vocabulary.
+    `report` is called with the documents read so far and the current activity, at least every few
+    seconds. `DataError` if the split is empty, or too small for the vocabulary.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -78,7 +80,7 @@ def train(sentences: list[str], settings: Tokenizer, log: Path | None = None) ->
     SentencePiece says what it does in the file `log`.
     """
     if not sentences:
-        raise DataError("the corpus's train split holds no text; look into its dropped.jsonl")
+        raise DataError("the corpus's train split contains no text; see its dropped.jsonl")
     if not settings.size_is_open:
         return _train(sentences, settings, log)
     size = vocabulary.size_of(sentences, settings)
@@ -119,7 +121,7 @@ def _train(sentences: list[str], settings: Tokenizer, log: Path | None) -> bytes
 
 
 def _options(settings: Tokenizer) -> dict[str, Any]:
-    """SentencePiece's options; what is not here keeps its default, as in the original."""
+    """SentencePiece's options; those not listed keep their default, as in the original."""
     options: dict[str, Any] = {
         "model_type": settings.type,
         "vocab_size": settings.vocab_size,
@@ -146,7 +148,7 @@ def _options(settings: Tokenizer) -> dict[str, Any]:
 
 
 def _explained(message: str, settings: Tokenizer, sentences: int) -> JagptError:
-    """SentencePiece's refusal in our words, its own where it is another one."""
+    """SentencePiece's error in our words, or in its own if it is an unknown one."""
     wanted = f"[tokenizer] vocab_size: {settings.vocab_size:,}"
     if found := re.search(r"too high \(\d+\)\. Please set it to a value <= (\d+)", message):
         message = (
@@ -180,8 +182,8 @@ def _result(receiver: Connection, log: Path, report: Report) -> bytes | JagptErr
             report(documents, phase)
     except EOFError:
         return JagptError(
-            "SentencePiece's process ended without a result, most likely for want of memory; "
-            "lower [tokenizer] sentences"
+            "SentencePiece's process ended without a result, most likely out of memory; lower "
+            "[tokenizer] sentences"
         )
 
 

@@ -1,15 +1,15 @@
 """The SentencePiece model: the special pieces it must have, and the form that is exact everywhere.
 
-A model is *exact* where `tokenizers` can be given a `tokenizer.json` that yields SentencePiece's
+A model is *exact* if there is a `tokenizer.json` with which `tokenizers` yields SentencePiece's
 own ids for any text. SentencePiece adds piece scores as float32, `tokenizers` as float64, and they
-break ties differently; where all scores are multiples of 1/128 both sums are exact, and ties are
+break ties differently; if all scores are multiples of 1/128, both sums are exact, and ties are
 ties in both. A user-defined piece would spoil that (SentencePiece scores it `max - 0.1`), so the
-line break becomes a normal piece of score 0: no other holds one, so it always stands alone. (BPE
-merges by rank, and needs no rounding.)
+line break becomes a normal piece of score 0: no other piece contains one, so it always stays
+separate. (BPE merges by rank, and needs no rounding.)
 
-Two things are not exact, and tested as such. With `nfkc`, SentencePiece does not reorder or compose
-over several combining marks in a row, and splits U+30FF before it voices it. And U+2581 reads as a
-space in every model.
+Two things are not exact, and are tested as such. With `nfkc`, SentencePiece does not reorder or
+compose over several combining marks in a row, and splits U+30FF before it voices it. And U+2581
+reads as a space in every model.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ RESERVED = (PAD, UNK, BOS, EOS)
 """The pieces with the ids 0 to 3."""
 
 SPACE = "▁"
-"""SentencePiece's own sign for a space (U+2581)."""
+"""SentencePiece's own character for a space (U+2581)."""
 
 SPELLING = SPACE + "<>/0123456789ABCDEFxspadunkcle"
-"""Characters of which special and byte pieces are spelled.
+"""Characters that spell special and byte pieces.
 
-Each must be a piece, so that a text that spells a special piece is cheaper in its characters.
+Each must be a piece, so that a text that spells a special piece is cheaper character by character.
 """
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -42,7 +42,7 @@ UNIGRAM, BPE = 1, 2
 
 SCORE_STEP = 128
 MAX_BYTES = 64 * 1024**2
-"""Largest model that is read; one of a million pieces takes a quarter of it."""
+"""Largest model that is read; a million pieces take a quarter of it."""
 
 
 def parse(raw: bytes, origin: Path | str) -> Any:
@@ -51,50 +51,50 @@ def parse(raw: bytes, origin: Path | str) -> Any:
     try:
         model = protocol.ModelProto.FromString(raw)
     except import_module("google.protobuf.message").DecodeError:
-        raise DataError(f"{origin}: this is no SentencePiece model") from None
+        raise DataError(f"{origin}: this is not a SentencePiece model") from None
     if not model.pieces:
         raise DataError(f"{origin}: this SentencePiece model has no pieces")
     for number, piece in enumerate(model.pieces):
-        if not isinstance(piece.piece, str):  # protobuf gives bytes that are no text as they are
+        if not isinstance(piece.piece, str):  # protobuf returns bytes that are not text unchanged
             raise DataError(f"{origin}: piece {number} of this SentencePiece model is not UTF-8")
     return model
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a model's file; `DataError` where it is missing, no file, or too large."""
+    """The bytes of a model's file; `DataError` if it is missing, not a file, or too large."""
     return files.read_bytes(path, "tokenizer model", MAX_BYTES)
 
 
 def check(model: Any, origin: Path | str) -> None:
-    """`DataError` where the special ids or the vocabulary are not what jagpt works with."""
+    """`DataError` if the special ids or the vocabulary are not what jagpt works with."""
     found = [piece.piece for piece in model.pieces[: len(RESERVED)]]
     if found != list(RESERVED):
         raise DataError(
-            f"{origin}: the pieces with ids 0 to 3 are {', '.join(found)}, and "
+            f"{origin}: the pieces with ids 0 to 3 are {', '.join(found)}, but "
             f"{', '.join(RESERVED)} are needed; train a tokenizer, or choose another one"
         )
     types = [piece.type for piece in model.pieces[: len(RESERVED)]]
     if types != [CONTROL, UNKNOWN, CONTROL, CONTROL]:
         raise DataError(
-            f"{origin}: the pieces with ids 0 to 3 are not special ones (types {types}, and "
+            f"{origin}: the pieces with ids 0 to 3 are not special ones (types {types}, but "
             f"{[CONTROL, UNKNOWN, CONTROL, CONTROL]} are needed)"
         )
     seen: set[str] = set()
     for number, piece in enumerate(model.pieces):
         if piece.piece in seen:
-            raise DataError(f"{origin}: piece {number}, {piece.piece!r}, stands there twice")
+            raise DataError(f"{origin}: piece {number}, {piece.piece!r}, occurs twice")
         seen.add(piece.piece)
     if has_bytes(model) and not is_exact(model):
         raise DataError(
-            f"{origin}: this model spells characters in bytes, which transformers can decode only "
-            "where the model keeps text as it is (no add_dummy_prefix, remove_extra_whitespaces, "
+            f"{origin}: this model spells characters as bytes, which transformers can decode only "
+            "if the model keeps text as it is (no add_dummy_prefix, remove_extra_whitespaces, "
             "nmt_nfkc or user-defined pieces) and its scores are multiples of 1/128, as jagpt "
             "trains it; choose another tokenizer, or train one"
         )
 
 
 def has_bytes(model: Any) -> bool:
-    """Whether characters without a piece of their own are spelled in bytes."""
+    """Whether characters without their own piece are spelled as bytes."""
     return any(piece.type == BYTE for piece in model.pieces)
 
 
@@ -109,7 +109,7 @@ def make_exact(model: Any) -> None:
 
 
 def is_exact(model: Any) -> bool:
-    """Whether a `tokenizer.json` can give the very ids of this model."""
+    """Whether a `tokenizer.json` can give exactly the ids of this model."""
     normalizer, trainer = model.normalizer_spec, model.trainer_spec
     if trainer.model_type not in (UNIGRAM, BPE) or trainer.treat_whitespace_as_suffix:
         return False

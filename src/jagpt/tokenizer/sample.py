@@ -1,4 +1,4 @@
-"""The sentences that the tokenizer learns from, drawn by the corpus and a seed alone."""
+"""The sentences that the tokenizer learns from, determined only by the corpus and a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from jagpt.corpus.shards import read_rows, split_shards
 
 MAX_SENTENCE_BYTES = 4192
-"""SentencePiece leaves longer sentences out (its own default): they are cut before it sees them."""
+"""SentencePiece skips longer sentences (its own default): they are cut before it sees them."""
 
 _SENTENCE_END = re.compile(r"(?<=。)(?![」』）)])")
 
@@ -21,8 +21,8 @@ def draw_sentences(
     """At most `count` sentences of the train split, in a random order.
 
     Each sentence gets a hash of (seed, its number); those with the smallest hashes are kept, in one
-    pass over the corpus and in memory for `count` sentences. `report` is told the documents read so
-    far.
+    pass over the corpus and in memory for `count` sentences. `report` is called with the documents
+    read so far.
     """
     prefix = hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=8)
     kept: list[tuple[bytes, str]] = []
@@ -41,7 +41,7 @@ def draw_sentences(
 
 
 def split_sentences(text: str) -> Iterator[str]:
-    """The lines of `text`, broken again after each 「。」 that no bracket closes; none is empty.
+    """The lines of `text`, also broken after each 「。」 outside brackets; none is empty.
 
     What is still longer than `MAX_SENTENCE_BYTES` of UTF-8 is cut into pieces of that size.
     """

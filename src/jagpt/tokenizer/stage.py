@@ -1,4 +1,4 @@
-"""The tokenizer stage: from the corpus, or from a tokenizer that exists, to a tokenizer folder."""
+"""The tokenizer stage: from the corpus, or from an existing tokenizer, to a tokenizer folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class TokenizerStage(Stage):
     name = "tokenizer"
-    help = "Train SentencePiece and make the folder that transformers loads."
+    help = "Train SentencePiece and write the folder that transformers loads."
     version = 1
     sections = ("tokenizer",)
     needs = ("corpus",)
@@ -34,11 +34,11 @@ class TokenizerStage(Stage):
         return recipe.tokenizer.from_ or recipe.tokens.from_
 
     def takes(self, origin: str) -> bool:
-        """A tokenizer folder, a model file or a hub id is no run, but is good for a start."""
+        """A tokenizer folder, a model file or a hub id is not a run, but acceptable."""
         return True
 
     def check(self, recipe: Recipe) -> None:
-        """A tokenizer that lies here is looked at before the corpus is made."""
+        """A local tokenizer is checked before the corpus is made."""
         from jagpt.rundir import is_run
         from jagpt.tokenizer import imported
         from jagpt.tokenizer import model as pieces
@@ -70,7 +70,7 @@ class TokenizerStage(Stage):
         stats.write(directory)
         progress.say(
             f"tokenizer: {stats.vocab_size:,} pieces, {stats.characters_per_token:.3f} characters "
-            f"a token, {units.percent(stats.unknown_share)} unknown, "
+            f"per token, {units.percent(stats.unknown_share)} unknown, "
             f"{units.percent(stats.byte_share)} bytes"
         )
 
@@ -79,14 +79,14 @@ class TokenizerStage(Stage):
 
         found = TokenizerStats.read(run.tokenizer)
         ratio = found.characters_per_token
-        return f"{found.vocab_size:,} pieces; {ratio:.2f} characters a token"
+        return f"{found.vocab_size:,} pieces; {ratio:.2f} characters per token"
 
 
 TOKENIZER = TokenizerStage()
 
 
 def _model(settings: Tokenizer, corpus: Path, progress: Progress) -> tuple[bytes, str]:
-    """A SentencePiece model, learnt or taken from elsewhere, and where it is from."""
+    """A SentencePiece model, trained or taken from elsewhere, and its origin."""
     from jagpt.tokenizer import imported
     from jagpt.tokenizer import model as pieces
     from jagpt.tokenizer.learning import learn

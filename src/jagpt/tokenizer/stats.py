@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jagpt.tokenizer.encoder import Encoder
 
 MEASURED_CHARACTERS = 5_000_000
-"""Only so much of the split is measured."""
+"""How much of the split is measured."""
 
 LONGEST = 20
 
@@ -45,7 +45,7 @@ class TokenizerStats(Record):
     longest_pieces: tuple[str, ...]
 
     def shown(self) -> dict[str, str]:
-        """The figures for people, without what they were measured on."""
+        """The figures with labels, without what they were measured on."""
         return {
             "characters per token": f"{self.characters_per_token:.3f}",
             "bytes per token": f"{self.bytes_per_token:.3f}",
@@ -85,7 +85,7 @@ def measure(encoder: Encoder, texts: Iterable[str], split: str) -> TokenizerStat
 
 
 def longest_pieces(encoder: Encoder) -> tuple[str, ...]:
-    """The pieces with the most characters, special and byte pieces left out."""
+    """The pieces with the most characters, without special and byte pieces."""
     pieces = [
         encoder.piece(number)
         for number in range(encoder.vocab_size)
@@ -95,7 +95,7 @@ def longest_pieces(encoder: Encoder) -> tuple[str, ...]:
 
 
 def first_texts(corpus: Path, split: str) -> Iterator[str]:
-    """The split's first documents, so many that they can be measured in no time."""
+    """The split's first documents, few enough to be measured quickly."""
     left = MEASURED_CHARACTERS
     for shard in split_shards(corpus, split):
         for row in read_rows(shard, ("text",)):

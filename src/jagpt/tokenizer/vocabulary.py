@@ -1,4 +1,4 @@
-"""`vocab_size = "auto"`: how many pieces a corpus gets, by a rule of its text alone."""
+"""`vocab_size = "auto"`: how many pieces a corpus gets, by a rule that depends only on its text."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from jagpt.recipe import Tokenizer
 LARGEST = 32_000
 ROOT_FACTOR = 6
 SPARE = 1.5
-"""Pieces for each that special signs, bytes and characters need: a half more is left for words."""
+"""Factor on the pieces that special signs, bytes and characters need: half as many more are left
+for words.
+"""
 
 
 def size_for(characters: int, needed: int) -> int:
-    """Pieces for so many characters of text: 6 times their square root, up to 32,000, and half as
-    many again as the `needed` ones at least."""
+    """Pieces for this many characters of text: 6 times their square root, up to 32,000, and at
+    least half as many again as the `needed` ones."""
     return max(min(LARGEST, ROOT_FACTOR * math.isqrt(characters)), round(SPARE * needed))
 
 
 def size_of(sentences: Sequence[str], settings: Tokenizer) -> int:
-    """Pieces for a tokenizer that is to learn from `sentences`."""
+    """Pieces for a tokenizer that learns from `sentences`."""
     counts = Counter(chain.from_iterable(sentences))
     total = counts.total()
     wanted = settings.character_coverage * total

@@ -1,10 +1,11 @@
 """Tokens as training and evaluation read them: a pure function of the data, a seed and a number.
 
-Shapes: N tokens of the split, D documents, B sequences, T tokens a block.
+Shapes: N tokens of the split, D documents, B sequences, T tokens per block.
 
 A training stream is endless and numbered: `TrainingOrder.sequences(first, count)` gives any part of
-it, the same whoever asks, so that a run resumes anywhere, and ranks share the work by asking for
-their own numbers. Randomness is a sort by a hash of (seed, epoch, item), no generator's state.
+it, the same for every caller, so that a run resumes anywhere, and ranks share the work by asking
+for their own numbers. Randomness is a sort by a hash of (seed, epoch, item), not a generator's
+state.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 Order = Literal["documents", "blocks", "buffer"]
 Made = TypeVar("Made")
 SHUFFLED_TOGETHER = 1 << 16
-"""Packed sequences: documents are shuffled before, so that more would only take time."""
+"""Packed sequences: documents are shuffled before, so more would only take time."""
 
 
 class TokenSplit:
-    """The tokens of one split, memory-mapped, end to end over its shards.
+    """The tokens of one split, memory-mapped, concatenated over its shards.
 
     `document_starts` (D + 1,) int64: where documents start in the split; the last is N.
     """
@@ -59,7 +60,7 @@ class TokenSplit:
 
     @classmethod
     def open(cls, directory: Path, split: str) -> TokenSplit:
-        """The split's shards; `DataError` where one is missing, cut or of another size."""
+        """The split's shards; `DataError` if one is missing, truncated or of a different size."""
         index = TokenIndex.read(directory)
         if split not in index.splits:
             names = ", ".join(index.splits) or "none"
@@ -75,7 +76,7 @@ class TokenSplit:
         return np.concatenate([*parts, self._token_bounds[-1:]])
 
     def document(self, number: int) -> Ints:
-        """The tokens of document `number`, its end token included."""
+        """The tokens of document `number`, including its end token."""
         start, stop = self.document_starts[number : number + 2]
         return self.slice(int(start), int(stop))
 
@@ -91,7 +92,7 @@ class TokenSplit:
         return self.gather(np.array([start]), np.array([stop - start]))
 
     def gather(self, starts: Ints, lengths: Ints) -> Ints:
-        """The spans of `lengths[i]` tokens from `starts[i]`, end to end, as int64."""
+        """The spans of `lengths[i]` tokens from `starts[i]`, concatenated, as int64."""
         owners, starts, lengths = self._cut_at_shards(starts, lengths)
         begins = starts - self._token_bounds[owners]
         out, filled = np.empty(int(lengths.sum()), dtype=np.int64), 0
@@ -113,7 +114,7 @@ class TokenSplit:
             shard.check()
 
     def _cut_at_shards(self, starts: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
-        """The spans cut where a shard ends: each piece's shard, start and length."""
+        """The spans, cut at shard boundaries: each piece's shard, start and length."""
         bounds, ends = self._token_bounds, starts + lengths
         first = np.searchsorted(bounds, starts, side="right") - 1
         last = np.searchsorted(bounds, ends, side="left") - 1
@@ -129,16 +130,16 @@ class TrainingOrder:
 
     `documents`: each epoch the documents are shuffled and packed end to end, as often as `weights`
     say (once without), and all epochs are cut into sequences of tokens kT … (k+1)T (inclusive), so
-    that each token is once an input and once a label each time. Those that begin in an epoch are
-    shuffled too, 65,536 at a time: neighbours are often of one document, and a batch of them would
-    tell less.
-    `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; the tail that
-    fills none is left out. A block's last label is the next block's first token.
+    that each token is once an input and once a label each time. Sequences that begin in an epoch
+    are shuffled too, 65,536 at a time: neighbours often belong to one document, and a batch of them
+    would teach less.
+    `blocks`: the split is cut once into blocks of T, which are shuffled each epoch; an incomplete
+    last block is left out. A block's last label is the next block's first token.
     `buffer`: the same blocks through the original's shuffle buffer: it fills with the first
-    `shuffle_buffer` blocks; each further one takes the place of a random one, which goes out; what
-    remains at the epoch's end goes out shuffled.
+    `shuffle_buffer` blocks; each further one replaces a random one, which is emitted; what remains
+    at the epoch's end is emitted shuffled.
 
-    `DataError` where the split is too short for one sequence.
+    `DataError` if the split is too short for one sequence.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class TrainingOrder:
 
     @property
     def sequences_per_epoch(self) -> float:
-        """Sequences in one pass over the split; not whole for `documents`."""
+        """Sequences in one pass over the split; not an integer for `documents`."""
         return self._stream.sequences_per_epoch
 
     def sequences(self, first: int, count: int) -> Ints:
@@ -184,12 +185,12 @@ def validation_windows(
 ) -> Iterator[Ints]:
     """Consecutive windows of block_size + 1 tokens as (T + 1,) int64, the last one maybe shorter.
 
-    A window's last token is the next one's first, so that each token but the split's first is a
-    label once. At most `max_tokens` labels. `DataError` where the split holds no label at all.
+    A window's last token is the next one's first, so that each token except the split's first is
+    a label once. At most `max_tokens` labels. `DataError` if the split contains no label.
     """
     if split.n_tokens < 2:
         raise DataError(
-            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, and at "
+            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, but at "
             f"least 2 are needed; raise [corpus] {split.split}_share or add text"
         )
     labels = min(split.n_tokens - 1, max_tokens or split.n_tokens)
@@ -222,7 +223,7 @@ class _DocumentStream:
         self._weights = weights
         tokens = split.n_tokens if weights is None else weights.tokens_per_epoch
         self.sequences_per_epoch = tokens / block_size
-        self._starts = np.zeros(1, dtype=np.int64)  # of epochs of different length
+        self._starts = np.zeros(1, dtype=np.int64)  # for epochs of different length
         self._epochs: OrderedDict[int, _PackedEpoch] = OrderedDict()
         self._orders: OrderedDict[int, Ints] = OrderedDict()
 
@@ -232,7 +233,7 @@ class _DocumentStream:
         return self._spans(starts, length).reshape(count, length)
 
     def _places(self, numbers: Ints) -> Ints:
-        """Which of all sequences in packed order come as `numbers`."""
+        """Which sequences in packed order come as `numbers`."""
         firsts = self._firsts(numbers)
         places = np.empty_like(numbers)
         for first in np.unique(firsts).tolist():
@@ -251,7 +252,7 @@ class _DocumentStream:
         return -(-self._start_of(epochs) // self._block_size)
 
     def _epochs_at(self, tokens: Ints) -> Ints:
-        """The epoch in which each token stands, all epochs end to end."""
+        """The epoch of each token, all epochs concatenated."""
         if self._weights is None:
             return tokens // self._split.n_tokens
         while self._starts[-1] <= tokens.max():
@@ -271,7 +272,9 @@ class _DocumentStream:
         self._starts = np.append(self._starts, self._starts[-1] + size)
 
     def _spans(self, starts: Ints, length: int) -> Ints:
-        """`length` tokens from each of `starts`, places in all epochs end to end, as one array."""
+        """`length` tokens from each of `starts`, positions in all epochs concatenated, as one
+        array.
+        """
         stops = starts + length
         first, last = self._epochs_at(np.array([starts.min(), stops.max() - 1]))
         begins = self._start_of(np.arange(first, last + 2))
@@ -283,11 +286,13 @@ class _DocumentStream:
             if len(here):
                 parts.append(self._pieces(epoch, here, lows[here], highs[here]))
         spans, begins, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
-        whole = np.argsort(spans, kind="stable")  # one may go on in the next epoch
+        whole = np.argsort(spans, kind="stable")  # one may continue in the next epoch
         return self._split.gather(begins[whole], lengths[whole])
 
     def _pieces(self, epoch: int, spans: Ints, lows: Ints, highs: Ints) -> tuple[Ints, Ints, Ints]:
-        """The documents' parts in tokens lows[i] … highs[i] of an epoch: span, start and length."""
+        """The parts of documents in tokens lows[i] … highs[i] of an epoch: span, start and
+        length.
+        """
         packed = self._packed(epoch)
         first = np.searchsorted(packed.ends, lows, side="right")
         counts = np.searchsorted(packed.ends, highs, side="left") - first + 1
@@ -317,10 +322,10 @@ class _DocumentStream:
         return numbers[shuffled(len(numbers), self._seed, epoch)]
 
     def _order(self, first: int) -> Ints:
-        """In which order the sequences of the group of `first` come, counted from it."""
+        """The order of the sequences in the group of `first`, counted from it."""
         following = self._first_of(self._epochs_at(np.array([first * self._block_size])) + 1)
         count = min(SHUFFLED_TOGETHER, int(following[0]) - first)
-        # Another seed than the documents', which may be as many.
+        # A different seed than for the documents, which may be equally many.
         return _kept(self._orders, first, lambda: shuffled(count, ~self._seed, first))
 
 
@@ -355,7 +360,7 @@ class _BlockStream:
 
 
 def _kept(made: OrderedDict[int, Made], number: int, make: Callable[[], Made]) -> Made:
-    """What was made of `number`, or else is now; the two used last stay."""
+    """The cached value for `number`, computed if missing; the last two are kept."""
     if number not in made:
         made[number] = make()
         while len(made) > 2:
@@ -368,7 +373,7 @@ def _kept(made: OrderedDict[int, Made], number: int, make: Callable[[], Made]) -
 
 
 def shuffled(count: int, seed: int, epoch: int) -> Ints:
-    """The numbers 0 … count in an order that depends on (count, seed, epoch) alone, as int64.
+    """The numbers 0 … count in an order that depends only on (count, seed, epoch), as int64.
 
     Each number carries a hash in the high bits and itself in the low ones; sorting those is several
     times faster than an argsort, and ties cannot happen.
@@ -384,7 +389,7 @@ def shuffled(count: int, seed: int, epoch: int) -> Ints:
 def buffer_shuffled(count: int, buffer: int, seed: int, epoch: int) -> Ints:
     """The order in which 0 … count leave a shuffle buffer of `buffer` places, as int64.
 
-    Item `buffer + t` takes a random place at time t, and the item that stood there leaves. So what
+    Item `buffer + t` takes a random place at time t, and the item that was there leaves. So what
     leaves at time t is what was last put into that place: found for all t at once by a stable sort
     by place, where each item's predecessor is its left neighbour.
     """
@@ -421,7 +426,7 @@ def _splitmix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _ranges(starts: Ints, lengths: Ints) -> Ints:
-    """The numbers starts[i] … starts[i] + lengths[i] (exclusive) for each i, end to end."""
+    """The numbers starts[i] … starts[i] + lengths[i] (exclusive) for each i, concatenated."""
     shifts = starts - (np.cumsum(lengths) - lengths)
     ranges: Ints = np.arange(int(lengths.sum())) + np.repeat(shifts, lengths)
     return ranges

@@ -27,15 +27,15 @@ from jagpt.workers import Workers, executor_of
 Batch = list[tuple[str, str]]
 """Documents' ids and texts."""
 BATCH_CHARACTERS = 1 << 20
-"""Text given to SentencePiece in one call: enough that a call costs nothing beside it."""
+"""Text given to SentencePiece in one call: enough to make the cost of a call negligible."""
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One corpus shard to encode; all that a worker needs to know.
+    """One corpus shard to encode; everything that a worker needs to know.
 
-    `tokenizer` is the folder, `fingerprint` the tokenizer's that must be found there. `end_id` goes
-    behind each document, if any.
+    `tokenizer` is the folder, `fingerprint` the one expected of the tokenizer there. `end_id`,
+    if any, follows each document.
     """
 
     corpus_shard: Path
@@ -48,9 +48,9 @@ class ShardJob:
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-    """Write the token shards and `index.json`; shards that an earlier call finished stay."""
+    """Write the token shards and `index.json`; shards finished by an earlier call stay."""
     encoder = Encoder.open(run.tokenizer)
-    check_size(recipe.tokenizer, encoder.vocab_size, run.tokenizer)  # it may be another run's
+    check_size(recipe.tokenizer, encoder.vocab_size, run.tokenizer)  # it may belong to another run
     splits = {split: split_shards(run.corpus, split) for split in SPLITS}
     jobs = [make_job(shard, recipe, run, encoder) for shards in splits.values() for shard in shards]
     _encode([job for job in jobs if not _is_finished(job)], recipe.execution, progress)
@@ -72,7 +72,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def preflight(recipe: Recipe, run: RunDirectory) -> None:
-    """`DataError` where another run's tokenizer is not of the size that the recipe names."""
+    """`DataError` if another run's tokenizer does not have the size that the recipe gives."""
     check_size(recipe.tokenizer, Encoder.open(run.tokenizer).vocab_size, run.tokenizer)
 
 
@@ -100,7 +100,7 @@ def write_documents(
 
 
 def encode_batch(encoder: Encoder, batch: Batch, job: ShardJob) -> list[npt.NDArray[np.int32]]:
-    """Each document's tokens, its end token left out: whole, or line by line."""
+    """Each document's tokens without its end token: as a whole, or line by line."""
     texts = [text for _, text in batch]
     if job.by_line:
         return [encoder.encode_lines(text) for text in texts]
@@ -108,7 +108,7 @@ def encode_batch(encoder: Encoder, batch: Batch, job: ShardJob) -> list[npt.NDAr
 
 
 def batches(documents: Iterable[tuple[str, str]]) -> Iterator[Batch]:
-    """The documents in groups of at least `BATCH_CHARACTERS`, the last one aside."""
+    """The documents in groups of at least `BATCH_CHARACTERS`, except the last one."""
     batch: Batch = []
     characters = 0
     for document in documents:
@@ -122,8 +122,8 @@ def batches(documents: Iterable[tuple[str, str]]) -> Iterator[Batch]:
 
 
 def _encode(jobs: list[ShardJob], execution: Execution, progress: Progress) -> None:
-    """Do the jobs, in processes of this machine or on the cluster that the recipe asks for."""
-    if not jobs:  # no cluster is needed for what is there
+    """Run the jobs, in processes of this machine or on the cluster that the recipe asks for."""
+    if not jobs:  # no cluster is needed for existing results
         return
     workers, executor = executor_of(execution)
     with (

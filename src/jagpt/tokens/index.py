@@ -16,7 +16,7 @@ REMEDY = "run the tokens stage again (jagpt tokens … --force)"
 
 @dataclass(frozen=True)
 class ShardSize:
-    """What `index.json` tells of one shard; characters and bytes are those of the raw texts."""
+    """The entry of one shard in `index.json`; characters and bytes are those of the raw texts."""
 
     name: FileName
     documents: Count

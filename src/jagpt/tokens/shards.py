@@ -5,15 +5,15 @@
     index = json.load(open("tokens/index.json"))
     name = index["splits"]["train"][0]["name"]
     tokens = np.memmap(f"tokens/{name}.bin", dtype=index["dtype"], mode="r")
-    starts = np.fromfile(f"tokens/{name}.idx", "<i8", offset=48, count=index["splits"]["train"][0]["documents"] + 1)
-    document = tokens[starts[7]:starts[8]]
+    starts = np.fromfile(f"tokens/{name}.idx", "<i8", offset=48,
+    count=index["splits"]["train"][0]["documents"] + 1) document = tokens[starts[7]:starts[8]]
 
-`<split>-NNNNN.idx` tells about its D documents and C chunks. All numbers are little-endian:
+`<split>-NNNNN.idx` describes its D documents and C chunks. All numbers are little-endian:
 
     offset  type       what
     0       8 bytes    "jagptidx"
     8       uint32     version of this format, 1
-    12      uint32     bytes a token, 2 or 4
+    12      uint32     bytes per token, 2 or 4
     16      uint64     D
     24      uint64     tokens in the shard
     32      uint64     C = ceil(size of the .bin / 1 MiB)
@@ -24,7 +24,7 @@
             int64      D + 1 starts of the documents' ids, in bytes
             uint32     C CRC-32 sums of the .bin's chunks of 1 MiB
             UTF-8      the documents' ids, one after the other
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _HEADER = struct.Struct("<8sIIQQQQ")
 
 
 def check_versions(directory: Path) -> None:
-    """`NewerVersionError` where a newer jagpt wrote something here; nothing else is read."""
+    """`NewerVersionError` if a newer jagpt wrote something here; nothing else is read."""
     for path in [directory / TokenIndex.FILE, *sorted(directory.glob("*.idx"))]:
         try:
             _check_version(path)
@@ -75,7 +75,7 @@ def _check_version(path: Path) -> None:
 class ShardWriter:
     """Collects a shard's documents; tokens go to the open `.bin` at once, the rest to `finish`.
 
-    `end_id` is put behind each document, if any.
+    `end_id`, if any, is appended to each document.
     """
 
     def __init__(self, binary: IO[bytes], dtype: str, end_id: int | None = None) -> None:
@@ -119,7 +119,7 @@ class _ChunkSums:
         self._filled = 0
 
     def update(self, data: bytes) -> None:
-        if self._filled + len(data) < CHUNK:  # as nearly always
+        if self._filled + len(data) < CHUNK:  # as almost always
             self._current = zlib.crc32(data, self._current)
             self._filled += len(data)
             return
@@ -145,7 +145,7 @@ class _ChunkSums:
 class Shard:
     """One shard, memory-mapped.
 
-    `tokens` (T,) as they lie on disk; `starts` (D + 1,), `characters` (D,), `bytes` (D,) int64.
+    `tokens` (T,) as stored on disk; `starts` (D + 1,), `characters` (D,), `bytes` (D,) int64.
     """
 
     def __init__(self, directory: Path, name: str, dtype: str) -> None:
@@ -156,7 +156,7 @@ class Shard:
         self._map_tokens()
 
     def size(self) -> ShardSize:
-        """The shard as `index.json` tells of it."""
+        """The shard as `index.json` describes it."""
         return ShardSize(
             name=self.path.stem,
             documents=len(self.starts) - 1,
@@ -166,13 +166,13 @@ class Shard:
         )
 
     def compare(self, size: ShardSize) -> None:
-        """`DataError` where this is not the shard that `index.json` tells of."""
+        """`DataError` if this is not the shard that `index.json` describes."""
         found = (len(self.starts) - 1, len(self.tokens))
         if found != (size.documents, size.tokens):
             raise DataError(
-                f"{self.path}: {found[0]:,} documents and {found[1]:,} tokens, where "
-                f"{TokenIndex.FILE} lists {size.documents:,} and {size.tokens:,}: the shard is "
-                f"another one; {REMEDY}"
+                f"{self.path}: {found[0]:,} documents and {found[1]:,} tokens, but "
+                f"{TokenIndex.FILE} lists {size.documents:,} and {size.tokens:,}: this is a "
+                f"different shard; {REMEDY}"
             )
 
     def document_id(self, document: int) -> str:
@@ -214,13 +214,13 @@ class Shard:
         if magic == _MAGIC and version > FORMAT_VERSION:
             raise NewerVersionError(self.index_path, version, FORMAT_VERSION)
         if (magic, version, itemsize) != (_MAGIC, FORMAT_VERSION, self._dtype.itemsize):
-            raise self._bad_index(0, "this is no document index of this shard")
+            raise self._bad_index(0, "this is not the document index of this shard")
         counts = (documents + 1, documents, documents, documents + 1)
         expected = _HEADER.size + 8 * sum(counts) + 4 * chunks + id_bytes
         if len(raw) != expected:
             raise self._bad_index(min(len(raw), expected), f"{expected:,} bytes were expected")
         _, self.characters, self.bytes, self._id_starts = _columns(raw, counts)
-        # Read, as all of it is looked at now: page faults cost several times as much.
+        # Read, since all of it is needed now: page faults cost several times as much.
         self.starts = np.fromfile(
             self.index_path, dtype="<i8", count=documents + 1, offset=_HEADER.size
         )
@@ -235,7 +235,7 @@ class Shard:
         falls = np.flatnonzero(np.diff(self.starts) < 0)
         if not whole or len(falls):
             place = 8 * (int(falls[0]) + 1) if len(falls) else 0
-            raise self._bad_index(_HEADER.size + place, "the documents' starts make no sense")
+            raise self._bad_index(_HEADER.size + place, "the documents' starts are invalid")
 
     def _bad_index(self, offset: int, what: str) -> DataError:
         return DataError(f"{self.index_path}: at byte {offset:,}: {what}; {REMEDY}")
@@ -263,8 +263,8 @@ def _columns(raw: npt.NDArray[np.uint8], counts: Sequence[int]) -> list[Ints]:
 def _mapped(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The file as an array, mapped read-only.
 
-    Documents are asked for in no order, so the system is told not to read on behind each: without
-    that it fetches 128 KiB for a document of one or two.
+    Documents are read in random order, so the system is told not to read ahead: otherwise it
+    fetches 128 KiB for a document of one or two.
     """
     if _size(path) == 0:  # an empty file cannot be mapped
         return np.empty(0, dtype=dtype)

@@ -1,4 +1,4 @@
-"""How often each document comes in an epoch, by the weight of its source.
+"""How often each document occurs in an epoch, by the weight of its source.
 
 Shapes: D documents of the split.
 """
@@ -14,14 +14,14 @@ from jagpt.tokens.dataset import TokenSplit, hashed
 from jagpt.tokens.shards import Ints
 
 PARTS = 10_000
-"""Weights are counted in whole parts of one, so that nothing is rounded."""
+"""Weights are counted in integer fractions of one, so that nothing is rounded."""
 
 
 class Weights:
-    """How often the documents of a split come in each epoch: a pure function of its arguments.
+    """How often the documents of a split occur in each epoch: a pure function of its arguments.
 
-    A document of weight w comes floor((e + 1) w + u) - floor(e w + u) times in epoch e, with a u
-    of its own between 0 and 1: in E epochs it comes E w times, to the next whole number, and the
+    A document of weight w occurs floor((e + 1) w + u) - floor(e w + u) times in epoch e, with its
+    own u between 0 and 1: in E epochs it occurs E w times, rounded to an integer, and the
     documents of a source are spread evenly over the epochs.
     """
 
@@ -33,20 +33,20 @@ class Weights:
 
     @classmethod
     def of(cls, split: TokenSplit, weights: Mapping[str, float], seed: int) -> Weights | None:
-        """None where each document comes once.
+        """None if each document occurs once.
 
-        `weights` are those of sources that have another than 1; `DataError` for one that is not
+        `weights` are those of sources that have one other than 1; `DataError` for one that is not
         in the split.
         """
         return cls(split, weights, seed) if weights else None
 
     @property
     def tokens_per_epoch(self) -> int:
-        """Tokens of an epoch on the average."""
+        """Average tokens per epoch."""
         return int((self._parts * self._lengths).sum()) // PARTS
 
     def counts(self, epoch: int) -> Ints:
-        """How often each document comes in that epoch (D,)."""
+        """How often each document occurs in that epoch (D,)."""
         done = epoch * self._parts + self._offsets
         counts: Ints = (done + self._parts) // PARTS - done // PARTS
         return counts
@@ -62,7 +62,8 @@ def _parts(split: TokenSplit, weights: Mapping[str, float]) -> Ints:
     sources = [name.partition(":")[0] for shard in split.shards for name in shard.document_ids()]
     if missing := known.keys() - set(sources):
         raise DataError(
-            f"{split.directory}: no document of the source {', '.join(sorted(missing))} is in the "
-            f"{split.split} split, and the recipe gives it a weight; leave its `weight` out"
+            f"{split.directory}: the recipe gives the source {', '.join(sorted(missing))} a "
+            "weight, "
+            f"but none of its documents is in the {split.split} split; leave out its `weight`"
         )
     return np.array([known.get(source, PARTS) for source in sources], dtype=np.int64)

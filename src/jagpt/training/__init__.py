@@ -1,36 +1,36 @@
-"""Training, which reads as a story: `stage` sets up who takes part, `fit` tells what they do.
+"""Training: `stage` sets up the parts, `fit` is the loop that uses them.
 
 stage        the train stage: reads tokens, leaves checkpoints
-fit          from where a run stands to its last step
+fit          from a run's current state to its last step
 
-plan         how many steps, which are validated and kept; may an old run go on (no torch)
-state        where a run stands (no torch)
-trainer      what a step is: gradient, update, average
-validation   when a network is measured: nats of the valid split
-keeper       the checkpoints of a run under way: saved, gone back to
-reporter     what is told of a step and of a validation
+plan         how many steps, which are validated and kept; can an old run continue (no torch)
+state        the state of a run (no torch)
+trainer      one step: gradient, update, average
+validation   nats of the valid split
+keeper       the checkpoints of a running training: saved, returned to
+reporter     what is reported about a step and a validation
 stopping     SIGTERM, Ctrl-C and the time limit
 bad_steps    losses and gradients that must not be learnt from (no torch)
 
-data         what is learnt from and measured on
+data         the data to learn from and to measure on
 batches      sequences on their way to the device
 network      the model that is trained: built or loaded, on its device
-rehearsal    what a class of network cannot do is found out before the first stage
-embeddings   where a new network's embeddings begin
-cpu/         what serves a network on a CPU alone
-loss         nats over the vocabulary without all logits at once
+rehearsal    finds out what a class of network cannot do, before the first stage
+embeddings   initial embeddings of a new network
+cpu/         what only serves a network on a CPU
+loss         nats over the vocabulary without keeping all logits
 parallel     the model alone, replicated or sharded
 optimizers   parameter groups and their optimizer
 matrices     weights by their kind: matrices, embeddings, vectors
 muon         Muon for matrices, AdamW for the rest
 schedules    the learning rate of a step (no torch)
 averaging    the average of the last steps' weights
-checkpoints  folders: made whole, verified, rotated, indexed (no torch)
+checkpoints  folders: made atomically, verified, rotated, indexed (no torch)
 weights      tensors of model, optimizer and average to a checkpoint and back
 samples      continuations at each validation
 metrics      JSON lines, TensorBoard
-curve        the picture of the losses (no torch)
-environment  on what a run was trained (no torch)
+curve        the plot of the losses (no torch)
+environment  what a run was trained on (no torch)
 trackers     W&B and trackio
 pace         seconds, memory
 machine      a rank's device, determinism, facts of the host

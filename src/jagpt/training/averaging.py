@@ -2,7 +2,7 @@
 
 `tail` is their mean (Izmailov et al. 2018, arXiv:1803.05407, within one run); `ema` an exponential
 moving average. Both are updated in place after each step from the plan's `average_start` on, in
-fp32, so that (average, step) is all that a run needs to go on.
+fp32, so that (average, step) is all that a run needs to continue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jagpt.training.plan import Plan
 
 
 class Average:
-    """The average of a model's weights under their names; it has none before it begins."""
+    """The average of a model's weights under their names; there is none before it begins."""
 
     def __init__(self, plan: Plan, model: nn.Module) -> None:
         self._start, self._train = plan.average_start, plan.train
@@ -30,7 +30,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights that stand after optimizer step `step`; to be called after each."""
+        """Include the weights after optimizer step `step`; call this after each."""
         if self._start is None or step < self._start:
             return
         weights = [parameter.detach() for parameter in self._parameters.values()]
@@ -44,7 +44,9 @@ class Average:
         torch._foreach_lerp_(list(self.tensors.values()), weights, share)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from the tensors of a checkpoint by the model's names; none before it has begun."""
+        """Continue from a checkpoint's tensors under the model's names; none before it has
+        begun.
+        """
         self.tensors = {
             name: tensors[name].to(parameter.device, copy=True)
             for name, parameter in self._parameters.items()
@@ -53,7 +55,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model with the averaged weights inside the block; with its own where it has none."""
+        """The model with the averaged weights inside the block; with its own if there are none."""
         self._swap()
         try:
             yield

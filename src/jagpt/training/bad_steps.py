@@ -1,4 +1,4 @@
-"""Steps that must not be taken: a loss or gradient that is no number, or a spike (no torch)."""
+"""Steps that must not be taken: a NaN or infinite loss or gradient, or a spike (no torch)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_FINITE = "its loss or gradient is not finite"
 
 
 class Unbearable(Exception):  # noqa: N818
-    """Step `step` is bad, and the run does not survive it; the message is the reason."""
+    """Step `step` is bad, and the run cannot continue; the message is the reason."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(reason)
@@ -24,14 +24,14 @@ class Unbearable(Exception):  # noqa: N818
 
 
 def watched(train: Train) -> bool:
-    """Whether each step is judged before it is taken; a GPU then waits once a step."""
+    """Whether each step is judged before it is taken; a GPU then waits once per step."""
     return train.on_bad_step != "stop" or train.spike_factor is not None
 
 
 def reason_against(train: Train, state: State, loss: float, norm: float) -> str | None:
     """Why a step with this loss and gradient norm is bad; None for a good one.
 
-    fp16's scaler skips infinite gradients by itself: there the loss alone counts.
+    fp16's scaler skips infinite gradients by itself: there only the loss counts.
     """
     if not math.isfinite(loss):
         return "its loss is not finite"
@@ -46,7 +46,7 @@ def reason_against(train: Train, state: State, loss: float, norm: float) -> str 
 
 
 def remembered(train: Train, state: State, loss: float) -> State:
-    """The state with a good step's loss among those that spikes are compared with."""
+    """The state with a good step's loss added to those that spikes are compared with."""
     if train.spike_factor is None:
         return state
     return replace(state, losses=(*state.losses, loss)[-train.spike_window :])
@@ -74,7 +74,7 @@ def judged(
         )
     back = train.on_bad_step == "rewind"
     if back and saved is None:
-        raise Unbearable(step, f"{reason}, and there is no checkpoint to go back to yet")
+        raise Unbearable(step, f"{reason}, and there is no checkpoint to return to yet")
     resumed = saved.step if back and saved else None
     data = (state.sequences, plan.sequences_per_step)
     bad = BadStep(step, *data, reason, finite(loss), finite(norm), resumed)
@@ -82,18 +82,18 @@ def judged(
 
 
 def rewound(saved: State, state: State, bad: BadStep) -> State:
-    """The state to go on from: the last checkpoint's, with the data after the bad step."""
+    """The state to continue from: the last checkpoint's, with the data after the bad step."""
     following = bad.sequence + bad.sequences
     return replace(saved, sequences=following, bad_steps=state.bad_steps)
 
 
 def sentence(bad: BadStep) -> str:
-    """What happened, for people."""
+    """What happened, in words."""
     last = bad.sequence + bad.sequences - 1
     outcome = (
-        "its update is left out"
+        "its update is skipped"
         if bad.resumed is None
-        else f"going back to the checkpoint of step {bad.resumed:,}"
+        else f"returning to the checkpoint of step {bad.resumed:,}"
     )
     return f"step {bad.step:,}: {bad.reason} (sequences {bad.sequence:,} to {last:,}): {outcome}"
 
@@ -101,7 +101,7 @@ def sentence(bad: BadStep) -> str:
 def failure(bad: Unbearable, saved: State | None, directory: Path) -> JagptError:
     """Why training ended, and what is left."""
     last = saved.step if saved else 0
-    kept = f"the checkpoint of step {last} is sound" if last else "no checkpoint was made before"
+    kept = f"the checkpoint of step {last} is intact" if last else "no checkpoint was made before"
     return JagptError(
         f"training failed at step {bad.step}: {bad}; {kept} ({directory}). Lower "
         "train.learning_rate, raise train.warmup_steps, or set train.clip_norm=1.0"
@@ -109,5 +109,5 @@ def failure(bad: Unbearable, saved: State | None, directory: Path) -> JagptError
 
 
 def finite(value: float) -> float | None:
-    """`value`, or None where JSON has no number for it."""
+    """`value`, or None if JSON has no number for it."""
     return value if math.isfinite(value) else None

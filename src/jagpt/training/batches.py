@@ -1,4 +1,4 @@
-"""Sequences on their way to the device; on a GPU the next ones are fetched while it computes."""
+"""Sequences on their way to the device; on a GPU the next ones are loaded while it computes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from jagpt.tokens.dataset import TrainingOrder
 class Batches:
     """Parts of a training order as tensors on `device`.
 
-    Ahead of a GPU, a thread gathers the part that comes next into pinned memory, from where the
-    copy does not wait. On a CPU nothing is gained by it.
+    For a GPU, a thread gathers the next part into pinned memory, from where copies are
+    asynchronous. On a CPU nothing is gained by this.
     """
 
     def __init__(self, order: TrainingOrder, device: torch.device, ahead: bool | None = None):
         self._order, self._device = order, device
-        self._pinned = device.type in ("cuda", "xpu")  # MPS shares the processor's memory
+        self._pinned = device.type in ("cuda", "xpu")  # MPS shares the CPU's memory
         self._ahead = device.type != "cpu" if ahead is None else ahead
         self._worker = ThreadPoolExecutor(1, "batches") if self._ahead else None
         self._coming: tuple[int, int, Future[Tensor]] | None = None
 
     def get(self, first: int, count: int, following: int | None = None) -> Tensor:
-        """Sequences `first` … `first + count` (count, T + 1); `following` is asked for next."""
+        """Sequences `first` … `first + count` (count, T + 1); `following` will be requested
+        next.
+        """
         coming, self._coming = self._coming, None
         if coming is not None and coming[:2] == (first, count):
             found = coming[2].result()

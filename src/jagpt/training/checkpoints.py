@@ -1,7 +1,7 @@
-"""Checkpoints: made whole, verified, rotated, indexed.
+"""Checkpoints: made atomically, verified, rotated, indexed.
 
-`models.checkpoint_folder` shows their layout. No byte depends on the clock, on interruptions or on
-how the ranks share the work; `state.json` alone names what arithmetic may depend on (number of
+`models.checkpoint_folder` shows their layout. No byte depends on the clock, on interruptions
+or on how the ranks share the work; only `state.json` names what arithmetic may depend on (number of
 ranks, kind of machine, threads, versions). This module needs no torch.
 """
 
@@ -28,11 +28,11 @@ from jagpt.training.state import SavedState, State
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder of checkpoints offers to a run that goes on.
+    """What a folder of checkpoints offers to a continuing run.
 
-    `state` is where it goes on, `saved` what the newest sound checkpoint says; they differ where
-    the plan has changed, or a checkpoint was lost. `damaged` maps steps to what is wrong there,
-    of checkpoints that are no longer to stand there.
+    `state` is where it continues, `saved` what the newest intact checkpoint says; they differ if
+    the plan has changed or a checkpoint was lost. `damaged` maps steps to what is wrong there, for
+    checkpoints that must be removed.
     """
 
     state: State | None = None
@@ -44,7 +44,7 @@ class Found:
 
 
 def save(directory: Path, state: State, write_tensors: Callable[[Path], None]) -> None:
-    """Make the checkpoint of `state` as a whole; `write_tensors` fills the folder it is given."""
+    """Make the checkpoint of `state` atomically; `write_tensors` fills the given folder."""
     with files.staged_directory(directory / step_name(state.step)) as folder:
         write_tensors(folder)
         sums = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
@@ -54,7 +54,8 @@ def save(directory: Path, state: State, write_tensors: Callable[[Path], None]) -
 def settle(directory: Path, state: State, plan: Plan) -> None:
     """Write the index, then delete what the plan does not keep.
 
-    A checkpoint that was only made because the run was interrupted stays until a due one stands.
+    A checkpoint that was only made because the run was interrupted stays until a scheduled one
+    exists.
     """
     due = plan.kept(state.step)
     if state.exhausted(plan.train.patience):  # the run ends here
@@ -85,10 +86,10 @@ def _index(state: State, steps: list[int]) -> CheckpointIndex:
 
 
 def find(directory: Path, plan: Plan) -> Found:
-    """The newest sound checkpoint that lies on the plan, and what is wrong with damaged ones.
+    """The newest intact checkpoint that fits the plan, and what is wrong with damaged ones.
 
     A validation at the end of a run that is now longer is dropped; the best is the best of those
-    whose checkpoint still stands. `NewerVersionError` where a newer jagpt
+    whose checkpoint still exists. `NewerVersionError` if a newer jagpt
     wrote one of them.
     """
     check_versions(directory)
@@ -112,7 +113,7 @@ def find(directory: Path, plan: Plan) -> Found:
 
 
 def check_versions(directory: Path) -> None:
-    """`NewerVersionError` where a newer jagpt wrote one of the checkpoints."""
+    """`NewerVersionError` if a newer jagpt wrote one of the checkpoints."""
     for step in standing(directory):
         path = directory / step_name(step) / STATE
         try:
@@ -124,11 +125,11 @@ def check_versions(directory: Path) -> None:
 
 
 def had_bad_steps(folder: Path) -> bool:
-    """Whether a checkpoint tells of bad steps; nothing is checked."""
+    """Whether a checkpoint records bad steps; nothing is verified."""
     try:
         return bool(files.read_json(folder / STATE).get("bad_steps"))
     except DataError:
-        return False  # damaged: it will be found when it is read
+        return False  # damaged: found when it is read
 
 
 def read(folder: Path) -> State:
@@ -137,7 +138,7 @@ def read(folder: Path) -> State:
     if step_name(saved.step) != folder.name or not all(
         {name, f"{name}.index.json"} & set(saved.files) for name in (MODEL, OPTIMIZER)
     ):
-        raise DataError(f"{folder / STATE}: this state of a checkpoint belongs to another folder")
+        raise DataError(f"{folder / STATE}: this checkpoint state belongs to another folder")
     for name, digest in saved.files.items():
         _check_sum(folder / name, digest)
     return saved.state()
@@ -145,9 +146,9 @@ def read(folder: Path) -> State:
 
 def _check_sum(path: Path, digest: str) -> None:
     if not path.is_file():
-        raise DataError(f"{path}: this file of a checkpoint is missing")
+        raise DataError(f"{path}: this checkpoint file is missing")
     found = files.sha256(path)
     if found != digest:
         raise DataError(
-            f"{path}: damaged: its SHA-256 is {found[:12]}…, and {digest[:12]}… was written"
+            f"{path}: damaged: its SHA-256 is {found[:12]}…, but {digest[:12]}… was written"
         )

@@ -1,4 +1,4 @@
-"""The picture of the losses: in the run's logs, and in its release."""
+"""The plot of the losses, in the run's logs and in its release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Points = Sequence[tuple[int, float]]
-"""Tokens trained on, and the loss in nats a token."""
+"""Tokens trained on, and the loss in nats per token."""
 
 
 def draw(target: Path, valid: Points, train: Points | None = None) -> None:
@@ -21,7 +21,7 @@ def draw(target: Path, valid: Points, train: Points | None = None) -> None:
         axes.plot(*_columns(train), label="train", linewidth=0.8, alpha=0.6)
     axes.plot(*_columns(valid), label="valid", marker="o")
     axes.set_xlabel("tokens")
-    axes.set_ylabel("valid loss (nats a token)" if train is None else "loss (nats a token)")
+    axes.set_ylabel("valid loss (nats per token)" if train is None else "loss (nats per token)")
     axes.grid(alpha=0.3)
     if train is not None:
         axes.legend()

@@ -1,4 +1,4 @@
-"""What a run learns from and is measured on, and how long it lasts on it."""
+"""What a run learns from and is measured on, and how many steps it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Data:
 
 
 def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
-    """The data and the plan, refused where they do not fit each other or the ranks."""
+    """The data and the plan; refused if they do not fit each other or the ranks."""
     train = recipe.train
     _check_shares(train, ranks)
     split, valid = TokenSplit.open(tokens, "train"), TokenSplit.open(tokens, "valid")
@@ -41,13 +41,13 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
     if plan.sequences_per_step > order.sequences_per_epoch:
         raise TooLittleTextError(
             f"{tokens}: a step takes {plan.sequences_per_step:,} sequences ({_factors(train)}), "
-            f"but the whole train split holds {order.sequences_per_epoch:,.1f} of "
-            f"{plan.block_size:,} tokens; lower that or train.block_size, or add text"
+            f"but the whole train split has only {order.sequences_per_epoch:,.1f} "
+            f"of {plan.block_size:,} tokens; lower that or train.block_size, or add text"
         )
     if train.warmup_steps > plan.total_steps:
         raise UsageError(
             f"train.warmup_steps: found {train.warmup_steps:,}, but train.max_epochs = "
-            f"{train.max_epochs} makes {plan.total_steps:,} steps here; lower it"
+            f"{train.max_epochs} gives {plan.total_steps:,} steps here; lower it"
         )
     last = int(split.slice(split.n_tokens - 1, split.n_tokens)[0])
     if train.document_mask and last != split.end_id:
@@ -60,17 +60,17 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
 
 
 def _check_shares(train: Train, ranks: int) -> None:
-    """`UsageError` where a step's micro-batches cannot be shared out evenly."""
+    """`UsageError` if a step's micro-batches cannot be divided evenly."""
     if train.batch_is_open and train.sequences % ranks:
         raise UsageError(
             f"train.sequences_per_step: found {train.sequences}, which {ranks} processes cannot "
-            "share evenly; take a number of processes that divides it"
+            "share evenly; use a number of processes that divides it"
         )
     if not train.batch_is_open and train.grad_accum_steps % ranks:
         raise UsageError(
             f"train.grad_accum_steps: found {train.grad_accum_steps}, which {ranks} processes "
-            "cannot share evenly; take a number of processes that divides it, or raise it and "
-            "lower train.batch_size, which keeps the tokens a step"
+            "cannot share evenly; use a number of processes that divides it, or raise it and "
+            "lower train.batch_size, which keeps the tokens per step"
         )
 
 

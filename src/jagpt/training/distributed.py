@@ -1,9 +1,9 @@
-"""The processes that train together, straight on torch.distributed.
+"""The processes that train together, directly on torch.distributed.
 
-Rank 0 alone holds the run's lock, writes and prints. Small things (a wish to stop, a validation's
-sum, where to go on) are settled over gloo on the CPU, so that no GPU waits for them; gradients go
-over nccl between GPUs. Every collective has a time limit, and rank 0's heart beats in the store
-while the others wait for work that takes it long: whoever is lost, all leave within a minute.
+Only rank 0 holds the run's lock, writes and prints. Small things (a request to stop, a validation's
+sum, where to continue) are exchanged over gloo on the CPU, so that no GPU waits for them; gradients
+go over nccl between GPUs. Every collective has a time limit, and rank 0 sends heartbeats to
+the store while the others wait for its long tasks: if any rank is lost, all exit within a minute.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ HEARTBEAT = 5.0
 """Seconds between heartbeats."""
 
 PREPARING = timedelta(hours=2)
-"""The same while rank 0 makes other stages, whose libraries may not let its heart beat."""
+"""The same while rank 0 runs other stages, whose libraries may block its heartbeat."""
 PARTING = 10.0
-"""Seconds that rank 0 gives the others to leave before it."""
+"""Seconds that rank 0 gives the others to exit before it."""
 
 TRAIN, END = "train", "end"
 """Orders of rank 0 to the others."""
@@ -47,13 +47,13 @@ class LostRankError(JagptError):
 
     def __init__(self, ranks: Ranks, reason: str) -> None:
         super().__init__(
-            f"{ranks.name}contact with another rank was lost ({reason}); "
-            "the same command goes on from the last checkpoint"
+            f"{ranks.name}lost contact with another rank ({reason}); the "
+            "same command continues from the last checkpoint"
         )
 
 
 class Group:
-    """The ranks of a run; a process alone is a group of one, for which nothing is exchanged."""
+    """The ranks of a run; a single process is a group of one, which exchanges nothing."""
 
     def __init__(self, ranks: Ranks | None = None, store: Store | None = None) -> None:
         self.ranks = ranks or Ranks()
@@ -70,24 +70,26 @@ class Group:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes and prints."""
         return self.ranks.rank == 0
 
     # --- before training --------------------------------------------------------------------------
 
     def order(self, what: str) -> None:
-        """Tell the others what comes next; the first order holds."""
+        """Tell the others what comes next; the first order counts."""
         if self.size > 1 and self.main and self._store is not None:
             self._store.compare_set("order", "", what)
 
     def await_order(self) -> str:
-        """What rank 0 wants of the others: `TRAIN` or `END`."""
+        """What rank 0 tells the others to do: `TRAIN` or `END`."""
         self._await("order", PREPARING)
         assert self._store is not None  # noqa: S101  # `_await` needs it too
         return str(self._store.get("order").decode())
 
     def part(self, store: Store, patience: float) -> None:
-        """Leave; rank 0, whose process may hold the store, goes last, after `patience` seconds."""
+        """Leave the group; rank 0, whose process may hold the store, leaves last, after `patience`
+        seconds.
+        """
         if not self.main:
             store.add("parted", 1)
             return
@@ -102,7 +104,7 @@ class Group:
         if self.size == 1:
             yield
             return
-        assert self._store is not None  # noqa: S101  # given wherever there are several
+        assert self._store is not None  # noqa: S101  # always set if there are several
         self.order(TRAIN)
         gpu = device.type == "cuda"
         dist.init_process_group(
@@ -139,7 +141,7 @@ class Group:
         return int(box)
 
     def share(self, value: Any) -> Any:
-        """Rank 0's `value`, which JSON can hold, on every rank."""
+        """Rank 0's JSON-serializable `value`, on every rank."""
         if self.size == 1:
             return value
         text = json.dumps(value).encode() if self.main else b""
@@ -162,7 +164,9 @@ class Group:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Work of all ranks whose end takes rank 0 long: the others wait while its heart beats."""
+        """Work that takes rank 0 long to finish: the others wait as long as its heartbeat
+        continues.
+        """
         yield
         if self.size == 1:
             return
@@ -175,7 +179,7 @@ class Group:
             self._await(key)
 
     def _await(self, key: str, limit: timedelta = LIMIT) -> None:
-        """Wait for a key of the store; `LostRankError` when rank 0's heart stops for `limit`."""
+        """Wait for a key of the store; `LostRankError` if rank 0's heartbeat stops for `limit`."""
         assert self._store is not None  # noqa: S101
         beats, heard = -1, time.monotonic()
         while not self._store.check([key]):
@@ -197,9 +201,9 @@ def current() -> Group:
 
 @contextmanager
 def connected(ranks: Ranks) -> Iterator[Group]:
-    """Meet the other ranks' store; `current` gives the group until the block ends.
+    """Connect to the ranks' store; `current` gives the group until the block ends.
 
-    Whatever happens to rank 0, the others are told when it is done with them.
+    Whatever happens to rank 0, the others are told when it no longer needs them.
     """
     global _current
     try:
@@ -231,7 +235,7 @@ def _beat(store: Store, silence: threading.Event) -> None:
     while not silence.is_set():
         try:
             store.add("heartbeat", 1)
-        except RuntimeError:  # the store's process is gone, which the main thread is told too
+        except RuntimeError:  # the store's process is gone, which the main thread notices too
             return
         silence.wait(HEARTBEAT)
 
@@ -248,7 +252,7 @@ def explained(group: Group) -> Iterator[None]:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The library's first sentence, without the place in its own source."""
+    """The library's first sentence, without its source location."""
     text = re.sub(r"^(\[[^]]*\]\s*)+", "", str(error).strip().partition("\n")[0])
     return re.split(r"\. |\.$", text)[0]
 
@@ -262,12 +266,12 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor of which each rank may hold a part; all ranks must ask."""
+    """The full tensor of which each rank may hold a part; all ranks must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def laid_out_as(tensor: Tensor, model: Tensor) -> Tensor:
-    """A whole `tensor` on `model`'s device, sharded as `model` is where both have one shape."""
+    """A full `tensor` on `model`'s device, sharded like `model` if both have the same shape."""
     tensor = tensor.to(model.device)
     if isinstance(model, DTensor) and tensor.shape == model.shape:
         return distribute_tensor(tensor, model.device_mesh, model.placements, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""What of a recipe may cost a day without being wrong; said before the first step (no torch)."""
+"""Settings that are valid but may waste a day; reported before the first step (no torch)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from jagpt.training.plan import Plan
 from jagpt.training.schedules import decay_end
 
 OTHER_BATCH = 4
-"""A batch so many times as large, or as small, wants another learning rate."""
+"""A batch this many times larger or smaller needs another learning rate."""
 
 
 def doubts(recipe: Recipe, plan: Plan, data: Data) -> Iterator[str]:
-    """A sentence for each."""
+    """One sentence for each."""
     train, total = plan.train, plan.total_steps
     end = decay_end(train, total)
     if end is not None and end < total and not train.min_learning_rate_share:
         yield (
             f"train.decay_steps is {end:,}: from step {end + 1:,} to the last, {total:,}, the "
-            "learning rate is 0 and nothing is learnt; leave it out, or give "
+            "learning rate is 0 and nothing is learnt; leave it out, or set "
             "train.min_learning_rate_share"
         )
     if data.valid.n_documents == 1:
         yield (
-            f"the valid split is a single document of {data.valid.n_tokens:,} tokens, and its loss "
-            "tells little of others; raise corpus.valid_share"
+            f"the valid split is a single document of {data.valid.n_tokens:,} tokens, so its loss "
+            "says little about others; raise corpus.valid_share"
         )
     if (other := _rate_of_another_batch(recipe)) is not None:
         yield other
 
 
 def _rate_of_another_batch(recipe: Recipe) -> str | None:
-    """What to say of rates that were chosen for steps of another size."""
+    """The warning for rates that were chosen for another step size."""
     origin, theirs, tokens = _origin(recipe)
     names = ["learning_rate"]
     if recipe.train.optimizer == "muon":
@@ -45,7 +45,7 @@ def _rate_of_another_batch(recipe: Recipe) -> str | None:
     ):
         return None
     rates = " and ".join(f"train.{name}" for name in names)
-    wanted = "larger steps want higher" if factor > 1 else "smaller steps want lower"
+    wanted = "larger steps need higher" if factor > 1 else "smaller steps need lower"
     return (
         f"{rates}: as in {origin}, where a step has {tokens:,} tokens; here it has "
         f"{recipe.tokens_per_step:,}, and {wanted} rates (docs/experiments.md)"
@@ -53,7 +53,9 @@ def _rate_of_another_batch(recipe: Recipe) -> str | None:
 
 
 def _origin(recipe: Recipe) -> tuple[str, Train, int]:
-    """Where rates come from if a recipe says no others: the shipped recipe, or the defaults."""
+    """Where the rates come from if a recipe does not change them: the shipped recipe, or the
+    defaults.
+    """
     if recipe.name in shipped_recipes():
         try:
             shipped = load(recipe.name)

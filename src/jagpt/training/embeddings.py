@@ -1,11 +1,11 @@
-"""Embeddings that begin with what can be counted in the text, in place of random numbers.
+"""Initial embeddings from counts in the text, instead of random numbers.
 
 Shapes: n tokens counted, V pieces of the vocabulary, D the network's width.
 
 The pieces' vectors factorize their pointwise mutual information within a window, as word vectors
 do (Levy and Goldberg 2014, https://papers.nips.cc/paper/5477), and the last norm's bias makes the
 first prediction the pieces' frequencies (Meister et al. 2023, https://arxiv.org/abs/2212.09686).
-Both are counted in seconds, and a network takes hundreds of steps to learn them.
+Both are counted in seconds, while a network takes hundreds of steps to learn them.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from jagpt.tokens.dataset import TrainingOrder
 from jagpt.training.distributed import Group
 
 WINDOW = 2
-"""Pieces at most so far apart are counted as a pair, with a weight of 1 / distance."""
+"""Pieces at most this far apart are counted as a pair, with a weight of 1 / distance."""
 SMOOTHING = 0.75
-"""Power of a context's frequency (Levy, Goldberg and Dagan 2015): rare pairs weigh less."""
+"""Exponent for a context's frequency (Levy, Goldberg and Dagan 2015): rare pairs weigh less."""
 DEVIATION = 0.05
-"""Of the vectors' coordinates; GPT-2's random ones have 0.02."""
+"""Standard deviation of the vectors' coordinates; GPT-2's random ones have 0.02."""
 FREQUENCY_SCALE = 0.1
 """The embeddings' first coordinate, per nat of a piece's logarithmic frequency."""
 ITERATIONS = 4
-"""Of the subspace that the factors are taken from (Halko et al. 2011)."""
+"""Size of the subspace that the factors are taken from (Halko et al. 2011)."""
 
 
 def begin(
     recipe: Recipe, network: PreTrainedModel, order: TrainingOrder, group: Group, progress: Progress
 ) -> None:
-    """Embeddings from the text, computed by rank 0 and the same on all."""
+    """Embeddings from the text, computed by rank 0 and shared with all."""
     changed = parameters(network)
     with group.together():
         if group.main:
@@ -56,7 +56,7 @@ def begin(
 def begin_with(model: PreTrainedModel, ids: Tensor, seed: int) -> None:
     """Set `parameters` of a new GPT-2 or GPT-Neo from `ids` (n,) int64.
 
-    Pieces that `ids` lacks keep their random vectors.
+    Pieces missing from `ids` keep their random vectors.
     """
     pieces, norm_weight, norm_bias = parameters(model)
     vocab_size, width = pieces.shape
@@ -88,8 +88,9 @@ def log_frequencies(ids: Tensor, vocab_size: int) -> Tensor:
 def piece_vectors(ids: Tensor, vocab_size: int, width: int, seed: int) -> Tensor:
     """Vectors (V, D) of equal length whose products follow the pieces' mutual information.
 
-    Shorter for a piece of which nearly nothing is known, zero for one that occurs with no other.
-    In float64 and without eigenvectors' arbitrary signs: machines differ in little but rounding.
+    Shorter for a piece about which almost nothing is known, zero for one that occurs with no other.
+    In float64 and without the arbitrary signs of eigenvectors: machines differ in little but
+    rounding.
     """
     generator = torch.Generator().manual_seed(seed)
     rank = min(width, vocab_size)
@@ -108,7 +109,7 @@ def piece_vectors(ids: Tensor, vocab_size: int, width: int, seed: int) -> Tensor
 
 
 def pair_counts(ids: Tensor, vocab_size: int) -> Tensor:
-    """How often two pieces stand within `WINDOW`, nearer ones weighing more: sparse (V, V)."""
+    """How often two pieces occur within `WINDOW`, closer ones weighing more: sparse (V, V)."""
     shape = (vocab_size, vocab_size)
     counts = _sparse(torch.empty(2, 0, dtype=torch.int64), torch.empty(0), shape)
     for distance in range(1, WINDOW + 1):

@@ -1,4 +1,4 @@
-"""`logs/environment.json`: on what a run was trained."""
+"""`logs/environment.json`: what a run was trained on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jagpt.records import Count, Record
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Record):
-    """What the training that went on last ran on: `world_size` processes, `threads` in each.
+    """What the latest part of the training ran on: `world_size` processes, `threads` in each.
 
     `device` is a GPU's name or `cpu`; `cores` are those of the machine of rank 0.
     """
 
     FILE = "environment.json"
     KIND = "record of the training's machine"
-    REMEDY = "delete it: it is for people alone"
+    REMEDY = "delete it: it is only for humans"
 
     world_size: Count
     device: str
@@ -46,7 +46,7 @@ class Environment(Record):
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """Of what computed."""
+        """Versions of what computed."""
         return tuple(
             f"{name} {getattr(self, name)}" for name in ("python", "torch", "transformers")
         )

@@ -1,4 +1,4 @@
-"""The story of training: from where a run stands to its last step."""
+"""The story of training: from a run's current state to its last step."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def fit(
     reporter: Reporter,
     stop: StopRequest,
 ) -> State:
-    """Train to the plan's last step, or until patience ends; the state that then stands.
+    """Train to the plan's last step, or until patience ends; returns the final state.
 
-    The trainer's weights always belong to `state`. Leaves with `StoppedError` (SIGTERM, the time
-    limit) or `KeyboardInterrupt` once a checkpoint stands from which the same command goes on, and
-    with `JagptError` after a step that the run does not survive. Of several ranks each is here, in
-    the same state.
+    The trainer's weights always belong to `state`. Raises `StoppedError` (SIGTERM, the time limit)
+    or `KeyboardInterrupt` once there is a checkpoint from which the same command continues, and
+    `JagptError` after a step from which the run cannot continue. Every rank runs this, in the same
+    state.
     """
     state = keeper.restore(trainer)
     with reporter.following(state):
@@ -70,7 +70,9 @@ def fit(
 def _gradient(
     plan: Plan, trainer: Trainer, reporter: Reporter, stop: StopRequest, state: State
 ) -> tuple[State, Step]:
-    """The gradient of the next step; the state knows its micro-batch, if that is ours to choose."""
+    """The gradient of the next step; the state records its micro-batch, if that is ours to
+    choose.
+    """
     size = trainer.batch_size
     step = trainer.gradient(state, stop.break_off)
     if trainer.batch_size < size:
@@ -81,7 +83,7 @@ def _gradient(
 def _validated(
     trainer: Trainer, validator: Validator, reporter: Reporter, stop: StopRequest, state: State
 ) -> State:
-    """The state with the loss of the weights that count: the average, where there is one."""
+    """The state with the loss of the weights that count: the average, if there is one."""
     trainer.check()
     with trainer.average.in_place():
         found = validator.measure(state.step, trainer.batch_size, stop.asked)
@@ -91,7 +93,7 @@ def _validated(
 
 
 def _judged(plan: Plan, keeper: Keeper, state: State, step: Step) -> tuple[State, BadStep | None]:
-    """The state with what was seen of `step`, and what is against it; a GPU is waited for."""
+    """The state with the result of `step`, and what is wrong with it; waits for the GPU."""
     if not bad_steps.watched(plan.train):
         return state, None
     return bad_steps.judged(plan, state, keeper.saved, *step.numbers())

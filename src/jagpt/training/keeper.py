@@ -1,4 +1,4 @@
-"""The checkpoints of a run under way (no torch)."""
+"""The checkpoints of a running training (no torch)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 
 class Keeper:
-    """Saves a run, and brings it back to where it was saved; all ranks ask, rank 0 touches files.
+    """Saves a run, and returns it to where it was saved; all ranks call this, only rank 0 touches
+    files.
 
-    `begun` is the state to go on from, None at the beginning; `saved` that of the last checkpoint;
-    `seconds` the time that the last one took. `facts` are what the arithmetic depends on here.
+    `begun` is the state to continue from, None at the beginning; `saved` that of the last
+    checkpoint; `seconds` the time that the last one took. `facts` are what the arithmetic depends
+    on here.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Keeper:
         self._plan, self._group, self._facts = plan, group, dict(facts)
 
     def restore(self, trainer: Trainer) -> State:
-        """The state to go on from, with the trainer as it was then; the very first at step 0."""
+        """The state to continue from, with the trainer as it was then; the very first at step 0."""
         if self.begun is None:
             return State()
         trainer.read(self._folder(self.begun), self.begun)
@@ -54,7 +56,9 @@ class Keeper:
         return bad_steps.rewound(self.saved, state, bad)
 
     def save(self, trainer: Trainer, state: State) -> State:
-        """Save what stands after `state`, unless it is saved; the state as it was written."""
+        """Save a checkpoint of `state`, unless it is saved already; returns the state as
+        written.
+        """
         if state == self.saved:
             return state
         started = time.monotonic()
@@ -75,7 +79,7 @@ class Keeper:
             checkpoints.settle(self.directory, state, self._plan)
 
     def failure(self, bad: Unbearable) -> JagptError:
-        """Why the run ends, and what of it is sound."""
+        """Why the run ends, and what is intact."""
         return bad_steps.failure(bad, self.saved, self.directory)
 
     def _folder(self, state: State) -> Path:
@@ -83,9 +87,9 @@ class Keeper:
 
 
 def find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Found:
-    """Where the run goes on; damaged checkpoints are set aside, and one before them is used.
+    """Where the run continues; damaged checkpoints are moved aside, and an earlier one is used.
 
-    Rank 0 looks, which may take long, and tells the others.
+    Rank 0 searches, which may take long, and tells the others.
     """
     found = Found()
     with group.together():
@@ -104,9 +108,9 @@ def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:
     for step, problem in found.damaged.items():
         name = step_name(step)
         kept = files.move_directory(directory / name, run.superseded / f"train-{name}-damaged")
-        progress.say(f"warning: {problem}; this checkpoint is set aside in {kept}")
+        progress.say(f"warning: {problem}; this checkpoint is moved aside to {kept}")
     if found.state is not None:
-        progress.say(f"going on from the checkpoint of step {found.state.step:,}")
+        progress.say(f"continuing from the checkpoint of step {found.state.step:,}")
     elif found.damaged:
-        progress.say("no sound checkpoint is left: training starts again from step 0")
+        progress.say("no intact checkpoint is left: training starts over from step 0")
     return found

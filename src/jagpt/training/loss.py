@@ -1,4 +1,4 @@
-"""The loss over the vocabulary, without all logits at once.
+"""The loss over the vocabulary, without keeping all logits.
 
 Shapes: N positions, D width, V vocabulary, C positions of a chunk.
 """
@@ -17,17 +17,19 @@ from transformers import PreTrainedModel, masking_utils
 from jagpt.training.cpu import allocator, cache
 
 GPU_CHUNK = 2048
-"""Positions whose logits live at a time on a GPU."""
+"""Positions whose logits exist at a time on a GPU."""
 _LOOK = "find_packed_sequence_indices"
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What teachers say of N positions: last hidden states (N, D) and output matrix (V, D) of each.
+    """What teachers say about N positions: last hidden states (N, D) and output matrix (V, D) of
+    each.
 
     The loss of a label becomes its nats + `weight` · `temperature`² · KL(teachers ‖ network), both
     at that temperature, with the mean of the teachers' probabilities (Hinton et al. 2015,
-    arXiv:1503.02531, with weights in the ratio 1 : `weight`). Who says the same changes nothing.
+    arXiv:1503.02531, with weights in the ratio 1 : `weight`). A network that agrees with its
+    teachers gets no extra gradient.
     """
 
     hidden: tuple[Tensor, ...]
@@ -63,8 +65,8 @@ def model_nats(
 ) -> Tensor:
     """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar in fp32.
 
-    Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type where it is on.
-    With `end_id`, what stands behind that token begins anew and sees nothing before it.
+    Inputs are `[:, :-1]`, labels `[:, 1:]`. Matrix products run in autocast's type if it is on.
+    With `end_id`, what follows that token starts over and sees nothing before it.
     `at_once` and `lesson` as in `vocabulary_nats`.
     """
     hidden = last_hidden(model, sequences[:, :-1], end_id)
@@ -75,10 +77,10 @@ def model_nats(
 
 
 def last_hidden(model: PreTrainedModel, inputs: Tensor, end_id: int | None = None) -> Tensor:
-    """What the output head of `model` is given (B, T, D) for `inputs` (B, T)."""
+    """The input of `model`'s output head (B, T, D) for `inputs` (B, T)."""
     # Not every class takes positions.
     masked = {} if end_id is None else {"position_ids": document_positions(inputs, end_id)}
-    # Embeddings are passed in, as transformers looks for padding in ids, which makes a GPU wait.
+    # Embeddings are passed in, since transformers looks for padding in ids, which makes a GPU wait.
     embeddings = model.get_input_embeddings()(inputs)
     with nullcontext() if masked else _whole_rows():
         body = model.base_model(inputs_embeds=embeddings, use_cache=False, **masked)
@@ -88,10 +90,10 @@ def last_hidden(model: PreTrainedModel, inputs: Tensor, end_id: int | None = Non
 
 @contextmanager
 def _whole_rows() -> Iterator[None]:
-    """transformers looks at the positions for packed documents, and a GPU waits for the answer."""
+    """transformers checks the positions for packed documents, and a GPU waits for the answer."""
     looks: Any = vars(masking_utils)
     before = looks.get(_LOOK)
-    if before is not None:  # its name is no promise
+    if before is not None:  # its name is not guaranteed
         looks[_LOOK] = lambda _positions: None
     try:
         yield
@@ -162,13 +164,14 @@ def vocabulary_nats(
     """Cross-entropy of `labels` (N) under softmax(hidden (N, D) · weight (V, D)ᵀ), in nats.
 
     Summed over the labels, times `scale`; the softmax is in fp32. `chunk` rows at a time: gradients
-    are formed on the way forward, so that no more than C × V logits ever live (the idea of Liger's
-    fused linear cross-entropy, Hsu et al. 2024, arXiv:2410.10989).
+    are computed in the forward pass, so that no more than C × V logits exist at a time (the idea of
+    Liger's fused linear cross-entropy, Hsu et al. 2024, arXiv:2410.10989).
 
-    `at_once` is for a leaf `weight` and a result that is only ever sent backward as it is: the
-    weight's gradient is then added to `weight.grad` here, and is not held until the way back ends.
+    `at_once` is for a leaf `weight` and a result on which `backward` is called unchanged: the
+    weight's gradient is then added to `weight.grad` here, and not held until the backward pass
+    ends.
 
-    With a `lesson`, the teachers' part is added where gradients are wanted, and nowhere else.
+    With a `lesson`, the teachers' part is added only if gradients are needed.
     """
     device = hidden.device.type
     autocast = torch.is_autocast_enabled(device)
@@ -177,7 +180,7 @@ def vocabulary_nats(
         scale = torch.ones((), device=hidden.device)
     if chunk is None:
         chunk = cache.CHUNK if device == "cpu" else GPU_CHUNK
-    # Inside a `Function` one cannot tell whether gradients are wanted.
+    # Inside a `Function` one cannot tell whether gradients are needed.
     if not torch.is_grad_enabled() or not (hidden.requires_grad or weight.requires_grad):
         with torch.autocast(device, enabled=False):
             return _nats(hidden.to(dtype), weight.to(dtype), labels, chunk) * scale
@@ -204,7 +207,7 @@ class _VocabularyNats(torch.autograd.Function):
             rows, matrix = hidden.to(dtype), weight.to(dtype)
             lesson = None if lesson is None else lesson.to(dtype)
             if hidden.device.type == "cpu":
-                allocator.return_holes()  # here a step needs most
+                allocator.return_holes()  # this is where a step's memory peaks
             hidden_grad = torch.empty_like(hidden)
             at_once = at_once and ctx.needs_input_grad[1]
             weight_grad = weight.grad if at_once else None
@@ -232,7 +235,7 @@ class _VocabularyNats(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, nats_grad: Tensor) -> tuple[Tensor | None, ...]:
-        # In place, as nothing goes back twice: the weight's gradient is the largest tensor here.
+        # In place, since backward runs only once: the weight's gradient is the largest tensor here.
         slopes = [slope.mul_(nats_grad) for slope in ctx.saved_tensors]
         weight_grad = slopes[1] if len(slopes) > 1 else None
         return slopes[0], weight_grad, None, None, None, None, None, None
@@ -249,7 +252,7 @@ def _nats(rows: Tensor, matrix: Tensor, labels: Tensor, chunk: int) -> Tensor:
 def _slope(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Summed log-probability of the labels, and the gradient of minus it to the logits (C, V).
 
-    The gradient is written over the logits. A label's entry, p − 1, is formed in fp32: in bf16 it
+    The gradient overwrites the logits. A label's entry, p − 1, is computed in fp32: in bf16 it
     would be lost where p is near 1.
     """
     total = torch.zeros((), device=logits.device)
@@ -263,7 +266,7 @@ def _slope(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _taught_slope(
     logits: Tensor, labels: Tensor, taught: Tensor, lesson: Lesson
 ) -> tuple[Tensor, Tensor]:
-    """As `_slope`, less the teachers' part: `taught` (C, V) are their probabilities."""
+    """As `_slope`, minus the teachers' part: `taught` (C, V) are their probabilities."""
     total = torch.zeros((), device=logits.device)
     temperature, weight = lesson.temperature, lesson.weight
     few_taught = taught.split(cache.ROWS if logits.device.type == "cpu" else len(logits))

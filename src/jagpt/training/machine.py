@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def device_of(recipe: Recipe, ranks: Ranks) -> torch.device:
-    """The device to train on; `UsageError` names the key that this machine cannot fulfil.
+    """The device to train on; `UsageError` names the key that this machine cannot satisfy.
 
     Of several processes on a machine, each takes the GPU of its own number.
     """
@@ -36,8 +36,8 @@ def device_of(recipe: Recipe, ranks: Ranks) -> torch.device:
 def _own_gpu(chosen: torch.device, ranks: Ranks) -> torch.device:
     if chosen.type != "cuda":
         raise UsageError(
-            f"{ranks.name}several processes train on NVIDIA's or AMD's GPUs or on CPUs, not on "
-            f"{chosen.type}: start one, or use the CPU (--set execution.device=cpu)"
+            f"{ranks.name}several processes can train on NVIDIA's or AMD's GPUs or on CPUs, not "
+            f"on {chosen.type}: start one, or use the CPU (--set execution.device=cpu)"
         )
     count = torch.cuda.device_count()
     if ranks.local >= count:
@@ -47,13 +47,13 @@ def _own_gpu(chosen: torch.device, ranks: Ranks) -> torch.device:
             "(--set execution.device=cpu)"
         )
     if (reason := devices.not_built_for(ranks.local)) is not None:
-        raise UsageError(f"{ranks.name}{reason}; or leave it out with CUDA_VISIBLE_DEVICES")
+        raise UsageError(f"{ranks.name}{reason}; or exclude it with CUDA_VISIBLE_DEVICES")
     torch.cuda.set_device(ranks.local)
     return torch.device("cuda", ranks.local)
 
 
 def remarks(recipe: Recipe, device: torch.device, size: int) -> list[str]:
-    """What of the device may surprise those who train on it, with `size` processes."""
+    """Warnings about the device, for `size` processes."""
     train = recipe.train
     on_processor = device.type == "cpu" and recipe.execution.device == "auto"
     found = [
@@ -64,31 +64,31 @@ def remarks(recipe: Recipe, device: torch.device, size: int) -> list[str]:
         found.append(f"warning: {taken}")
     if device.type == "mps" and train.deterministic:
         found.append(
-            "warning: train.deterministic: Apple's GPU adds some gradients up in any order, so "
-            "that two runs of one recipe differ in their bits"
+            "warning: train.deterministic: Apple's GPU sums some gradients in any order, so two "
+            "runs of one recipe are not bit-identical"
         )
     if size > 1 and device.type == "cuda":
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         if len(names) > 1:
             found.append(
                 f"warning: GPUs of different kinds ({', '.join(sorted(names))}): each step waits "
-                "for the slowest; CUDA_VISIBLE_DEVICES leaves some out"
+                "for the slowest; use CUDA_VISIBLE_DEVICES to exclude some"
             )
     return [remark for remark in found if remark is not None]
 
 
 @contextmanager
 def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """PyTorch's process-wide switches as the recipe wants them; as they were afterwards.
+    """PyTorch's process-wide switches as the recipe needs them, restored afterwards.
 
-    Only the C library's allocator stays as it is set here.
+    Only the C library's allocator stays as set here.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     products = torch.get_float32_matmul_precision()
     if recipe.train.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # MPS has none for the embeddings' gradient, and refuses it in newer versions of PyTorch.
+    # MPS has none for the embeddings' gradient, and newer versions of PyTorch refuse it there.
     torch.use_deterministic_algorithms(recipe.train.deterministic and device.type != "mps")
     # Every tensor is written before it is read, so filling them first only costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
 
 
 def facts(device: torch.device, group: Group) -> dict[str, Any]:
-    """What a bitwise resume needs to be equal: world size, machine type, threads, versions."""
+    """What must be equal for a bitwise resume: world size, machine type, threads, versions."""
     import numpy
     import transformers
 
@@ -124,12 +124,13 @@ def facts(device: torch.device, group: Group) -> dict[str, Any]:
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any], progress: Progress) -> None:
-    """Say what of a bitwise resume's conditions is no longer the same."""
+    """Report which conditions of a bitwise resume have changed."""
     changed = [
         f"{key} {before[key]} → {now[key]}" for key in now if before.get(key, now[key]) != now[key]
     ]
     if changed:
         progress.say(
-            f"warning: not as it was before ({'; '.join(changed)}): training goes on with the same "
-            "samples, but its bits may differ from those of an unbroken run"
+            f"warning: this differs from before ({'; '.join(changed)}): training continues with "
+            "the "
+            "same samples, but its bits may differ from an uninterrupted run"
         )

@@ -1,7 +1,8 @@
-"""A network's weights by their kind: matrices, embeddings, and vectors, which never decay.
+"""A network's weights by kind: matrices, embeddings, and vectors, which never decay.
 
-Matrices are the weights of linear layers but the output head's, and experts'. Some parameters hold
-several: GPT-2's Q, K and V side by side, a stack of experts, gates between the rows of another.
+Matrices are the weights of experts and of linear layers except the output head. Some parameters
+hold several: GPT-2's Q, K and V side by side, a stack of experts, gates between the rows of
+another.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 STATE_SPACE = "A_log"
-"""Mamba's decay rates: as many numbers as channels and states, and no matrix."""
+"""Mamba's decay rates: one number per channel and state, not a matrix."""
 
 
 @dataclass(frozen=True)
 class Matrix:
     """A parameter that holds matrices, each stored (in, out) or (out, in); experts are stacked.
 
-    `sizes` are the outputs of those that lie side by side, empty for one alone; `order` are the
-    places of all outputs, matrix after matrix, where they do not lie in this order.
+    `sizes` are the outputs of matrices side by side, empty for a single one; `order` are the
+    positions of all outputs, matrix by matrix, if they are not stored in this order.
     """
 
     parameter: Parameter
@@ -55,7 +56,7 @@ class Matrix:
 
     @property
     def scales(self) -> list[float]:
-        """√max(1, out / in) of each: with it, one rate serves all widths and shapes."""
+        """√max(1, out / in) of each: with it, one rate suits all widths and shapes."""
         inputs, outputs = self.parameter.shape[-2:]
         if not self.inputs_first:
             inputs, outputs = outputs, inputs
@@ -71,7 +72,7 @@ class Kinds(NamedTuple):
 
 
 def weights_by_kind(model: nn.Module) -> Kinds:
-    """Every weight that learns, by kind; what is neither matrix nor vector is an embedding."""
+    """Every weight that learns, by kind; anything else than a matrix or vector is an embedding."""
     kinds = Kinds([], [], [])
     head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     matrices: dict[int, Matrix] = {}
@@ -90,13 +91,15 @@ def weights_by_kind(model: nn.Module) -> Kinds:
 
 
 def _is_vector(name: str, parameter: Parameter) -> bool:
-    """Whether a weight is one, a bias of several experts and a vector with axes of 1 among them."""
+    """Whether a weight is a vector, including a bias of several experts and a vector with axes of
+    1.
+    """
     flat = parameter.dim() < 2 or max(parameter.shape) == parameter.numel()
     return flat or name.endswith("bias") or name == STATE_SPACE
 
 
 def _matrices(path: tuple[str, str, str], module: nn.Module, model: nn.Module) -> list[Matrix]:
-    """The matrices that are a module's own."""
+    """A module's own matrices."""
     weight: Any = getattr(module, "weight", None)
     if isinstance(module, Conv1D):
         inputs, outputs = weight.shape
@@ -122,7 +125,7 @@ def _grouped(weight: Parameter, attention: Any) -> Matrix:
 
 
 def _experts(name: str, weight: Parameter, experts: Any) -> Matrix:
-    """A stack of matrices (E, in, out) or (E, out, in), gates apart from what they open."""
+    """A stack of matrices (E, in, out) or (E, out, in), gates separate from what they gate."""
     inputs_first = getattr(experts, "is_transposed", type(experts).__name__.startswith("Llama4"))
     outputs = weight.shape[-1 if inputs_first else -2]
     if not name.startswith("gate_up"):

@@ -1,6 +1,6 @@
 """What a run logs: JSON lines, TensorBoard, trackers, samples and the loss curve.
 
-`metrics.jsonl` has a `TrainRow` for each step that is logged and a `ValidRow` for each validation.
+`metrics.jsonl` has a `TrainRow` for each logged step and a `ValidRow` for each validation.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _NO_FIGURES = frozenset({"kind", "step"})
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRow:
-    """What is logged of a step; a figure that is NaN or infinite is None.
+    """What is logged about a step; a figure that is NaN or infinite is None.
 
     `loss` is the mean in nats over the step's tokens (with dropout), `tokens` the number trained on
-    so far, `gradient_norm` the one before clipping. Where weights learn at several rates,
+    so far, `gradient_norm` the one before clipping. If weights learn at several rates,
     `learning_rates` has them by group. `tokens_per_second` covers the steps since the last row,
-    `seconds` all steps so far, `seconds_left` the rest at this run's pace; none holds the time of
-    validations and checkpoints. `mfu` is the share of the fastest matrix products of all ranks'
-    machines, `memory` is in bytes: the most that PyTorch held on a GPU, else what the process
+    `seconds` all steps so far, `seconds_left` the rest at this run's pace; none includes the time
+    of validations and checkpoints. `mfu` is the share of the fastest matrix products of all ranks'
+    machines, `memory` is in bytes: the peak that PyTorch held on a GPU, else what the process
     holds.
     """
 
@@ -62,7 +62,7 @@ class TrainRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidRow:
-    """What is logged of a validation: `loss` in nats over the valid split, after `tokens`."""
+    """What is logged about a validation: `loss` in nats over the valid split, after `tokens`."""
 
     kind: Literal["valid"] = "valid"
     step: Count
@@ -72,9 +72,10 @@ class ValidRow:
 
 
 class Metrics:
-    """Logs of a run, in a `with` block: files below `logs`, and `trackers`; nowhere without `logs`.
+    """Logs of a run, in a `with` block: files in `logs`, and `trackers`; nothing without `logs`.
 
-    `begin` says where they go on, before the first row and whenever a run goes back.
+    `begin` says where they continue, before the first row and whenever a run returns to a
+    checkpoint.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class Metrics:
         self._stack.close()
 
     def begin(self, step: int, bad_steps: Sequence[BadStep] = ()) -> None:
-        """Go on after `step`: rows beyond it, of a run cut off or sent back, are taken out."""
+        """Continue after `step`: rows beyond it, from an interrupted or rewound run, are
+        removed.
+        """
         self._stack.close()
         if self._logs is None:
             return
@@ -113,7 +116,7 @@ class Metrics:
             self._stack.callback(self._board.close)
 
     def bad_steps(self, bad_steps: Sequence[BadStep]) -> None:
-        """Write the bad steps so far; the run's state is the truth, the log is there to be read."""
+        """Write the bad steps so far; the run's state is authoritative, the log is for reading."""
         path = self._logs / BAD_STEPS if self._logs else None
         if path is not None and (bad_steps or path.exists()):
             files.write_text(path, "".join(json.dumps(plain(bad)) + "\n" for bad in bad_steps))
@@ -131,7 +134,7 @@ class Metrics:
         self._write(ValidRow(step=step, tokens=tokens, **known))
 
     def sample(self, step: int, prompt: str, continuation: str) -> None:
-        """Log what the model makes of a prompt after `step`."""
+        """Log the model's continuation of a prompt after `step`."""
         self._append_sample({"step": step, "prompt": prompt, "continuation": continuation})
         if self._board is not None:
             self._board.add_text(f"sample/{prompt[:40]}", f"**{prompt}**{continuation}", step)
@@ -148,7 +151,7 @@ class Metrics:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Errors of TensorBoard's thread are raised at the next row; it prints no traceback besides."""
+    """Errors of TensorBoard's thread are raised at the next row; it prints no traceback itself."""
     before = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
@@ -163,7 +166,7 @@ def _told_once() -> Iterator[None]:
 
 
 def _nowhere(_: object) -> None:
-    """Where ranks but the first write."""
+    """Where all ranks except the first write."""
 
 
 def _finite(value: Any) -> Any:
@@ -185,7 +188,7 @@ def _figures(row: TrainRow | ValidRow) -> Iterator[tuple[str, float]]:
 def read_metrics(logs: Path) -> tuple[tuple[TrainRow, ...], tuple[ValidRow, ...]]:
     """Training and validation rows, in the order of steps.
 
-    Where a resumed run wrote a step again, its last row holds.
+    If a resumed run wrote a step again, its last row counts.
     """
     train: dict[int, TrainRow] = {}
     valid: dict[int, ValidRow] = {}

@@ -1,7 +1,7 @@
-"""How many sequences a micro-batch has, where the recipe leaves that to the machine.
+"""How many sequences per micro-batch has, where the recipe leaves that to the machine.
 
-A step has the same sequences in micro-batches of any size. What differs is dropout, which is drawn
-for each, and the order of the sums.
+A step has the same sequences in micro-batches of any size. Only dropout, which is drawn for each,
+and the order of the sums differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPARE = 0.05
 
 
 def chosen(plan: Plan, learner: Learner, state: State | None, progress: Progress) -> Plan:
-    """The plan with the micro-batch that the run has had so far, else the largest that fits."""
+    """The plan with the micro-batch used so far by the run, else the largest that fits."""
     if not plan.sizes:
         return plan
     if state is not None and state.batch_sizes:
@@ -39,19 +39,19 @@ def chosen(plan: Plan, learner: Learner, state: State | None, progress: Progress
 
 
 def release(learner: Learner) -> None:
-    """Let go of the gradients, and give the memory of what failed back to the device."""
+    """Drop the gradients, and return the memory of the failed attempt to the device."""
     learner.network.zero_grad(set_to_none=True)
     if learner.device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def _largest(plan: Plan, learner: Learner) -> int:
-    """The largest size of which a forward and a backward pass fit on every rank."""
+    """The largest size for which a forward and a backward pass fit on every rank."""
     for size in plan.sizes:
         fits = _fits(plan, learner, size)
         if -learner.group.highest(-int(fits)):
             return size
-    return plan.sizes[-1]  # what does not fit is told where it is trained
+    return plan.sizes[-1]  # what does not fit is reported when it is trained
 
 
 def _fits(plan: Plan, learner: Learner, size: int) -> bool:
@@ -67,7 +67,7 @@ def _fits(plan: Plan, learner: Learner, size: int) -> bool:
 
 
 def _try(plan: Plan, learner: Learner, size: int) -> None:
-    """Two micro-batches of a step, with the memory taken that training needs besides."""
+    """Two micro-batches of a step, with the other memory that training needs allocated."""
     device, train = learner.device, plan.train
     ids = torch.zeros((size, plan.block_size + 1), dtype=torch.int64, device=device)
     held = torch.empty(_still_to_come(plan, learner), dtype=torch.uint8, device=device)
@@ -82,7 +82,7 @@ def _try(plan: Plan, learner: Learner, size: int) -> None:
 
 
 def _still_to_come(plan: Plan, learner: Learner) -> int:
-    """Bytes of the optimizer's state and of the average, and those that are left free."""
+    """Bytes of the optimizer's state and of the average, and those left free."""
     weights: int = sum(parameter.numel() for parameter in learner.network.parameters())
     copies = 2 + (plan.train.average != "none")
     device = learner.device

@@ -3,7 +3,7 @@
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the iteration, its coefficients and
 the scale of an update are those of https://github.com/KellerJordan/Muon, which `torch.optim.Muon`
 follows too. Ours differs in what a matrix is (`matrices`): Q, K and V of a fused `c_attn`, and each
-expert's, are orthogonalized for themselves.
+expert's, are orthogonalized separately.
 """
 
 from __future__ import annotations
@@ -91,17 +91,19 @@ def orthogonalized(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def full_matrix(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded over ranks (a `DTensor`, as under FSDP2).
+    """The full tensor of one that may be sharded over ranks (a `DTensor`, as under FSDP2).
 
-    Muon needs all of a matrix; every rank gathers it and computes the same update, of which it then
-    keeps `own_part`. Whoever shards a model has nothing else to do for it.
+    Muon needs the full matrix; every rank gathers it and computes the same update, of which it then
+    keeps `own_part`. Sharding a model needs nothing else.
     """
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
 
 
 def own_part(whole: Tensor, like: Tensor) -> Tensor:
-    """What of `whole` lies on this rank, sharded as `like` is; `whole` itself where it is not."""
+    """The part of `whole` on this rank, sharded like `like`; `whole` itself if that is not
+    sharded.
+    """
     if getattr(like, "full_tensor", None) is None:
         return whole
     from torch.distributed.tensor import DTensor, distribute_tensor

@@ -1,4 +1,4 @@
-"""The network that a run trains: built or loaded, on its device, as its recipe wants it."""
+"""The network that a run trains: built or loaded, on its device, as its recipe asks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(
 ) -> PreTrainedModel:
     """The network before its first step, on `device`, to be compiled if the recipe says so.
 
-    One that is to be sharded need not be moved there as a whole. Raises as `preflight` does.
+    One that will be sharded need not be moved there as a whole. Raises as `preflight` does.
     """
     shape = recipe.model
     if shape.from_ is None:
@@ -53,11 +53,11 @@ def _checkpoint_blocks(network: PreTrainedModel) -> None:
 
 
 def preflight(recipe: Recipe, vocab_size: int, tokenizer: Path, device: torch.device) -> None:
-    """Refuse what the network cannot be: an unknown type, other weights' shape, no compiler."""
+    """Refuse an impossible network: an unknown type, a shape unlike the weights', no compiler."""
     shape = recipe.model
     build.configuration(shape, vocab_size, build.SpecialIds(None, None, None))
     if shape.from_ is not None:
-        pretrained.start(shape, vocab_size, tokenizer)  # damaged weights are found out here too
+        pretrained.start(shape, vocab_size, tokenizer)  # damaged weights are detected here too
     if recipe.train.compile and device.type == "cpu" and not _has_compiler():
         raise UsageError(
             "train.compile: found true, but there is no C++ compiler here (g++, clang++ or what "
@@ -71,7 +71,7 @@ def _has_compiler() -> bool:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> build.SpecialIds:
-    """Begin, end and padding ids of a tokenizer; `DataError` where they do not fit."""
+    """Begin, end and padding ids of a tokenizer; `DataError` if they do not fit."""
     ids = build.SpecialIds(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     for name, value in vars(ids).items():
         if value is not None and value >= vocab_size:

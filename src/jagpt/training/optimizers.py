@@ -1,8 +1,8 @@
 """Parameter groups and their optimizer.
 
 Three kinds of weights (`matrices`): the blocks' matrices, embeddings (the output head with them),
-and vectors, which never decay. Each group says under `share` which share of the schedule's rate is
-its own.
+and vectors, which never decay. Each group has its share of the schedule's rate under
+`share`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def make_optimizer(train: Train, model: nn.Module) -> Optimizer:
         "lr": train.learning_rate,
         "betas": (train.beta1, train.beta2),
         "eps": train.epsilon,
-        # On MPS the fused ones of some versions take steps that fp16's scaler leaves out.
+        # On MPS the fused ones of some versions take steps that fp16's scaler skips.
         "fused": train.precision != "fp16" or next(model.parameters()).device.type != "mps",
     }
     kinds = weights_by_kind(model)

@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long a stop in time must reserve."""
+"""How fast a run goes, and how much time to reserve for stopping in time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 class Pace:
-    """Seconds of steps since the last row and in all, and of the longest step."""
+    """Seconds of steps since the last row and in total, and of the longest step."""
 
     def __init__(self) -> None:
         self._slowest = 0.0
@@ -28,7 +28,7 @@ class Pace:
         return lap
 
     def left(self, steps: int) -> float:
-        """Seconds that so many further steps take at the pace of all laps."""
+        """Seconds that this many more steps take at the pace of all laps."""
         return steps * self._all_seconds / max(self._all_steps, 1)
 
     def reserve(self, saving: float) -> float | None:
@@ -40,7 +40,7 @@ class Pace:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes: the most that PyTorch held on a GPU so far, what it holds on Apple's; else what this
+    """Bytes: the peak that PyTorch held on a GPU so far, what it holds on Apple's; else what this
     process holds now."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))

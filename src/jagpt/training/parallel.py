@@ -1,6 +1,6 @@
 """The model as a run trains it: alone, replicated (DDP) or sharded (FSDP2).
 
-Gradients are exchanged once an optimizer step, with its last micro-batch.
+Gradients are exchanged once per optimizer step, with its last micro-batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LossModule(nn.Module):
     """A model whose forward pass gives the nats of its labels: what is replicated or sharded.
 
     With `end_id`, documents do not see each other. `at_once` as in `loss.vocabulary_nats`. With
-    `teachers`, which are no part of the module, the loss is theirs too where gradients are wanted.
+    `teachers`, which are not part of the module, the loss includes theirs if gradients are needed.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Learner:
         self.network, self.group = network, group or Group()
         self.device = device or next(network.parameters()).device
         self.sharded = self.group.size > 1 and strategy == "fsdp"
-        # Ranks exchange what comes from the backward pass; a GPU would wait for the scale.
+        # Ranks exchange the results of the backward pass; a GPU would wait for the scale.
         alone = self.group.size == 1 and self.device.type == "cpu"
         self._root = LossModule(network, end_id, at_once=alone, teachers=teachers)
         self._module: nn.Module = self._root
@@ -90,7 +90,7 @@ class Learner:
                 self._module = _replicated(self._root, self.device, idle)
 
     def _shard(self) -> None:
-        """Each block on its own, so that only one is whole at a time; the rest with the root."""
+        """Each block separately, so that only one is complete at a time; the rest with the root."""
         mesh = self.group.mesh(self.device)
         blocks = set(getattr(self.network, "_no_split_modules", None) or ())
         for module in list(self.network.modules()):
@@ -102,21 +102,21 @@ class Learner:
     def nats(self, sequences: Tensor, scale: Tensor | None = None) -> Tensor:
         """Nats of the labels of `sequences` (B, T + 1), summed, times `scale`; a scalar.
 
-        Where gradients are wanted, its `backward` is to be called, once and as it is.
+        If gradients are needed, call its `backward` once, unchanged.
         """
         module = self._module if torch.is_grad_enabled() else self._root
         found: Tensor = module(sequences, scale)
         return found
 
     def generate(self, ids: Tensor, **options: Any) -> Tensor:
-        """Continuations of `ids` (B, T); under FSDP2 every rank must ask for the same."""
+        """Continuations of `ids` (B, T); under FSDP2 every rank must request the same."""
         return self._root.generate(ids, **options)
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
         """A forward and a backward pass; after the step's `last`, gradients are means over ranks.
 
-        Whoever wants sums scales the loss by the number of ranks.
+        To get sums, scale the loss by the number of ranks.
         """
         if isinstance(self._module, DistributedDataParallel) and not last:
             with self._module.no_sync():
@@ -128,10 +128,10 @@ class Learner:
 
     @contextmanager
     def evaluating(self, precision: str) -> Iterator[None]:
-        """Forward passes without gradients and dropout; afterwards all is as before."""
+        """Forward passes without gradients and dropout; everything is restored afterwards."""
         was_training = self.network.training
         self.network.train(False)
-        # FSDP2 keeps what it gathers in tensors that live on, which inference mode forbids.
+        # FSDP2 keeps gathered values in persistent tensors, which inference mode forbids.
         inference = torch.no_grad() if self.sharded else torch.inference_mode()
         try:
             with inference, self.autocast(precision):
@@ -150,7 +150,7 @@ def _replicated(root: LossModule, device: torch.device, idle: bool) -> Distribut
     """The model on every rank; with `idle` weights, each step looks for those without gradient."""
     options: dict[str, Any] = {"gradient_as_bucket_view": True, "find_unused_parameters": idle}
     known = inspect.signature(DistributedDataParallel.__init__).parameters
-    # Buffers are constants here; PyTorch 2.13 has a new name for leaving them alone.
+    # Buffers are constants here; PyTorch 2.13 renamed the option to leave them alone.
     leave = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options[leave] = False
     if device.type == "cuda":

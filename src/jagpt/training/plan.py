@@ -1,4 +1,4 @@
-"""How many steps a run takes, which of them are validated and kept, and whether it may go on."""
+"""How many steps a run takes, which of them are validated and kept, and whether it may continue."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ UPKEEP = frozenset(
     {"validate_every", "validate_tokens", "checkpoint_every", "keep_checkpoints", "patience"}
 )
 BAD_STEPS = frozenset({"on_bad_step", "max_bad_steps"})
-"""Keys of `[train]` that may leave the steps already done as they were."""
+"""Keys of `[train]` that may leave the steps already done unchanged."""
 MOST_TOKENS = 65_536
-"""Of a micro-batch that the machine chooses: more would make no GPU faster."""
+"""Most tokens in a micro-batch that the machine chooses: more would make no GPU faster."""
 PLAIN_TOKENS = 8192
-"""Of one where nothing is measured: on a CPU, and where weights are sharded."""
+"""Tokens if nothing is measured: on a CPU, and with sharded weights."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run's steps: 1 … `total_steps`, of `tokens_per_step` tokens each.
 
-    `sizes` are those that micro-batches may have, the largest first, where the recipe leaves that
-    to the machine.
+    `sizes` are the possible micro-batch sizes, the largest first, if the recipe leaves that to the
+    machine.
     """
 
     train: Train
@@ -43,17 +43,17 @@ class Plan:
 
     @property
     def sequences_per_step(self) -> int:
-        """Sequences an optimizer step, over all micro-batches."""
+        """Sequences per optimizer step, over all micro-batches."""
         return self.train.sequences
 
     def in_batches_of(self, most: int) -> Plan | None:
-        """The plan with the largest of `sizes` up to `most`; None where there is none."""
+        """The plan with the largest of `sizes` up to `most`; None if there is none."""
         fitting = [size for size in self.sizes if size <= most]
         return replace(self, train=self.train.in_batches_of(fitting[0])) if fitting else None
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens an optimizer step."""
+        """Tokens per optimizer step."""
         return self.sequences_per_step * self.block_size
 
     def learning_rate(self, step: int) -> float:
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def average_start(self) -> int | None:
-        """The first step whose weights enter the average; None where nothing is averaged."""
+        """The first step whose weights enter the average; None if nothing is averaged."""
         if self.train.average == "none":
             return None
         return self.total_steps - math.ceil(self.train.average_share * self.total_steps) + 1
@@ -111,16 +111,16 @@ def continues(
     *,
     bad_steps: bool = False,
 ) -> bool:
-    """Whether a run under `new_section` may go on from step `steps_done` of one under the old.
+    """Whether a run under `new_section` may continue from step `steps_done` of one under the old.
 
-    So it may if the steps already done would have been the same: the new length includes them, each
-    had the same learning rate, none entered an average that is now another one, none of them was
-    bad (`bad_steps`) where that is judged otherwise now, and what else differs of `{"model": …,
-    "train": …}` (as `Section.semantic` gives them) only says when to look, save and end.
+    It may if the steps already done would have been the same: the new length includes them, each
+    had the same learning rate, none entered an average that is different now, none of them was
+    bad (`bad_steps`) if that is judged differently now, and any other difference in `{"model": …,
+    "train": …}` (as given by `Section.semantic`) only says when to validate, save and end.
     `train_tokens` is the size of the train split, which `max_epochs` refers to.
     """
     free = LENGTH | SCHEDULE | AVERAGE | UPKEEP | (frozenset() if bad_steps else BAD_STEPS)
-    if new_section.get("train", {}).get("own_teachers"):  # they would be others
+    if new_section.get("train", {}).get("own_teachers"):  # they would be different
         free = UPKEEP
     if _without(old_section, free) != _without(new_section, free):
         return False
@@ -137,7 +137,7 @@ def continues(
 
 
 def _schedule(plan: Plan) -> list[Any]:
-    """All that the learning rates follow from."""
+    """Everything that the learning rates depend on."""
     values = [getattr(plan.train, key) for key in sorted(SCHEDULE)]
     return [*values, decay_end(plan.train, plan.total_steps)]
 

@@ -1,4 +1,4 @@
-"""The ranks of a run: what the environment says, and starting them on one machine (no torch)."""
+"""The ranks of a run: from the environment, or started on one machine (no torch)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMAND = (sys.executable, "-P", "-m", "jagpt")
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 GRACE = 20.0
-"""Seconds in which the others leave by themselves after a rank has failed."""
+"""Seconds that the others get to exit by themselves after a rank has failed."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Ranks:
 
     @property
     def name(self) -> str:
-        """How messages name this process; nothing where it is alone or speaks for all."""
+        """How messages name this process; empty if it is the only one or speaks for all."""
         return f"rank {self.rank}: " if self.rank else ""
 
 
 def read(environment: Mapping[str, str]) -> Ranks:
-    """This process's rank as `torchrun` tells it; alone if nothing is told.
+    """This process's rank as set by `torchrun`; a single process if nothing is set.
 
-    `UsageError` names the variables that are missing or no number.
+    `UsageError` names the variables that are missing or not numbers.
     """
     if not (environment.get("RANK") or environment.get("WORLD_SIZE")):
         return Ranks()
@@ -73,7 +73,7 @@ def read(environment: Mapping[str, str]) -> Ranks:
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdigit():
-        raise UsageError(f"{name}={value}: a whole number is wanted")
+        raise UsageError(f"{name}={value}: expected an integer")
     return int(value)
 
 
@@ -81,10 +81,10 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
-    """Run `jagpt ARGUMENTS` as `count` ranks on this machine; the exit code of the whole.
+    """Run `jagpt ARGUMENTS` as `count` ranks on this machine; returns the overall exit code.
 
-    Signals are passed on. When one rank fails the others get some seconds to leave, then are ended.
-    The code is rank 0's if it has one to tell, else that of the first that failed.
+    Signals are passed on. If one rank fails, the others get some seconds to exit, then are killed.
+    The code is rank 0's if it failed, else that of the first that failed.
     """
     port = _free_port()
     children = [_start(arguments, rank, count, port) for rank in range(count)]
@@ -99,8 +99,8 @@ def launch(arguments: Sequence[str], count: int) -> int:
     if killed := [rank for rank, code in enumerate(codes) if code < 0]:
         name = signal.Signals(-codes[killed[0]]).name
         raise JagptError(
-            f"rank {killed[0]} died ({name}), and the others were ended; "
-            "the same command goes on from the last checkpoint"
+            f"rank {killed[0]} died ({name}), and the others were stopped; "
+            "the same command continues from the last checkpoint"
         )
     return next((code for code in codes if code), 0)
 
@@ -126,13 +126,15 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
 
 
 def _terminate_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, however: a rank alone would wait for ever."""
+    """Ask Linux for SIGTERM when the parent dies, for whatever reason: an orphaned rank would wait
+    for ever.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
 def _passed_on(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C go to every rank, which save and leave."""
+    """SIGTERM and Ctrl-C go to every rank, which save and exit."""
 
     def pass_on(wish: int, _frame: FrameType | None) -> None:
         for child in children:
@@ -150,7 +152,7 @@ def _passed_on(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """The ranks' exit codes; those that `GRACE` after a failure still run count as 0."""
+    """The ranks' exit codes; those still running `GRACE` seconds after a failure count as 0."""
     deadline = None
     while any(child.poll() is None for child in children):
         if deadline is None and any(child.poll() for child in children):

@@ -1,7 +1,7 @@
-"""A rehearsal: what a run does with a class of network is tried out in a small one.
+"""A rehearsal: what a run does with a class of network is tried on a small one.
 
-transformers has some two hundred causal classes, and some cannot do all of it. Here that is found
-out before the first stage, and not after hours of other work.
+transformers has about two hundred causal classes, and some cannot do all of it. Here that is found
+out before the first stage, not after hours of other work.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from jagpt.training.loss import model_nats
 
 TOKENS = 8
 DEPTHS = (2, 4, 8)
-"""Layers that are tried, the fewest first: in some classes only every fourth or eighth attends, and
-one layer alone tells nothing of a second kind."""
+"""Layers to try, the fewest first: in some classes only every fourth or eighth attends, and a
+single layer says nothing about a second kind."""
 
 
 class _UnableError(build.NoShapeError):
-    """There is such a network, and it cannot do all that a run asks of it."""
+    """The network exists but cannot do everything that a run needs."""
 
 
 def rehearse(shape: Model, vocab_size: int) -> None:
-    """Train, continue a text, save and open again a network of some of the recipe's layers.
+    """Train, continue a text, save and reopen a network with some of the recipe's layers.
 
-    `UsageError` in one line for what does not work. Where no smaller network has the recipe's
-    shape, the whole one is only built, without memory.
+    `UsageError` in one line for what does not work. If no smaller network has the recipe's shape,
+    the full one is only built, without memory.
     """
     failed: build.NoShapeError | None = None
     for n_layer in [*(n for n in DEPTHS if n < shape.n_layer), min(shape.n_layer, max(DEPTHS))]:
@@ -56,7 +56,7 @@ def _rehearse(shape: Model, vocab_size: int) -> None:
         try:
             with quiet(), torch.random.fork_rng(devices=[]):
                 act(network, ids)
-        except Exception as error:  # a class raises anything
+        except Exception as error:  # a class may raise anything
             raise _UnableError(
                 f"model.type: {shape.type} cannot {what} here ({first_line(error)}): choose "
                 "another type"
@@ -90,4 +90,4 @@ def _reopen(network: PreTrainedModel, ids: torch.Tensor) -> None:
         except DataError as error:
             raise ValueError(str(error).replace(f"{place}/", "")) from None
     if not torch.allclose(again(ids).logits, network(ids).logits, rtol=1e-3, atol=1e-4):
-        raise ValueError("what was saved is another network when it is opened")
+        raise ValueError("the saved network differs when it is reopened")

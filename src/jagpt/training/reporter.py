@@ -1,4 +1,4 @@
-"""What a run tells while it trains: rows for its logs, a bar and sentences for people."""
+"""What a run reports while it trains: rows for its logs, a progress bar and messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jagpt.training.validation import Nats
 
 
 class Reporter:
-    """Tells of every `log_every`th step, the first and the last, of validations and bad steps."""
+    """Reports every `log_every`th step, the first and the last, validations and bad steps."""
 
     def __init__(
         self, plan: Plan, learner: Learner, metrics: Metrics, progress: Progress, log_every: int
@@ -35,7 +35,7 @@ class Reporter:
 
     @contextmanager
     def following(self, state: State) -> Iterator[None]:
-        """Logs and a bar that begin after `state`, until the block ends."""
+        """Logs and a bar that start after `state`, until the block ends."""
         self._metrics.begin(state.step, state.bad_steps)
         self._first, total = state.step, self._plan.total_steps
         what = f"train from step {self._first:,}" if self._first else "train"
@@ -43,9 +43,9 @@ class Reporter:
             yield
 
     def step(self, trainer: Trainer, state: State, step: Step) -> None:
-        """Tell of a step that was taken, after which `state` stands; `Unbearable` if it was bad.
+        """Report a step that was taken and led to `state`; `Unbearable` if it was bad.
 
-        A GPU is waited for where the step is logged, and before the loop waits for it anyway.
+        Waits for the GPU if the step is logged, or if the loop is about to wait anyway.
         """
         number, note = state.step, None
         if number % self._log_every == 0 or number in (1, self._plan.total_steps):
@@ -79,13 +79,13 @@ class Reporter:
         return f"loss {loss:.3f}, {rate:,.0f} tokens/s"
 
     def validation(self, state: State, found: Nats, texts: Sequence[tuple[str, str]]) -> None:
-        """Tell of a validation, and what became of the prompts."""
+        """Report a validation and the continued prompts."""
         for prompt, text in texts:
             self._metrics.sample(state.step, prompt, text)
         self._metrics.valid(state.step, state.tokens, loss=found.loss, perplexity=found.perplexity)
 
     def smaller_batches(self, step: int, before: int, now: int) -> None:
-        """Tell that memory ran out in a step, which was then taken in smaller micro-batches."""
+        """Report that memory ran out in a step, which was then taken in smaller micro-batches."""
         passes = self._plan.sequences_per_step // now
         self.progress.say(
             f"out of memory in step {step:,} with micro-batches of {before}: from here on they "
@@ -93,17 +93,17 @@ class Reporter:
         )
 
     def bad_step(self, state: State, bad: BadStep) -> None:
-        """Tell of a step that was not taken."""
+        """Report a step that was not taken."""
         self._metrics.bad_steps(state.bad_steps)
         self.progress.say(bad_steps.sentence(bad))
 
     def went_back(self, state: State) -> None:
-        """Take back what was logged beyond `state`, from which the run goes on."""
+        """Remove what was logged beyond `state`, from which the run continues."""
         self._metrics.begin(state.step, state.bad_steps)
         self._bar.update(state.step - self._first)
 
     def end(self, state: State) -> None:
-        """Say why a run ended before its last step."""
+        """Report why a run ended before its last step."""
         if state.step < self._plan.total_steps:
             best = state.best.step if state.best else 0
             self.progress.say(

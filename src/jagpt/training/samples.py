@@ -1,7 +1,7 @@
 """Continuations of fixed prompts at each validation: what the losses look like as text.
 
-Sampled with the original's settings (top-k 50, top-p 0.95) from a seed of their own; training's
-random numbers are left as they are.
+Sampled with the original's settings (top-k 50, top-p 0.95) from their own seed; training's random
+numbers are not affected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Continuer:
         """Each prompt and its continuation; under FSDP2 all ranks must ask."""
         deterministic = torch.are_deterministic_algorithms_enabled()
         devices = [learner.device] if learner.device.type == "cuda" else []
-        torch.use_deterministic_algorithms(False)  # a GPU has no sums along rows that repeat
+        torch.use_deterministic_algorithms(False)  # cumulative sums on a GPU are not reproducible
         try:
             with quiet(), torch.random.fork_rng(devices), learner.evaluating(precision):
                 return [(prompt, self._text(learner, prompt)) for prompt in self.prompts]

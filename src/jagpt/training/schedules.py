@@ -13,7 +13,7 @@ def learning_rate(train: Train, step: int, total_steps: int) -> float:
     Warm-up, linear and cosine are transformers' `get_*_schedule_with_warmup`, whose count starts
     at 0: with a warm-up, the first step has rate 0. `wsd` (warm-up, stable, decay: Hu et al. 2024,
     MiniCPM, arXiv:2404.06395) is flat until the last `decay_share` of the steps, then linear. From
-    `decay_end` on, the least share stays.
+    `decay_end` on, the minimum share stays.
     """
     done = step - 1
     if done < train.warmup_steps:
@@ -22,19 +22,19 @@ def learning_rate(train: Train, step: int, total_steps: int) -> float:
 
 
 def decay_end(train: Train, total_steps: int) -> int | None:
-    """The step at which the schedule reaches its least rate; None if it never does."""
+    """The step at which the schedule reaches its minimum rate; None if it never does."""
     return None if train.schedule == "constant" else train.decay_steps or total_steps
 
 
 def decay_start(train: Train, end: int) -> int:
-    """Steps done when the rate begins to fall towards its least at step `end`."""
+    """Steps done when the rate begins to fall towards its minimum at step `end`."""
     if train.schedule != "wsd":
         return train.warmup_steps
     return max(train.warmup_steps, end - math.ceil(train.decay_share * end))
 
 
 def _share(train: Train, done: int, end: int | None) -> float:
-    """Share of the highest rate after warm-up, when `done` steps are behind."""
+    """Share of the peak rate after warm-up, once `done` steps are done."""
     if end is None:
         return 1.0
     start = decay_start(train, end)

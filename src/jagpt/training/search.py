@@ -1,8 +1,8 @@
-"""A search over the keys that a recipe's `[search]` names: trainings that differ in them alone.
+"""A search over the keys in a recipe's `[search]`: trainings that differ only in them.
 
-Settings are proposed by Optuna's sampler (TPE: Bergstra et al. 2011) from the trials before, with
-a seed of the trial's own, so that a search that was stopped goes on as if it had not been, in the
-middle of a trial too.
+Settings are proposed by Optuna's sampler (TPE: Bergstra et al. 2011) from the earlier trials, with
+the trial's own seed, so that an interrupted search continues as if it had not been, even in the
+middle of a trial.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     import optuna
 
 RANDOM_TRIALS = 5
-"""Drawn before the sampler models anything."""
+"""Random trials before the sampler models anything."""
 
 
 def check(recipe: Recipe) -> None:
-    """`UsageError` where the recipe names no key to search over, or Optuna is missing."""
+    """`UsageError` if the recipe names no key to search over, or Optuna is missing."""
     try:
         import optuna  # noqa: F401
     except ImportError:
         raise MissingExtraError("--trials", "search") from None
     if not recipe.search.keys:
         raise UsageError(
-            "--trials: the recipe has no [search.keys] that says what to search over, like "
+            "--trials: the recipe has no [search.keys] to search over, such as "
             '"train.learning_rate" = { low = 1e-4, high = 1e-2 }'
         )
 
@@ -46,11 +46,11 @@ def check(recipe: Recipe) -> None:
 def search(
     recipe: Recipe, run: RunDirectory, count: int, hours: float | None, progress: Progress
 ) -> Trials:
-    """Try settings until `count` trials are there or `hours` are over; all trials so far.
+    """Try settings until there are `count` trials or `hours` are over; returns all trials so far.
 
-    The run's tokens must be there, and its lock held. Each trial leaves its line in
-    `search/trials.json`, and the best recipe so far stands beside it; what it trained is deleted.
-    Raises as training does: after `StoppedError` or `KeyboardInterrupt` the trial is gone on with.
+    The run's tokens must exist, and its lock be held. Each trial leaves its
+    line in `search/trials.json`, next to the best recipe so far; what it trained is deleted. Raises
+    as training does: after `StoppedError` or `KeyboardInterrupt` the trial can be continued.
     """
     hours = recipe.execution.max_hours if hours is None else hours
     ends = None if hours is None else time.monotonic() + 3600 * hours
@@ -79,7 +79,7 @@ def search(
 
 
 def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
-    """The trials of this very search; those of another are set aside."""
+    """The trials of this very search; those of another are moved aside."""
     folder = run.root / SEARCH
     keys = recipe.search.model_dump(mode="json")
     made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
@@ -110,7 +110,7 @@ def _tried(
     hours: float | None,
     progress: Progress,
 ) -> Tried:
-    """Train with these settings; one that ends in an error of its own is a trial that failed."""
+    """Train with these settings; a training that ends with its own error is a failed trial."""
     from jagpt.training import session
 
     place = _place(run, number)
@@ -140,7 +140,7 @@ def _tried(
 
 
 def _proposed(recipe: Recipe, trials: Sequence[Tried]) -> dict[str, Any]:
-    """Settings of the trial that follows `trials`: a function of these and the recipe's seed."""
+    """Settings of the trial after `trials`: a function of these and the recipe's seed."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

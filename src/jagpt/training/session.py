@@ -48,12 +48,12 @@ from jagpt.training.validation import Validator
 
 
 def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
-    """Train until the recipe's last step, from the newest sound checkpoint if there is one.
+    """Train until the recipe's last step, from the newest intact checkpoint if there is one.
 
     Each rank of `distributed.current()` calls this; only rank 0 writes. `checkpoints/` must be
     empty or hold checkpoints of a run that this one may continue (`plan.continues`). `DataError`
-    where the tokens are too few for the recipe, `UsageError` where this machine lacks what it asks
-    for, `StoppedError` or `KeyboardInterrupt` after an interruption, once a checkpoint stands.
+    if there are too few tokens for the recipe, `UsageError` if this machine lacks what it asks
+    for, `StoppedError` or `KeyboardInterrupt` after an interruption, once a checkpoint is saved.
     """
     group = distributed.current()
     device = machine.device_of(recipe, group.ranks)
@@ -71,7 +71,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
             _train(recipe, run, data, plan, device, stop, progress)
         if group.main:
             draw_curve(run.logs)
-        if stop.signalled():  # it came too late to break training off, and no other stage starts
+        if stop.signalled():  # it came too late to interrupt training, and no other stage starts
             stop.leave("training is done", progress)
 
 
@@ -90,7 +90,7 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
 def _make_teachers(
     recipe: Recipe, run: RunDirectory, device: torch.device, stop: StopRequest, progress: Progress
 ) -> None:
-    """Train those that the run learns from and that stand nowhere else, one after another."""
+    """Train the run's own teachers that do not exist yet, one after another."""
     group, count = distributed.current(), recipe.train.own_teachers
     for number, (taught, place) in enumerate(teachers.own_runs(recipe, run), 1):
         wanted = teachers.manifest(taught, run, TRAIN.version)
@@ -118,7 +118,7 @@ def _train(
     stop: StopRequest,
     progress: Progress,
 ) -> None:
-    """Set up what takes part in training, and fit."""
+    """Set up the parts of training, and fit."""
     group, execution = distributed.current(), recipe.execution
     tokenizer = load_tokenizer(run.tokenizer)
     special = network.special_ids(tokenizer, data.valid.vocab_size)
@@ -170,21 +170,21 @@ def _network(
     group: Group,
     device: torch.device,
 ) -> PreTrainedModel:
-    """The network before its first step; on its device, unless it is to be sharded there."""
+    """The network before its first step; on its device, unless it will be sharded there."""
     moved = group.size == 1 or recipe.execution.distributed == "ddp"
     vocab_size = data.valid.vocab_size
     made = network.make(recipe, vocab_size, special, run.tokenizer, device, moved=moved)
     end_id = _end_id(recipe, data)
     if end_id is not None and not separates_documents(made, end_id):
         raise UsageError(
-            f"train.document_mask: transformers' {recipe.model.type} does not keep documents of a "
-            "block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
+            f"train.document_mask: transformers' {recipe.model.type} does not keep the documents "
+            "in a block apart; leave it out, or choose gpt2, gpt_neo or llama as model.type"
         )
     return made
 
 
 def _end_id(recipe: Recipe, data: Data) -> int | None:
-    """The token that keeps documents of a block apart, if the recipe wants that."""
+    """The token that keeps the documents in a block apart, if the recipe asks for that."""
     return data.valid.end_id if recipe.train.document_mask else None
 
 
@@ -192,7 +192,7 @@ def _end_id(recipe: Recipe, data: Data) -> int | None:
 def _trackers(
     recipe: Recipe, logs: Path, group: Group, fresh: bool
 ) -> Iterator[list[trackers.Tracker]]:
-    """The recipe's trackers, on rank 0; the others wait, as a server may take its time."""
+    """The recipe's trackers, on rank 0; the others wait, since a server may be slow."""
     with ExitStack() as stack:
         chosen: list[trackers.Tracker] = []
         with group.together():
@@ -208,8 +208,9 @@ def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
     )
     if group.share(mine) != mine:
         raise DataError(
-            f"{group.ranks.name}another recipe or other tokens than those of rank 0 are read here; "
-            "give every machine the same recipe file and run directory (a shared file system)"
+            f"{group.ranks.name}this process reads a different recipe or different tokens than "
+            "rank "
+            "0; give every machine the same recipe file and run directory (a shared file system)"
         )
 
 
@@ -224,7 +225,7 @@ def _announce(
 ) -> None:
     if idle:
         progress.say(
-            f"{len(idle)} of the network's weights take no part in its loss, and stay as they are "
+            f"{len(idle)} of the network's weights do not affect its loss and stay as they are "
             f"({', '.join(idle[:3])}{'…' * (len(idle) > 3)})"
         )
     parameters = units.amount(size.parameter_count(trained))
@@ -238,7 +239,7 @@ def _announce(
 
 @contextmanager
 def _explained(train: Train, device: torch.device, group: Group) -> Iterator[None]:
-    """Out of memory and refusals of the disk, in the user's words."""
+    """Out-of-memory and disk errors, in plain words."""
     try:
         yield
     except OSError as error:
@@ -254,7 +255,8 @@ def _explained(train: Train, device: torch.device, group: Group) -> Iterator[Non
 def _out_of_memory(train: Train, ranks: int) -> str:
     if train.batch_is_open and ranks > 1:  # the ranks cannot agree on less in the middle of a step
         return (
-            "out of memory: give train.batch_size a number (--set train.batch_size=1 needs least)"
+            "out of memory: set train.batch_size to a number (--set train.batch_size=1 needs the "
+            "least memory)"
         )
     if train.batch_is_open or train.batch_size == 1:
         return (
@@ -266,5 +268,5 @@ def _out_of_memory(train: Train, ranks: int) -> str:
     return (
         f"out of memory with train.batch_size = {train.batch_size}: "
         f"--set train.batch_size={smaller} --set train.grad_accum_steps={more} keeps the tokens "
-        "a step and needs about half the memory"
+        "per step and needs about half the memory"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class TrainStage(Stage):
     name = "train"
-    help = "Train the model; goes on from the last checkpoint."
+    help = "Train the model; continues from the last checkpoint."
     version = 2
     sections = ("model", "train")
     needs = ("tokenizer", "tokens")
@@ -55,14 +55,12 @@ class TrainStage(Stage):
             return recipe, None
         known = ((began or {}).get("train") or {}).get("precision")
         if known in ("fp32", "bf16", "fp16"):
-            return recipe.with_precision(
-                known
-            ), f"train.precision: {known}, in which this run began"
+            return recipe.with_precision(known), f"train.precision: {known}, as when this run began"
         from jagpt import devices
 
         wanted = recipe.execution.device
         if wanted not in ("auto", "cpu") and devices.lacking(wanted) is not None:
-            return recipe, None  # training refuses; data are made on machines without a GPU, too
+            return recipe, None  # training refuses; data can be made on machines without a GPU, too
         precision, reason = devices.best_precision(devices.choose(wanted))
         return recipe.with_precision(precision), f"train.precision: {precision} ({reason})"
 
@@ -103,7 +101,7 @@ class TrainStage(Stage):
         try:
             split = TokenSplit.open(run.tokens, "train")
             weights = Weights.of(split, recipe.corpus.weights, recipe.train.seed)
-        except DataError:  # they are still to be made
+        except DataError:  # they do not exist yet
             return None
         train_tokens = split.n_tokens if weights is None else weights.tokens_per_epoch
         sections = old.section, self.semantic(recipe)
@@ -119,7 +117,7 @@ class TrainStage(Stage):
             why = f"the first {last:,} of {steps[-1]:,} steps stay the same"
             names = frozenset(step_name(step) for step in steps if step <= last)
         if sections[0]["train"].get("validate_tokens") != recipe.train.validate_tokens:
-            why += ", but their validation losses are of other tokens"
+            why += ", but their validation losses are for other tokens"
         return Kept(why, last, names)
 
     def worth(self, directory: Path) -> str | None:

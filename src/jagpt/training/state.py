@@ -1,4 +1,4 @@
-"""Where a run stands (no torch)."""
+"""The state of a run (no torch)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jagpt.training.plan import Plan
 
 @dataclass(frozen=True)
 class Validation:
-    """The valid split's loss (nats a token) after `step`, when `tokens` had been trained on."""
+    """The valid split's loss (nats per token) after `step`, when `tokens` had been trained on."""
 
     step: Count
     tokens: Count
@@ -22,10 +22,10 @@ class Validation:
 
 @dataclass(frozen=True)
 class BadStep:
-    """A step whose loss or gradient was bad, and what became of it.
+    """A step whose loss or gradient was bad, and what was done about it.
 
     `sequence` is the first of its `sequences`; `resumed` the step of the checkpoint that the run
-    went back to, None where the step's update was left out. A figure that is no number is None.
+    returned to, None if the step's update was skipped. A figure that is not finite is None.
     """
 
     step: Count
@@ -39,7 +39,7 @@ class BadStep:
 
 @dataclass(frozen=True)
 class BatchSize:
-    """Sequences a micro-batch, from `step` on."""
+    """Sequences per micro-batch, from `step` on."""
 
     step: Count
     size: Count
@@ -47,11 +47,11 @@ class BatchSize:
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands after `step` optimizer steps.
+    """The state of a run after `step` optimizer steps.
 
     `sequences` is the number of the next step's first sequence. `losses` are those of the last good
-    steps, where spikes are looked for. `batch_sizes` are the micro-batches that the machine chose,
-    none where the recipe says them. `scaler` is fp16's gradient scaler, `machine` what the
+    steps, which spikes are compared with. `batch_sizes` are the micro-batches that the machine
+    chose, empty if the recipe sets them. `scaler` is fp16's gradient scaler, `machine` what the
     arithmetic of the saving process depended on.
     """
 
@@ -97,7 +97,7 @@ class State:
         return replace(self, validation=(*self.validation, new), best=best)
 
     def exhausted(self, patience: int | None) -> bool:
-        """Whether the last `patience` validations brought nothing better."""
+        """Whether the last `patience` validations brought no improvement."""
         if patience is None or not self.validation:
             return False
         losses = [entry.loss for entry in self.validation]
@@ -106,15 +106,15 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState(State, Versioned):
-    """A state as `state.json` holds it, with the SHA-256 of the files beside."""
+    """A state as stored in `state.json`, with the SHA-256 of the files next to it."""
 
     FILE = STATE
     KIND = "state of a checkpoint"
-    REMEDY = "training goes on from the checkpoint before it"
+    REMEDY = "training continues from the checkpoint before it"
     VERSION = 1
 
     files: Mapping[FileName, Sha256]
 
     def state(self) -> State:
-        """The state alone."""
+        """Only the state."""
         return State(**{one.name: getattr(self, one.name) for one in fields(State)})

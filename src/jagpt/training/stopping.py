@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class Interrupted(Exception):  # noqa: N818
-    """Training is to leave; a step or a validation under way is dropped, and done again later."""
+    """Training should stop; a step or validation in progress is dropped, and done again later."""
 
 
 class OutOfTime(StoppedError):  # noqa: N818
-    """The time limit, and no signal, ended the training."""
+    """The time limit, not a signal, ended the training."""
 
 
 class StopRequest:
-    """Notes the first SIGTERM or Ctrl-C inside a `with` block; a second Ctrl-C leaves at once.
+    """Notes the first SIGTERM or Ctrl-C inside a `with` block; a second Ctrl-C exits at once.
 
-    `max_hours` count from the block's start. Of several ranks, a signal to any is one to all.
+    `max_hours` count from the block's start. With several ranks, a signal to any is one to all.
     """
 
     def __init__(self, max_hours: float | None = None, group: Group | None = None) -> None:
@@ -38,7 +38,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         self._started = time.monotonic()
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows none
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # elsewhere Python does not allow it
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -58,26 +60,26 @@ class StopRequest:
         return self.signal is not None
 
     def asked(self) -> bool:
-        """Whether a signal came to any rank; all must ask."""
+        """Whether a signal came to any rank; all must call this."""
         self.signal = self._highest(self.signal or 0) or None
         return self.signalled()
 
     def break_off(self) -> None:
-        """`Interrupted` when a signal came to any rank; all must ask."""
+        """`Interrupted` if a signal came to any rank; all must call this."""
         if self.asked():
             raise Interrupted
 
     def between_steps(self, reserve: float | None) -> None:
-        """`Interrupted` when a signal came, or where `reserve` seconds would pass the time limit.
+        """`Interrupted` if a signal came, or if `reserve` seconds would exceed the time limit.
 
-        None where no step is taken yet: each call of the program takes one at least.
+        None if no step is taken yet: each call of the program takes at least one.
         """
         late = reserve is not None and self.out_of_time(reserve)
         if self.asked() or (self._limit is not None and self._highest(int(late))):
             raise Interrupted
 
     def out_of_time(self, seconds_needed: float) -> bool:
-        """Whether the next `seconds_needed` would pass the time limit."""
+        """Whether the next `seconds_needed` would exceed the time limit."""
         if self._limit is None:
             return False
         return time.monotonic() - self._started + seconds_needed >= self._limit
@@ -86,10 +88,10 @@ class StopRequest:
         return number if self._group is None else self._group.highest(number)
 
     def leave(self, where: str, progress: Progress) -> NoReturn:
-        """Leave as the signal or the time limit wants it, saying `where` the work stands."""
+        """Raise what the signal or the time limit asks for, saying `where` the work is."""
         reasons = {int(signal.SIGTERM): "SIGTERM", int(signal.SIGINT): "Ctrl-C"}
         reason = reasons.get(self.signal or 0, "execution.max_hours")
-        message = f"{where} ({reason}); the same command goes on from there"
+        message = f"{where} ({reason}); the same command continues from there"
         if self.signal == signal.SIGINT:
             progress.say(message)
             raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""Models whose probabilities a run learns from, beside its text.
+"""Models whose probabilities a run learns from, in addition to its text.
 
-They stand elsewhere (`train.teacher`), or are networks of the very same recipe with other seeds,
+They are elsewhere (`train.teacher`), or are networks of the same recipe with other seeds,
 which the run trains before its own (`train.own_teachers`), in `teachers/1` and so on.
 """
 
@@ -38,7 +38,7 @@ SEEDS = 2**64
 
 @dataclass(frozen=True)
 class Teachers:
-    """Networks that are asked and do not learn; they compute as the training around them does."""
+    """Networks that are evaluated and do not learn; they compute like the training around them."""
 
     networks: Sequence[PreTrainedModel]
     temperature: float
@@ -46,24 +46,26 @@ class Teachers:
 
     @torch.no_grad()
     def lesson(self, inputs: Tensor, end_id: int | None) -> Lesson:
-        """What they say of each token that follows `inputs` (B, T)."""
+        """Their predictions for each token after `inputs` (B, T)."""
         hidden = [last_hidden(one, inputs, end_id).flatten(0, 1) for one in self.networks]
         matrices = [one.get_output_embeddings().weight for one in self.networks]
         return Lesson(tuple(hidden), tuple(matrices), self.temperature, self.weight)
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse teachers that cannot be this recipe's, before anything is made.
+    """Refuse teachers that cannot serve this recipe, before anything is made.
 
-    `UsageError` where one is no place of a model, or a hub id whose revision is not named;
-    `DataError` where it is damaged, a pickle, or reads fewer tokens than a sequence has.
+    `UsageError` if one is not a model, or a hub id without a revision; `DataError` if
+    it is damaged, a pickle, or reads fewer tokens than a sequence has.
     """
     for name in recipe.train.teacher:
         found = _opened(name)
         if found.context is not None and found.context < recipe.block_size:
             raise DataError(
-                f"{KEY}: {name} reads {found.context:,} tokens, and this recipe's sequences have "
-                f"{recipe.block_size:,}; use --set train.block_size={found.context} or another "
+                f"{KEY}: {name} reads at most {found.context:,} tokens, but this recipe's "
+                "sequences "
+                f"have {recipe.block_size:,}; use --set train.block_size={found.context} or "
+                "another "
                 "teacher"
             )
 
@@ -79,19 +81,19 @@ def preflight(recipe: Recipe, run: RunDirectory) -> None:
         found = _opened(name)
         if not has_one(found.tokenizer_folder):
             raise DataError(
-                f"{KEY}: {name} has no tokenizer beside it that could be compared with the run's; "
-                "name its export (`jagpt export` makes one)"
+                f"{KEY}: {name} has no tokenizer to compare with the run's; name its "
+                "export (`jagpt export` makes one)"
             )
         odd = other_ids(load_tokenizer(run.tokenizer), found.tokenizer)
         if odd:
             raise DataError(
-                f"{KEY}: {odd:,} pieces have another id in {name} than in the run's tokenizer; "
+                f"{KEY}: {odd:,} pieces have a different id in {name} than in the run's tokenizer; "
                 f"share that tokenizer (--set tokenizer.from={name}) or choose another teacher"
             )
 
 
 def input_files(name: str) -> list[Path]:
-    """The files whose content decides what a teacher says; none for a hub id."""
+    """The files whose content decides a teacher's output; none for a hub id."""
     folder = place.local(name)
     if folder is not None:
         return pretrained.weight_files(folder)
@@ -103,7 +105,7 @@ def input_files(name: str) -> list[Path]:
 def load(
     recipe: Recipe, run: RunDirectory, vocab_size: int, end_id: int | None, device: torch.device
 ) -> Teachers | None:
-    """The recipe's teachers on `device`, in evaluation mode; None where it has none."""
+    """The recipe's teachers on `device`, in evaluation mode; None if it has none."""
     named = [_opened(name) for name in recipe.train.teacher]
     own = [
         models.open(checkpoint_folder.resolve(taught.checkpoints, "last"))
@@ -121,14 +123,14 @@ def _network(
 ) -> PreTrainedModel:
     if found.vocab_size != vocab_size:
         raise DataError(
-            f"{KEY}: {found.name} has {found.vocab_size:,} rows of logits, and this network "
-            f"{vocab_size:,}: their probabilities are of other pieces"
+            f"{KEY}: {found.name} has {found.vocab_size:,} rows of logits, but this network "
+            f"has {vocab_size:,}: their probabilities are for different pieces"
         )
     network = build.checked(build.prepared(found.network)).requires_grad_(False).eval()
     if end_id is not None and not separates_documents(network, end_id):
         raise UsageError(
-            f"{KEY}: {found.name} does not keep documents of a block apart, as "
-            "train.document_mask wants it; choose another teacher"
+            f"{KEY}: {found.name} does not keep the documents in a block apart, "
+            "as train.document_mask requires; choose another teacher"
         )
     network.to(device)
     if device.type == "cpu":
@@ -139,8 +141,8 @@ def _network(
 def _opened(name: str) -> ModelFolder:
     if hub.is_hub_id(name) and not Path(name).exists():
         raise UsageError(
-            f"{KEY}: no revision given for the hub id {name}; a commit or tag is wanted "
-            f"({name}@REVISION), as without it the same recipe can learn from other weights "
+            f"{KEY}: no revision given for the hub id {name}; a commit or tag is required "
+            f"({name}@REVISION): without it the same recipe can learn from different weights "
             "tomorrow"
         )
     return models.open(name, where=KEY)
@@ -166,7 +168,7 @@ def own_runs(recipe: Recipe, run: RunDirectory) -> Iterator[tuple[Recipe, RunDir
 
 
 def manifest(recipe: Recipe, run: RunDirectory, version: int) -> Manifest:
-    """What a teacher of the run's own is made of."""
+    """What one of the run's own teachers is made from."""
     section = {"model": recipe.model.semantic(), "train": recipe.train.semantic()}
     made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
     inputs = {path.name: files.sha256(path) for path in made_of if path.is_file()}
@@ -175,7 +177,7 @@ def manifest(recipe: Recipe, run: RunDirectory, version: int) -> Manifest:
 
 
 def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
-    """Whether the teacher stands there, whole."""
+    """Whether the teacher is there, complete."""
     directory = taught.own("train")
     if not (directory / MANIFEST).is_file():
         return False
@@ -184,7 +186,7 @@ def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
 
 
 def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
-    """Make room for the teacher: what stands there goes on if it is of the same recipe."""
+    """Make room for the teacher: an unfinished one continues if it has the same recipe."""
     directory = taught.own("train")
     if directory.is_dir():
         try:

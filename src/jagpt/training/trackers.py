@@ -1,4 +1,4 @@
-"""Weights & Biases and trackio: optional places for a run's metrics."""
+"""Weights & Biases and trackio: optional destinations for a run's metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(names: Iterable[str]) -> None:
 def opened(recipe: Recipe, logs: Path, fresh: bool) -> Iterator[list[Tracker]]:
     """The trackers that the recipe asks for, until the block ends.
 
-    A training that goes on is the same run to them; one that begins `fresh`, at step 0, is another.
+    A resumed training is the same run to them; one that begins `fresh`, at step 0, is a new one.
     """
     check(recipe.execution.trackers)
     own = _id_of(logs, fresh) if recipe.execution.trackers else ""
@@ -48,12 +48,12 @@ def opened(recipe: Recipe, logs: Path, fresh: bool) -> Iterator[list[Tracker]]:
             options = {"project": recipe.execution.tracker_project, "config": settings}
             if name == "wandb":
                 options |= {"name": recipe.name, "id": own, "dir": str(logs)}
-            else:  # a run of trackio is known by its name alone
+            else:  # trackio identifies a run only by its name
                 options["name"] = f"{recipe.name}-{own}"
             with terminal.unguarded():
                 run = package.init(**options, resume="allow")
             if name == "wandb":
-                run.define_metric("*", step_metric="step")  # steps may be taken again
+                run.define_metric("*", step_metric="step")  # a step may come twice
                 found.append(_Wandb(run))
             else:
                 found.append(_Trackio(package))
@@ -66,10 +66,10 @@ def opened(recipe: Recipe, logs: Path, fresh: bool) -> Iterator[list[Tracker]]:
 
 
 def _id_of(logs: Path, fresh: bool) -> str:
-    """What the run's training is called by trackers: kept in `logs/`, new for a new training."""
+    """The name of the run's training in trackers: kept in `logs/`, new for a new training."""
     path = logs / ID
     if not fresh:
-        with suppress(DataError, KeyError):  # a log that is missing or damaged stops no training
+        with suppress(DataError, KeyError):  # a missing or damaged log does not stop training
             return str(files.read_json(path)["id"])
     own = secrets.token_hex(8)
     files.write_json(path, {"id": own})

@@ -1,10 +1,10 @@
-"""What an optimizer step is.
+"""One optimizer step.
 
-Shapes: S sequences an optimizer step, B sequences a micro-batch, T tokens a sequence.
+Shapes: S sequences per optimizer step, B sequences per micro-batch, T tokens per sequence.
 
-Randomness is drawn anew for each micro-batch from (seed, step, micro-batch), and data is a function
-of the sequence's number, so that a run goes on from (weights, optimizer state, step) alone. Ranks
-share a step's micro-batches, which are the same however many ranks there are.
+Randomness is derived for each micro-batch from (seed, step, micro-batch), and data is a function of
+the sequence's number, so that a run can continue from (weights, optimizer state, step) alone. Ranks
+share a step's micro-batches, which are the same for any number of ranks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jagpt.training.state import State
 
 @dataclass(frozen=True)
 class Step:
-    """Step `number`, begun at `started`: loss (nats a token) and gradient norm, on the device."""
+    """Step `number`, begun at `started`: loss (nats per token) and gradient norm, on the device."""
 
     number: int
     started: float
@@ -42,7 +42,7 @@ class Step:
     norm: Tensor
 
     def numbers(self) -> tuple[float, float]:
-        """Loss and norm; a GPU is waited for."""
+        """Loss and norm; waits for the GPU."""
         loss, norm = torch.stack([self.loss, self.norm.to(self.loss)]).tolist()
         return loss, norm
 
@@ -63,14 +63,14 @@ class Trainer:
 
     @property
     def batch_size(self) -> int:
-        """Sequences a micro-batch."""
+        """Sequences per micro-batch."""
         return self._plan.train.batch_size
 
     def gradient(self, state: State, break_off: Callable[[], None]) -> Step:
         """Put the gradient of the step after `state` into the weights.
 
-        `break_off`, which may raise, is called before each micro-batch. Where the micro-batch is
-        the machine's choice and memory runs out, the step begins anew with half of it.
+        `break_off`, which may raise, is called before each micro-batch. If the micro-batch is the
+        machine's choice and memory runs out, the step starts over with half of it.
         """
         while True:
             try:
@@ -83,7 +83,7 @@ class Trainer:
             release(self._learner)
 
     def _smaller(self, error: RuntimeError) -> Plan | None:
-        """The plan to go on with; of several ranks the others know nothing of this."""
+        """The plan to continue with; with several ranks the others do not know about this."""
         if self._group.size > 1 or not devices.is_out_of_memory(error):
             return None
         return self._plan.in_batches_of(self.batch_size // 2)
@@ -97,7 +97,7 @@ class Trainer:
             mine * train.batch_size,
             following=state.sequences + first * train.batch_size + plan.sequences_per_step,
         )
-        # Gradients come out as means over the ranks, and their sum is wanted.
+        # Gradients come out as means over the ranks, but their sum is needed.
         share = torch.full((), self._group.size / plan.tokens_per_step, device=self._device)
         scale = self._scaler.scale(share)
         nats = self._accumulate(state.step + 1, first, sequences, scale, break_off)
@@ -114,11 +114,13 @@ class Trainer:
         scale: Tensor,
         break_off: Callable[[], None],
     ) -> Tensor:
-        """Add the gradient of the micro-batches from number `first` on; their scaled nats."""
+        """Add the gradient of the micro-batches from number `first` on; returns their scaled
+        nats.
+        """
         train, learner = self._plan.train, self._learner
         batches = torch.split(sequences, train.batch_size)
         nats = torch.zeros((), device=self._device)
-        # One autocast block a step: it keeps the weights' bf16 copies over all micro-batches.
+        # One autocast block per step: it keeps the weights' bf16 copies over all micro-batches.
         with learner.autocast(train.precision):
             for number, batch in enumerate(batches):
                 if self._group.size == 1 or self._device.type == "cpu":  # GPUs would wait
@@ -132,14 +134,14 @@ class Trainer:
         return nats
 
     def take(self, step: Step) -> None:
-        """Let the weights follow the gradient of `step`."""
+        """Update the weights with the gradient of `step`."""
         set_learning_rate(self.optimizer, self._plan.learning_rate(step.number))
         self._scaler.step(self.optimizer)
         self._end(step)
         self._note_if_bad(step)
 
     def leave_out(self, step: Step) -> None:
-        """Let the weights stay as they are; `step` counts all the same."""
+        """Leave the weights unchanged; `step` still counts."""
         self._end(step)
 
     def _end(self, step: Step) -> None:
@@ -147,12 +149,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(step.number)
 
-    # --- steps that were bad, and nobody waited for -----------------------------------------------
+    # --- bad steps that nobody waited for -----------------------------------------------
 
     def _note_if_bad(self, step: Step) -> None:
-        """Remember the first step with a loss or gradient that is no number; the device goes on.
+        """Remember the first step with a NaN or infinite loss or gradient; the device continues.
 
-        fp16's scaler skips steps with an infinite gradient: there the loss alone counts.
+        fp16's scaler skips steps with an infinite gradient: there only the loss counts.
         """
         if bad_steps.watched(self._plan.train):
             return
@@ -161,12 +163,12 @@ class Trainer:
         self._first_bad_step = torch.where(bad, step.number, self._first_bad_step)
 
     def check(self) -> None:
-        """`Unbearable` for a step that was bad; a GPU is waited for."""
+        """`Unbearable` for a bad step; waits for the GPU."""
         if not bad_steps.watched(self._plan.train) and (step := int(self._first_bad_step)):
             raise Unbearable(step, NOT_FINITE)
 
     def checked_numbers(self, step: Step) -> tuple[float, float]:
-        """Loss and norm of `step` and `check`, for which a GPU is waited for only once."""
+        """Loss and norm of `step` and `check`, waiting for the GPU only once."""
         parts = (step.loss, step.norm, self._first_bad_step)
         loss, norm, bad = torch.stack([part.float() for part in parts]).tolist()
         if bad:
@@ -176,15 +178,15 @@ class Trainer:
     # --- to a checkpoint and back -----------------------------------------------------------------
 
     def write(self, folder: Path | None) -> None:
-        """Put all tensors into `folder`; ranks but the first have none."""
+        """Write all tensors into `folder`; only the first rank has one."""
         weights.write(folder, self._network, self.optimizer, self.average.tensors)
 
     def scaler_state(self) -> dict[str, Any]:
-        """What fp16's gradient scaler needs to go on; empty in other precisions."""
+        """What fp16's gradient scaler needs to continue; empty in other precisions."""
         return self._scaler.state_dict()
 
     def read(self, folder: Path, state: State) -> None:
-        """Stand as after `state`, which `folder` was written at."""
+        """Restore the trainer to `state`, for which `folder` was written."""
         self.optimizer.zero_grad(set_to_none=True)
         weights.read(folder, self._network, self.optimizer, self._group)
         averaged = self.average.begun(state.step)
@@ -196,6 +198,6 @@ class Trainer:
 
 
 def derived_seed(*parts: int) -> int:
-    """63 bits that depend on `parts` alone, in their order."""
+    """63 bits that depend only on `parts`, in order."""
     digest = hashlib.sha256(",".join(map(str, parts)).encode("ascii")).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from jagpt.records import Count, Versioned, optional
 
 BEST = "best.toml"
-"""Beside it: the recipe with the best settings so far."""
+"""Next to it: the recipe with the best settings so far."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial: the values of its keys, and the best valid loss (nats a token), None where it
+    """A trial: the values of its keys, and the best valid loss (nats per token), None if it
     `failed`, and how."""
 
     settings: dict[str, float | int]
@@ -30,11 +30,13 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Trials(Versioned):
-    """A search's trials in their order; `made_of` is the fingerprint of all that they share."""
+    """A search's trials in their order; `made_of` is the fingerprint of everything that they
+    share.
+    """
 
     FILE = "trials.json"
     KIND = "record of a search"
-    REMEDY = "delete the folder, and the search starts anew"
+    REMEDY = "delete the folder, and the search starts over"
     VERSION = 1
 
     made_of: str
@@ -46,6 +48,6 @@ class Trials(Versioned):
 
     @property
     def best(self) -> Tried | None:
-        """The trial with the lowest loss, the first of several; None where each one failed."""
+        """The trial with the lowest loss, the first of several; None if all failed."""
         found = min(self.trials, key=lambda trial: trial.rank, default=None)
         return None if found is None or found.loss is None else found

@@ -32,7 +32,7 @@ class Nats:
 
     @property
     def loss(self) -> float:
-        """Mean nats a token."""
+        """Mean nats per token."""
         return self.nats / self.tokens
 
     @property
@@ -42,7 +42,7 @@ class Nats:
 
 @dataclass(frozen=True)
 class Validator:
-    """Measures the valid split as the plan wants it, and lets the network continue prompts."""
+    """Measures the valid split as the plan asks, and lets the network continue prompts."""
 
     plan: Plan
     learner: Learner
@@ -50,9 +50,9 @@ class Validator:
     sampler: Continuer
 
     def measure(self, step: int, batch_size: int, stopped: Callable[[], bool]) -> Nats:
-        """Nats of the split after `step`, so many windows at a time.
+        """Nats of the split after `step`, this many windows at a time.
 
-        `Interrupted` if `stopped` said so on the way, `Unbearable` if they are no number.
+        `Interrupted` if `stopped` says so in between, `Unbearable` if they are not finite.
         """
         train = self.plan.train
         windows = validation_windows(self.split, self.plan.block_size, train.validate_tokens)
@@ -82,10 +82,11 @@ def measure(
     precision: str,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Nats | None:
-    """Nats of every window's labels, without dropout; windows are (T + 1,), the last maybe shorter.
+    """Nats of every window's labels, without dropout; windows are (T + 1,), the last one may be
+    shorter.
 
-    Summed over all tokens, in fp64 between batches. None where `stopped` said so on the way. Ranks
-    take turns at the batches, which are the same however many there are.
+    Summed over all tokens, in fp64 between batches. None if `stopped` says so in between. Ranks
+    take turns at the batches, which are the same for any number of ranks.
     """
     learner = model if isinstance(model, Learner) else Learner(model)
     group = learner.group
@@ -96,7 +97,7 @@ def measure(
         for batches in _turns(_batches(windows, batch_size), group.size):
             if stopped():
                 return None
-            # With nothing left to do, a rank still takes part in gathering shards.
+            # Even with nothing left to do, a rank takes part in gathering shards.
             mine = batches[min(group.rank, len(batches) - 1)]
             nats = learner.nats(torch.from_numpy(mine).to(learner.device))
             if group.rank < len(batches):
@@ -106,7 +107,7 @@ def measure(
 
 
 def _turns(batches: Iterable[Ints], size: int) -> Iterator[list[Ints]]:
-    """`batches` in rounds of one a rank; the last round may have fewer."""
+    """`batches` in rounds of one per rank; the last round may have fewer."""
     rest = iter(batches)
     while several := list(itertools.islice(rest, size)):
         yield several

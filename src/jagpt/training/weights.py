@@ -1,8 +1,8 @@
-"""Tensors of model and optimizer in a checkpoint and back, under Hugging Face's names.
+"""Tensors of model and optimizer to a checkpoint and back, under Hugging Face's names.
 
-Every rank calls these functions; rank 0 alone touches files. Shards are gathered and given out one
-tensor at a time, so that a checkpoint is the same however many ranks made it, and no rank needs
-memory for more than one whole tensor.
+Every rank calls these functions; only rank 0 touches files. Shards are gathered and distributed one
+tensor at a time, so that a checkpoint is the same for any number of ranks, and no rank needs
+memory for more than one full tensor.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def write(
 ) -> None:
     """Put weights, configuration, optimizer state and averaged weights, if any, into `folder`.
 
-    Ranks but the first have no folder.
+    Only the first rank has a folder.
 
-    `from_pretrained` loads the folder: tied weights are there once, under the name that it ties to.
+    `from_pretrained` loads it: tied weights are there once, under the name that it ties to.
     """
     write_model(folder, model)
     slots = [
@@ -72,7 +72,7 @@ def _named(name: str, tensor: Tensor) -> Named:
 def read(
     folder: Path, model: PreTrainedModel, optimizer: Optimizer, group: Group | None = None
 ) -> None:
-    """Fill model and optimizer from `folder`; `DataError` where the tensors are another model's.
+    """Fill model and optimizer from `folder`; `DataError` if the tensors belong to another model.
 
     Only rank 0 needs to see the folder.
     """
@@ -85,7 +85,9 @@ def read(
 def read_average(
     folder: Path, model: PreTrainedModel, group: Group | None = None
 ) -> dict[str, Tensor]:
-    """A checkpoint's averaged weights, laid out as the model's; `DataError` for another model's."""
+    """A checkpoint's averaged weights, laid out like the model's; `DataError` for another
+    model's.
+    """
     return dict(_like(folder, AVERAGE, dict(model.named_parameters()), group or Group()))
 
 
@@ -98,7 +100,9 @@ def _read_model(folder: Path, parameters: dict[str, Parameter], group: Group) ->
 def _like(
     folder: Path, kind: str, parameters: dict[str, Parameter], group: Group
 ) -> Iterator[tuple[str, Tensor]]:
-    """The stored tensors of all weights, one after another, each where and as its weight lies."""
+    """The stored tensors of all weights, one after another, each on its weight's device and with
+    its sharding.
+    """
     stored = Stored(folder, kind) if group.main else None
     if stored is not None:
         _compare(stored, parameters)
@@ -115,7 +119,9 @@ def _read_optimizer(
     slots = group.share(_slots(stored, parameters) if stored is not None else None)
     for name, parameter in parameters.items():
         state: dict[str, Any] = {}
-        for slot, kind, shape in slots.get(name, ()):  # none for a weight without a gradient so far
+        for slot, kind, shape in slots.get(
+            name, ()
+        ):  # none for a weight that has had no gradient yet
             given = stored.get(f"{name}.{slot}") if stored is not None else None
             tensor = group.share_tensor(given, shape, getattr(torch, kind))
             state[slot] = laid_out_as(tensor, parameter)
@@ -125,7 +131,7 @@ def _read_optimizer(
 def _slots(
     stored: Stored, parameters: dict[str, Parameter]
 ) -> dict[str, list[tuple[str, str, list[int]]]]:
-    """The slots of each weight that has been learnt: name, type and shape."""
+    """The slots of each weight that has been updated: name, type and shape."""
     found: dict[str, list[tuple[str, str, list[int]]]] = defaultdict(list)
     for key in stored.names():
         name, _, slot = key.rpartition(".")
@@ -145,5 +151,5 @@ def _compare(stored: Stored, parameters: dict[str, Parameter]) -> None:
         if stored.shape(name) != tuple(parameter.shape):
             raise DataError(
                 f"{stored.path}: these are another model's weights: {name} has the shape "
-                f"{stored.shape(name)}, and {tuple(parameter.shape)} was wanted"
+                f"{stored.shape(name)}, expected {tuple(parameter.shape)}"
             )

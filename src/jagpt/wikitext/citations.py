@@ -1,7 +1,7 @@
 """Citations as a reader sees them: 著者『書名』出版社〈叢書〉、2001年、10頁。
 
 Two forms as on Japanese Wikipedia: that of Japanese books ({{Cite book|和書}} and kin) and that of
-others. Identifiers, addresses and dates of access are left out: they are apparatus, not text.
+others. Identifiers, URLs and access dates are left out: they are apparatus, not text.
 """
 
 import re
@@ -100,7 +100,7 @@ def _editor(arguments: Arguments) -> str:
 
 
 def _with_suffix(text: str, suffix: str) -> str:
-    """`text` with 訳, 版 or 頁; a number alone of an edition is the so-manieth."""
+    """`text` with 訳, 版 or 頁; a bare edition number becomes an ordinal."""
     if not text or text.endswith(suffix) or (suffix == "頁" and not text[-1].isdecimal()):
         return text
     if suffix == "版":

@@ -44,7 +44,7 @@ _PARAMETER = re.compile(r"\{\{\{[^{}|]*+\|?([^{}]*+)\}\}\}")
 
 
 class WikitextConverter:
-    """Converts pages under one set of options; it holds no state of a page."""
+    """Converts pages with one set of options; it keeps no state between pages."""
 
     def __init__(
         self, options: WikitextOptions = DEFAULT, namespaces: Namespaces = JA_DEFAULT
@@ -90,14 +90,14 @@ class WikitextConverter:
         )
 
     def categories(self, wikitext: str) -> tuple[str, ...]:
-        """A page's own categories alone: those that stand in no template, without a conversion."""
+        """Only a page's own categories, those outside templates, without a conversion."""
         kept = KeptPieces()
         text = remove_extensions(_prepared(wikitext), kept, math=False, markdown=False)
         _, categories = self._links.take_categories(text)
         return tuple(_clean(kept.restore(name)).strip() for name in categories)
 
     def _polished(self, text: str, kept: KeptPieces) -> tuple[str, int, Cut]:
-        """What a scan left as final text, its list items, and what went with missing values."""
+        """A scan's final text, its list items, and what was removed with missing values."""
         markdown = self.options.markdown
         text, items = resolve_inline(text, tables=self.options.tables, markdown=markdown)
         text, places, characters = cut_voids(decode_entities(text))
@@ -120,12 +120,12 @@ def to_text(
 
 
 def shared_converter(options: WikitextOptions, namespaces: Namespaces) -> WikitextConverter:
-    """The converter under these options; to make one takes some 50 ms."""
+    """The converter for these options; creating one takes about 50 ms."""
     return _converter(_Settings(options, namespaces))
 
 
 class _Settings:
-    """Options as a key; two are equal when they convert alike."""
+    """Options as a key; two are equal if they convert alike."""
 
     def __init__(self, options: WikitextOptions, namespaces: Namespaces) -> None:
         self.options = options

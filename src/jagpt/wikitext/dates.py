@@ -25,7 +25,7 @@ def _parts(arguments: Arguments, first: int = 1) -> tuple[str, str, str]:
 
 
 def japanese_date(year: str, month: str, day: str) -> str:
-    """2001年2月3日, as far as the parts are known; a part that is no number ends it."""
+    """2001年2月3日, as far as the parts are known; a part that is not a number ends it."""
     text = ""
     for part, unit in ((year, "年"), (month, "月"), (day, "日")):
         if not part.isdecimal():
@@ -35,7 +35,7 @@ def japanese_date(year: str, month: str, day: str) -> str:
 
 
 def date_of_text(written: str) -> str:
-    """2001-02-03 → 2001年2月3日; what is no such date stays."""
+    """2001-02-03 → 2001年2月3日; anything else stays."""
     match = _ISO.fullmatch(written)
     if match is None:
         return written
@@ -64,7 +64,7 @@ def age_at_death(arguments: Arguments) -> str:
 
 
 def years_between(arguments: Arguments) -> str:
-    """{{年数|1901|2|3|1980|4|5}} → 79; "" where the second date is today's."""
+    """{{年数|1901|2|3|1980|4|5}} → 79; "" if the second date is today's."""
     years = _age(_parts(arguments), _parts(arguments, 4))
     return str(years) if years is not None else ""
 

@@ -4,12 +4,12 @@ import re
 from html import unescape
 from html.entities import html5
 
-# MediaWiki wants the semicolon, browsers don't: "A&notes" is no ¬.
+# MediaWiki requires the semicolon, browsers don't: "A&notes" is not ¬.
 _REFERENCE = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 def decode_entities(text: str) -> str:
-    """`text` with its character references replaced; a space that does not break is a space."""
+    """`text` with its character references replaced; a non-breaking space becomes a space."""
     if "&" in text:
         text = _REFERENCE.sub(_character, text)
     return text.replace("\xa0", " ") if "\xa0" in text else text

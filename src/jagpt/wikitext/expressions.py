@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 LONGEST = 2_000
-"""Longest expression that is looked at; a page's own is some 50 characters."""
+"""Longest expression that is evaluated; a typical one has about 50 characters."""
 _TOKEN = re.compile(
     r"\s*(?:([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)|([A-Za-z]+)|(<=|>=|<>|!=|[-+*/^()=<>−×÷]))"
 )
@@ -123,7 +123,7 @@ def _value(tokens: list[str | float]) -> float:
 
 
 def _prefix(token: str, operands: list[float], operators: list[tuple[int, str, bool]]) -> bool:
-    """Take a bracket, a constant or an operator of one operand; whether an operand is due yet."""
+    """Take a bracket, a constant or a unary operator; returns whether an operand is still due."""
     if token in _CONSTANTS:
         operands.append(_CONSTANTS[token])
         return False
@@ -137,7 +137,7 @@ def _prefix(token: str, operands: list[float], operators: list[tuple[int, str, b
 
 
 def _reduce(operands: list[float], operators: list[tuple[int, str, bool]], precedence: int) -> None:
-    """Carry out what binds at least as much as `precedence`, down to an open bracket."""
+    """Apply operators that bind at least as tightly as `precedence`, down to an open bracket."""
     while operators and operators[-1][0] >= max(precedence, 0):
         _, name, unary = operators.pop()
         last = operands.pop()
@@ -163,7 +163,7 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _rounded(value: float, digits: float) -> float:
-    """Halves go away from zero, as in PHP."""
+    """Halves round away from zero, as in PHP."""
     places = int(digits)
     if abs(places) > 30:
         return value if places > 0 else 0.0

@@ -1,7 +1,7 @@
 """Comments and extension tags: whatever MediaWiki does not read as wikitext.
 
-Comments, footnotes, galleries and their like are left out; nowiki text and formulas are set aside
-word for word until the end (`KeptPieces`), so that no later step takes them for markup.
+Comments, footnotes, galleries and the like are left out; nowiki text and formulas are kept verbatim
+until the end (`KeptPieces`), so that no later step mistakes them for markup.
 """
 
 import re
@@ -31,7 +31,7 @@ _SPACE = re.compile(r"\s+")
 
 
 class KeptPieces:
-    """Text set aside under a number."""
+    """Text kept under a number."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -49,7 +49,8 @@ class KeptPieces:
         if KEPT not in text:
             return text
         parts = text.split(KEPT)
-        # A step that cut a mark in two would shift the parity, so only whole numbers are trusted.
+        # A step that cut a mark in two would shift the parity, so only complete numbers are
+        # trusted.
         for i in range(1, len(parts), 2):
             if len(parts[i]) < 10 and parts[i].isdecimal() and int(parts[i]) < len(self.pieces):
                 parts[i] = self.pieces[int(parts[i])]
@@ -59,11 +60,13 @@ class KeptPieces:
 
 
 def remove_extensions(text: str, kept: KeptPieces, *, math: bool, markdown: bool = False) -> str:
-    """`text` without comments and extension tags; linear, as no closer is sought twice in vain."""
+    """`text` without comments and extension tags; linear, since no missing closer is searched for
+    twice.
+    """
     out: list[str] = []
     position = 0
     unclosed: set[str] = set()
-    last = text.rfind(">") + 1  # beyond it no tag ends, and none is sought
+    last = text.rfind(">") + 1  # beyond it no tag ends, and none is searched for
     for match in _OPENER.finditer(text, 0, last):
         start = match.start()
         if start < position:
@@ -106,7 +109,7 @@ def replace_extension(
     math: bool,
     markdown: bool = False,
 ) -> str:
-    """What shows of an extension tag; `name` is in small letters."""
+    """The visible text of an extension tag; `name` is in lower case."""
     if name == "nowiki":
         return kept.keep(_SPACE.sub(" ", decode_entities(content))) if content else ""
     if name == "pre":
@@ -125,7 +128,7 @@ def replace_extension(
 
 
 def _code(attributes: str, content: str, kept: KeptPieces, *, markdown: bool) -> str:
-    """Code within a sentence stays; a block of it is no text, but Markdown has a form for it."""
+    """Code within a sentence stays; a code block is not text, but Markdown can show it."""
     if _INLINE_CODE.search(attributes):
         return kept.keep(f"`{content}`" if markdown and "`" not in content else content)
     if not markdown:
@@ -141,8 +144,8 @@ def _without_nowiki(text: str) -> str:
 def latex(content: str, *, chemistry: bool = False) -> str:
     """A formula between dollar signs, on one line.
 
-    Braces are spaced and primes spelled out, which TeX prints alike, so that no formula looks like
-    a leftover template (``}}``), table (``{|``) or italics (``''``).
+    Braces are spaced and primes spelled out, which TeX prints the same, so that no formula looks
+    like a leftover template (``}}``), table (``{|``) or italics (``''``).
     """
     formula = " ".join(decode_entities(content).split())
     if not formula:

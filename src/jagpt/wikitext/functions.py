@@ -1,7 +1,7 @@
-"""Parser functions: {{#if:…}}, {{#switch:…}}, {{#expr:…}}, {{lc:…}} and their like.
+"""Parser functions: {{#if:…}}, {{#switch:…}}, {{#expr:…}}, {{lc:…}} and the like.
 
-A function gets the pieces between its bars as they stand, for an equals sign names nothing here. A
-value that hangs on one that is not in the dump is `VOID` too. Source: mediawiki.org,
+A function gets the raw pieces between its bars, since an equals sign names nothing here. A value
+that depends on one that is not in the dump is `VOID` too. Source: mediawiki.org,
 Help:Extension:ParserFunctions and Help:Magic words.
 """
 
@@ -19,7 +19,7 @@ from jagpt.wikitext.options import WikitextOptions
 
 @dataclass(frozen=True)
 class PageContext:
-    """What a function may ask of its page."""
+    """What a function may ask about its page."""
 
     title: str
     kept: KeptPieces
@@ -40,7 +40,7 @@ def is_missing(text: str) -> bool:
 
 
 def format_number(number: str) -> str:
-    """1234567.8 → 1,234,567.8; what is no plain number stays."""
+    """1234567.8 → 1,234,567.8; anything but a plain number stays."""
     whole, point, fraction = number.partition(".")
     sign = whole[:1] if whole[:1] in ("-", "+", "−") else ""
     digits = whole[len(sign) :]
@@ -54,7 +54,7 @@ def _argument(parts: list[str], position: int) -> str:
 
 
 def _value(parts: list[str], position: int) -> str:
-    """An argument as characters: what a template showed may hold bars as references."""
+    """An argument as characters: a template's output may contain bars as references."""
     return decode_entities(_argument(parts, position))
 
 
@@ -77,7 +77,7 @@ def _equal(left: str, right: str) -> bool:
 
 
 def _undecided(branches: list[str]) -> str:
-    """What a condition shows that cannot be decided: something only if it is the same always."""
+    """The result of an undecidable condition: empty unless all outcomes are the same."""
     distinct = {branch.strip() for branch in branches}
     return distinct.pop() if len(distinct) == 1 and len(branches) > 1 else VOID
 
@@ -96,7 +96,9 @@ def _iferror(parts: list[str], page: PageContext) -> str:
 
 
 def _switch(parts: list[str], page: PageContext) -> str:
-    """The case that equals the first argument; cases without = fall through to the next with."""
+    """The case that equals the first argument; cases without = fall through to the next one with
+    it.
+    """
     wanted = _value(parts, 0)
     if is_missing(wanted):
         return VOID
@@ -235,4 +237,4 @@ FUNCTIONS: dict[str, Function] = {
     "pagename": _page_name,
     "ns": _on_first(lambda text: text),
 }
-"""By the name before the colon, in small letters."""
+"""By the name before the colon, in lower case."""

@@ -24,7 +24,7 @@ _SIGNATURE = re.compile(r"~~~~?~?")
 _VARIANT = re.compile(r"-\{([^{}]*+)\}-")
 
 _BR = re.compile(r"</?br\b[^<>]*+>", re.IGNORECASE)
-# A line may not begin with what belongs to the line before.
+# A line may not begin with what belongs to the previous line.
 _BREAK_IN_SENTENCE = re.compile(rf"{BREAK}\s*+(?=[、。，．）」』】〉》]|[はがの]、)")
 _RUBY_FENCE = re.compile(r"<rp\b[^<>]*+>[^<>]*+</rp\s*+>", re.IGNORECASE)
 _RUBY_TEXT = re.compile(r"<rt\b[^<>]*+>([^<>]++)(?:</rt\s*+>)?", re.IGNORECASE)
@@ -41,7 +41,7 @@ _INLINE_TAG = re.compile(
     re.IGNORECASE,
 )
 
-# A single line break inside a paragraph shows as a space, which Japanese does without.
+# A single line break inside a paragraph is shown as a space, which Japanese does without.
 _SENTENCE_GOES_ON = re.compile(rf"、\n(?=[^\s*#:;=|!{{}}<{HEADING}])")
 _ORPHANED_STOP = re.compile(r"\n(?=[、。，．）」』])")
 _LIST_MARKER = re.compile(r"\n[*#:;]+[ \t\u3000]*")
@@ -67,7 +67,7 @@ def resolve_inline(text: str, *, tables: bool = False, markdown: bool = False) -
         text = remove_quotes(text)
     if "<" in text:
         text = _resolve_tags(_CODE.sub(r"`\1`", text) if markdown else text)
-    if "_" in text and "__" in text:  # one character is sought much faster than two
+    if "_" in text and "__" in text:  # searching for one character is much faster than for two
         text = _BEHAVIOUR.sub("", text)
     if "~" in text and "~~~" in text:
         text = _SIGNATURE.sub("", text)

@@ -8,7 +8,7 @@ from jagpt.wikitext.options import Namespaces
 
 
 class LinkKind(Enum):
-    """What a link's target is, as far as the text is concerned."""
+    """What kind of target a link has, as far as the text is concerned."""
 
     PAGE = auto()
     FILE = auto()
@@ -40,7 +40,7 @@ _FILE_OPTION = re.compile(
 
 
 class Links:
-    """Reads links by a wiki's namespaces."""
+    """Reads links using a wiki's namespaces."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         self._kinds = {
@@ -60,7 +60,7 @@ class Links:
         return ("".join(parts[::2]), parts[1::2]) if len(parts) > 1 else (text, [])
 
     def kind(self, target: str) -> LinkKind:
-        """What a link is that begins with `target`; a leading colon makes it a visible one."""
+        """The kind of a link to `target`; a leading colon makes it visible."""
         head, colon, _ = target.partition("|")[0].partition(":")
         if not colon:
             return LinkKind.PAGE
@@ -70,7 +70,7 @@ class Links:
         return body.partition("|")[0].partition(":")[2].strip()
 
     def render(self, inner: str) -> str:
-        """What shows of the link with this text between its brackets."""
+        """The visible text of a link with this text between its brackets."""
         target, bar, label = inner.partition("|")
         if "\n" in target:
             return inner
@@ -82,12 +82,12 @@ class Links:
 
 
 def resolve_simple_links(text: str) -> str:
-    """`text` with each link that has no colon and nothing nested replaced by what shows of it."""
+    """`text` with each link without colon or nesting replaced by its visible text."""
     return "".join(_SIMPLE_LINK.split(text))
 
 
 def resolve_urls(text: str) -> str:
-    """`text` with [https://… label] replaced by its label; addresses themselves are left out."""
+    """`text` with [https://… label] replaced by its label; URLs themselves are left out."""
     if "[" in text:
         parts = _LABELLED_URL.split(text)
         if len(parts) > 1:

@@ -1,8 +1,9 @@
 """The last step of Markdown: paragraphs, lists, tables and code from marked lines.
 
-A line that begins with `LINE` belongs to a block; what stands before the next `LINE` says which:
-a list's marker as in wikitext (`*#`), `TABLE` for a row, whose cells `CELL` parts, or `CODE` for a
-line of code. All other lines are paragraphs. GitHub's form: https://github.github.com/gfm/
+A line that begins with `LINE` belongs to a block; what precedes the next `LINE` says which:
+a list's marker as in wikitext (`*#`), `TABLE` for a row, whose cells are separated by `CELL`, or
+`CODE` for a line of code. All other lines are paragraphs. GitHub's form:
+https://github.github.com/gfm/
 """
 
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def table_row(cells: list[str]) -> str:
 
 
 def blocks(text: str) -> str:
-    """The blocks of `text`, a blank line between two of them."""
+    """The blocks of `text`, separated by blank lines."""
     return "\n\n".join(
         block
         for kind, lines in groupby(_lines(text), key=lambda line: line[0])
@@ -45,7 +46,7 @@ def blocks(text: str) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """Each line's kind and text; a blank line ends a paragraph or a table, and no list."""
+    """Each line's kind and text; a blank line ends a paragraph or a table, but not a list."""
     kind = _BLANK
     for line in text.split("\n"):
         if line.startswith(LINE):
@@ -75,8 +76,8 @@ def _marked(head: str, content: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1024)
 def _prefix(marker: str) -> tuple[str | None, bool]:
-    """What stands before an item ("  - " for **), None for text that is only indented; and whether
-    it is a term."""
+    """The prefix of an item (" - " for **), None for text that is only indented; and whether it is
+    a term."""
     outer = "".join("   " if c == "#" else "  " for c in marker[:-1] if c in "*#")
     if marker[-1] == "*":
         return f"{outer}- ", False
@@ -86,7 +87,7 @@ def _prefix(marker: str) -> tuple[str | None, bool]:
 
 
 def _displayed(kind: str, line: str) -> tuple[str, str]:
-    """A formula alone on its line is a block by itself, between two dollar signs."""
+    """A formula alone on its line is a block, between double dollar signs."""
     if line.startswith("$") and line.endswith("$") and len(line) > 2:
         if line.count("$") == 2:
             return _ALONE, f"${line}$"
@@ -105,8 +106,8 @@ def _blocks_of(kind: str, lines: list[str]) -> Iterator[str]:
 
 
 def _table(rows: list[list[str]]) -> str:
-    """A GitHub table: the first row is its head, as wide as the widest; short rows are filled up
-    where that costs little, for GitHub does it too."""
+    """A GitHub table: the first row is its head, as wide as the widest; short rows are padded if
+    that costs little, since GitHub does it too."""
     width = max(map(len, rows))
     fills = len(rows) * width <= 2 * sum(map(len, rows)) + _SPARE_CELLS
     shown = [[cell.strip().replace("|", "\\|") for cell in row] for row in rows]

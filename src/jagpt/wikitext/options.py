@@ -1,4 +1,4 @@
-"""What a conversion is asked for, and what it gives."""
+"""What a conversion takes and gives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,21 +10,23 @@ class WikitextOptions:
     """Which parts of a page become text."""
 
     markup: Literal["plain", "markdown"] = "plain"
-    """Plain lines, or Markdown: headings, lists, tables, formulas and code in GitHub's form."""
+    """Plain lines, or Markdown: headings, lists, tables, formulas and code as GitHub renders
+    them.
+    """
     headings: bool = True
-    """Keep section headings, each on a line of its own after a blank line."""
+    """Keep section headings, each on its own line after a blank line."""
     tables: bool = False
-    """Keep the cells of tables: a row a line, cells parted by a tab."""
+    """Keep the cells of tables: one row per line, cells separated by a tab."""
     math: bool = True
     """Keep formulas as LaTeX between dollar signs: ``$E = mc^2$``."""
     captions: bool = False
-    """Keep the captions of images and other files, each on a line of its own."""
+    """Keep the captions of images and other files, each on its own line."""
     closing_sections: bool = False
-    """Keep notes, references, external links and their like (脚注, 出典, 参考文献, 関連項目 …)."""
+    """Keep notes, references, external links and the like (脚注, 出典, 参考文献, 関連項目 …)."""
     citations: bool = True
-    """Keep citations that are items of a list outside references, such as a person's works."""
+    """Keep citations in lists outside references, such as a person's works."""
     templates: Mapping[str, str] = field(default_factory=dict)
-    """Further templates: a name, and the format that renders it (see templates.toml) or ""."""
+    """More templates: a name, and the format that renders it (see templates.toml) or ""."""
     max_characters: int = 4_000_000
     """Longest page that is converted; MediaWiki itself stops at 2 MiB."""
     max_depth: int = 100
@@ -47,7 +49,7 @@ class Namespaces:
 
 @dataclass(frozen=True)
 class Cut:
-    """What was taken out because it hangs on a value that is not in the dump."""
+    """What was removed because it depends on a value that is not in the dump."""
 
     places: int = 0
     """Brackets, clauses and sentences."""
@@ -56,18 +58,18 @@ class Cut:
 
 @dataclass(frozen=True)
 class Converted:
-    """A page as text, and what was learned on the way."""
+    """A page as text, and what was learned along the way."""
 
     text: str
-    """Paragraphs, list items and headings, a line each; a blank line before each section."""
+    """Paragraphs, list items and headings, one line each; a blank line before each section."""
     unknown_templates: dict[str, int]
-    """Characters of wikitext lost to each template that no rule knows."""
+    """Characters of wikitext lost to each template without a rule."""
     disambiguation: bool
     """The page carries a disambiguation template."""
     list_only: bool
-    """Five list items or more, and one other line at most, headings not counted."""
+    """Five or more list items, and at most one other line, not counting headings."""
     categories: tuple[str, ...]
-    """The page's categories, in its order, without their namespace."""
+    """The page's categories, in order, without their namespace."""
     cut: Cut = Cut()
 
 

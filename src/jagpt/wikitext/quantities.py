@@ -38,7 +38,8 @@ class _Unit:
 def convert(arguments: Arguments) -> str:
     """The quantity and, in brackets, what it is in the other units.
 
-    Rounded as the source's precision allows; what is no number or no known unit stays as written.
+    Rounded as the source's precision allows; anything without a number or known unit stays as
+    written.
     """
     values = numbered(arguments)[:_MOST_ARGUMENTS]
     if not values or any(map(is_missing, values)):
@@ -70,7 +71,7 @@ def convert(arguments: Arguments) -> str:
 
 
 def _amounts(values: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Numbers, the words that join them, and what follows them: units."""
+    """Numbers, the words that join them, and the units that follow."""
     numbers, joiners = [values[0]], []
     position = 1
     if _value(values[0]) is None:
@@ -109,7 +110,7 @@ def _compound(
 
 
 def _targets(rest: list[str], source: _Unit) -> list[_Unit]:
-    """The units to convert to: several parted by a space, or the source's usual one."""
+    """The units to convert to: several separated by a space, or the usual one for the source."""
     wanted = rest[0] if rest and not rest[0].isdecimal() else ""
     whole = _unit(wanted)
     units = [whole] if whole else [_unit(code) for code in wanted.split()]
@@ -122,7 +123,7 @@ def _targets(rest: list[str], source: _Unit) -> list[_Unit]:
 def _decimals_kept(
     total: list[float], numbers: list[str], source: _Unit, smallest: _Unit | None
 ) -> Callable[[_Unit], int]:
-    """How many decimals a value keeps: as precise as the source is, or the last of its units."""
+    """How many decimals a value keeps: as precise as the source, or the last of its units."""
 
     def kept(target: _Unit) -> int:
         if smallest is not None:
@@ -154,7 +155,7 @@ def _joined(numbers: list[str], joiners: list[str]) -> str:
 
 
 def _quantity(number: str, unit: str) -> str:
-    """A space parts a number from a symbol, not from a Japanese word."""
+    """A space separates a number from a symbol, not from a Japanese word."""
     return number + unit if unit >= "\u3000" else f"{number} {unit}"
 
 
@@ -179,7 +180,7 @@ def _value(text: str) -> float | None:
 
 
 def _decimals(value: float, source: str) -> int:
-    """How precise `source` was written: whole numbers for three digits and more."""
+    """How precisely `source` was written: integers for three digits and more."""
     digits = re.sub(r"[^0-9]", "", source).lstrip("0")
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     return min(max(0, max(2, len(digits)) - magnitude - 1), 6)

@@ -1,7 +1,7 @@
-"""Apostrophes of bold and italic text, told from those that are text as MediaWiki tells them.
+"""Apostrophes of bold and italic text, distinguished from literal ones as in MediaWiki.
 
-Source: its BlockLevelPass and Parser::doQuotes: four are one and bold, more than five are so many
-and bold italics; on a line with both marks unbalanced one apostrophe of a bold mark is text.
+Source: its BlockLevelPass and Parser::doQuotes: four are one and bold, any beyond five are text
+before bold italics; on a line with both marks unbalanced one apostrophe of a bold mark is text.
 """
 
 import re
@@ -23,7 +23,7 @@ def remove_quotes(text: str) -> str:
 
 
 def _lines_to_weigh(text: str) -> list[tuple[int, int]]:
-    """Where the lines are on which some apostrophes are text."""
+    """The lines on which some apostrophes are text."""
     lines: list[tuple[int, int]] = []
     position = text.find("'''")
     while position >= 0:
@@ -42,7 +42,7 @@ def _runs(line: str) -> list[int]:
 
 
 def _marks(run: int) -> int:
-    """How many of so many apostrophes are a mark."""
+    """How many of this many apostrophes are a mark."""
     return 3 if run == 4 else min(run, 5)
 
 
@@ -66,7 +66,7 @@ def _line(line: str) -> str:
 
 
 def _bold_that_is_text(parts: list[str], runs: list[int]) -> int:
-    """The mark that gives up an apostrophe: behind one letter, else a word, else a space."""
+    """The mark that gives up an apostrophe: after one letter, else a word, else a space."""
     bold = [index for index, run in enumerate(runs) if _marks(run) == 3]
     if not bold:
         return runs.index(max(runs))

@@ -1,4 +1,4 @@
-"""Templates whose text takes more than a format: languages, numbers, lists, flags."""
+"""Templates that need more than a format: languages, numbers, lists, flags."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from jagpt.wikitext.templates import Arguments, Rule, countries, numbered, table
 
 
 def named_rule(function: str, name: str) -> Rule:
-    """The rule that a row's `function` makes for the template `name`; KeyError without one."""
+    """The rule that a row's `function` makes for the template `name`; KeyError if there is none."""
     return _FUNCTIONS[function](name)
 
 
@@ -39,7 +39,7 @@ def _language_by_code(arguments: Arguments) -> str:
 
 
 def _language_tag(name: str) -> Rule:
-    """{{en|text}} marks a language; a bare {{en}} is an icon, and says nothing."""
+    """{{en|text}} marks a language; a bare {{en}} is an icon without text."""
     return lambda arguments: arguments.get("1", "")
 
 
@@ -94,7 +94,7 @@ def _power_of_ten(arguments: Arguments) -> str:
 
 
 def _chemistry(arguments: Arguments) -> str:
-    """{{chem|H|2|O}} and {{chem2|H2O}} → H₂O: numbers behind an element are lowered."""
+    """{{chem|H|2|O}} and {{chem2|H2O}} → H₂O: numbers after an element become subscripts."""
     pieces = numbered(arguments)
     if len(pieces) == 1:
         return _COUNT.sub(lambda match: subscript(match[0]), pieces[0])
@@ -156,9 +156,9 @@ _COLUMN = re.compile(
 
 
 def _columns(arguments: Arguments) -> str:
-    """{{columns-list|2|…}}, {{Col|甲|乙}}, {{columns|col1=…}}: all that stands in columns.
+    """{{columns-list|2|…}}, {{Col|甲|乙}}, {{columns|col1=…}}: everything in the columns.
 
-    A first argument that is a count or a width shows nothing.
+    A first argument that is a count or a width is not shown.
     """
     shown = numbered(arguments)
     if len(shown) > 1 and _SIZE.fullmatch(shown[0]):
@@ -168,7 +168,7 @@ def _columns(arguments: Arguments) -> str:
 
 
 def _items(arguments: Arguments) -> str:
-    """{{ubl|甲|乙}}: an item a line."""
+    """{{ubl|甲|乙}}: one item per line."""
     return _lines(numbered(arguments))
 
 
@@ -177,7 +177,7 @@ def _lines(items: list[str]) -> str:
 
 
 def _definitions(arguments: Arguments) -> str:
-    """{{dl|語|説明|語|説明}}: a line each, named ones (term1, defn1) too."""
+    """{{dl|語|説明|語|説明}}: one line each, also named ones (term1, defn1)."""
     named = [
         value
         for key, value in arguments.items()
@@ -227,7 +227,7 @@ def _cited(arguments: Arguments) -> tuple[str, str]:
 
 
 def _flag(arguments: Arguments) -> str:
-    """{{flag|Japan}} → 日本; a name that the table lacks stands for itself."""
+    """{{flag|Japan}} → 日本; a name missing from the table is shown as it is."""
     names = countries()
     name = arguments.get("name") or arguments.get("1", "")
     return names.get(name) or names.get(name.upper()) or names.get(_year_less(name), name)
@@ -255,7 +255,7 @@ def _okurigana(name: str) -> Rule:
 
 
 def _music(arguments: Arguments) -> str:
-    """{{music|flat}} → ♭; what has no sign stands for itself."""
+    """{{music|flat}} → ♭; anything without a sign is shown as it is."""
     signs: Mapping[str, str] = table()["music"]
     return "".join(signs.get(name.lower(), name) for name in numbered(arguments))
 
@@ -305,7 +305,7 @@ _PLAY = frozenset(("発音", "聞く", "聴く", "音声", "再生", "listen", "
 
 
 def _sound(arguments: Arguments) -> str:
-    """{{Audio|a.ogg|Norge}} → Norge; a label that only says that there is a sound says nothing."""
+    """{{Audio|a.ogg|Norge}} → Norge; a label that only says that there is a sound is dropped."""
     label = arguments.get("2", "")
     return "" if label.strip("（）() ").lower() in _PLAY else label
 

@@ -1,6 +1,6 @@
 """Punctuation around what was left out.
 
-Only the neighbours of a gap are touched: 「『』」 or （） that an author wrote stays as it is.
+Only the neighbours of a gap are touched: 「『』」 or （） written by an author stay as they are.
 """
 
 import re
@@ -21,11 +21,11 @@ _RUN = re.compile(rf"{GAP}(?:[ \t\u3000\xa0]*+{GAP})++")
 
 
 def repair(text: str) -> str:
-    """`text` without its gap marks, the brackets and punctuation that they orphaned taken out."""
+    """`text` without its gap marks and the brackets and punctuation that they orphaned."""
     if GAP not in text:
         return text
     pieces = _RUN.sub(GAP, text).split(GAP)
-    # A span is a piece and the part of it that is left; cutting moves the ends and copies nothing.
+    # A span is a piece and the part of it that remains; cutting moves the ends and copies nothing.
     texts, starts, ends = [pieces[0]], [0], [len(pieces[0])]
     for piece in pieces[1:]:
         start = 0
@@ -38,7 +38,7 @@ def repair(text: str) -> str:
 
 
 def _mend(texts: list[str], starts: list[int], ends: list[int], piece: str) -> int:
-    """Cut the end of the spans and return where `piece` goes on."""
+    """Cut the end of the spans and return where `piece` continues."""
     i, n = 0, len(piece)
     while True:
         j = i
@@ -69,7 +69,7 @@ def _skip_spaces_back(texts: list[str], starts: list[int], ends: list[int]) -> i
 
 
 def _decide(left: str, right: str) -> tuple[bool, bool] | None:
-    """Whether the character before and the one after the gap go; None when both stay."""
+    """Whether the characters before and after the gap are removed; None if both stay."""
     if _PAIRS.get(left) == right:
         return True, True
     if left in _PAIRS:
@@ -86,7 +86,7 @@ def _decide(left: str, right: str) -> tuple[bool, bool] | None:
 
 
 def _settle_spaces(ends: list[int], end: int, i: int, j: int, left: str, right: str) -> int:
-    """One space at most around a gap, none inside brackets or next to a full-width mark."""
+    """At most one space around a gap, none inside brackets or next to a full-width mark."""
     if left in _PAIRS or left in _WIDE or right in _CLOSE or right in _WIDE:
         ends[-1] = end
         return j

@@ -1,9 +1,9 @@
 """Templates, links and tables: one pass over their brackets with an explicit stack.
 
 The text is split at its brackets once. What is left out (an infobox, a file, a table) is skipped to
-its closing bracket without a look inside; what is rendered becomes a frame on the stack. A bracket
-that nothing closes is struck out: the first skip that runs into the end notes every opener that is
-still waiting, so no stretch is searched twice.
+its closing bracket without looking inside; what is rendered becomes a frame on the stack. An
+unclosed bracket is removed: the first skip that reaches the end records every opener still waiting,
+so no stretch is searched twice.
 """
 
 import re
@@ -30,16 +30,16 @@ _BRACKETS_AND_TABLES = re.compile(
     re.IGNORECASE,
 )
 _TABLE_HINT = re.compile(r"\n[ \t:*#]*+\{\||<table", re.IGNORECASE)
-_TABLE_HINTS = ("{|", "<t", "<T")  # none of them, no hint: they are found much faster
+_TABLE_HINTS = ("{|", "<t", "<T")  # none of them, so no hint: they are found much faster
 _LONGEST_NAME = 80
-# {{!}} and its kin part the cells of the table around them.
+# {{!}} and the like separate the cells of the table around them.
 _TABLE_MARKUP = {"&#124;": "|", "&#124;&#124;": "||", "&#124;-": "\n|-\n"}
 _HIRAGANA = re.compile("[ぁ-ゖ]")
-# What may stand before a citation that is an item of a list, and no reference for what is said.
+# What may precede a citation that is a list item, rather than a reference for a statement.
 _LINE_START = re.compile(r"(?:^|[\n|])[ \t*#:;]*+(?:[^\n|。、]{1,30}[:：] ?)?$")
 _LOOK_BACK = 8
 _OPEN_ADDRESS = re.compile(r"\[(?:https?:)?//[^\s\]]*[^\]\n]*\Z")
-# An unknown template whose first text is a list, or a paragraph, holds the page's own text.
+# An unknown template whose first text is a list, or a paragraph, contains the page's own text.
 _HOLDS_TEXT = re.compile(
     r"[^|]*+\|\s*+(?:[0-9a-z;. ]{1,8}+\|\s*+)?+"
     r"(?:[*;]|#(?![0-9A-Fa-f]{3})|[^|=。]{10,}+。[^|=。]{10,}+。)"
@@ -60,8 +60,8 @@ def scan(
 ) -> Scanned:
     """`text` with its brackets resolved.
 
-    Raises WikitextLimitError when they nest beyond `max_depth`, or show more than `max_characters`
-    beyond what is written.
+    Raises WikitextLimitError if they nest beyond `max_depth`, or expand by more than
+    `max_characters`.
     """
     hinted = any(hint in text for hint in _TABLE_HINTS)
     has_tables = hinted and _TABLE_HINT.search(text) is not None
@@ -87,7 +87,7 @@ class _Frame:
     opener: str
     policy: Policy
     outer: list[str]
-    """The pieces of what surrounds the frame."""
+    """The pieces surrounding the frame."""
 
 
 class _Scan:
@@ -158,13 +158,13 @@ class _Scan:
         return self._emit(self._texts[end + 1], end)
 
     def _begins_line(self) -> bool:
-        """Whether a citation that stands here is an item of a list."""
+        """Whether a citation here is a list item."""
         if not self._options.citations or (self._stack and self._stack[-1].opener != "{{"):
             return False
         return _LINE_START.search(self._before()) is not None
 
     def _before(self) -> str:
-        """What stands before on the line, as far as a look back of some characters goes."""
+        """What precedes on the line, looking back a limited number of characters."""
         before = ""
         for piece in reversed(self._out[-_LOOK_BACK:]):
             before = piece[-_LONGEST_NAME:] + before
@@ -173,7 +173,7 @@ class _Scan:
         return before
 
     def _alone(self, end: int) -> bool:
-        """Whether nothing but other templates stands on the lines of the one that ends there."""
+        """Whether the lines of the template that ends there contain only templates."""
         following = self._texts[end + 1]
         if following.strip(" \t") and not following.lstrip(" \t").startswith("\n"):
             return False
@@ -195,7 +195,7 @@ class _Scan:
         return self._emit(following, k)
 
     def _label(self, policy: Policy, following: str) -> str:
-        """What stands for a template that shows nothing: Wiktionary's {{en}}: is a language."""
+        """What replaces a template without text: Wiktionary's {{en}}: is a language."""
         if policy.label:
             linked = bool(self._stack) and self._stack[-1].opener == "[["
             if linked or following.startswith((":", "：")):
@@ -211,7 +211,7 @@ class _Scan:
         return policy.rule(parse_arguments(body) if bar else {})
 
     def _grow(self, characters: int) -> None:
-        """A page shows at most as many characters more than it has as it may have itself."""
+        """A page may expand by at most the number of characters that it may have itself."""
         self._grown += characters
         if self._grown > self._options.max_characters:
             raise WikitextLimitError(
@@ -219,7 +219,7 @@ class _Scan:
             )
 
     def _escaped(self, text: str) -> str:
-        """What a template or a link shows can no longer part the arguments around it."""
+        """The output of a template or a link can no longer separate the arguments around it."""
         if self._stack[-1].opener == "{|" and text in _TABLE_MARKUP:
             return _TABLE_MARKUP[text]
         return text.replace("|", "&#124;").replace("=", "&#61;")
@@ -289,7 +289,7 @@ class _Scan:
             self._out.extend(inner)
 
     def _skip(self, k: int, opener: str, closer: str) -> int:
-        """The token that closes token `k`; 0, which closes nothing, when there is none."""
+        """The token that closes token `k`; 0, which closes nothing, if there is none."""
         waiting: list[int] = []
         for j in range(k, len(self._tokens)):
             token = self._tokens[j]

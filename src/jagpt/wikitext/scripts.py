@@ -5,14 +5,14 @@ import re
 _SUPER = dict(zip("0123456789+-−–=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁼⁽⁾ⁿⁱ", strict=True))
 _SUB = dict(zip("0123456789+-−–=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₋₌₍₎", strict=True))
 _TAG = re.compile(r"<(su[bp])\b[^<>]*+>([^<>]*+)</\1\s*+>", re.IGNORECASE)
-# What a number says: with a digit or a sign in it, and nothing but what formulas are made of.
+# Numeric content: contains a digit or a sign, and only what formulas are made of.
 _FORMULA = re.compile(r"(?=.*[0-9+\-−–])[0-9A-Za-z+\-−–±×·/.,()= π]+")
 _SIMPLE = re.compile(r"[+\-−–]?[0-9A-Za-z.,]+")
 _ORDINALS = frozenset("adeor")
 
 
 def resolve_scripts(text: str) -> str:
-    """`text` with the contents of its <sup> and <sub> as scripts of Unicode, where there are."""
+    """`text` with the contents of its <sup> and <sub> as Unicode scripts, where they exist."""
     return _TAG.sub(_resolve, text)
 
 
@@ -24,7 +24,7 @@ def _resolve(match: re.Match[str]) -> str:
 
 
 def superscript(content: str, before: str = "") -> str:
-    """`content` raised; `before` is the character that it stands behind."""
+    """`content` as superscript; `before` is the character before it."""
     raised = _mapped(content, _SUPER)
     if raised and (len(content) > 1 or not content.isalpha() or before.isascii()):
         return raised
@@ -41,7 +41,7 @@ def _is_letter(text: str) -> bool:
 
 
 def subscript(content: str) -> str:
-    """`content` lowered."""
+    """`content` as subscript."""
     return _mapped(content, _SUB) or (
         _marked("_", content)
         if content
@@ -52,7 +52,7 @@ def subscript(content: str) -> str:
 
 
 def _mapped(content: str, scripts: dict[str, str]) -> str:
-    """`content` in the characters of `scripts`; "" when one of them is missing."""
+    """`content` in the characters of `scripts`; "" if one of them is missing."""
     found = [scripts.get(character, "") for character in content.strip()]
     return "".join(found) if all(found) else ""
 

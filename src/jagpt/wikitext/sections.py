@@ -19,7 +19,9 @@ _LONGEST_CLOSING = 1_000
 
 
 def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
-    """`text`, which begins with a newline, its headings marked, its closing sections left out."""
+    """`text`, which begins with a newline, with its headings marked and closing sections left
+    out.
+    """
     parts = _HEADING.split(text)
     if len(parts) == 1:
         return text
@@ -43,7 +45,7 @@ def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
 
 
 def _parse_heading(line: str) -> tuple[int, str]:
-    """A heading's level and title; level 0 for a line that is none."""
+    """A heading's level and title; level 0 for a line that is not a heading."""
     line = line.rstrip()
     level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
     title = line[level:-level].strip() if len(line) > 2 * level else ""
@@ -70,7 +72,9 @@ def _names_closing(title: str) -> bool:
 
 
 def finish(text: str, *, markdown: bool = False) -> str:
-    """The lines of `text`, a blank line before each section; a heading with nothing below goes."""
+    """The lines of `text`, a blank line before each section; a heading with nothing below it is
+    removed.
+    """
     lines_of = blocks if markdown else _lines
     below = "\n\n" if markdown else "\n"
     lead, *sections = text.split(HEADING)

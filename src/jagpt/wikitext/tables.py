@@ -36,7 +36,7 @@ class _Cell:
         return " ".join(filter(None, lines)).replace("\t", " ")
 
     def span(self, direction: str) -> int:
-        """How many columns or rows it takes."""
+        """How many columns or rows it spans."""
         match = _SPAN.search(self.attributes) if self.attributes else None
         while match and match[1].lower() != direction:
             match = _SPAN.search(self.attributes, match.end())
@@ -44,9 +44,9 @@ class _Cell:
 
 
 def table_text(inner: str, *, markdown: bool = False) -> str:
-    """What stands between {| and |}: a row a line, its cells parted by tabs, or marked.
+    """What is between {| and |}: one row per line, cells separated by tabs, or marked.
 
-    In Markdown merged cells are spelled out: each of the places that a cell takes has its text.
+    In Markdown merged cells are repeated: each of the places that a cell spans has its text.
     """
     _, _, body = _as_wikitext(inner).partition("\n")
     captions, rows = _rows(body.split("\n"))
@@ -58,7 +58,7 @@ def table_text(inner: str, *, markdown: bool = False) -> str:
 
 
 def _as_wikitext(inner: str) -> str:
-    """HTML's rows and cells in MediaWiki's form."""
+    """HTML's rows and cells in MediaWiki's syntax."""
     if "<" not in inner:
         return inner
     inner = _HTML_CELL.sub(lambda m: f"\n{'|' if m[1] in 'dD' else '!'}{m[2]}|", inner)
@@ -67,7 +67,7 @@ def _as_wikitext(inner: str) -> str:
 
 
 def _rows(lines: list[str]) -> tuple[list[str], list[list[_Cell]]]:
-    """Captions, and the cells of each row; a line that begins none goes on with the one before."""
+    """Captions, and the cells of each row; a line that begins none continues the one before."""
     captions: list[str] = []
     rows: list[list[_Cell]] = [[]]
     for line in lines:
@@ -88,7 +88,7 @@ def _rows(lines: list[str]) -> tuple[list[str], list[list[_Cell]]]:
 
 
 def _cells(line: str) -> list[_Cell]:
-    """As in MediaWiki, what stands before a single bar are attributes, whatever it is."""
+    """As in MediaWiki, whatever precedes a single bar counts as attributes."""
     parts = [cell.partition("|") for cell in line.split("||")]
     return [_Cell(head if bar else "", [text if bar else head]) for head, bar, text in parts]
 
@@ -96,7 +96,7 @@ def _cells(line: str) -> list[_Cell]:
 def _spelled_out(rows: list[list[_Cell]], budget: int) -> list[list[str]]:
     """The rows' texts with each merged cell in all of its places, as long as `budget` lasts."""
     grid: list[list[str]] = []
-    below: dict[int, tuple[int, str]] = {}  # column → rows that a cell from above still takes
+    below: dict[int, tuple[int, str]] = {}  # column → rows that a cell from above still spans
     for row in rows:
         shown: list[str] = []
         taken, below = below, {}
@@ -119,7 +119,7 @@ def _spelled_out(rows: list[list[_Cell]], budget: int) -> list[list[str]]:
 def _take(
     shown: list[str], taken: dict[int, tuple[int, str]], below: dict[int, tuple[int, str]]
 ) -> None:
-    """Fill the next columns as long as a cell from above takes them."""
+    """Fill the next columns as long as a cell from above spans them."""
     while len(shown) in taken:
         rows, text = taken[len(shown)]
         if rows > 1:
@@ -128,10 +128,10 @@ def _take(
 
 
 def resolve_loose_tables(text: str, *, tables: bool, markdown: bool = False) -> str:
-    """`text` with what is left of tables whose opening or closing a template holds, or nothing.
+    """`text` with the remains of tables that are opened or closed by a template, or not at all.
 
     A loose table begins at an opener without closer or at a line with a bar; it ends at a closer
-    in the same section, else before a line that can be no cell after a blank one.
+    in the same section, else before a line after a blank one that cannot be a cell.
     """
     if not any(mark in text for mark in _HINTS) or _LOOSE_HINT.search(text) is None:
         return text
@@ -157,9 +157,9 @@ def resolve_loose_tables(text: str, *, tables: bool, markdown: bool = False) -> 
 
 
 def _ends(lines: list[str]) -> list[int]:
-    """For each line the one behind the table that goes on there, where its section closes it.
+    """For each line, the one after the table that continues there, if its section closes it.
 
-    A line with a bar alone begins a table only if rows follow.
+    A line with just a bar begins a table only if rows follow.
     """
     ends = [0] * len(lines)
     end, rows = 0, False
@@ -178,7 +178,7 @@ def _ends(lines: list[str]) -> list[int]:
 
 
 def _end_of_table(lines: list[str], start: int) -> int:
-    """The line behind a table that nothing closes."""
+    """The line after an unclosed table."""
     within = lines[start].startswith(TABLE_OPEN)
     blank = False
     for position in range(start + 1, len(lines)):

@@ -1,7 +1,7 @@
 """Which template becomes what: the table in templates.toml, compiled.
 
-A rule is a function from a template's arguments to text. Names that no row knows are told apart
-from those that a row drops, so that the corpus can count what was lost to them.
+A rule is a function from a template's arguments to text. Unknown names are distinguished from
+those that a row drops, so that the corpus can count what was lost to them.
 """
 
 import re
@@ -26,13 +26,13 @@ class Policy:
 
     rule: Rule | None = None
     mark: str = GAP
-    """What stands where a template without a rule stood, or where its rule gave nothing."""
+    """What replaces a template without a rule, or one whose rule gives nothing."""
     function: Function | None = None
     """A parser function: its first argument follows a colon."""
     where: Literal["anywhere", "word", "line"] = "anywhere"
-    """Shown only as a word of a sentence, or only where it begins a line."""
+    """Shown only within a sentence, or only at the beginning of a line."""
     label: str = ""
-    """What it stands for as a link or before a colon, where its rule gives nothing."""
+    """Its text as a link or before a colon, if its rule gives nothing."""
 
     @property
     def shows(self) -> bool:
@@ -73,12 +73,14 @@ def normal_name(name: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """`name` without the prefixes that say nothing: subst: and the namespace of templates."""
+    """`name` without meaningless prefixes: subst: and the template namespace."""
     return _NAMESPACE.sub("", name, count=1)
 
 
 def parse_arguments(body: str) -> Arguments:
-    """The arguments in what follows a template's name and first bar, without outer white space."""
+    """The arguments in what follows a template's name and first bar, without surrounding white
+    space.
+    """
     arguments: Arguments = {}
     position = 0
     for part in body.split("|"):
@@ -92,8 +94,8 @@ def parse_arguments(body: str) -> Arguments:
 
 
 def is_furniture(body: str) -> bool:
-    """Whether a template alone on its lines holds no text by its shape: no argument, as a box of
-    links has, or a box's, which are named, a line each."""
+    """Whether a template alone on its lines looks like one without text: no arguments, like a
+    navigation box, or those of an infobox, named and one per line."""
     return "|" not in body or _BOX.match(body) is not None
 
 
@@ -101,7 +103,7 @@ class TemplateTable:
     """Finds the policy for a template's name; the user's own rows come first.
 
     A user's row is a name and a format, or "" to drop the template. Raises ValueError for a format
-    that has a field or group left open.
+    with an unclosed field or group.
     """
 
     def __init__(self, extra: Mapping[str, str]) -> None:
@@ -136,11 +138,11 @@ class TemplateTable:
         self.columns = Policy(named_rule("columns", ""))
 
     def find(self, raw: str) -> Policy | None:
-        """The policy for a name as it stands between braces, None when nothing is known of it."""
+        """The policy for a name between braces, None if it is unknown."""
         policy = self._seen.get(raw)
         if policy is None:
             policy = self._look_up(raw)
-            # A function carries its argument in the name: remembering those would never end.
+            # A function carries its argument in the name: the cache would grow without bound.
             short = ":" not in raw and len(raw) <= _LONGEST_REMEMBERED
             if policy is not None and short and len(self._seen) < _MOST_REMEMBERED:
                 self._seen[raw] = policy
@@ -205,7 +207,7 @@ def _as_function(rule: Rule) -> Function:
 
 
 def constant(text: str) -> Rule:
-    """A rule that looks at no argument."""
+    """A rule that ignores its arguments."""
     return lambda arguments: text
 
 
@@ -230,7 +232,7 @@ _SIMPLE = re.compile(r"\{(\d)\}")
 def compile_format(form: str) -> Rule:
     """A format as a rule; the fields are explained at the top of templates.toml.
 
-    Raises ValueError when a brace or an angle bracket is left open.
+    Raises ValueError if a brace or an angle bracket is left open.
     """
     simple = _SIMPLE.fullmatch(form)
     if simple:
@@ -245,7 +247,9 @@ def compile_format(form: str) -> Rule:
 
 
 def _sequence(pieces: list[str], *, group: bool = False) -> Rule:
-    """The rule for the head of `pieces`, which it takes off; a group is empty when a field is."""
+    """The rule for the head of `pieces`, which is consumed; a group is empty if one of its fields
+    is.
+    """
     rules: list[Rule] = []
     fields: list[Rule] = []
     while pieces and pieces[0] != ">":

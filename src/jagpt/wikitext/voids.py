@@ -1,7 +1,8 @@
-"""What hangs on a value that is not in the dump goes with it: a bracket, a clause, a sentence.
+"""What depends on a value that is not in the dump is removed with it: a bracket, a clause, a
+sentence.
 
 旭川市（■人） → 旭川市; 面積は■km²で、県庁は甲市。 → 県庁は甲市。; 人口は■人である。 → nothing.
-A template that no rule knows leaves such a hole only where the sentence needs a word in its place.
+A template without a rule leaves such a hole only where the sentence needs a word in its place.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 
 from jagpt.wikitext.marks import CELL, GAP, HEADING, LINE, UNKNOWN, VOID
 
-# Behind an unknown template that stands at the head of a clause: it was the subject, or a number.
+# After an unknown template at the head of a clause: it was the subject, or a number.
 _PARTICLE = re.compile(r"[はがをにへと]|で(?:は|も|あ|き)|から|より|まで|も[、た]")
 _UNIT = re.compile(
     r"(?:万|億)?[人名] |平方|㎢|km|[年月日人](?:[、。）でにのはが現]|$)", re.MULTILINE
@@ -26,7 +27,7 @@ _CLOSERS = frozenset(_PAIRS.values())
 _EDGES = frozenset(("\t", CELL, LINE))
 _STOPS = frozenset("。．！？") | _EDGES | {". "}
 _COMMAS = frozenset("、，")
-# What a value is of: without the value such a label says nothing.
+# What a value belongs to: without the value such a label means nothing.
 _MEASURE = re.compile(
     r"(?:人口|面積|世帯数?|密度|人数|件数|点数|[率数値額高量長]|合計|総計|現在|時点|年月日|年|日)\s*$"
 )
@@ -44,7 +45,7 @@ class _Clause:
 
 @dataclass(slots=True)
 class _Span:
-    """A sentence, or what a bracket holds."""
+    """A sentence, or the contents of a bracket."""
 
     start: int
     opener: str = ""
@@ -60,7 +61,7 @@ class _Span:
 
 
 def cut_voids(text: str) -> tuple[str, int, int]:
-    """`text` without its voids, how many places were cut and how many characters went."""
+    """`text` without its voids, how many places were cut and how many characters were removed."""
     if UNKNOWN in text:
         text = _weigh_unknown(text)
     if VOID not in text:
@@ -161,7 +162,7 @@ class _Line:
             self._cuts.append((span.start, end))
 
     def _dissolve(self) -> None:
-        """A bracket that nothing closes is part of what is around it."""
+        """An unclosed bracket is part of what is around it."""
         span = self._stack.pop()
         self._stack[-1].clauses[-1].void |= span.void
 
@@ -178,7 +179,7 @@ class _Line:
 
 
 def _kept_before(clauses: list[_Clause], line: str) -> int:
-    """Where in a bracket the cut begins; 0 where all of it hangs on the value."""
+    """Where in a bracket the cut begins; 0 if all of it depends on the value."""
     first = next(index for index, clause in enumerate(clauses) if clause.void)
     for clause in clauses[:first]:
         if _MEASURE.search(line[clause.start + (clause is clauses[0]) : clause.end]):
@@ -187,7 +188,7 @@ def _kept_before(clauses: list[_Clause], line: str) -> int:
 
 
 def _clauses_of_sentence(span: _Span, line: str, end: int) -> list[tuple[int, int]]:
-    """The clauses without which the sentence stands, or the sentence."""
+    """The clauses that the sentence can do without, or the whole sentence."""
     clauses = _joined_clauses(span.clauses, line)
     last = max((index for index, clause in enumerate(clauses) if not clause.void), default=-1)
     cuts: list[tuple[int, int]] = []
@@ -209,7 +210,7 @@ def _clauses_of_sentence(span: _Span, line: str, end: int) -> list[tuple[int, in
 
 
 def _joined_clauses(clauses: list[_Clause], line: str) -> list[_Clause]:
-    """Clauses are what commas part; colons, slashes and dots do not part a sentence."""
+    """Clauses are separated by commas; colons, slashes and dots do not separate a sentence."""
     joined = [clauses[0]]
     for clause in clauses[1:]:
         if line[joined[-1].end : joined[-1].end + 1] in _COMMAS:
@@ -221,7 +222,9 @@ def _joined_clauses(clauses: list[_Clause], line: str) -> list[_Clause]:
 
 
 def _items_of_line(span: _Span, line: str, end: int) -> list[tuple[int, int]]:
-    """The items of a line that hang on a value, each with a label that says nothing without it."""
+    """The items of a line that depend on a value, each with a label that means nothing without
+    it.
+    """
     cuts: list[tuple[int, int]] = []
     clauses = span.clauses
     for index, clause in enumerate(clauses):
@@ -237,7 +240,7 @@ def _items_of_line(span: _Span, line: str, end: int) -> list[tuple[int, int]]:
 
 
 def _after_label(line: str, start: int, end: int) -> int:
-    """Where a quantity begins that a space parts from what it is of: 甲地域 ■人."""
+    """Where a quantity begins that a space separates from what it belongs to: 甲地域 ■人."""
     void = line.index(VOID, start, end)
     space = max(line.rfind(" ", start, void), line.rfind("\u3000", start, void))
     label = line[start : max(space, start)].strip(" \u3000-–—:：、，・/／")

@@ -1,6 +1,6 @@
 """A function on many jobs, in processes of this machine or on a cluster.
 
-pool      jobs handed out, few of them waiting, with a fast end
+pool      jobs handed out, few of them waiting, stopped quickly
 cluster   the same jobs on a Ray cluster
 """
 

@@ -20,22 +20,22 @@ from jagpt.recipe import Execution
 from jagpt.workers.pool import lost_worker
 
 RETRIES = 5
-"""So often a job may lose its node (or its process, by memory running out)."""
+"""How often a job may lose its node (or its process, by running out of memory)."""
 
 Result = TypeVar("Result")
 
 
 def check(execution: Execution) -> None:
-    """`MissingExtraError` where the recipe asks for a cluster and ray is not installed."""
+    """`MissingExtraError` if the recipe asks for a cluster and ray is not installed."""
     if execution.executor == "ray":
         _import_ray()
 
 
 def executor_of(execution: Execution) -> tuple[int, Executor | None]:
     """How many jobs to run at a time, and the cluster that the recipe asks for, connected; None
-    where they run in processes of this machine.
+    if they run in processes of this machine.
 
-    Raises `MissingExtraError` without ray, `StorageError` where the cluster does not answer.
+    Raises `MissingExtraError` without ray, `StorageError` if the cluster does not answer.
     """
     if execution.executor == "local":
         return execution.workers or available_cores(), None
@@ -45,7 +45,7 @@ def executor_of(execution: Execution) -> tuple[int, Executor | None]:
 
 class RayExecutor(Executor):
     """Runs jobs on the Ray cluster at `address`, or on one of its own on this machine, with
-    `workers` processes (by default one a core). Shutting it down leaves the cluster."""
+    `workers` processes (by default one per core). Shutting it down leaves the cluster."""
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         self._ray = _import_ray()
@@ -70,7 +70,7 @@ class RayExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster; jobs that still run there are given up."""
+        """Leave the cluster; jobs that still run there are abandoned."""
         if cancel_futures:
             for reference in list(self._running):
                 self._ray.cancel(reference, force=True)
@@ -103,7 +103,7 @@ class RayExecutor(Executor):
             future.set_exception(self._own_error(error))
 
     def _own_error(self, error: BaseException) -> BaseException:
-        """A job's own exception out of Ray's wrapping; what Ray could not mend by retrying."""
+        """The job's own exception, unwrapped from Ray's, or what Ray could not fix by retrying."""
         cause = getattr(error, "cause", None)
         if isinstance(cause, JagptError):
             return cause

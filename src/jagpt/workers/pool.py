@@ -1,5 +1,5 @@
 """A function run on many jobs in worker processes or on a cluster, with few jobs waiting and a
-fast end.
+fast stop.
 
 Workers are started afresh (spawn), so that macOS, Windows and threaded parents behave alike. They
 ignore Ctrl-C, which the parent handles, and leave when their parent dies, whatever killed it.
@@ -27,7 +27,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 WAITING_JOBS = 2
-"""Jobs submitted beyond one a worker: enough to keep all busy, few enough to hold in memory."""
+"""Jobs submitted beyond one per worker: enough to keep all busy, few enough to hold in memory."""
 
 
 class Workers(Generic[Job, Result]):
@@ -139,9 +139,9 @@ class Workers(Generic[Job, Result]):
 
 
 def lost_worker() -> JagptError:
-    """What to say of a worker that ended before its job."""
+    """The message for a worker that ended before its job did."""
     return JagptError(
-        "a worker process died (killed, or out of memory); what was finished is kept: run the same "
+        "a worker process died (killed, or out of memory); finished work is kept: run the same "
         "command again, with fewer workers if memory was short (--set execution.workers=1)"
     )
 
@@ -154,7 +154,7 @@ def _stop(executor: Executor) -> None:
 
 
 def serve_parent() -> None:
-    """Let the parent alone decide when this process ends: it handles Ctrl-C, and its own end, even
+    """Let only the parent decide when this process ends: it handles Ctrl-C, and its own end, even
     by `kill -9`, is this one's too (else a worker would wait for jobs for ever)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

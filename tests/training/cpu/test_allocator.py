@@ -1,4 +1,4 @@
-"""The C library's allocator: freed blocks leave the process."""
+"""The C library's allocator: freed blocks are returned to the system."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A wiki's dump from its server, or the Internet Archive, into the cache.
 
 catalogue  what a dump consists of, and which of its files to take
-plan       what a download fetches, and the note that it is whole
-client     HTTP with patience
-transfer   one file: resumed, verified, and only then in place
+plan       what a download fetches, and the record that it is complete
+client     HTTP with retries
+transfer   one file: resumed, verified, and only then put in place
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ def plan_download(
     progress: Progress = QUIET,
     patience: Patience | None = None,
 ) -> DownloadPlan:
-    """What to fetch: files with sizes and sums; reads only the dump's lists, writes nothing.
+    """What to download: files with sizes and checksums; reads only the dump's lists, writes
+    nothing.
 
-    `wiki` is a database name (`jawiki`), `date` a day like `20210301`, or `latest` for the newest
-    dump that `mirror` has finished. A date that `mirror` does not keep comes from `archive`.
-    Raises `UsageError` for a name that can't be, `StorageError` where the dump is nowhere, is not
-    finished, or the network fails.
+    `wiki` is a database name (`jawiki`), `date` a date such as `20210301`, or `latest` for the
+    newest finished dump on `mirror`. A date that `mirror` no longer has comes from `archive`.
+    Raises `UsageError` for an impossible name, `StorageError` if the dump is nowhere to be found
+    or unfinished, or the network fails.
     """
     check_request(wiki, date, mirror)
     base = mirror.rstrip("/")
@@ -70,10 +71,11 @@ def plan_download(
 def fetch(
     plan: DownloadPlan, progress: Progress = QUIET, *, patience: Patience | None = None
 ) -> list[Path]:
-    """Bring the plan's files into the cache, each verified; the files of pages in reading order.
+    """Download the plan's files into the cache, each verified; returns the files of pages in
+    reading order.
 
-    Goes on from what an interrupted call left. Raises `StorageError` for disk and network,
-    `DataError` where another file stands in a file's place, `RunInUseError` while another process
+    Continues what an interrupted call left. Raises `StorageError` for disk and network,
+    `DataError` if a different file is in a file's place, `RunInUseError` while another process
     downloads the same dump.
     """
     files.check_tree(plan.directory)
@@ -87,7 +89,7 @@ def fetch(
 
 
 def fetch_sources(sources: Iterable[Source], mirror: str | None, progress: Progress) -> None:
-    """Fetch the dumps that sources name by wiki and date, where they are not in the cache yet."""
+    """Download the dumps that sources name by wiki and date, if they are not in the cache yet."""
     for source in sources:
         if to_download(source):
             wiki, date = str(source.wiki), str(source.date)
@@ -97,18 +99,18 @@ def fetch_sources(sources: Iterable[Source], mirror: str | None, progress: Progr
 
 
 def check_request(wiki: str, date: str, mirror: str = DUMP_SERVER) -> None:
-    """Raise `UsageError` for a name that can't be."""
+    """Raise `UsageError` for an impossible name."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", wiki):
-        raise UsageError(f"--wiki {wiki!r}: no database name; Japanese Wikipedia is jawiki")
+        raise UsageError(f"--wiki {wiki!r}: not a database name; Japanese Wikipedia is jawiki")
     if date != LATEST and not _is_day(date):
-        raise UsageError(f"--date {date!r}: neither a day like 20210301 nor {LATEST!r}")
+        raise UsageError(f"--date {date!r}: expected a date such as 20210301, or {LATEST!r}")
     try:
         place = urlsplit(mirror)
         usable = place.scheme in ("http", "https") and place.hostname and not place.query
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError(f"--mirror {mirror!r}: no web address like {DUMP_SERVER}")
+        raise UsageError(f"--mirror {mirror!r}: expected a web address such as {DUMP_SERVER}")
 
 
 def _is_day(text: str) -> bool:
@@ -122,8 +124,9 @@ def _check_space(plan: DownloadPlan) -> None:
     free, wanted = shutil.disk_usage(plan.directory).free, plan.missing
     if wanted > free:
         raise StorageError(
-            f"{plan.directory}: {units.size(wanted)} ({wanted:,} bytes) are still to come, but "
-            f"only {units.size(free)} ({free:,} bytes) are free; free some space, or set "
+            f"{plan.directory}: {units.size(wanted)} ({wanted:,} bytes) are still to be "
+            "downloaded, "
+            f"but only {units.size(free)} ({free:,} bytes) are free; free some space, or set "
             "JAGPT_CACHE to a folder on another disk"
         )
 

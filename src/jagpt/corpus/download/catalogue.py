@@ -8,9 +8,9 @@ The dump server's `<wiki>/<date>/dumpstatus.json` (version 0.8; written by
 
 A large wiki's `articlesdump` and `articlesmultistreamdump` make numbered parts and their
 `…recombine` jobs the whole files; a small wiki has no `…recombine` job, and its two jobs make the
-whole files. Some mirrors leave the sums out; then `<wiki>-<date>-sha1sums.txt` has them.
+whole files. Some mirrors omit the checksums; then `<wiki>-<date>-sha1sums.txt` has them.
 
-Wikimedia keeps the last few months. Older dumps stand on the Internet Archive, one item a dump,
+Wikimedia keeps the last few months. Older dumps are on the Internet Archive, one item per dump,
 named `<wiki>-<date>` (https://wikitech.wikimedia.org/wiki/Nova_Resource:Dumps/Archive.org; for
 instance https://archive.org/download/jawiki-20190201). An item's `metadata` record lists
 `"files": [{"name": "…", "size": "419170", "sha1": "…"}]`, sizes as text
@@ -38,20 +38,20 @@ JOBS = {
 
 _ENDED = frozenset({"done", "failed", "skipped"})
 _MOST_DATES = 12
-"""Dumps that are looked at, newest first, for one that is finished."""
+"""How many dumps to try, newest first, to find a finished one."""
 
 
 class NotFinishedError(StorageError):
-    """The dump server is still at work on this dump."""
+    """The dump server is still working on this dump."""
 
 
 class UnreadableError(StorageError):
-    """A catalogue is there, but it is cut, no JSON or not of the form that it should have."""
+    """A catalogue exists but is truncated, not JSON or of an unexpected form."""
 
 
 @dataclass(frozen=True)
 class ListedFile:
-    """One file of a catalogue; size in bytes and hex SHA-1 are None where they are not told."""
+    """One file of a catalogue; size in bytes and hex SHA-1 are None if they are unknown."""
 
     name: DumpName
     size: int | None
@@ -60,7 +60,7 @@ class ListedFile:
 
 @dataclass
 class Catalogue:
-    """What is known of one dump: its folder's address, its files, its jobs' statuses."""
+    """What is known about one dump: the URL of its folder, its files, the status of its jobs."""
 
     wiki: str
     date: str
@@ -68,33 +68,33 @@ class Catalogue:
     entries: list[ListedFile] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
     archived: bool = False
-    """A copy: the sums are those of what was copied, to be held against the dump's own."""
+    """A copy: its checksums are those of what was copied, to be compared with the dump's own."""
     sums: dict[str, str] | None = None
-    """File name → SHA-1 by the dump's own list, None while it was not read."""
+    """File name → SHA-1 by the dump's own list, None until it is read."""
 
     def url(self, name: str) -> str:
-        """A file's address, made here: the addresses that a catalogue gives are not used."""
+        """A file's URL, built here: the URLs in a catalogue are not used."""
         return f"{self.origin}/{name}"
 
 
 def find(client: Client, wiki: str, date: str, mirror: str, archive: str) -> DownloadPlan:
-    """What to fetch of one dump: from the server, or else from the Internet Archive's copy.
+    """What to download of one dump: from the server, or else from the Internet Archive's copy.
 
-    Raises `NotFinishedError` naming the job and its status, `StorageError` where the dump is
-    nowhere or neither the server nor the dump tells sums.
+    Raises `NotFinishedError` naming the job and its status, `StorageError` if the dump is
+    nowhere to be found, or neither the server nor the dump gives checksums.
     """
     found = _on_server(client, wiki, date, mirror) or _in_archive(client, wiki, date, archive)
     if found is None:
         raise StorageError(
-            f"{wiki} {date}: no such dump at {mirror}/{wiki}/{date}/ and none in the Internet "
-            f"Archive ({archive}/details/{wiki}-{date}); {mirror}/{wiki}/ lists the dates that are "
-            "kept, and --date latest takes the newest"
+            f"{wiki} {date}: no such dump at {mirror}/{wiki}/{date}/ or in the Internet Archive "
+            f"({archive}/details/{wiki}-{date}); {mirror}/{wiki}/ lists the available dates, and "
+            "--date latest takes the newest"
         )
     return _plan(client, found)
 
 
 def find_latest(client: Client, wiki: str, mirror: str) -> DownloadPlan:
-    """What to fetch of the newest dump that is finished, by the server's list of dates.
+    """What to download of the newest finished dump, by the server's list of dates.
 
     (The server's `latest/` folder is not used: its files' names carry no date.)
     """
@@ -103,14 +103,14 @@ def find_latest(client: Client, wiki: str, mirror: str) -> DownloadPlan:
     dates = sorted(set(re.findall(r'href="(?:[^"]*/)?([0-9]{8})/?"', text)), reverse=True)
     if not dates:
         raise StorageError(
-            f"{mirror}/{wiki}/: lists no dump's date; check the wiki's database name (Japanese "
+            f"{mirror}/{wiki}/: lists no dumps; check the wiki's database name (Japanese "
             "Wikipedia is jawiki) or give a --date"
         )
     for date in dates[:_MOST_DATES]:
         try:
             found = _on_server(client, wiki, date, mirror)
         except UnreadableError as error:
-            client.progress.say(f"{error}; looking at the dump before it")
+            client.progress.say(f"{error}; trying the dump before it")
             continue
         if found is not None and _is_finished(client, found):
             return _plan(client, found)
@@ -118,11 +118,11 @@ def find_latest(client: Client, wiki: str, mirror: str) -> DownloadPlan:
 
 
 def _is_finished(client: Client, found: Catalogue) -> bool:
-    """Whether the server says that all is done (a list of sums alone does not say so)."""
+    """Whether the server says that everything is done (a list of checksums alone does not)."""
     try:
         return bool(found.statuses and choose(found))
     except StorageError as error:
-        client.progress.say(f"{error}; looking at the dump before it")
+        client.progress.say(f"{error}; trying the dump before it")
         return False
 
 
@@ -130,7 +130,7 @@ def _is_finished(client: Client, found: Catalogue) -> bool:
 
 
 def _on_server(client: Client, wiki: str, date: str, mirror: str) -> Catalogue | None:
-    """A dump as its server tells it; None where the server has no such dump."""
+    """A dump as its server describes it; None if the server has no such dump."""
     found = Catalogue(wiki, date, f"{mirror}/{wiki}/{date}")
     url = found.url("dumpstatus.json")
     document = client.document(url)
@@ -146,7 +146,7 @@ def _on_server(client: Client, wiki: str, date: str, mirror: str) -> Catalogue |
 
 
 def _in_archive(client: Client, wiki: str, date: str, archive: str) -> Catalogue | None:
-    """A dump as the Internet Archive's record of its item tells it; None where there is none."""
+    """A dump as the Internet Archive's record of its item describes it; None if there is none."""
     url = f"{archive}/metadata/{wiki}-{date}"
     document = client.document(url)
     listed = _json_object(document, url).get("files") if document is not None else None
@@ -206,7 +206,7 @@ def _sums_name(found: Catalogue) -> str:
 
 
 def _own_sums(client: Client, found: Catalogue) -> dict[str, str]:
-    """The dump's own list of sums, read once; empty where there is none."""
+    """The dump's own list of checksums, read once; empty if there is none."""
     if found.sums is None:
         text = (client.document(found.url(_sums_name(found))) or b"").decode("utf-8", "replace")
         lines = re.findall(r"^([0-9a-fA-F]{40}) [ *](\S+)[ \t\r]*$", text, re.MULTILINE)
@@ -221,9 +221,9 @@ def choose(found: Catalogue) -> list[ListedFile]:
     """The files to take, each file of pages before its index.
 
     The whole multistream file, else the whole plain file, else the multistream parts, else the
-    plain parts: the first of them whose jobs have ended well. A job that is still running or
+    plain parts: the first of these whose jobs have succeeded. A job that is still running or
     waiting stops the search, so that the same dump gives the same files today and tomorrow.
-    Raises `NotFinishedError`, or `StorageError` where nothing can be taken.
+    Raises `NotFinishedError`, or `StorageError` if nothing can be taken.
     """
     for whole in (True, False):
         for multistream in (True, False):
@@ -231,13 +231,13 @@ def choose(found: Catalogue) -> list[ListedFile]:
             if pages and (whole or _part_problem(pages) is None):
                 return [file for entry in pages for file in (entry, indexes.get(entry)) if file]
             _refuse_pending(found, multistream)
-    raise StorageError(f"{found.origin}: no file of articles to take ({_what_is_there(found)})")
+    raise StorageError(f"{found.origin}: no file of articles to download ({_what_is_there(found)})")
 
 
 def _variant(
     found: Catalogue, multistream: bool, whole: bool
 ) -> tuple[list[ListedFile], dict[ListedFile, ListedFile]]:
-    """The files of pages of one kind in order, and the index of each that has one."""
+    """The files of pages of one kind, in order, each with its index if it has one."""
     fitting = {
         entry.name.text: entry
         for entry in found.entries
@@ -249,7 +249,9 @@ def _variant(
 
 
 def _part_problem(pages: list[ListedFile]) -> str | None:
-    """Why parts are no whole dump: they must count from 1, and no two may hold the same pages."""
+    """Why parts are not a complete dump: they must count from 1, and no two may hold the same
+    pages.
+    """
     names = [file.name for file in pages]
     numbers = {name.part for name in names}
     if missing := set(range(1, len(numbers) + 1)) - numbers:
@@ -277,7 +279,8 @@ def _refuse_pending(found: Catalogue, multistream: bool) -> None:
         status = found.statuses.get(job, "done")
         if status not in _ENDED:
             raise NotFinishedError(
-                f"{found.origin}: not finished, the job {job} is {status!r}; wait for it, or take "
+                f"{found.origin}: not finished, the job {job} is {status!r}; wait for it, or "
+                "choose "
                 "an older dump with --date"
             )
 
@@ -288,7 +291,7 @@ def _plan(client: Client, found: Catalogue) -> DownloadPlan:
 
 
 def _told_in_full(client: Client, found: Catalogue, entry: ListedFile) -> DumpFile:
-    """An entry with size and SHA-1: asked for where the catalogue leaves them out."""
+    """An entry with size and SHA-1, which are requested if the catalogue omits them."""
     name = entry.name.text
     url = found.url(name)
     own = None
@@ -297,12 +300,12 @@ def _told_in_full(client: Client, found: Catalogue, entry: ListedFile) -> DumpFi
     if own and entry.sha1 and own != entry.sha1:
         raise StorageError(
             f"{url}: SHA-1 {entry.sha1}, but {own} by the dump's own {_sums_name(found)}: this "
-            "copy is damaged; take another date or --mirror"
+            "copy is damaged; choose another date or --mirror"
         )
     sha1 = entry.sha1 or own
     if sha1 is None:
         raise StorageError(
-            f"{url}: no SHA-1 is told for it, neither in the catalogue nor in {_sums_name(found)}, "
-            "so it can't be checked; take another server with --mirror"
+            f"{url}: neither the catalogue nor {_sums_name(found)} has its SHA-1, so it cannot be "
+            "verified; choose another server with --mirror"
         )
     return DumpFile(entry.name, url, entry.size or client.length(url), sha1)

@@ -1,4 +1,4 @@
-"""HTTP with patience: redirects, failures that pass, and waits that a server asks for.
+"""HTTP with retries: redirects, failures that pass, and waits that a server asks for.
 
 The Wikimedia dump server refuses requests whose User-Agent does not describe the program
 (https://foundation.wikimedia.org/wiki/Policy:Wikimedia_Foundation_User-Agent_Policy; enforced on
@@ -25,7 +25,7 @@ from jagpt.progress import QUIET, Progress
 
 USER_AGENT = f"jagpt/{__version__} (+https://pypi.org/project/jagpt; dump downloader) httpx2"
 LONGEST_DOCUMENT = 64 * 1024 * 1024
-"""Bytes of a catalogue or list that are read at most (English Wikipedia's has a few hundred KB)."""
+"""Most bytes read of a catalogue or list (English Wikipedia's has a few hundred KB)."""
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ASKS_TO_WAIT = frozenset({429, 503})
@@ -35,14 +35,14 @@ _MOST_REDIRECTS = 5
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a client waits, in seconds, and how often it tries before it gives up."""
+    """How long a client waits, in seconds, and how often it tries before giving up."""
 
     tries: int = 7
-    """Failures in a row, with nothing new received, that end the work."""
+    """Consecutive failures, with nothing new received, that end the work."""
     first_wait: float = 1.0
     longest_wait: float = 60.0
     longest_asked_wait: float = 600.0
-    """A server that asks for more (Retry-After) ends the work."""
+    """Longest wait; a server that asks for more (Retry-After) ends the work."""
     connect_timeout: float = 20.0
     read_timeout: float = 60.0
     sleep: Callable[[float], None] = time.sleep
@@ -50,7 +50,7 @@ class Patience:
 
 
 class PassingError(Exception):
-    """A failure that another try may not meet; `wait` holds the seconds that the server asks for.
+    """A failure that may not recur on retry; `wait` holds the seconds that the server asks for.
 
     Never leaves this package: `Attempts` turns the last one into a `StorageError`.
     """
@@ -61,22 +61,24 @@ class PassingError(Exception):
 
 
 class MissingError(StorageError):
-    """The server has nothing at this address (404, 410)."""
+    """The server has nothing at this URL (404, 410)."""
 
 
 class Attempts:
-    """Counts the failures of one piece of work and waits longer after each."""
+    """Counts the failures of one task and waits longer after each."""
 
     def __init__(self, what: str, patience: Patience, progress: Progress) -> None:
         self.what, self.patience, self.progress = what, patience, progress
         self._failures = 0
 
     def moved_on(self) -> None:
-        """Something new was received: failures count from none again."""
+        """Something new was received: reset the count of failures."""
         self._failures = 0
 
     def failed(self, error: PassingError) -> None:
-        """Wait before the next try; `StorageError` where there were enough or the wait is long."""
+        """Wait before the next try; `StorageError` after too many failures or if the wait is too
+        long.
+        """
         self._failures += 1
         patience = self.patience
         if self._failures >= patience.tries:
@@ -90,14 +92,14 @@ class Attempts:
         if wait > max(patience.longest_wait, patience.longest_asked_wait):
             raise StorageError(
                 f"{self.what}: {error}, and the server asks to wait {wait:,.0f} s; run the same "
-                "command again then, or take another server with --mirror"
+                "command again then, or choose another server with --mirror"
             ) from error
         self.progress.say(f"{self.what}: {error}; trying again in {wait:,.0f} s")
         patience.sleep(wait)
 
 
 class Client:
-    """A connection pool that names itself and says what went wrong; close it after use."""
+    """A connection pool that identifies itself and reports what went wrong; close it after use."""
 
     def __init__(self, patience: Patience | None = None, progress: Progress = QUIET) -> None:
         self.patience, self.progress = patience or Patience(), progress
@@ -122,11 +124,11 @@ class Client:
         self._http.close()
 
     def attempts(self, what: str) -> Attempts:
-        """A counter of failures for one piece of work with this client's patience."""
+        """A counter of failures for one task, with this client's limits."""
         return Attempts(what, self.patience, self.progress)
 
     def document(self, url: str) -> bytes | None:
-        """A small document, None where there is none; `StorageError` where it can't be had."""
+        """A small document, None if there is none; `StorageError` if it cannot be fetched."""
         attempts = self.attempts(url)
         while True:
             try:
@@ -137,7 +139,7 @@ class Client:
                 attempts.failed(failure)
 
     def length(self, url: str) -> int:
-        """The size in bytes of what stands at `url`, without reading it."""
+        """The size in bytes of what is at `url`, without reading it."""
         attempts = self.attempts(url)
         while True:
             try:
@@ -152,16 +154,18 @@ class Client:
             for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > LONGEST_DOCUMENT:
-                    raise StorageError(f"{url}: over {LONGEST_DOCUMENT:,} bytes; this is no list")
+                    raise StorageError(
+                        f"{url}: over {LONGEST_DOCUMENT:,} bytes; this is not a list"
+                    )
         return bytes(content)
 
     @contextmanager
     def open(
         self, url: str, headers: Mapping[str, str] | None = None, method: str = "GET"
     ) -> Iterator[httpx2.Response]:
-        """One try at a response with a body to read (200, 206) or a range that is not there (416).
+        """One attempt at a response with a body to read (200, 206) or for a missing range (416).
 
-        Raises `PassingError` for what another try may not meet, also while the block reads,
+        Raises `PassingError` for a temporary failure, also while the block reads,
         `MissingError` for 404 and 410, `StorageError` for any other refusal.
         """
         try:
@@ -177,7 +181,9 @@ class Client:
             raise StorageError(f"{url}: {error}") from error
 
     def _follow(self, request: httpx2.Request) -> httpx2.Response:
-        """The response behind all redirects, which must lead to http(s) and never out of https."""
+        """The response after all redirects, which must lead to http(s) and never away from
+        https.
+        """
         origin = str(request.url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._http.send(request, stream=True)
@@ -202,7 +208,7 @@ class Client:
             raise PassingError(said, wait)
         if status in _GONE:
             raise MissingError(f"{url}: {said}")
-        advice = "; take another server with --mirror"
+        advice = "; choose another server with --mirror"
         raise StorageError(f"{url}: {said}{advice if status in (401, 403, 451) else ''}")
 
     def _asked_wait(self, response: httpx2.Response) -> float | None:
@@ -226,14 +232,14 @@ def _trusted() -> ssl.SSLContext:
 def _told_length(response: httpx2.Response, url: str) -> int:
     told = response.headers.get("Content-Length", "")
     if not (told.isascii() and told.isdigit()):
-        raise StorageError(f"{url}: the server does not tell its size")
+        raise StorageError(f"{url}: the server does not give its size")
     return int(told)
 
 
 def _transport_reason(error: httpx2.TransportError) -> str:
-    """What happened on the line, in words; the library's own text is often empty."""
+    """What happened on the connection, in words; the library's own text is often empty."""
     if isinstance(error, httpx2.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, httpx2.TimeoutException):
-        return "nothing came in time"
+        return "no data arrived in time"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a download fetches, and the note that it is whole."""
+"""What a download fetches, and the record that it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jagpt.corpus.cache import dump_directory
 from jagpt.errors import DataError, StorageError
 
 RECORD = "download.json"
-"""Names the files of a dump that is whole; written last, into the dump's folder in the cache."""
+"""Lists the files of a complete dump; written last, into the dump's folder in the cache."""
 
 _NAME = re.compile(
     r"(?P<wiki>[a-z][a-z0-9_]{1,40})-(?P<date>[0-9]{8})-pages-articles"
@@ -25,7 +25,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class DumpName:
-    """A file's name taken apart; nothing else from a server ever names a file here.
+    """A file name, parsed; nothing else from a server ever names a file here.
 
     `part` is the number of a part, None for a whole dump; `pages` its first and last page id.
     """
@@ -76,9 +76,9 @@ class DumpFile:
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """The files of one dump, in the order in which they are read, each after it its index.
+    """The files of one dump, in reading order, each followed by its index.
 
-    `origin` is the address of the folder that they come from, `directory` where they go.
+    `origin` is the URL of the folder they come from, `directory` where they go.
     """
 
     wiki: str
@@ -98,7 +98,9 @@ class DownloadPlan:
 
     @property
     def missing(self) -> int:
-        """Bytes still to come: files in place and unfinished ones are taken off (unverified)."""
+        """Bytes still to download: files in place and unfinished ones are subtracted
+        (unverified).
+        """
         return sum(file.size - received(self.directory, file) for file in self.files)
 
     def target(self, file: DumpFile) -> Path:
@@ -127,7 +129,7 @@ def part_path(target: Path) -> Path:
 
 
 def received(directory: Path, file: DumpFile) -> int:
-    """Bytes of a file that are here, in place or unfinished."""
+    """Bytes of a file that are here, complete or unfinished."""
     target = directory / file.name.text
     place = target if target.exists() else part_path(target)
     return min(place.stat().st_size, file.size) if place.exists() else 0
@@ -137,7 +139,7 @@ def received(directory: Path, file: DumpFile) -> int:
 
 
 def write_record(plan: DownloadPlan) -> None:
-    """Declare the dump whole: every file of the plan is in place and verified."""
+    """Declare the dump complete: every file of the plan is in place and verified."""
     value = {
         "wiki": plan.wiki,
         "date": plan.date,
@@ -150,10 +152,10 @@ def write_record(plan: DownloadPlan) -> None:
 
 
 def downloaded_files(wiki: str, date: str) -> list[Path] | None:
-    """The files of pages of a dump that was downloaded whole, in order (indexes stand beside).
+    """The files of pages of a completely downloaded dump, in order (indexes are next to them).
 
-    None where there is no record. Raises `StorageError` where a recorded file is missing or has
-    another size, `DataError` where the record itself is damaged.
+    None if there is no record. Raises `StorageError` if a recorded file is missing or has
+    a different size, `DataError` if the record itself is damaged.
     """
     directory = dump_directory(wiki, date)
     if not (directory / RECORD).exists():

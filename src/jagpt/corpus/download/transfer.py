@@ -1,9 +1,9 @@
-"""One file from a server to the disk: resumed, verified, and only then in place.
+"""One file from a server to the disk: resumed, verified, and only then put in place.
 
-A file grows as `<name>.part`; what the server said of its version stands in `<name>.part.json`.
-A later try asks for the rest by Range, and by If-Range for the whole file if it is not the same
-version any more (RFC 9110, sections 13.1.5 and 14.2). The SHA-1 of what lies on the disk decides
-in the end, so that no server's mistake gets through.
+A file grows as `<name>.part`; what the server said about its version is in `<name>.part.json`.
+A later try asks for the rest by Range, and by If-Range for the whole file if the version has
+changed (RFC 9110, sections 13.1.5 and 14.2). In the end the SHA-1 of the file on disk
+decides, so that no server error gets through.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from jagpt.progress import Bar, Progress
 
 MEGABYTE = 1_000_000
 COUNTS_AS_PROGRESS = 1024 * 1024
-"""Bytes that must be new for failures to count from none again."""
+"""New bytes that reset the count of failures."""
 _SPEED_WINDOW = 5.0
 """Seconds over which the speed is measured."""
 
 
 def transfer(client: Client, file: DumpFile, target: Path, progress: Progress) -> Path:
-    """Bring one file to `target`, whole and verified, going on from what is here already.
+    """Download one file to `target`, complete and verified, continuing from what is already here.
 
-    Raises `StorageError` where the server fails for too long or sends a wrong file twice,
-    `DataError` where another file stands at `target`.
+    Raises `StorageError` if the server fails for too long or sends a wrong file twice,
+    `DataError` if there is a different file at `target`.
     """
     if target.exists():
         _check_in_place(file, target, progress)
@@ -47,15 +47,17 @@ def transfer(client: Client, file: DumpFile, target: Path, progress: Progress) -
             return target
         part.discard()
         if not last_try:
-            progress.say(f"{file.name.text}: SHA-1 {found}, wanted {file.sha1}; fetching it anew")
+            progress.say(
+                f"{file.name.text}: SHA-1 {found}, expected {file.sha1}; downloading it again"
+            )
     raise StorageError(
         f"{file.url}: SHA-1 {found}, but the dump's own sums say {file.sha1}, twice; nothing was "
-        "kept. Try later, or take another server with --mirror"
+        "kept. Try later, or choose another server with --mirror"
     )
 
 
 class PartialFile:
-    """The unfinished file, and which version of the server's file it is the beginning of."""
+    """The unfinished file, and the version of the server's file that it belongs to."""
 
     def __init__(self, path: Path, file: DumpFile) -> None:
         self.path, self.file = path, file
@@ -68,7 +70,7 @@ class PartialFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def validator(self) -> str | None:
-        """What If-Range takes: a strong entity tag, else the date of the last change."""
+        """The value for If-Range: a strong entity tag, else the date of the last change."""
         note = self._read_note()
         tag, modified = note.get("etag"), note.get("last_modified")
         if isinstance(tag, str) and tag.startswith('"'):
@@ -76,7 +78,7 @@ class PartialFile:
         return modified if isinstance(modified, str) else None
 
     def begin(self, headers: httpx2.Headers) -> None:
-        """Start anew with the version of the file that the response's headers name."""
+        """Start over with the version of the file that the response's headers name."""
         files.remove(self.path)
         note = {
             "sha1": self.file.sha1,
@@ -96,7 +98,7 @@ class PartialFile:
         files.remove(self._note)
 
     def _belongs(self) -> bool:
-        """Whether the rest of an earlier run is the beginning of the file that is wanted."""
+        """Whether the leftover of an earlier run is the beginning of the requested file."""
         wanted = self._read_note().get("sha1") == self.file.sha1
         return wanted and self.length() < self.file.size
 
@@ -111,7 +113,7 @@ class PartialFile:
 
 
 def _receive(client: Client, file: DumpFile, part: PartialFile, progress: Progress) -> None:
-    """Fetch until the part has the file's size; a failure goes on from where it stopped."""
+    """Download until the part has the file's size; after a failure, continue where it stopped."""
     attempts = client.attempts(file.name.text)
     most = start = part.length()
     what = file.name.text + (f" (from {units.size(start)} on)" if start else "")
@@ -128,7 +130,7 @@ def _receive(client: Client, file: DumpFile, part: PartialFile, progress: Progre
 
 
 def _receive_once(client: Client, file: DumpFile, part: PartialFile, meter: Meter) -> None:
-    """One request and its body; `PassingError` where that did not complete the file."""
+    """One request and its body; `PassingError` if that did not complete the file."""
     start = part.length()
     with client.open(file.url, _range_headers(part, start)) as response:
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -152,7 +154,7 @@ def _range_headers(part: PartialFile, start: int) -> dict[str, str]:
 
 
 def _check_range(response: httpx2.Response, file: DumpFile, part: PartialFile, start: int) -> None:
-    """A partial answer must be the rest that was asked for, of a file of the right size."""
+    """A partial answer must be the requested rest, of a file of the right size."""
     told = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)", told.strip())
     if found is None or int(found[1]) != start or found[3] not in (str(file.size), "*"):
@@ -163,18 +165,18 @@ def _check_range(response: httpx2.Response, file: DumpFile, part: PartialFile, s
 
 
 def _check_length(response: httpx2.Response, file: DumpFile) -> None:
-    """A whole answer of another size is another file: what is here is kept."""
+    """A full answer of a different size is a different file: what is here is kept."""
     if response.status_code != HTTPStatus.OK:
         raise PassingError(f"the server answers {response.status_code} to a plain request")
     told = response.headers.get("Content-Length")
     if told is not None and told != str(file.size):
-        raise PassingError(f"the server's file has {told} bytes, {file.size} are wanted")
+        raise PassingError(f"the server's file has {told} bytes, expected {file.size}")
 
 
 def _append(response: httpx2.Response, file: DumpFile, part: PartialFile, meter: Meter) -> None:
     length = part.length()
     with files.appending(part.path) as handle:
-        for chunk in response.iter_raw():  # as sent: a dump is not to be unpacked on the way
+        for chunk in response.iter_raw():  # as sent: a dump must not be decompressed in transit
             length += len(chunk)
             if length > file.size:
                 break
@@ -182,11 +184,11 @@ def _append(response: httpx2.Response, file: DumpFile, part: PartialFile, meter:
             meter.at(length)
     if length > file.size:
         part.discard()
-        raise PassingError(f"the server sends more than the {file.size:,} bytes wanted")
+        raise PassingError(f"the server sends more than the expected {file.size:,} bytes")
 
 
 class Meter:
-    """Tells a bar the megabytes since the start, and the speed of the last seconds."""
+    """Updates a bar with the megabytes since the start, and the speed of the last seconds."""
 
     def __init__(self, bar: Bar, start: int) -> None:
         self._bar, self._start = bar, start
@@ -219,13 +221,13 @@ def _check_in_place(file: DumpFile, target: Path, progress: Progress) -> None:
             return
     wanted = f"{file.size:,} bytes with SHA-1 {file.sha1}"
     raise DataError(
-        f"{target}: not the file of this dump ({found}; wanted {wanted}); move it away or delete "
+        f"{target}: not the file of this dump ({found}; expected {wanted}); move it away or delete "
         "it, then run the same command again"
     )
 
 
 def _sha1(path: Path, progress: Progress) -> str:
-    """Hex SHA-1 of what lies on the disk."""
+    """Hex SHA-1 of the file on disk."""
     progress.say(f"{path.name.removesuffix('.part')}: checking {units.size(path.stat().st_size)}")
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, lambda: hashlib.sha1(usedforsecurity=False))

@@ -1,10 +1,10 @@
-"""What serves a network on a CPU alone; on a GPU, PyTorch's own is used.
+"""What only serves a network on a CPU; on a GPU, PyTorch's own is used.
 
 attention       attention tile by tile, with dropout
-dropout         dropout on 16 random bits an element
+dropout         dropout with 16 random bits per element
 gelu            GELU without tanh
-recomputation   GPT-2's blocks with less memory for the way back
-allocator       freed blocks leave the process
+recomputation   GPT-2's blocks with less memory for the backward pass
+allocator       freed blocks are returned to the system
 cache           parts of the loss that stay in the cache
 """
 
@@ -21,15 +21,15 @@ from jagpt.training.cpu.recomputation import recompute
 
 
 def adapt(network: PreTrainedModel, *, learns: bool) -> None:
-    """Let `network`, which `learns` or is only asked, compute on a CPU with this package's means.
+    """Let `network`, which `learns` or is only evaluated, run on a CPU with this package's kernels.
 
-    The class, the weights and their names stay, and so does the function; dropout falls on other
+    The class, the weights and their names stay, and so does the function; dropout hits different
     elements, with the same distribution.
     """
     if not learns:
         prepared(network, CachedGelu)
     attention.register()
-    if network.config._attn_implementation == "sdpa":  # else the class has attention of its own
+    if network.config._attn_implementation == "sdpa":  # otherwise the class has its own attention
         network.set_attn_implementation(attention.NAME)
     for parent in list(network.modules()):
         for name, child in parent.named_children():

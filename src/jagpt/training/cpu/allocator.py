@@ -1,4 +1,4 @@
-"""The C library's allocator on a CPU: what is freed goes back to the system.
+"""The C library's allocator on a CPU: freed memory is returned to the system.
 
 glibc keeps freed blocks of up to 32 MiB in a heap, where activations of many sizes leave holes: for
 GPT-2 small, a tenth of the memory. Elsewhere nothing is done.
@@ -11,11 +11,11 @@ import platform
 from functools import cache
 
 LARGE_BLOCK = 9_000_000
-"""Bytes of a block that is mapped on its own and unmapped when freed; smaller ones cost time."""
+"""Bytes from which a block is mapped separately and unmapped when freed; smaller ones cost time."""
 KEPT_AT_THE_END = 64_000_000
 """Free bytes that may stay at the heap's end."""
 HOLES = 30_000_000
-"""Free bytes inside the heap that are worth giving back: they have to be asked for again."""
+"""Free bytes inside the heap that are worth returning: they have to be requested again."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -44,7 +44,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def map_large_blocks() -> None:
-    """From now on, large blocks live outside the heap, which glibc would put there in time."""
+    """From now on, large blocks live outside the heap, where glibc would eventually put them."""
     library = _glibc()
     if library is not None:
         library.mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
@@ -52,7 +52,7 @@ def map_large_blocks() -> None:
 
 
 def return_holes() -> None:
-    """Give the heap's holes back if they are large."""
+    """Return the heap's holes to the system if they are large."""
     library = _glibc()
     if library is not None and library.mallinfo2().fordblks > HOLES:
         library.malloc_trim(0)

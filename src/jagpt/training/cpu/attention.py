@@ -1,8 +1,9 @@
 """Causal attention that a CPU can afford, with dropout or without.
 
-Attention with dropout leaves PyTorch's flash kernel for one that keeps every probability of every
-head. Here it goes tile by tile, forward and backward, so that its probabilities never leave the
-cache; without dropout the tiles' matrix products are still quicker than the flash kernel in bf16.
+With dropout, PyTorch falls back from its flash kernel to one that keeps every probability of every
+head. Here attention runs tile by tile, forward and backward, so that its probabilities never
+leave the cache; without dropout the tiles' matrix products are still faster than the flash kernel
+in bf16.
 
 Shapes: B batch, H heads, T tokens, D width of a head, G heads of a tile, Q queries of a tile.
 """
@@ -25,11 +26,11 @@ NAME = "jagpt_tiled"
 """The name under which transformers finds the attention of this module."""
 TILE_QUERIES = 128
 TILE_ELEMENTS = 1 << 22
-"""Probabilities of a tile, about: some MB, which stay in the cache that cores share."""
+"""About how many probabilities a tile has: a few MB, which stay in the shared cache."""
 
 
 def register() -> None:
-    """Let transformers know `attention` as `NAME`."""
+    """Register `attention` with transformers as `NAME`."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
 
@@ -44,7 +45,7 @@ def attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention in transformers' form; sdpa where a mask is given or it is the quicker."""
+    """Causal attention with transformers' interface; sdpa if a mask is given or if it is faster."""
     if torch.is_autocast_enabled("cpu"):
         kind = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
@@ -114,9 +115,9 @@ class _CausalAttention(torch.autograd.Function):
 def _slopes(
     q: Tensor, k: Tensor, v: Tensor, given: Tensor, scale: float, drop: Drop | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to q, k and v of attention's result, whose own is `given`, all (B·H, T, D).
+    """Gradients of q, k and v, from the gradient `given` of attention's result, all (B·H, T, D).
 
-    Probabilities are formed a second time, with the same draw of dropout, rather than kept (Dao
+    Probabilities are recomputed, with the same dropout draw, rather than kept (Dao
     2023, arXiv:2307.08691).
     """
     if drop is not None:

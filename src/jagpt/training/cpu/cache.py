@@ -1,6 +1,6 @@
 """How much of the loss stays in a CPU's cache between two passes."""
 
 CHUNK = 256
-"""Positions whose logits live at a time: more cost memory, and no time is won."""
+"""Positions whose logits exist at a time: more cost memory and save no time."""
 ROWS, PIECES = 16, 1024
-"""Of a chunk, so many positions or pieces at a time."""
+"""Within a chunk, this many positions or pieces at a time."""

@@ -1,7 +1,7 @@
 """Dropout that a CPU can afford.
 
 PyTorch draws a number of 32 or more bits for each element, one after another. Here an element costs
-16 bits, and the backward pass draws the same bits again from the seed that it kept.
+16 bits, and the backward pass draws the same bits again from the stored seed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LOW_15_BITS = 0x7FFF7FFF7FFF7FFF
 
 
 class CheapDropout(nn.Dropout):
-    """`nn.Dropout` on 16 random bits an element."""
+    """`nn.Dropout` with 16 random bits per element."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         if not self.training or self.p == 0.0:
@@ -39,7 +39,7 @@ class Drop:
 
     @property
     def scale(self) -> float:
-        """What the kept elements are multiplied by, so that the mean stays."""
+        """The factor on the kept elements, so that the mean stays the same."""
         return _LEVELS / self.keep
 
     def generator(self) -> torch.Generator:
@@ -70,7 +70,7 @@ def _dropped(values: Tensor, drop: Drop) -> Tensor:
 
 
 def apply_mask(values: Tensor, mask: Tensor | None) -> None:
-    """Zero `values` where the mask has no bits; bf16 by its bits, as that is one quick pass."""
+    """Zero `values` where the mask has no bits; bf16 bitwise, in one fast pass."""
     if mask is None:
         return
     if values.dtype.itemsize == 2:

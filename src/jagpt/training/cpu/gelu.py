@@ -1,4 +1,4 @@
-"""GELU on a CPU: its tanh form as a sigmoid, a part at a time.
+"""GELU on a CPU: its tanh form as a sigmoid, one part at a time.
 
 GELU is x · sigmoid(inner · (x + cubic · x³)); PyTorch's tanh is slow on a CPU.
 """
@@ -16,7 +16,7 @@ _CACHED = 1 << 18
 
 
 class CachedGelu(nn.Module):
-    """`nn.GELU(approximate="tanh")` on a CPU; nothing goes back through it."""
+    """`nn.GELU(approximate="tanh")` on a CPU, without a backward pass."""
 
     def forward(self, values: Tensor) -> Tensor:
         return gelu(values, values.dtype)

@@ -1,7 +1,7 @@
-"""Recomputation: GPT-2's blocks keep less for the way back where it is cheap to compute again.
+"""Recomputation: GPT-2's blocks keep less for the backward pass where recomputing is cheap.
 
 Autograd keeps, for each product, its input and a bf16 copy of its weight. Of GPT-2's inputs, two
-are a layer norm's result and one a GELU's: here both are computed again on the way back, from what
+are a layer norm's result and one a GELU's: here both are recomputed in the backward pass, from what
 is kept anyway, and weights are rounded to bf16 again.
 
 Shapes: N positions, I inputs, O outputs; `Conv1D` stores its weight as (I, O).
@@ -21,9 +21,9 @@ from jagpt.training.cpu.gelu import gelu, gelu_backward
 
 
 def recompute(model: PreTrainedModel) -> None:
-    """Let a GPT-2's blocks keep less for the way back; other classes stay as they are.
+    """Let a GPT-2's blocks keep less for the backward pass; other classes stay as they are.
 
-    Modules, their classes and weights stay: some of them hand their work to the next.
+    Modules, their classes and weights stay: some of them delegate their work to the next.
     """
     if type(model) is not GPT2LMHeadModel:
         return
@@ -67,7 +67,7 @@ def _dtype(values: Tensor) -> torch.dtype:
 
 
 class _AfterNorm(torch.autograd.Function):
-    """layer_norm(hidden) · weight + bias; of it all, only `hidden` and its statistics are kept."""
+    """layer_norm(hidden) · weight + bias; only `hidden` and its statistics are kept."""
 
     @staticmethod
     def forward(
@@ -106,7 +106,7 @@ class _AfterNorm(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """values · weight + bias, of GELU(values) where `activated`; only `values` are kept."""
+    """values · weight + bias, of GELU(values) if `activated`; only `values` are kept."""
 
     @staticmethod
     def forward(
