@@ -13,7 +13,7 @@ import ray
 from dumps import make_corpus, make_recipe
 from ray.cluster_utils import Cluster
 
-from jagpt.corpus import convert, streams
+from jagpt.corpus import convert, stage, streams
 from jagpt.corpus.jobs import PartJob, RangeJob
 from jagpt.corpus.parts import RangeFacts
 from jagpt.recipe import Recipe
@@ -23,6 +23,7 @@ def main(folder: Path) -> None:
     """Make the corpus of the dump in `folder` on two nodes; kill one where it is asked for."""
     asked = json.loads((folder / "asked.json").read_text())
     streams.RANGE_BYTES = 800
+    stage.LEAST_BYTES = 0  # the cluster assigns, too
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()

@@ -114,11 +114,11 @@ def test_the_first_reason_of_the_documented_order_counts() -> None:
         {"japanese_share": 0.1},
         {"digest": b"seen"},
     ]
-    filters = Filters(corpus, dict.fromkeys(range(1, 9), 0))
+    filters = Filters(corpus)
     clean = {"title": "他", "japanese_share": 1.0, "digest": b"new"}
     assert filters.reason("s", made({**clean, "digest": b"seen"})) is None
     found = []
-    for start in range(len(faults) + 1):
+    for start in range(len(faults)):
         article = dict(clean)
         for fault in reversed(faults[start:]):
             article |= fault
@@ -131,7 +131,6 @@ def test_the_first_reason_of_the_documented_order_counts() -> None:
         "list",
         "few Japanese letters",
         "duplicate",
-        "near duplicate of s 1",
     ]
 
 

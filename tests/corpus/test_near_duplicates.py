@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import random
 import sys
+from array import array
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from dumps import article_text, contents, dropped, export, make_corpus, make_recipe, page
+from dumps import article_text, dropped, export, make_corpus, make_recipe, page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jagpt.corpus import convert, near_duplicates
+from jagpt.corpus import near_duplicates, spill
 from jagpt.corpus.near_duplicates import (
     NGRAM,
     RECALL,
@@ -44,11 +46,22 @@ def jaccard(one: str, other: str) -> float:
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
-def found(texts: list[str], threshold: float = 0.8) -> dict[int, int]:
-    documents = NearDuplicates(threshold)
-    for number, text in enumerate(texts):
-        documents.add(number, signature(text))
-    return documents.find()
+def found(texts: list[str], threshold: float = 0.8, a_part: int = 4) -> dict[int, int]:
+    """The near duplicates among texts, which come in parts of so many."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        parts = []
+        for first in range(0, len(texts), a_part):
+            some = texts[first : first + a_part]
+            signatures = b"".join(map(signature, some))
+            columns = near_duplicates.columns(signatures, threshold)
+            rows = array("Q", range(len(some)))
+            spill.write(place / str(first), {}, {"candidates": rows, **columns})
+            parts.append((place / str(first), first))
+        left_out = place / "left-out"
+        spill.write(left_out, {}, {"numbers": b""})
+        jobs = near_duplicates.band_jobs(parts, len(texts), threshold, left_out, place)
+        return NearDuplicates(parts, threshold).find([job.perform() for job in jobs])
 
 
 # --- signatures -----------------------------------------------------------------------------------
@@ -124,11 +137,30 @@ def test_clear_pairs_are_found_and_clear_strangers_are_not(made: list[tuple[int,
             assert jaccard(text, texts[left_out[number]]) > 0.62
 
 
-def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_and_shares_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [changed(random_text(k % 7), k) for k in range(30)]
     expected = found(texts)
-    monkeypatch.setattr(near_duplicates, "_BATCH", 4)
+    assert expected
+    assert found(texts, a_part=30) == expected
+    monkeypatch.setattr(near_duplicates, "SHARE_DOCUMENTS", 10)
+    monkeypatch.setattr(near_duplicates, "_BATCH", 2)
     assert found(texts) == expected
+
+
+def test_what_no_later_document_needs_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+
+    class Watched(NearDuplicates):
+        def _close(self, group: tuple[int, int]) -> None:
+            nonlocal most
+            most = max(most, len(self._low))
+            super()._close(group)
+
+    monkeypatch.setattr(sys.modules[__name__], "NearDuplicates", Watched)
+    assert len(found([changed(random_text(k // 2), k % 2) for k in range(60)])) == 30
+    assert most == 1
 
 
 def test_no_documents_have_no_duplicates() -> None:
@@ -179,16 +211,6 @@ def test_what_another_filter_drops_is_repeated_by_nobody(tmp_path: Path, dump: P
         "写し2": "near duplicate of source0 26",
         "同文": "near duplicate of source0 26",
     }
-
-
-def test_workers_and_parts_change_no_byte(
-    tmp_path: Path, dump: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"drop_near_duplicates": 0.9, "drop_overlap": 0.5}
-    one = make_corpus(tmp_path / "one", make_recipe({"path": dump}, **settings))
-    monkeypatch.setattr(convert, "PART_PAGES", 3)
-    two = make_corpus(tmp_path / "two", make_recipe({"path": dump}, workers=2, **settings))
-    assert contents(one) == contents(two)
 
 
 def test_the_library_is_asked_for_before_anything_runs(

@@ -23,7 +23,7 @@ from dumps import (
 )
 
 from jagpt.corpus import extraction
-from jagpt.corpus.selection import Selection
+from jagpt.corpus.selection import Selection, with_subcategories
 from jagpt.errors import DataError
 from jagpt.progress import QUIET
 from jagpt.recipe import Corpus, Include
@@ -60,7 +60,8 @@ PARENTS = {
 def test_titles_patterns_and_categories_take_articles(
     include: dict[str, Any], article: tuple[str, list[str]], taken: bool
 ) -> None:
-    assert Selection(Include.model_validate(include), PARENTS).takes(*article) is taken
+    wanted = Include.model_validate(include)
+    assert Selection(wanted, with_subcategories(wanted, PARENTS)).takes(*article) is taken
 
 
 def with_categories(number: int, *names: str) -> str:

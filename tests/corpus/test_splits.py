@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,12 +100,16 @@ def test_lines_are_broken_after_each_full_stop() -> None:
 
 def test_a_document_at_a_bound_is_cut() -> None:
     deal = FirstLines(2, 1)
-    assert list(deal.deal(["1", "2", "3", "4"])) == [
-        ("valid", ["1", "2"]),
-        ("test", ["3"]),
-        ("train", ["4"]),
-    ]
-    assert list(deal.deal(["5"])) == [("train", ["5"])]
+    assert list(deal.deal(4)) == [("valid", 0, 2), ("test", 2, 3), ("train", 3, 4)]
+    assert list(deal.deal(1)) == [("train", 0, None)]
+
+
+def dealt(first_lines: FirstLines, text: str) -> Iterator[tuple[str, bytes]]:
+    """Each line of a text, and where it goes."""
+    lines = original_lines(text)
+    for piece in first_lines.deal(len(lines)):
+        for line in lines[piece.start : piece.stop]:
+            yield piece.split, f"{line}\n".encode()
 
 
 TOOLS = ("cat", "grep", "perl", "head", "tail")
@@ -137,8 +142,8 @@ def test_lines_are_dealt_out_as_the_original_pipeline_did(
     first_lines = FirstLines(valid, test)
     ours = dict.fromkeys(SPLITS, b"")
     for text in AWKWARD:
-        for split, lines in first_lines.deal(original_lines(text)):
-            ours[split] += "".join(line + "\n" for line in lines).encode()
+        for split, line in dealt(first_lines, text):
+            ours[split] += line
     assert ours == original_pipeline(tmp_path, AWKWARD, valid, test)
 
 
@@ -156,8 +161,8 @@ def test_any_text_is_dealt_out_as_the_original_pipeline_did(
     first_lines = FirstLines(valid, test)
     ours = dict.fromkeys(SPLITS, b"")
     for text in texts:
-        for split, lines in first_lines.deal(original_lines(text)):
-            ours[split] += "".join(line + "\n" for line in lines).encode()
+        for split, line in dealt(first_lines, text):
+            ours[split] += line
     with tempfile.TemporaryDirectory() as folder:
         assert ours == original_pipeline(Path(folder), texts, valid, test)
 

@@ -13,10 +13,13 @@ readers         readers for each kind of source:
 convert         step 1: sources to parts of articles
 jobs, articles  a worker's task for it, per part and per page
 parts           what step 1 leaves for step 2
-assign          step 2: parts to the splits' shards
+assign          step 2: parts to the splits' shards; its jobs:
+  judging, writing   look at a part's articles, write a shard
+  duplicates, near_duplicates, overlap   compare documents
+  spill            what one job leaves for another
 cleaning        HojiChar's filters, by a profile
-selection       which articles are taken
-filters         why an article is left out; `near_duplicates` and `overlap` compare documents
+selection       which articles are taken at all
+filters         why an article is left out
 splits          which split a document belongs to
 shards          the finished corpus on disk, written and read
 extraction      step 1 without splits: `jagpt extract`

@@ -80,7 +80,7 @@ def _page_article(
 
 @lru_cache(maxsize=1)
 def _titles(include: Include) -> Selection:
-    return Selection(include, {})
+    return Selection(include)
 
 
 def _converted(page: Page, converter: WikitextConverter) -> tuple[Converted | None, str | None]:

@@ -259,7 +259,7 @@ class LineWriter:
         self._file, self._form = file, form
 
     def add(self, document: Document) -> None:
-        self.counts.add(document)
+        self.counts.add(len(document.text), len(document.text.encode("utf-8")))
         self._file.write(self._form(document).encode("utf-8"))
 
 
@@ -382,7 +382,7 @@ def judge(wanted: Request) -> Callable[[Article], str | None]:
     """
     if not wanted.filters:
         return lambda article: article.problem
-    filters = Filters(wanted.corpus, {})
+    filters = Filters(wanted.corpus)
 
     def reason(article: Article) -> str | None:
         found = filters.reason(wanted.source.name, article)

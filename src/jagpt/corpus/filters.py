@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from jagpt.corpus.documents import Article
 from jagpt.corpus.selection import NOT_INCLUDED, Selection, normal
@@ -53,45 +52,34 @@ class Reason:
 
 
 class Filters:
-    """Reasons 1 to 4 for the articles of a corpus, which are passed once each, in order.
+    """Reasons 1 to 4 for the articles of a corpus, which come once each, in order, where none is
+    compared with another but for equal texts."""
 
-    `near` maps the numbers of near duplicates, counted from 0 over all articles, to the numbers of
-    the documents that they repeat; `parents` are the categories of categories.
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        near: Mapping[int, int],
-        parents: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    ) -> None:
-        self.exclusions = Exclusions(corpus.exclude)
-        self.selection = Selection(corpus.include, parents)
-        self.number = -1
-        """Of the article judged last."""
+    def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
+        self._exclusions = Exclusions(corpus.exclude)
+        self._selection = Selection(corpus.include)
         self._duplicates = Duplicates()
-        self._near = near
-        self._repeated = dict.fromkeys(near.values(), "")
 
     def reason(self, source: str, article: Article) -> Reason | None:
-        """The first reason against the article; None if it stays."""
-        self.number += 1
-        excluded = self.exclusions.reason(source, article)
-        if excluded is not None:
-            return excluded
-        if not self.selection.takes(article.title, article.categories):
-            return Reason(NOT_INCLUDED)
-        reason = reason_to_drop(article, self._corpus)
-        if reason is not None:
-            return Reason(reason)
-        if self._corpus.drop_duplicates and self._duplicates.seen(article.digest):
-            return Reason(DUPLICATE)
-        if self.number in self._near:
-            return Reason(NEAR_DUPLICATE, f"of {self._repeated[self._near[self.number]]}")
-        if self.number in self._repeated:
-            self._repeated[self.number] = document_name(source, article.id)
-        return None
+        """The first reason against the article; None if it may stay."""
+        reason = own_reason(self._exclusions, self._selection, self._corpus, source, article)
+        if reason is None and self._corpus.drop_duplicates:
+            return Reason(DUPLICATE) if self._duplicates.seen(article.digest) else None
+        return reason
+
+
+def own_reason(
+    exclusions: Exclusions, selection: Selection, corpus: Corpus, source: str, article: Article
+) -> Reason | None:
+    """The first reason against an article whatever the others are: reasons 1 to 3."""
+    excluded = exclusions.reason(source, article)
+    if excluded is not None:
+        return excluded
+    if not selection.takes(article.title, article.categories):
+        return Reason(NOT_INCLUDED)
+    reason = reason_to_drop(article, corpus)
+    return None if reason is None else Reason(reason)
 
 
 def reason_to_drop(article: Article, corpus: Corpus) -> str | None:
@@ -142,6 +130,15 @@ class Exclusions:
         if categories:
             return Reason("excluded by category", categories[0])
         return None
+
+    def matched(self) -> dict[str, frozenset[str]]:
+        """Entries that an article matched, by kind."""
+        return {kind: frozenset(names) for kind, names in self._matched.items()}
+
+    def meet(self, matched: Mapping[str, Iterable[str]]) -> None:
+        """Take over what others matched."""
+        for kind, names in matched.items():
+            self._matched[kind].update(names)
 
     def unmatched(self) -> dict[str, list[str]]:
         """Entries of the recipe that no article matched, by the recipe's keys."""

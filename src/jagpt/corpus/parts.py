@@ -8,6 +8,8 @@ named by source, file and number; `index.json` completes the extraction.
 from __future__ import annotations
 
 import hashlib
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,10 +18,12 @@ from typing import Any
 from jagpt import files
 from jagpt.compressed import Losses
 from jagpt.corpus.documents import Article
+from jagpt.corpus.parquet import BUFFER_BYTES
 from jagpt.corpus.shards import read_rows
 from jagpt.corpus.stats import InputFile, MissingValues, UnknownTemplate
 from jagpt.errors import DataError
 from jagpt.records import Count, Record, Sha256, optional, remake
+from jagpt.text import one_line
 
 INDEX = "index.json"
 GROUP_ARTICLES = 256
@@ -232,6 +236,33 @@ def read_articles(directory: Path, name: PartName) -> Iterator[Article]:
     """The articles of a part, in order."""
     for row in read_rows(name.parquet(directory), _FIELDS, _ODD):
         yield Article(**row)
+    _release_memory()
+
+
+def read_rows_at(
+    directory: Path, name: PartName, columns: Sequence[str], rows: array[int]
+) -> Iterator[dict[str, Any]]:
+    """Columns of the rows at these places, which ascend, as Arrow's arrays, a row group at a time.
+
+    For parts that `read_articles` has read before: its checks are not made again.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, done = name.parquet(directory), 0
+    try:
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
+            for group in range(parquet.num_row_groups):
+                stop = done + parquet.metadata.row_group(group).num_rows
+                wanted = rows[bisect_left(rows, done) : bisect_left(rows, stop)]
+                if wanted:
+                    table = parquet.read_row_group(group, list(columns), use_threads=False)
+                    taken = table.take(pa.array([row - done for row in wanted], pa.int64()))
+                    yield {column: taken[column].combine_chunks() for column in columns}
+                done = stop
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: this shard is damaged ({one_line(str(error))}); run "
+                        "the corpus stage again") from None  # fmt: skip
     _release_memory()
 
 

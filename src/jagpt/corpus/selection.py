@@ -16,16 +16,18 @@ NOT_INCLUDED = "not included"
 class Selection:
     """Which articles `[corpus.include]` takes; names are compared after Unicode's NFC.
 
-    `parents` maps a category to the categories that its page is in; with it, `depth` levels of
-    subcategories count as the category itself.
+    `categories` are the included ones with their subcategories, which do not count without them.
     """
 
-    def __init__(self, include: Include, parents: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, include: Include, categories: Iterable[str] | None = None) -> None:
         self._include = include
         self._titles = set(map(normal, include.titles))
         self._pattern = re.compile("|".join(map(translate, map(normal, include.title_patterns))))
-        self._categories = _with_subcategories(include, parents)
-        self._met: set[str] = set()
+        self._categories = frozenset(
+            with_subcategories(include, {}) if categories is None else categories
+        )
+        self.met: set[str] = set()
+        """Titles that an article had."""
 
     def takes(self, title: str, categories: Iterable[str]) -> bool:
         """Whether to take an article."""
@@ -39,16 +41,20 @@ class Selection:
             return True
         name = normal(title)
         if name in self._titles:
-            self._met.add(name)
+            self.met.add(name)
             return True
         return bool(self._include.title_patterns) and self._pattern.match(name) is not None
 
     def unmatched(self) -> list[str]:
-        """Titles in the recipe that no article had."""
-        return [title for title in self._include.titles if normal(title) not in self._met]
+        """Titles as the recipe has them that no article had."""
+        return [title for title in self._include.titles if normal(title) not in self.met]
 
 
-def _with_subcategories(include: Include, parents: Mapping[str, Sequence[str]]) -> set[str]:
+def with_subcategories(include: Include, parents: Mapping[str, Sequence[str]]) -> set[str]:
+    """The included categories and `depth` levels of subcategories.
+
+    `parents` maps a category to the categories that its page is in.
+    """
     below: dict[str, list[str]] = defaultdict(list)
     for child, names in parents.items():
         for name in names:

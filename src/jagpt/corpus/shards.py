@@ -6,7 +6,7 @@ The shards are `{train,valid,test}-NNNNN.parquet`, Parquet with zstd, one row pe
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,30 @@ LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 1
 """Lower bounds, in characters, of the classes of document length; the last one is open."""
 
 
+class Bounds:
+    """Where a split's row groups and shards end."""
+
+    def __init__(self) -> None:
+        self._group = self._shard = 0
+
+    def after(self, size: int) -> tuple[bool, bool]:
+        """Whether a row group and a shard end with a document of this many bytes of text."""
+        self._group += size
+        self._shard += size
+        shard_ends = self._shard >= SHARD_BYTES
+        group_ends = shard_ends or self._group >= ROW_GROUP_BYTES
+        if group_ends:
+            self._group = 0
+        if shard_ends:
+            self._shard = 0
+        return group_ends, shard_ends
+
+
+def length_class(characters: int) -> int:
+    """The class of length, counted from 0, of a document."""
+    return bisect_right(LENGTH_EDGES, characters) - 1
+
+
 class SplitWriter:
     """Takes a split's documents in order; an existing shard is not written again.
 
@@ -38,13 +62,10 @@ class SplitWriter:
         self.directory = directory
         self.split = split
         self.counts = SplitCounts()
-        self.lengths = [0] * len(LENGTH_EDGES)
-        """Documents by class of length."""
-        self._shard: _Shard | None = None
+        self._bounds = Bounds()
+        self._shard: Shard | None = None
         self._shards = 0
-        self._shard_bytes = 0
         self._group: list[Document] = []
-        self._group_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -62,23 +83,23 @@ class SplitWriter:
 
     def add(self, document: Document) -> None:
         """Take a document."""
-        size = self.counts.add(document)
-        self.lengths[bisect_right(LENGTH_EDGES, len(document.text)) - 1] += 1
+        size = len(document.text.encode("utf-8"))
+        self.counts.add(len(document.text), size)
         self._group.append(document)
-        self._group_bytes += size
-        self._shard_bytes += size
-        if self._shard_bytes >= SHARD_BYTES:
+        group_ends, shard_ends = self._bounds.after(size)
+        if shard_ends:
             self._end_shard()
-        elif self._group_bytes >= ROW_GROUP_BYTES:
+        elif group_ends:
             self._end_group()
 
     def _end_group(self) -> None:
         if not self._group:
             return
         if self._shard is None:
-            self._shard = _Shard(self.directory / shard_name(self.split, self._shards))
-        self._shard.write(self._group)
-        self._group, self._group_bytes = [], 0
+            self._shard = Shard(self.directory / shard_name(self.split, self._shards))
+        columns = {name: [getattr(d, name) for d in self._group] for name in COLUMNS}
+        self._shard.write(columns)
+        self._group = []
 
     def _end_shard(self) -> None:
         self._end_group()
@@ -87,11 +108,10 @@ class SplitWriter:
         shard, self._shard = self._shard, None
         shard.__exit__(None, None, None)
         self._shards += 1
-        self._shard_bytes = 0
 
 
-class _Shard(ExitStack):
-    """A Parquet file that appears under its name when the block succeeds."""
+class Shard(ExitStack):
+    """A Parquet file that appears under its name when the block ends well."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -111,13 +131,12 @@ class _Shard(ExitStack):
                 )
             )
 
-    def write(self, documents: list[Document]) -> None:
-        """Add a row group."""
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Add a row group: each column's values, as a list or in one of Arrow's arrays."""
         import pyarrow as pa
 
         if self._writer is not None:
-            columns = {name: [getattr(d, name) for d in documents] for name in COLUMNS}
-            self._writer.write_table(pa.Table.from_pydict(columns, schema=self._schema))
+            self._writer.write_table(pa.Table.from_pydict(dict(columns), schema=self._schema))
 
 
 def _schema() -> Any:

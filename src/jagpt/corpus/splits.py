@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from jagpt.recipe import DEFAULT_SHARE, Corpus, Source
 
@@ -14,28 +14,36 @@ MANY = 40_000
 """From this many articles on, the default share is certainly enough, and nothing is counted."""
 
 
+class Piece(NamedTuple):
+    """A document, or lines `start` to before `stop` of it, that goes to a split."""
+
+    split: str
+    start: int = 0
+    stop: int | None = None
+
+
 class Splitter:
     """Assigns the documents of a corpus, passed once each and in order, to their splits."""
 
     def __init__(self, corpus: Corpus, shares: tuple[float, float]) -> None:
         """`shares` are those of valid and test (`hash`)."""
         self.first_lines = FirstLines(corpus.valid_lines, corpus.test_lines)
-        self.places = array("d")
-        """The hashes of the documents to be split by shares."""
         self._corpus = corpus
         self.shares = shares
 
-    def pieces(self, source: Source, document_id: str, text: str) -> list[tuple[str, str]]:
-        """The splits that a text goes to: one, or none or several if lines are counted."""
+    def pieces(self, source: Source, place: float, lines: int) -> list[Piece]:
+        """Where a document goes: to one split; to none or several where lines are counted.
+
+        `place` is its `unit_hash`, `lines` the number of its `original_lines`; each is looked at
+        only where it decides.
+        """
         if self._corpus.split == "first-lines":
-            lines = original_lines(text)
-            dealt = [(source.split, lines)] if source.split else self.first_lines.deal(lines)
-            return [(split, "\n".join(piece)) for split, piece in dealt if piece]
+            if source.split:
+                return [Piece(source.split)] if lines else []
+            return list(self.first_lines.deal(lines))
         if source.split:
-            return [(source.split, text)]
-        place = unit_hash(source.name, document_id)
-        self.places.append(place)
-        return [(hash_split(place, *self.shares), text)]
+            return [Piece(source.split)]
+        return [Piece(hash_split(place, *self.shares))]
 
 
 def unit_hash(source: str, document_id: str) -> float:
@@ -101,14 +109,15 @@ class FirstLines:
         """Lines assigned so far."""
         self._bounds = (("valid", valid_lines), ("test", valid_lines + test_lines))
 
-    def deal(self, lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-        """Splits and the lines that go there; a document at a boundary is cut."""
-        while lines:
+    def deal(self, lines: int) -> Iterator[Piece]:
+        """Where this many lines go; a document at a bound is cut in pieces."""
+        start = 0
+        while start < lines:
             split, room = self._next()
-            piece = lines if room is None else lines[:room]
-            lines = lines[len(piece) :]
-            self.lines += len(piece)
-            yield split, piece
+            stop = lines if room is None else min(lines, start + room)
+            self.lines += stop - start
+            yield Piece(split, start, None if (start, stop) == (0, lines) else stop)
+            start = stop
 
     def _next(self) -> tuple[str, int | None]:
         for split, bound in self._bounds:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jagpt.stage import Hash, Stage, by_split
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from jagpt.corpus.parts import ExtractedSource
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
@@ -73,7 +75,8 @@ class CorpusStage(Stage):
         if not (directory / CorpusStats.FILE).exists():  # it is written last
             files.make_directory(parts)
             sources = _convert(recipe, parts, progress)
-            assign(recipe.corpus, sources, parts, directory, progress)
+            workers, executor = _helpers(recipe, sources)
+            assign(recipe.corpus, sources, parts, directory, progress, workers, executor)
         files.remove(parts)
 
     def outcome(self, run: RunDirectory) -> str:
@@ -85,6 +88,19 @@ class CorpusStage(Stage):
 
 
 CORPUS = CorpusStage()
+
+
+LEAST_BYTES = 64 * 1024 * 1024
+"""Of sources that are not larger, the assignment is done before other processes would be there."""
+
+
+def _helpers(recipe: Recipe, sources: Sequence[ExtractedSource]) -> tuple[int, Executor | None]:
+    """Who runs the jobs of the assignment."""
+    from jagpt.workers import executor_of
+
+    if sum(file.size for source in sources for file in source.files) < LEAST_BYTES:
+        return 1, None
+    return executor_of(recipe.execution)
 
 
 def _convert(recipe: Recipe, directory: Path, progress: Progress) -> list[ExtractedSource]:

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 from jagpt.compressed import Losses
-from jagpt.corpus.documents import Document
 from jagpt.records import Count, Record, Sha256, optional, remake
 
 
@@ -21,13 +20,11 @@ class SplitCounts:
     characters: Count = 0
     bytes: Count = 0
 
-    def add(self, document: Document) -> int:
-        """Count a document; returns its bytes."""
-        size = len(document.text.encode("utf-8"))
+    def add(self, characters: int, size: int) -> None:
+        """Count a document of this many characters and bytes."""
         self.documents += 1
-        self.characters += len(document.text)
+        self.characters += characters
         self.bytes += size
-        return size
 
 
 @dataclass(frozen=True)

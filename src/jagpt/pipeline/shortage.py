@@ -19,6 +19,7 @@ from jagpt import units
 from jagpt.corpus import splits, text_files
 from jagpt.corpus.documents import SPLITS, identity
 from jagpt.corpus.shards import read_rows, shard_name
+from jagpt.corpus.writing import piece_of
 from jagpt.errors import RecipeError, TooLittleTextError
 from jagpt.recipe import AUTO, Recipe, Source, Tokenizer, validated
 from jagpt.rundir import RunDirectory
@@ -177,11 +178,16 @@ def _cutting(recipe: Recipe, texts: list[_Text]) -> tuple[Settings, list[_Text]]
 
 def _train_split(recipe: Recipe, texts: list[_Text]) -> list[str]:
     splitter = splits.Splitter(recipe.corpus, recipe.corpus.shares)
+    by_lines = recipe.corpus.split == "first-lines"
     return [
-        text
+        piece_of(one.text, piece) if by_lines else one.text
         for one in texts
-        for split, text in splitter.pieces(one.source, one.id, one.text)
-        if split == "train"
+        for piece in splitter.pieces(
+            one.source,
+            splits.unit_hash(one.source.name, one.id),
+            len(splits.original_lines(one.text)),
+        )
+        if piece.split == "train"
     ]
 
 
