@@ -71,8 +71,9 @@ NAMES = {
     "adamw": "AdamW",
     "muon": "ours (Muon)",
 }
+TAUGHT = "taught by two of its kind"
 LEVERS: dict[str, Settings] = {
-    "taught by two of its kind": {"own_teachers": 2},
+    TAUGHT: {"own_teachers": 2},
     "taught by one of its kind (born again)": {"own_teachers": 1},
     "Muon's decay 1.0": {"muon_weight_decay": 1.0},
     "dropout 0.1": {"dropout": 0.1},
@@ -267,7 +268,13 @@ def _lever_table(runs: Runs, best: Settings, epochs: float, noise: float) -> str
 def _final_table(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds: int) -> str:
     """Other seeds, the test split: what was chosen, on text that no choice has seen."""
     rows = []
-    for (side, epochs), settings in sorted(tuned.items(), key=lambda item: item[0][1]):
+    sides = [(NAMES[side], side, epochs, settings) for (side, epochs), settings in tuned.items()]
+    sides += [
+        (f"{name}, {TAUGHT}", side, epochs, {**settings, **LEVERS[TAUGHT]})
+        for name, side, epochs, settings in sides
+        if side == "muon"
+    ]
+    for name, side, epochs, settings in sorted(sides, key=lambda one: one[2]):
         results = []
         with suppress(NotMeasured):
             for number in range(seeds):
@@ -275,7 +282,7 @@ def _final_table(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds:
         tests = [result.test for result in results if result.test is not None]
         if tests:
             rises = [result.loss - min(loss for _, loss in result.curve) for result in results]
-            rows.append((NAMES[side], f"{epochs:g}", f"{len(tests)}", _spread(tests),
+            rows.append((name, f"{epochs:g}", f"{len(tests)}", _spread(tests),
                          f"{statistics.fmean(rises):.4f}"))  # fmt: skip
     if not rows:
         tell("no final run is there yet")

@@ -63,7 +63,7 @@ def test_several_models_stand_in_one_table(place: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert "particles" in shown
     assert "bits/character" in shown
-    assert len([line for line in shown.splitlines() if "16/4" in line]) == 2
+    assert shown.count("16/4") == 2
 
 
 def test_an_ensemble_is_the_mean_of_the_probabilities_in_the_last_row(

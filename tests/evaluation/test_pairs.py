@@ -62,7 +62,7 @@ def test_a_sentence_beyond_the_context_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ({"phenomenon": "a", "good": "日"}, "line 1: the key 'bad'"),
+        ({"phenomenon": "a", "good": "日"}, "line 1: expected the key 'bad'"),
         ({"phenomenon": "a", "good": "日", "bad": " "}, "the key 'bad'"),
         ({"phenomenon": "a", "good": "日", "bad": "日"}, "both sentences are the same"),
         ({"phenomenon": 1, "good": "日", "bad": "本"}, "the key 'phenomenon'"),

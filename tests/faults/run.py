@@ -117,7 +117,8 @@ def _plan(options: argparse.Namespace, wholes: Sequence[Unbroken]) -> Plan:
             if options.faults and fault.name not in options.faults:
                 continue
             plan += [(whole, fault, n) for n in numbers(whole, fault, options.every)]
-        plan += [(whole, RANDOM_KILL, n) for n in range(1, options.random + 1)]
+        if not whole.command.reads:
+            plan += [(whole, RANDOM_KILL, n) for n in range(1, options.random + 1)]
     return plan
 
 

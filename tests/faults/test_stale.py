@@ -72,7 +72,7 @@ def test_report_and_comparison_have_no_stale_figure(finished: Path, partly: Path
     assert "Drawn once with a fixed seed" not in page
     assert "Test loss" in report.render([whole])
     compared = report.render([whole, part])
-    assert compared.count('data-label="Test loss" class="num">–<') == 1
+    assert compared.count('data-label="Test loss" class="num">stale<') == 1
     assert compared.count('data-label="Valid loss" class="num">–<') == 0
 
 

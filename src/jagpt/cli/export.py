@@ -15,7 +15,7 @@ from jagpt.cli.common import (
     warn_of_stale,
 )
 from jagpt.cli.run import Call, run_verb
-from jagpt.errors import UsageError
+from jagpt.errors import DataError, UsageError
 from jagpt.progress import Progress
 
 HELP = """The Hugging Face folder that from_pretrained loads, and other formats.
@@ -106,6 +106,8 @@ def _export_folder(
             f"--model {model_dir}: this is a run directory, which holds its own exports: give it "
             "as RECIPE, or name another folder with --output"
         )
+    if model_dir.exists() and not model_dir.is_dir():
+        raise DataError(f"{model_dir}: expected a directory, found something else")
     if output is None and not model_dir.is_dir():
         raise UsageError(f"--model {model_dir}: no such folder; a hub id needs --output")
     warn_of_stale(model_dir)

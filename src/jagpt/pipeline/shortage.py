@@ -20,7 +20,7 @@ from jagpt.corpus import splits, text_files
 from jagpt.corpus.documents import SPLITS, identity
 from jagpt.corpus.shards import read_rows, shard_name
 from jagpt.corpus.writing import piece_of
-from jagpt.errors import RecipeError, TooLittleTextError
+from jagpt.errors import DataError, RecipeError, TooLittleTextError
 from jagpt.recipe import AUTO, Recipe, Source, Tokenizer, validated
 from jagpt.rundir import RunDirectory
 from jagpt.stages import CORPUS, TOKENIZER
@@ -49,8 +49,18 @@ def explained(
 ) -> TooLittleTextError:
     """The error of `stage` with everything else that is wrong, and keys with which it would run.
 
-    The error itself where the corpus is large, or nothing but more text would do.
+    The error itself if the corpus is large, or nothing but more text would do, or what is tried out
+    fails for another reason, which the next run will tell.
     """
+    try:
+        return _explained(error, stage, recipe, run)
+    except DataError:
+        return error
+
+
+def _explained(
+    error: TooLittleTextError, stage: str, recipe: Recipe, run: RunDirectory
+) -> TooLittleTextError:
     from jagpt.tokens.index import TokenIndex
 
     texts = list(_texts(recipe, run.corpus))
