@@ -646,7 +646,7 @@ def test_a_run_without_the_shared_stage_is_refused(tmp_path: Path, workshop: Wor
     recipe = recipes.parse(
         "name = 'two'\n[corpus]\nfrom = 'empty'\n[train]\nmax_steps = 3\n", folder=tmp_path
     )
-    with pytest.raises(UsageError, match="no run directory with a finished corpus stage"):
+    with pytest.raises(UsageError, match="not a run directory with a finished corpus stage"):
         pipeline.open_run(recipe, tmp_path / "two")
 
 

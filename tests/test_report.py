@@ -351,5 +351,5 @@ def test_a_damaged_run_is_named(run: RunDirectory) -> None:
 
 
 def test_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a run directory"):
+    with pytest.raises(UsageError, match="no run directory"):
         report.write_report([], tmp_path / "report.html")

@@ -116,7 +116,7 @@ def test_a_foreign_model_of_another_size_than_the_recipe_s_is_refused(
 ) -> None:
     origin = str(folders("default"))
     TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=500)), run, QUIET)
-    with pytest.raises(DataError, match=r"has 500 pieces, and \[tokenizer\] vocab_size is 8"):
+    with pytest.raises(DataError, match=r"has 500 pieces, but \[tokenizer\] vocab_size is 8"):
         TOKENIZER.run(recipe(Tokenizer(from_=origin, vocab_size=8000)), run, QUIET)
 
 

@@ -166,7 +166,7 @@ def test_a_shared_tokenizer_of_another_size_than_the_recipe_s_is_refused(
     made: RunDirectory, run: RunDirectory
 ) -> None:
     settings = Tokenizer(from_=str(made.root), vocab_size=8000)
-    with pytest.raises(DataError, match=r"has 500 pieces, and .* asks for 8,000"):
+    with pytest.raises(DataError, match=r"has 500 pieces, but .* is 8,000"):
         encoding.run(recipe(settings), run, QUIET)
     assert not run.tokens.exists()
 

@@ -171,5 +171,8 @@ def test_before_the_first_checkpoint_there_is_nothing_to_go_back_to(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run()
-    with poisoned(monkeypatch, run, {4}, math.inf), pytest.raises(JagptError, match="go back to"):
+    with (
+        poisoned(monkeypatch, run, {4}, math.inf),
+        pytest.raises(JagptError, match="to return to"),
+    ):
         session.run(recipe("rewind"), run, QUIET)
