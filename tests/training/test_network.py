@@ -255,7 +255,7 @@ def test_the_configuration_of_given_weights_is_changed_or_refused_before_anythin
 
     changed = preflight(**{"config.layer_norm_epsilon": 0.01})
     assert {m.eps for m in changed.modules() if isinstance(m, torch.nn.LayerNorm)} == {0.01}
-    with pytest.raises(DataError, match=r"no GPT2LMHeadModel weights .*mismatched keys: .*mlp"):
+    with pytest.raises(DataError, match=r"not GPT2LMHeadModel weights .*mismatched keys: .*mlp"):
         preflight(**{"config.n_inner": 8})
     with pytest.raises(UsageError, match=r"model.config.n_inn: .* has no such key"):
         preflight(**{"config.n_inn": 8})
@@ -274,7 +274,7 @@ def test_another_shape_is_told_with_what_to_set(tmp_path: Path) -> None:
 def test_another_vocabulary_is_refused_with_the_reason(tmp_path: Path) -> None:
     saved(tmp_path)
     shape = Model(from_=str(tmp_path), **SHAPE)
-    with pytest.raises(DataError, match=r"vocabulary of 64.*one of 80.*--set tokenizer\.from="):
+    with pytest.raises(DataError, match=r"vocabulary of 64.*has 80.*--set tokenizer\.from="):
         pretrained.preflight(shape, 80, tmp_path)
 
 

@@ -52,7 +52,7 @@ def test_what_this_machine_lacks_is_refused_before_anything_runs(
         (
             {"max_steps": None, "max_epochs": 0.1, "warmup_steps": 50},
             UsageError,
-            r"warmup_steps: found 50, but train.max_epochs = 0.1 makes 3 steps",
+            r"warmup_steps: found 50, but train.max_epochs = 0.1 gives 3 steps",
         ),
     ],
 )
