@@ -77,7 +77,7 @@ def test_a_tokenizer_with_other_special_ids_can_be_compared(tmp_path: Path, text
 def test_what_is_no_tokenizer_and_no_text_is_told(folders: Folders, text: Path) -> None:
     with pytest.raises(UsageError, match="--compare: '/no/such' is not a run directory"):
         compare(["/no/such"], lambda: file_texts(text), "here")
-    with pytest.raises(DataError, match="here: there is no text"):
+    with pytest.raises(DataError, match="here: it contains no text"):
         compare([str(folders("default"))], lambda: [], "here")
 
 
