@@ -103,7 +103,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--filters", default="{}", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not (options.dump or options.assign):
-        parser.error("--dump is wanted")
+        parser.error("give --dump")
     return options
 
 
@@ -111,7 +111,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parts(dump: Path, megabytes: int, filters: dict[str, Any]) -> Path:
-    """A folder of parts with so many MB of text; made at the first call only."""
+    """A folder of parts with this many MB of text; made at the first call only."""
     place = ROOT / CACHE / "parts" / f"{megabytes}mb{'-signed' if filters else ''}"
     if not (place / parts.INDEX).exists():
         tell(f"making {megabytes} MB of text")
@@ -119,7 +119,7 @@ def _parts(dump: Path, megabytes: int, filters: dict[str, Any]) -> Path:
         place.mkdir(parents=True)
         articles = _articles(_extracted(dump), megabytes * MEGABYTE, signed=bool(filters))
         count = 0
-        for group in _grouped(articles):
+        for group in parts.groups(articles, None, PART_CHARACTERS):
             counts = Counts(pages=len(group), articles=len(group))
             parts.write_part(place, PartName(0, 0, count), str(count), group, counts)
             count += 1
@@ -153,19 +153,6 @@ def _articles(models: Sequence[Article], size: int, *, signed: bool) -> Iterator
             str(number), f"頁{number}", None, number, text, digest=text_digest(text),
             signature=signature(text) if signed else b"",
         )  # fmt: skip
-
-
-def _grouped(articles: Iterator[Article]) -> Iterator[list[Article]]:
-    group: list[Article] = []
-    size = 0
-    for article in articles:
-        group.append(article)
-        size += len(article.text)
-        if size >= PART_CHARACTERS:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _corpus(source: dict[str, str], **filters: Any) -> Corpus:

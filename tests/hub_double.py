@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
 from jagpt.release.publication import POINTER, blob_of, in_lfs
 
 TOKEN = "hf_TheTestsOwnSecret123456789"
@@ -323,6 +325,20 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
         if not isinstance(sys.exception(), OSError):
             raise
+
+
+@contextmanager
+def in_its_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The double where huggingface_hub looks for the hub."""
+    import huggingface_hub.constants as hub_constants
+
+    with serving() as hub:
+        template = hub_constants.HUGGINGFACE_CO_URL_TEMPLATE
+        template = template.replace(hub_constants.ENDPOINT, hub.endpoint)
+        monkeypatch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(hub_constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+        yield hub
 
 
 @contextmanager

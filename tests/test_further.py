@@ -111,12 +111,7 @@ def test_a_run_gives_a_tenth_of_its_own_rates(model: Path, here: Path) -> None:
 def test_a_model_of_the_hub_is_named_with_its_present_commit(
     model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hub_double.serving() as hub:
-        template = hub_constants.HUGGINGFACE_CO_URL_TEMPLATE
-        template = template.replace(hub_constants.ENDPOINT, hub.endpoint)
-        monkeypatch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hub_constants, "ENDPOINT", hub.endpoint)
-        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+    with hub_double.in_its_place(monkeypatch) as hub:
         monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(here / "cache"))
         hub.repositories["models/org/published"] = published = hub_double.Repository(private=False)
         commit = published.add({path.name: path.read_bytes() for path in model.iterdir()})

@@ -25,12 +25,7 @@ LARGE = ("model.safetensors", "valid_loss_curve.png")
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The double in the hub's place, a token, and no waiting between attempts."""
-    with hub_double.serving() as found:
-        template = hub_constants.HUGGINGFACE_CO_URL_TEMPLATE
-        template = template.replace(hub_constants.ENDPOINT, found.endpoint)
-        monkeypatch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hub_constants, "ENDPOINT", found.endpoint)
-        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+    with hub_double.in_its_place(monkeypatch) as found:
         monkeypatch.setattr(hub_constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         monkeypatch.setenv("HF_TOKEN", TOKEN)

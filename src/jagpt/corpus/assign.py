@@ -251,15 +251,11 @@ def _hold_out(state: _Assignment) -> _HeldOut | None:
         for row, sentences in sentences_of(part.judged) if wanted else ():
             for piece in wanted.get(row, ()):
                 if piece.split != TRAIN:
-                    found = sentences if _is_whole(piece) else _sentences(state, part, row, piece)
+                    found = sentences if piece.is_whole else _sentences(state, part, row, piece)
                     name = document_name(part.source.name, judged.ids[row])
                     held_out.add(piece.split, name, found)
     table = state.spilled / "held-out"
     return _HeldOut(held_out.owners, table, held_out.write(table))
-
-
-def _is_whole(piece: Piece) -> bool:
-    return (piece.start, piece.stop) == (0, None)
 
 
 def _text(state: _Assignment, part: _Part, row: int, piece: Piece) -> str:
@@ -352,7 +348,7 @@ def _keep(
     state.kept[part.source.name] += 1
     for piece in pieces:
         characters, size = judged.characters[row], judged.bytes[row]
-        if not _is_whole(piece):
+        if not piece.is_whole:
             text = _text(state, part, row, piece)
             characters, size = len(text), len(text.encode())
         plan = state.plans[piece.split]

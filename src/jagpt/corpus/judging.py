@@ -74,9 +74,6 @@ class Judged:
             self.lines = file.numbers("lines", "Q")
             self.places = file.numbers("places", "d")
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
 
 class _Columns:
     """The columns of a part as they grow. `lines`, `places`, sentences and signatures stay empty

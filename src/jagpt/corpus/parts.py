@@ -190,20 +190,23 @@ def write_part(
         pq.ParquetWriter(staged, schema, compression="lz4", use_dictionary=False,
                          write_statistics=False) as writer,
     ):  # fmt: skip
-        for group in _groups(articles):
+        for group in groups(articles, GROUP_ARTICLES, GROUP_CHARACTERS):
             writer.write_table(_table(group, schema))
     _release_memory()
     files.write_json(name.json(directory), Part(digest, facts, counts).as_json())
 
 
-def _groups(articles: Iterable[Article]) -> Iterator[list[Article]]:
-    """The articles held in memory at a time, which become a row group."""
+def groups(
+    articles: Iterable[Article], most: int | None, characters: int
+) -> Iterator[list[Article]]:
+    """The articles in order, in groups that end with article number `most` (if given) or with the
+    one that makes them as long as `characters`."""
     group: list[Article] = []
     size = 0
     for article in articles:
         group.append(article)
         size += len(article.text)
-        if len(group) >= GROUP_ARTICLES or size >= GROUP_CHARACTERS:
+        if len(group) == most or size >= characters:
             yield group
             group, size = [], 0
     if group:

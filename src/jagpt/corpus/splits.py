@@ -21,6 +21,10 @@ class Piece(NamedTuple):
     start: int = 0
     stop: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        return (self.start, self.stop) == (0, None)
+
 
 class Splitter:
     """Assigns the documents of a corpus, passed once each and in order, to their splits."""

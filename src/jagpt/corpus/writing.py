@@ -122,7 +122,7 @@ class SplitPlan:
         if not self._chosen or self._chosen[-1].part != part:
             self._chosen.append(Chosen(part, source))
         self._chosen[-1].rows.append(row)
-        if (piece.start, piece.stop) != (0, None):
+        if not piece.is_whole:
             self._chosen[-1].cut[row] = piece
         self._groups[-1] += 1
         group_ends, shard_ends = self._bounds.after(size)

@@ -87,7 +87,7 @@ class TextRules:
                 return
             reason, advice = (
                 "merges spaces, and llama.cpp then puts one before each text, which this "
-                "tokenizer does not do do",
+                "tokenizer does not do",
                 "tokenizer.add_dummy_prefix=true or tokenizer.keep_newlines=true",
             )
         else:

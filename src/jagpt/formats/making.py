@@ -16,7 +16,7 @@ from jagpt.formats import material, parity
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.material import Material
 from jagpt.formats.source import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS, ModelSource
-from jagpt.formats.table import Format, chosen
+from jagpt.formats.table import Format, chosen, divided
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -88,9 +88,12 @@ def make(
     """
     from jagpt.runtimes.reference import Reference
 
-    able, failed = _able(source, formats, progress)
+    able, refused = divided(formats, lambda one: one.check_source(source))
+    failed = [reason for _, reason in refused]
     found: list[Parity] = []
     if able:
+        for reason in failed:
+            progress.say(f"error: {reason}; the other formats are made")
         tokenizer = source.model.tokenizer
         chosen_text = text(tokenizer)
         reference = Reference(source.network)
@@ -111,25 +114,6 @@ def make(
     if failed:
         raise failed[0]
     return found
-
-
-def _able(
-    source: ModelSource, formats: Sequence[Format], progress: Progress
-) -> tuple[list[Format], list[JagptError]]:
-    """The formats that can hold the source, and why the others cannot, reported together."""
-    able: list[Format] = []
-    refused: list[JagptError] = []
-    for one in formats:
-        try:
-            one.check_source(source)
-        except JagptError as error:
-            refused.append(error)
-        else:
-            able.append(one)
-    if able:
-        for reason in refused:
-            progress.say(f"error: {reason}; the other formats are made")
-    return able, refused
 
 
 def _size(folder: Path) -> int:

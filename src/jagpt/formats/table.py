@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -130,21 +130,29 @@ def chosen(
         known = ", ".join([ALWAYS, *FORMATS, *USUAL, ALL])
         raise UsageError(f"--format {unknown[0]}: no such format; there are {known}")
     if ALL in wanted:
-        wanted |= set(_able(FORMATS.keys() - wanted, check, tell or (lambda _: None)))
+        others = (one for name, one in FORMATS.items() if name not in wanted)
+        able, refused = divided(others, check)
+        wanted |= {one.name for one in able}
+        for one, error in refused:
+            if tell is not None:
+                tell(f"--format {ALL} leaves out {one.name}: {error}")
     return [one for name, one in FORMATS.items() if name in wanted]
 
 
-def _able(
-    names: Iterable[str], check: Callable[[Format], None], tell: Callable[[str], None]
-) -> Iterator[str]:
-    """Those that `check` takes, and a line for each other one."""
-    for name in sorted(names, key=list(FORMATS).index):
+def divided(
+    formats: Iterable[Format], check: Callable[[Format], None]
+) -> tuple[list[Format], list[tuple[Format, JagptError]]]:
+    """The formats that `check` takes, and the others, each with its reason."""
+    able: list[Format] = []
+    refused: list[tuple[Format, JagptError]] = []
+    for one in formats:
         try:
-            check(FORMATS[name])
+            check(one)
         except JagptError as error:
-            tell(f"--format {ALL} leaves out {name}: {error}")
+            refused.append((one, error))
         else:
-            yield name
+            able.append(one)
+    return able, refused
 
 
 def _module(name: str) -> Any:

@@ -95,7 +95,8 @@ def _changelog(history: History, new: changelog.Entry) -> tuple[str, list[change
         text = changelog.with_entry(history.changelog, new)
     except DataError as error:
         raise DataError(
-            f"the repository's {error}was not written by jagpt. Rename it there and publish again"
+            f"the repository's {error}: it was not written by jagpt. Rename it there and "
+            "publish again"
         ) from None
     older = [entry for entry in changelog.parse(text) if entry.revision != new.revision]
     return text, [new, *older]

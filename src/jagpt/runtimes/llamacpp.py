@@ -219,14 +219,16 @@ def _sampling(drawing: Drawing, seed: int, context: int) -> dict[str, Any]:
 
 
 def _parameters(path: Path, context: int, threads: int | None, key: str) -> Any:
-    import torch
     import xllamacpp
 
     wanted = xllamacpp.CommonParams()
     wanted.model.path = str(path)
     wanted.n_ctx, wanted.n_parallel = context, 1
     # Its own default knows neither the cores of this process nor OMP_NUM_THREADS; its threads spin.
-    threads = threads or torch.get_num_threads()
+    if threads is None:
+        import torch
+
+        threads = torch.get_num_threads()
     wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = threads
     wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     wanted.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

@@ -48,8 +48,8 @@ CONFIG_FILE = "tokenizer_config.json"
 FAST_FILE = "tokenizer.json"
 
 TIE = 1e-2
-"""Nats between two ways to split a text that count as as likely: float32 keeps no more of a long
-text's sum."""
+"""Nats between two ways to split a text that count as equally likely: float32 keeps no more of the
+sum of a long text."""
 NEVER = -1000.0
 """Score of control and byte pieces: spelling one out in characters is always cheaper."""
 
