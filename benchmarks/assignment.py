@@ -41,7 +41,7 @@ from common import (
     tell,
 )
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.corpus import parts
 from jagpt.corpus.assign import assign
 from jagpt.corpus.convert import convert
@@ -188,11 +188,11 @@ def _speed(title: str, place: Path, filters: dict[str, Any], rounds: int) -> str
     found: dict[int, list[Measured]] = {1: [], 2: []}
     for number in range(rounds):
         for workers, measurements in found.items():
-            tell(f"{title}: round {number + 1}, {workers} worker(s)")
+            tell(f"{title}: round {number + 1}, {units.counted(workers, 'worker')}")
             measurements.append(_measured(place, workers, filters))
     rows = [
         (
-            f"{workers} worker(s)",
+            units.counted(workers, "worker"),
             f"{min(one.cost.cpu for one in measurements):.1f}",
             f"{min(one.main for one in measurements):.2f}",
             f"{min(one.cost.wall for one in measurements):.1f}",
@@ -208,7 +208,7 @@ def _speed(title: str, place: Path, filters: dict[str, Any], rounds: int) -> str
     ]
     size = place.name.removesuffix("-signed").removesuffix("mb")
     return "\n\n".join([
-        f"### {title.capitalize()}, {size} MB of text, {rounds} round(s) in turns",
+        f"### {title.capitalize()}, {size} MB of text, {units.counted(rounds, 'round')} in turns",
         table(("", "CPU s", "of them the main process", "wall s"), rows),
         table(RATIO_COLUMNS, [ratio.row() for ratio in ratios]),
     ])  # fmt: skip
@@ -219,15 +219,18 @@ def _memory(dump: Path, megabytes: int) -> str:
     peaks = {}
     for workers in (1, 2):
         for size in sizes:
-            tell(f"memory: {size} MB, {workers} worker(s)")
+            tell(f"memory: {size} MB, {units.counted(workers, 'worker')}")
             cost = _measured(_parts(dump, size, PLAIN), workers, PLAIN, memory=True).cost
             peaks[workers, size] = cost.peak or 0
     rows = [
-        (f"{workers} worker(s)", *(f"{peaks[workers, size] / MEGABYTE:.0f} MB" for size in sizes))
+        (
+            units.counted(workers, "worker"),
+            *(f"{peaks[workers, size] / MEGABYTE:.0f} MB" for size in sizes),
+        )
         for workers in (1, 2)
     ]
     ratios = [
-        Ratio(f"peak at {sizes[1]} MB / at {sizes[0]} MB, {workers} worker(s)",
+        Ratio(f"peak at {sizes[1]} MB / at {sizes[0]} MB, {units.counted(workers, 'worker')}",
               (peaks[workers, sizes[1]] / peaks[workers, sizes[0]],), "≤ 1.2")
         for workers in (1, 2)
     ]  # fmt: skip

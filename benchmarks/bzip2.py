@@ -32,6 +32,8 @@ from common import (
     tell,
 )
 
+from jagpt import units
+
 LIBRARIES = ("indexed_bzip2==1.7.0", "rapidgzip==0.16.2")
 READ = "; all(iter(lambda: f.read(1 << 20), b''))"
 SIDES = {
@@ -39,7 +41,7 @@ SIDES = {
     "jagpt's reader": "import sys; from pathlib import Path; from jagpt.compressed import Reader; "
     "sum(map(len, Reader(Path(sys.argv[1]))))",
     **{
-        f"{library}, {threads} thread(s)": f"import {library}, sys; "
+        f"{library}, {units.counted(threads, 'thread')}": f"import {library}, sys; "
         f"f = {library}.IndexedBzip2File(sys.argv[1], parallelization={threads}){READ}"
         for library in ("indexed_bzip2", "rapidgzip")
         for threads in (1, 2)

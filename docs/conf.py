@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 from pygments.lexers.special import TextLexer
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage
 
 project = "jagpt"
 language = "en"  # build_site.py passes -D language=ja for the other site
+locale_dirs = ["locale"]
 extensions = ["myst_parser"]
 myst_heading_anchors = 4
 # What a command prints is no shell: an apostrophe in it is a warning to its lexer.
@@ -67,8 +69,24 @@ var splitQuery = (query) =>
 html_search_language = Pairs.lang
 
 
+def name_neighbours(
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: Any
+) -> None:
+    """The next and the previous page by their names in the navigation, not by their own titles."""
+    trees = app.env.tocs[app.config.root_doc].findall(addnodes.toctree)
+    names = {
+        app.builder.get_relative_uri(page, other): name
+        for tree in trees
+        for name, other in tree["entries"]
+        if name
+    }
+    for neighbour in filter(None, (context.get("next"), context.get("prev"))):
+        neighbour["title"] = names.get(neighbour["link"], neighbour["title"])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx calls this: the search, and a name for blocks that only tests read."""
     app.add_search_language(Pairs)
     app.add_lexer("layers", TextLexer)
+    app.connect("html-page-context", name_neighbours)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

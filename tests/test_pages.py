@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,14 +45,14 @@ RUN_ELSEWHERE = {
     "head ": "tests/corpus/test_extraction.py",
 }
 """How a command of the tutorials and guides begins, and the test that runs it."""
-NOT_RUN = re.compile(r"no test runs|run by no test|テストでは実行していません")
+NOT_RUN = re.compile(r"[Nn]o test runs|テストで[はも]実行していません")
 """What a page says, with the reason, of commands that are run by no test."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    return fence.findall(page.read_text("utf-8"))
+    """The fenced blocks of a language, those of a list's steps without their indentation."""
+    fence = re.compile(rf"^ *```{language}\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in fence.findall(page.read_text("utf-8"))]
 
 
 def shown(page: Path) -> Iterator[tuple[str, list[str]]]:
@@ -64,7 +65,8 @@ def shown(page: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    fence = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+    return fence.sub("", page.read_text("utf-8"))
 
 
 def anchors(page: Path) -> set[str]:

@@ -18,6 +18,7 @@ from jagpt import comparing, files, report
 from jagpt.corpus.stats import CorpusStats, UnknownTemplate
 from jagpt.errors import DataError, UsageError
 from jagpt.machines import Host
+from jagpt.pipeline import states
 from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.timing import StageTime
@@ -263,6 +264,23 @@ def test_a_comparison_shows_no_stale_figure(run: RunDirectory, tmp_path: Path) -
     assert Page(page).text.count("33.12") == 4  # all of the other run
 
 
+def test_why_a_stage_is_stale_is_told_in_the_pages_language(run: RunDirectory) -> None:
+    stale = replace(run, stale={"evaluate": states.changed_inputs({"train": "a"}, {"train": "b"})})
+    japanese, english = (Page(report.render([stale], language)).text for language in ("ja", "en"))
+    assert "evaluate (train が変わりました)" in japanese
+    assert "evaluate (train changed)" in english
+    source = Path(states.__file__).read_text("utf-8")
+    forms = re.findall(r'Said\(\s*"([^"]+)"|form = "([^"]+)"', source)
+    assert len(forms) == 5
+    assert {"".join(form) for form in forms} <= report.Words("ja").table.keys()
+
+
+def test_a_machine_with_one_thread_is_named_in_each_language(run: RunDirectory) -> None:
+    replace(fakes.ENVIRONMENT, device="cpu", processor="P", threads=1).write(run.logs)
+    assert "CPU (P, 1 thread)" in Page(report.render([run], "en")).text
+    assert "CPU（P、1 スレッド）" in Page(report.render([run], "ja")).text
+
+
 def test_date_time_device_and_cost_stand_on_top(run: RunDirectory) -> None:
     fakes.ENVIRONMENT.write(run.logs)
     path = run.root / "out.html"
@@ -321,7 +339,10 @@ def test_every_word_of_the_page_has_its_japanese_and_none_is_left_over(run: RunD
     table = report.Words("ja").table
     heads = re.findall(r'\("([^"]+)", "(?:num)?"\)', template)
     assert {*re.findall(r'"([^"]+)"\|t\b', template), *heads} <= table.keys()
-    source = (template + (folder / "report.py").read_text("utf-8")).lower()
+    code = "".join(
+        (folder / name).read_text("utf-8") for name in ("report.py", "pipeline/states.py")
+    )
+    source = (template + code).lower()
     shown = {name.capitalize() for name in fakes.TOKENIZER.shown()}
     splits = {f"{split} {what}" for split in ("Train", "Valid", "Test")
               for what in ("loss", "perplexity")}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -27,6 +28,55 @@ def test_a_page_without_translation_stands_in_english_with_a_note(tmp_path: Path
     text = (tmp_path / "ja" / "corpus.md").read_text("utf-8")
     assert text.index("# ") < text.index("まだ日本語に訳されていません") < text.index("\n## ")
     assert "訳されていません" not in (tmp_path / "ja" / "index.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def japanese(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Japanese site of four pages, one of them without a translation."""
+    pytest.importorskip("sphinx")
+    folder = tmp_path_factory.mktemp("site")
+    BUILDER["stage"](folder / "ja", "ja")
+    kept = {"index", "how-to", "how-to-windows", "report"}
+    for page in (folder / "ja").glob("*.md"):
+        if page.stem not in kept:
+            page.unlink()
+    index = folder / "ja" / "index.md"
+    entries = [
+        line for line in index.read_text("utf-8").splitlines() if not _leads_away(line, kept)
+    ]
+    index.write_text("\n".join(entries), "utf-8")
+    for page in kept:
+        path = folder / "ja" / f"{page}.md"
+        path.write_text(re.sub(r"\]\([^)]*\)", "]", path.read_text("utf-8")), "utf-8")
+    assert BUILDER["sphinx"](folder / "ja", folder / "site", "ja") == 0
+    BUILDER["label"](folder / "site", BUILDER["LABELS"])
+    return folder / "site"
+
+
+def _leads_away(line: str, kept: set[str]) -> bool:
+    """Whether a line of a table of contents names a page that is not built."""
+    found = re.search(r"<([\w-]+)>$", line)
+    return found is not None and found[1] not in kept
+
+
+def test_what_the_theme_says_is_japanese_on_japanese_pages(japanese: Path) -> None:
+    english = re.compile(r"[A-Z]?[a-z]+ [a-z]+|Next|Previous|Home|Menu|Expand|Search|Contents|Note")
+    for name in ("how-to-windows", "search", "genindex"):
+        html = (japanese / f"{name}.html").read_text("utf-8")
+        body = re.sub(r"<article.*?</article>|<script.*?</script>|<style.*?</style>|<!--.*?-->", "",
+                      html, flags=re.DOTALL)  # fmt: skip
+        said = re.findall(r">([^<]+)<", body) + re.findall(
+            r'(?:label|title|holder)="([^"]+)"', body
+        )
+        assert [text for text in said if english.search(text)] == [], name
+    told = (japanese / "_static" / "translations.js").read_text("utf-8")
+    assert "${resultCount} ページ見つかりました。" in told
+
+
+def test_the_next_page_is_named_as_in_the_navigation(japanese: Path) -> None:
+    html = (japanese / "how-to-windows.html").read_text("utf-8")
+    following = html[html.index('class="next-page"') :]
+    assert re.search(r'<div class="title">(.*?)</div>', following)[1] == "レポート"  # type: ignore[index]
 
 
 def test_llms_txt_names_every_page() -> None:

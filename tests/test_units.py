@@ -18,6 +18,26 @@ def test_sizes(count: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 tries"), (1, "1 try"), (2, "2 tries"), (1001, "1,001 tries")]
+)
+def test_what_is_counted_agrees_with_its_number(count: int, text: str) -> None:
+    assert units.counted(count, "try", "tries") == text
+    assert units.counted(count, "step").endswith(" step") is (count == 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 files, 11 files", "1 file, 11 files"),
+        ("0.1 tokens, 2,1 tokens", "0.1 tokens, 2,1 tokens"),
+        ("step 1 this", "step 1 this"),
+    ],
+)
+def test_a_filled_in_text_agrees_with_its_numbers(text: str, said: str) -> None:
+    assert units.agreeing(text) == said
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (999, "999"), (999.6, "1 k"), (2_211_072, "2.21 M"), (15.6e9, "15.6 B")],
 )

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ LANGUAGES = ("en", "ja")
 UNTRANSLATED = "```{note}\nこのページはまだ日本語に訳されていません。英語で表示しています。\n```"
 ENGLISH = re.compile(r"\]\(\.\./([\w-]+\.md)(?=[#)])")
 """A link of a translated page to an English one, which the site has beside it."""
+LABELS = {
+    "Toggle site navigation sidebar": "ページの一覧を開閉する",
+    "Toggle table of contents sidebar": "このページの内容を開閉する",
+    "Toggle Light / Dark / Auto color theme": "配色（明るい、暗い、自動）を切り替える",
+    "Contents": "目次",
+    "Menu": "メニュー",
+    "Expand": "開く",
+    "Light mode": "明るい配色",
+    "Dark mode": "暗い配色",
+    "Auto light/dark, in light mode": "自動の配色（現在は明るい）",
+    "Auto light/dark, in dark mode": "自動の配色（現在は暗い）",
+}
+"""What the theme calls its buttons and icons, without a way to translate it."""
 OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
 """A link to a file of the repository that is no page: its text is left."""
 
@@ -39,6 +53,7 @@ def main(arguments: list[str]) -> int:
             done = sphinx(source, built if language == "en" else built / language, language)
             if done != 0:
                 return done
+        label(built / "ja", LABELS)
         (built / "llms.txt").write_text(llms(), "utf-8")
         for page in sorted(DOCS.glob("*.md")):
             shutil.copy(page, built)
@@ -58,7 +73,7 @@ def navigation() -> list[dict[str, Any]]:
 
 def stage(source: Path, language: str) -> None:
     """Put together the pages of one language, each under its own name."""
-    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("ja", "conf.py", "nav.toml"))
+    shutil.copytree(DOCS, source, ignore=_apart)
     for page in source.glob("*.md"):
         translated = DOCS / language / page.name
         text = (translated if translated.exists() else page).read_text("utf-8")
@@ -73,6 +88,11 @@ def stage(source: Path, language: str) -> None:
         page.write_text(text, "utf-8")
 
 
+def _apart(folder: str, _: list[str]) -> set[str]:
+    """What of docs/ is no page of the language itself."""
+    return {"ja", "conf.py", "nav.toml"} if Path(folder) == DOCS else set()
+
+
 def toctree(section: dict[str, Any], language: str) -> str:
     """A section of the navigation, as MyST writes it."""
     entries = section["pages"].items()
@@ -85,8 +105,17 @@ def sphinx(source: Path, target: Path, language: str) -> int:
     """Build one language without its working files; Sphinx's exit code."""
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going"]
     command += ["-c", str(DOCS), "-d", f"{source}.doctrees", "-D", f"language={language}"]
-    done = subprocess.run([*command, str(source), str(target)], check=False)  # noqa: S603
+    done = subprocess.run([*command, str(source), str(target)], cwd=source, check=False)  # noqa: S603
     return done.returncode
+
+
+def label(site: Path, labels: Mapping[str, str]) -> None:
+    """Translate the names of the theme's buttons and icons in every page under `site`."""
+    names = "|".join(map(re.escape, labels))
+    place = re.compile(rf'(?<=aria-label=")(?:{names})(?=")|(?<=<title>)(?:{names})(?=</title>)')
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        page.write_text(place.sub(lambda found: labels[found[0]], text), "utf-8")
 
 
 def llms() -> str:
@@ -104,7 +133,7 @@ def llms() -> str:
 def title_and_lead(page: Path) -> tuple[str, str]:
     """A page's title, and the first sentence of its prose."""
     title, _, rest = page.read_text("utf-8").partition("\n")
-    prose = re.sub(r"^```.*?^```$", "", rest, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^ *```.*?^ *```$", "", rest, flags=re.MULTILINE | re.DOTALL)
     blocks = [block.strip() for block in prose.split("\n\n")]
     leads = (
         block for block in blocks if block and not block.startswith(("#", "|", "!", "Made from"))

@@ -31,6 +31,7 @@ ENGLISH = {
     rf"\b(?:{COUNTED}) an? (?:{EACH})\b": "… per …",
     r"\b(?:characters|documents|pages|sequences|steps|tokens) a second\b": "… per second",
     r"\b(?:one|once) an? (?:core|file|line|row|second|step|worker)\b": "… per …",
+    r"\b(?!http)\w+\(s\)": "units.counted: 1 file, 2 files",
     r"\banew\b": "again, or: rerun, start over",
     r"\bleaves? with (?:code )?\d": "exits with code …",
     r"\b(?:on|for) the way back\b": "in (for) the backward pass",
@@ -123,7 +124,7 @@ def _is_japanese(path: Path) -> bool:
 
 def phrases(text: str, plain: bool = False) -> Iterator[tuple[int, str, str]]:
     """(line from 0, phrase, better wording) for each phrase in a text; `plain` Japanese too."""
-    fenced = re.sub(r"^```.*?^```$", _blank, text, flags=re.MULTILINE | re.DOTALL)
+    fenced = re.sub(r"^ *```.*?^ *```$", _blank, text, flags=re.MULTILINE | re.DOTALL)
     prose = re.sub(r"`[^`\n]*`", _code, fenced)
     listed = ENGLISH | JAPANESE | (PLAIN if plain else {})
     for phrase, better in listed.items():

@@ -183,8 +183,8 @@ def _there(stage: str, elsewhere: Elsewhere) -> str:
 def show_verified(found: Sequence[Verified]) -> None:
     """A line per stage, and every file that has changed since it was made."""
     for verified in found:
-        state = "ok" if not verified.problems else f"{len(verified.problems)} problem(s)"
-        click.echo(f"{verified.stage}: {verified.files} files, {state}")
+        state = "ok" if not verified.problems else units.counted(len(verified.problems), "problem")
+        click.echo(f"{verified.stage}: {units.counted(verified.files, 'file')}, {state}")
         for problem in verified.problems:
             click.echo(f"  {problem}")
 
@@ -250,8 +250,8 @@ def show_machine(found: Mapping[str, Any]) -> None:
     """The machine, one fact per line, naming what is missing."""
     rows = {
         "system": found["platform"],
-        "processor": f"{found['processor']}, {found['cores']} cores"
-        + (f", {found['threads']} threads" if found["threads"] else ""),
+        "processor": f"{found['processor']}, {units.counted(found['cores'], 'core')}"
+        + (f", {units.counted(found['threads'], 'thread')}" if found["threads"] else ""),
         "memory": units.size(found["memory"]) if found["memory"] else "unknown without PyTorch",
         "disk free here": units.size(found["disk_free"]),
         "bf16 on the CPU": "in hardware"

@@ -29,7 +29,8 @@ from jagpt.files import FileEntry
 from jagpt.rundir import RunDirectory
 from jagpt.stages import STAGE_NAMES, TRAIN
 from jagpt.summary import Summary, collect
-from jagpt.text import printable
+from jagpt.text import Said, printable
+from jagpt.training.environment import Environment
 from jagpt.training.metrics import TrainRow, ValidRow
 
 Language = Literal["en", "ja"]
@@ -46,8 +47,12 @@ class Words:
         self.table: dict[str, str] = tomllib.loads(text)
 
     def __call__(self, text: str, **values: object) -> str:
+        if isinstance(text, Said):
+            values = dict(text.values)
+            text = text.form
         found = self.table.get(text, text)
-        return found.format(**values) if values else found
+        said = found.format(**values) if values else found
+        return said if self.table else units.agreeing(said)
 
     def duration(self, seconds: float) -> str:
         """A measured time."""
@@ -82,6 +87,7 @@ class RunPage:
     alone: bool
     colour: int
     facts: tuple[str, ...]
+    hardware: str | None
     verdict: str | None
     figures: dict[str, str]
     command: str | None
@@ -180,6 +186,7 @@ def _run_page(
         alone=alone,
         colour=number % charts.COLOURS + 1,
         facts=tuple(_facts(summary, words, price_per_hour)),
+        hardware=_hardware(summary.trained_on, words),
         verdict=_verdict(summary, words),
         figures=dict(_figures(summary, words)),
         command=comparing.command(summary.recipe, run.root),
@@ -206,12 +213,21 @@ def _facts(summary: Summary, words: Words, price_per_hour: float | None) -> Iter
     training, where = summary.times.get(TRAIN.name), summary.trained_on
     if training:
         yield words("{time} of training", time=words.duration(training.seconds))
-    if where:
-        yield where.hardware
+    if hardware := _hardware(where, words):
+        yield hardware
     if training and price_per_hour is not None:
         price = price_per_hour * (where.world_size if where and where.device != "cpu" else 1)
         cost = training.seconds / 3600 * price
         yield words("training cost {cost:,.2f} at {price:g} per hour", cost=cost, price=price)
+
+
+def _hardware(where: Environment | None, words: Words) -> str | None:
+    """What training ran on."""
+    if where is None:
+        return None
+    if where.device != "cpu":
+        return where.hardware
+    return words("CPU ({name}, {count} threads)", name=where.processor, count=where.all_threads)
 
 
 def _verdict(summary: Summary, words: Words) -> str | None:

@@ -141,7 +141,8 @@ class Stage:
         from jagpt.files import Manifest
 
         entries = Manifest.read(run.stage(self.name)).files
-        return f"{len(entries)} files, {units.size(sum(entry.size for entry in entries))}"
+        size = units.size(sum(entry.size for entry in entries))
+        return f"{units.counted(len(entries), 'file')}, {size}"
 
 
 def by_split(counts: Mapping[str, int]) -> str:

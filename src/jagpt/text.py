@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Self
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _UNSEEN = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 """Control characters (except newlines and tabs), line and direction marks, lone surrogates."""
+
+
+class Said(str):
+    """A filled-in text that remembers its form, so that a page can say it in its own language."""
+
+    form: str
+    values: Mapping[str, object]
+
+    def __new__(cls, form: str, **values: object) -> Self:
+        said = super().__new__(cls, form.format(**values))
+        said.form, said.values = form, values
+        return said
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+
+_ONE = re.compile(r"(?<![\d.,])1 (character|core|document|file|run|span|step|thread|token)s\b")
 
 
 def size(count: float) -> str:
@@ -14,6 +17,16 @@ def size(count: float) -> str:
 def amount(value: float) -> str:
     """A large number in few characters: `2.21 M`, `361 k`; below 1,000 without a unit."""
     return _scaled(value, ("", "k", "M", "B", "T")).strip()
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number and what it counts: `1 thread`, `2,500 threads`, `2 processes`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def agreeing(text: str) -> str:
+    """A filled-in English text with `1 file` in place of `1 files`."""
+    return _ONE.sub(r"1 \1", text)
 
 
 def perplexity(loss: float) -> float:

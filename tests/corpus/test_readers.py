@@ -72,5 +72,5 @@ def test_a_source_without_a_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jsonl: no text in it"):
         make_corpus(tmp_path / "run", make_recipe({"kind": "jsonl", "path": path}))
     path.write_bytes(_lines([{"index": {"_id": "1"}}, {"namespace": 4, "title": "題"}]))
-    with pytest.raises(DataError, match=r"no articles in it .1 pages, .* and 1 in other"):
+    with pytest.raises(DataError, match=r"no articles in it .1 page, .* and 1 in other"):
         make_corpus(tmp_path / "run", make_recipe({"kind": "cirrus", "path": path}))

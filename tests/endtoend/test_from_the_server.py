@@ -82,7 +82,7 @@ def test_extract_fetches_the_dump_that_it_is_told(
     for _ in range(2):
         done = jagpt(*arguments, "--title", "折り鶴")
         assert done.returncode == 0, done.stderr
-        assert "1 documents" in done.stdout
+        assert "1 document," in done.stdout
     assert len(server.gets(f"/jawiki/{DATE}/{NAME}")) == 1
     assert jagpt(*arguments, "--from", "wikitext").returncode == 2
     assert jagpt(*arguments, "page.xml", "--date", "20210301").returncode == 2

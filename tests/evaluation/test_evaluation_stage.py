@@ -111,7 +111,7 @@ def test_lists_the_kept_checkpoints_where_the_wanted_one_is_gone(run: RunDirecto
 def test_refuses_a_split_without_a_second_token(tmp_path: Path) -> None:
     run = fakes.run_directory(tmp_path)
     fakes.write_tokens(run.own("tokens"), ("",))
-    with pytest.raises(DataError, match="the test split has 1 tokens"):
+    with pytest.raises(DataError, match="the test split has 1 token,"):
         measured(run)
 
 

@@ -105,7 +105,7 @@ def test_without_a_text_the_test_split_of_the_first_run_is_taken(
     assert [one["characters"] for one in found["documents"]] == [len(t) for t in fakes.TEXTS]
     assert call(run.root, tmp_path / "other") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "are too few to tell which of the two is better" in shown
+    assert "too few to tell which of the two is better" in shown
     assert call(tmp_path / "other", run.root) == 2
     assert "add --text FILE" in capsys.readouterr().err
 

@@ -43,7 +43,7 @@ def last(tiny_model: Path, limits: Limits, *asked: Any) -> str:
 
 def test_what_is_asked_beyond_the_limits_is_cut(tiny_model: Path) -> None:
     limits = Limits(max_new_tokens=3, max_samples=2)
-    html = last(tiny_model, limits, "京都", 999, 1.0, 0, 1.0, 1.0, 99, 1, True, "English")
+    html = last(tiny_model, limits, "京都", 999, 1.0, 0, 1.0, 1.0, 99, 1, True)
     assert html.count("<article>") == 2
     assert "3 tokens" in html
 
@@ -54,15 +54,15 @@ def test_what_is_asked_beyond_the_limits_is_cut(tiny_model: Path) -> None:
 def test_nonsense_from_a_client_gets_a_polite_answer(
     tiny_model: Path, place: int, value: float
 ) -> None:
-    asked: list[Any] = ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, True, "日本語"]
+    asked: list[Any] = ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, True]
     asked[place] = value
     assert 'data-state="refused"' in last(tiny_model, Limits(), *asked)
 
 
 def test_the_text_is_another_each_time_unless_the_seed_is_kept(tiny_model: Path) -> None:
     asked = ["京都", 12, 1.0, 0, 1.0, 1.0, 1, 5]
-    kept = {last(tiny_model, Limits(), *asked, True, "English") for _ in range(2)}
-    free = {last(tiny_model, Limits(), *asked, False, "English") for _ in range(3)}
+    kept = {last(tiny_model, Limits(), *asked, True) for _ in range(2)}
+    free = {last(tiny_model, Limits(), *asked, False) for _ in range(3)}
     assert len(kept) == 1
     assert len(free) > 1
 

@@ -97,10 +97,14 @@ def test_the_language_can_be_changed(page: Any) -> None:
     page.click("#jp-generate")
     wait_for(page, "refused")
     assert "書き出しが 60 トークンあり、first の上限（47）" in page.inner_text("#jp-output")
+    assert "60 tokens" not in page.inner_text("#jp-output")
     page.check('#jp-language input[value="English"]')
     page.wait_for_function(
         "text => document.querySelector('#jp-stop').innerText == text", arg=ENGLISH.stop
     )
+    refused = page.inner_text("#jp-output")
+    assert "The text has 60 tokens; first can continue at most 47." in refused
+    assert "書き出し" not in refused
 
 
 def test_an_example_fills_the_prompt(page: Any) -> None:

@@ -20,7 +20,7 @@ from jagpt.playground import gate, server
 from jagpt.playground.limits import Limits
 
 JOIN = "/gradio_api/call/generate"
-DATA = {"data": ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, True, "English"]}
+DATA = {"data": ["京都", 4, 1.0, 50, 0.9, 1.0, 1, 0, True]}
 CONNECTIONS = 500
 
 

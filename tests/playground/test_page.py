@@ -43,24 +43,26 @@ def job(state: str, *rows: Row, prompt: str = "京都は", model: str = "a") -> 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_whatever_anyone_writes_appears_as_text(payload: str) -> None:
     row = Row([Token(1, payload, -1.0)])
-    shown = page.show_job(job("done", row, prompt=payload, model=payload), ENGLISH, Limits())
-    for html in (shown, page.show_refusal(payload)):
+    shown = page.show_job(job("done", row, prompt=payload, model=payload), Limits())
+    for html in (shown, page.show_refusal(lambda _: payload)):
         found = Found(html)
         assert found.tags <= {"div", "p", "section", "h3", "article", "b", "span", "footer"}
-        assert found.attributes <= {"class", "title", "role", "data-state"}
+        assert found.attributes <= {"class", "title", "role", "lang", "data-state"}
         assert payload in found.text
         assert not {"$", "{", "}"} & set(html)
 
 
 def test_tokens_carry_their_probability_as_colour_and_words() -> None:
     rows = [Row([Token(1, "古", -0.1), Token(2, "い", -3.5)], ended=True), Row()]
-    html = page.show_job(job("running", *rows), JAPANESE, Limits())
+    html = page.show_job(job("running", *rows), Limits())
     assert '<span class="jp-t p0" title="-0.10 (90.5%)">古</span>' in html
     assert '<span class="jp-t p3" title="-3.50 (3.0%)">い</span>' in html
     assert "2 トークン・1 トークンあたり -1.80 ナット" in html
     assert html.count("■") == 1
     assert 'data-state="running"' in html
     assert f"{JAPANESE.seed} 4711" in html
+    one = page.show_job(job("done", Row([Token(1, "古", -0.1)])), Limits())
+    assert '<span lang="en">1 token · -0.10 nats per token</span>' in one
 
 
 def test_the_head_says_what_the_model_is() -> None:
@@ -74,13 +76,15 @@ def test_the_head_says_what_the_model_is() -> None:
     assert "jp-note" not in other
 
 
-def test_each_state_is_told_in_the_pages_language() -> None:
-    for words in (ENGLISH, JAPANESE):
-        assert words.stopped in page.show_job(job("stopped", Row()), words, Limits())
-        late = page.show_job(job("out of time", Row()), words, Limits(max_seconds=7))
-        assert "7" in Found(late).text
-        assert "3" in page.show_waiting(3, words)
-        assert words.busy in page.show_busy(words)
+def test_each_state_is_told_in_both_languages() -> None:
+    for code, words in (("en", ENGLISH), ("ja", JAPANESE)):
+        begin = f'<span lang="{code}">'
+        assert f"{begin}{words.stopped} " in page.show_job(job("stopped", Row()), Limits())
+        late = page.show_job(job("out of time", Row()), Limits(max_seconds=7))
+        assert begin + words.out_of_time.format(seconds=7) in late
+        assert begin + words.waiting.format(ahead=3) in page.show_waiting(3)
+        assert f"{begin}{words.busy}</span>" in page.show_busy()
+        assert f"{begin}{words.empty}</span>" in page.show_nothing()
 
 
 def test_both_languages_say_everything_with_the_same_values() -> None:

@@ -21,7 +21,7 @@ MAX_GROWTH = 50e6
 
 async def visit(client: httpx2.AsyncClient, url: str, tokens: int) -> str:
     """One request from beginning to end: the state in which its last answer was."""
-    data = ["京都", tokens, 1.0, 50, 0.9, 1.0, 1, 0, True, "English"]
+    data = ["京都", tokens, 1.0, 50, 0.9, 1.0, 1, 0, True]
     asked = await client.post(f"{url}gradio_api/call/generate", json={"data": data})
     event = asked.raise_for_status().json()["event_id"]
     state = "none"
@@ -76,7 +76,7 @@ def test_it_takes_no_files_and_gives_none(served: Any, path: str) -> None:
 
 
 def test_a_signal_ends_it_at_once_also_while_it_writes(served: Any) -> None:
-    data = ["京都", 40, 1.0, 50, 0.9, 1.0, 1, 0, True, "English"]
+    data = ["京都", 40, 1.0, 50, 0.9, 1.0, 1, 0, True]
     with httpx2.Client(timeout=60, trust_env=False) as client:
         event = client.post(f"{served.url}gradio_api/call/generate", json={"data": data}).json()
         url = f"{served.url}gradio_api/call/generate/{event['event_id']}"

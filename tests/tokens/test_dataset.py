@@ -206,5 +206,5 @@ def test_windows_stop_after_the_labels_wanted(open_split: Open) -> None:
 
 
 def test_a_split_without_a_label_is_refused(open_split: Open) -> None:
-    with pytest.raises(DataError, match="1 tokens, but at least 2"):
+    with pytest.raises(DataError, match="1 token, but at least 2"):
         next(validation_windows(open_split([[[5]]]), 10))

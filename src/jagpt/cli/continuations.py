@@ -13,6 +13,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from jagpt import units
 from jagpt.generation import Continuation, Drawing, TextGenerator, Token
 from jagpt.terminal import Terminal, styled
 from jagpt.text import printable
@@ -68,7 +69,7 @@ class Printer:
             if not self._coloured:
                 Terminal(width=60).print(_table(tokens))
             mean = sum(token.logprob for token in tokens) / len(tokens)
-            click.echo(f"{len(tokens)} tokens, {mean:.3f} nats per token")
+            click.echo(f"{units.counted(len(tokens), 'token')}, {mean:.3f} nats per token")
 
     def _write(self, text: str, **style: Any) -> None:
         styled(printable(text), **style)

@@ -138,7 +138,10 @@ def extract(
     if as_json:
         print_json(stats.as_json())
         return
-    click.echo(f"{output}: {stats.documents:,} documents, {stats.characters:,} characters")
+    click.echo(
+        f"{output}: {units.counted(stats.documents, 'document')}, "
+        f"{units.counted(stats.characters, 'character')}"
+    )
     for reason, count in stats.left_out.items():
         click.echo(f"left out: {count:,} ({reason})")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jagpt import units
 from jagpt.cli.common import (
     Location,
     app,
@@ -58,7 +59,7 @@ def verify(run_dir: Path, as_json: bool) -> None:
         console.show_verified(found)
     problems = [problem for verified in found for problem in verified.problems]
     if problems:
-        raise DataError(f"{run_dir}: {len(problems)} file(s) are missing or changed")
+        raise DataError(f"{run_dir}: {units.counted(len(problems), 'file')} missing or changed")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.compressed import Losses, Reader
 from jagpt.corpus import parts
 from jagpt.corpus.cleaning import Profile, profile_at
@@ -279,12 +279,14 @@ def _check_index(index: Path | None, path: Path, streams: Range, facts: RangeFac
 def _left_out(path: Path, losses: Losses) -> str:
     what = []
     if losses.streams:
-        what.append(f"{losses.streams} damaged stream(s), {losses.stream_bytes} bytes of the file")
+        what.append(
+            f"{units.counted(losses.streams, 'damaged stream')}, "
+            f"{units.counted(losses.stream_bytes, 'byte')} of the file"
+        )
     if losses.between_pages:
         what.append(
-            f"{losses.xml_bytes} bytes of XML that are not a complete page, at "
-            f"{losses.between_pages} "
-            "place(s)"
+            f"{units.counted(losses.xml_bytes, 'byte')} of XML that are not a complete page, at "
+            f"{units.counted(losses.between_pages, 'place')}"
         )
     return f"{path.name}: skipped as damaged: {'; '.join(what)} (where: stats.json)"
 
@@ -324,6 +326,7 @@ def _check_articles(
     if source.kind not in ("dump", "cirrus"):
         raise DataError(f"{place}: no text in it")
     raise DataError(
-        f"{place}: no articles in it ({counts.pages} pages, of them "
-        f"{counts.redirects} redirects and {counts.other_namespaces} in other namespaces)"
+        f"{place}: no articles in it ({units.counted(counts.pages, 'page')}, of them "
+        f"{units.counted(counts.redirects, 'redirect')} and {counts.other_namespaces:,} in other "
+        "namespaces)"
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jagpt import units
 from jagpt.stage import Hash, Stage, by_split
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class CorpusStage(Stage):
 
         found = CorpusStats.read(run.corpus)
         splits = by_split({name: split.documents for name, split in found.splits.items()})
-        return f"{found.documents:,} documents, {found.characters:,} characters; {splits}"
+        documents = units.counted(found.documents, "document")
+        return f"{documents}, {found.characters:,} characters; {splits}"
 
 
 CORPUS = CorpusStage()

@@ -103,8 +103,9 @@ def measure_split(
 
     if split.n_tokens < 2:
         raise DataError(
-            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, but at "
-            f"least 2 are needed; raise [corpus] {split.split}_share or add text"
+            f"{split.directory}: the {split.split} split has "
+            f"{units.counted(split.n_tokens, 'token')}, but at least 2 are needed; raise "
+            f"[corpus] {split.split}_share or add text"
         )
     if not split.n_characters:
         raise DataError(f"{split.directory}: the {split.split} split has no characters")

@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from jagpt import units
 from jagpt.evaluation.result import Evaluation, TaskFigures, TextFigures
 from jagpt.terminal import Terminal
 
@@ -62,7 +63,8 @@ def _figures_table(rows: Sequence[tuple[str, Evaluation | TextFigures]]) -> Tabl
     if console.measure(table, options=unbound).maximum > console.width:
         table = _by_column(lines, interval)
     table.caption = (
-        f"{first.documents:,} document(s), {first.characters:,} characters, {first.bytes:,} bytes. "
+        f"{units.counted(first.documents, 'document')}, {first.characters:,} characters, "
+        f"{first.bytes:,} bytes. "
         "Perplexities of different tokenizers cannot be compared; bits per character can."
     )
     return table

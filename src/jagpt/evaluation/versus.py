@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from jagpt import devices, files, models
+from jagpt import devices, files, models, units
 from jagpt.evaluation import comparing
 from jagpt.evaluation.comparing import MeasuredDocuments, MeasureSettings, ModelMeasured
 from jagpt.evaluation.measures import FEWEST_PAIRS, LEVEL, DocumentNats, paired_bounds
@@ -148,8 +148,8 @@ def _sentence(
 ) -> str:
     if interval is None:
         return (
-            f"{documents} document(s) are too few to tell which of the two is better: at least "
-            f"{FEWEST_PAIRS} are needed (--layout line makes each line a document)."
+            f"{units.counted(documents, 'document')}: too few to tell which of the two is better; "
+            f"at least {FEWEST_PAIRS} are needed (--layout line makes each line a document)."
         )
     low, high = interval
     span = f"{LEVEL:.0%} interval {low:+.4f} to {high:+.4f}"
@@ -160,5 +160,5 @@ def _sentence(
         )
     return (
         f"{b.model} is {verdict} than {a.model}: {difference:+.4f} bits per character ({span}); it "
-        f"needs fewer bits for {cheaper:,} of {documents:,} documents."
+        f"needs fewer bits for {cheaper:,} of {units.counted(documents, 'document')}."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jagpt import models
+from jagpt import models, units
 from jagpt.errors import UsageError
 from jagpt.generation.engine import Engine
 from jagpt.generation.settings import Defaults, Settings
@@ -86,13 +86,13 @@ class TextGenerator:
         room = self.context - prompt_tokens
         if room < 1:
             raise UsageError(
-                f"the prompt has {prompt_tokens:,} tokens, but the model's context is "
-                f"{self.context:,}: at most {self.context - 1:,} can be continued"
+                f"the prompt has {units.counted(prompt_tokens, 'token')}, but the model's context "
+                f"is {self.context:,}: at most {self.context - 1:,} can be continued"
             )
         if asked is not None and asked > room:
             raise UsageError(
-                f"--max-new-tokens {asked}: the prompt has {prompt_tokens:,} tokens and the "
-                f"model's context is {self.context:,}, so at most {room:,} fit"
+                f"--max-new-tokens {asked}: the prompt has {units.counted(prompt_tokens, 'token')} "
+                f"and the model's context is {self.context:,}, so at most {room:,} fit"
             )
         return min(wanted, room)
 

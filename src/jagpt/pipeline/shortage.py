@@ -94,7 +94,7 @@ def _explained(
 def _message(
     recipe: Recipe, documents: int, characters: int, problems: list[str], settings: Settings
 ) -> str:
-    of = f"a corpus of {documents:,} document(s) with {characters:,} characters"
+    of = f"a corpus of {units.counted(documents, 'document')} with {characters:,} characters"
     listed = "\n".join(f"  - {problem}" for problem in problems)
     try:
         _changed(recipe, settings)
@@ -236,8 +236,8 @@ def _steps(recipe: Recipe, tokens: int) -> tuple[str | None, Settings]:
     if tokens > block and sequences <= tokens // block:
         return None, {}
     problem = (
-        f"a step takes {sequences:,} sequences of {block:,} tokens, and the train split has about "
-        f"{units.amount(tokens)} tokens"
+        f"a step takes {units.counted(sequences, 'sequence')} of {block:,} tokens, and the train "
+        f"split has about {units.amount(tokens)} tokens"
     )
     while block > 8 and tokens < SEQUENCES_AN_EPOCH * block:
         block //= 2

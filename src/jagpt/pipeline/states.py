@@ -22,7 +22,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run
 from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
-from jagpt.text import shortened
+from jagpt.text import Said, shortened
 
 Status = Literal["done", "shared", "stale", "unfinished", "missing"]
 
@@ -246,13 +246,13 @@ def _unfinished(found: StageState, run: RunDirectory, ledger: Ledger) -> StageSt
     try:
         progress = Manifest.unfinished(directory)
     except DataError:
-        reasons: tuple[str, ...] = (f"unfinished; {directory / IN_PROGRESS} is damaged",)
-        return replace(found, status="stale", reasons=reasons)
+        reason = Said("unfinished; {path} is damaged", path=directory / IN_PROGRESS)
+        return replace(found, status="stale", reasons=(reason,))
     if progress is None:
         return replace(found, status="missing")
     _check_version(directory / IN_PROGRESS, progress, found.stage, ledger)
     if progress.fingerprint != found.fingerprint:
-        reasons = ("unfinished", *_differences(found, progress))
+        reasons = (Said("unfinished"), *_differences(found, progress))
         return replace(found, status="stale", reasons=reasons)
     return replace(found, status="unfinished")
 
@@ -287,16 +287,21 @@ def last_made(directory: Path) -> Manifest | None:
 
 def _differences(state: StageState, old: Manifest) -> tuple[str, ...]:
     """What changed since `old`, in words."""
-    found = []
-    stage, section, inputs = state.stage, state.section, state.inputs
+    found: list[str] = []
+    stage, section = state.stage, state.section
     if old.version != stage.version:
-        found.append(f"this jagpt makes it differently (version {old.version} → {stage.version})")
+        form = "this jagpt makes it differently (version {old} → {new})"
+        found.append(Said(form, old=old.version, new=stage.version))
     for name in sorted(section.keys() | old.section.keys()):
         found += _changed_keys(f"[{name}] ", old.section.get(name), section.get(name))
-    for name in sorted(inputs.keys() | old.inputs.keys()):
-        if old.inputs.get(name) != inputs.get(name):
-            found.append(f"{name} changed")
-    return tuple(found) or ("its fingerprint changed",)
+    found += changed_inputs(old.inputs, state.inputs)
+    return tuple(found) or (Said("its fingerprint changed"),)
+
+
+def changed_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> list[Said]:
+    """Which inputs have another fingerprint, in words."""
+    names = sorted(old.keys() | new.keys())
+    return [Said("{input} changed", input=name) for name in names if old.get(name) != new.get(name)]
 
 
 def _changed_keys(place: str, old: Any, new: Any) -> Iterator[str]:

@@ -33,7 +33,7 @@ class Estimate:
         return (
             f"about {units.rough_duration(self.hours * 3600)} of training "
             f"({units.amount(self.parameters)} parameters, {units.amount(self.tokens)} tokens, "
-            f"{self.steps:,} steps) "
+            f"{units.counted(self.steps, 'step')}) "
             f"and {units.size(self.disk)} of disk"
         )
 

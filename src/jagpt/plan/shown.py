@@ -24,7 +24,7 @@ def show_plan(planned: Planned) -> None:
         {
             "parameters": units.amount(planned.parameters),
             "train split": f"{units.amount(planned.size.tokens)} tokens",
-            "training": f"{planned.steps:,} steps in {planned.precision}, "
+            "training": f"{units.counted(planned.steps, 'step')} in {planned.precision}, "
             f"{units.amount(planned.tokens)} tokens, {planned.flops:.2e} FLOPs",
         }
     )

@@ -57,14 +57,12 @@ class Handlers:
         samples: float,
         seed: float | None,
         keep_seed: bool,
-        language: str,
         request: gr.Request,
     ) -> AsyncIterator[tuple[str, int]]:
         """Yields the page's output as the continuations grow, and the seed, which is a
 
         new one each time unless it is kept.
         """
-        words = texts(LANGUAGES.get(language, "en"))
         used = int(seed or 0) if keep_seed else random.randrange(SEEDS)
         try:
             settings = Settings(
@@ -79,15 +77,16 @@ class Handlers:
             job = Job(dict(self.models), prompt, settings, self.limits)
             served = self.desk.serve(session(request), job)
             async for ahead in served:
-                shown = page.show_job(job, words, self.limits)
-                yield shown if ahead is None else page.show_waiting(ahead, words), used
+                shown = page.show_job(job, self.limits)
+                yield shown if ahead is None else page.show_waiting(ahead), used
         except BusyError:
-            yield page.show_busy(words), used
+            yield page.show_busy(), used
         except PromptTooLongError as error:
-            told = words.too_long.format(tokens=error.tokens, model=error.model, most=error.most)
-            yield page.show_refusal(told), used
+            said = {"tokens": error.tokens, "model": error.model, "most": error.most}
+            yield page.show_refusal(lambda words: words.too_long.format(**said)), used
         except (JagptError, ValueError, OverflowError) as error:
-            yield page.show_refusal(words.failed.format(reason=error)), used
+            reason = str(error)
+            yield page.show_refusal(lambda words: words.failed.format(reason=reason)), used
 
     def stop(self, request: gr.Request) -> None:
         self.desk.stop(session(request))
@@ -139,9 +138,9 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
                         True, label=words.colours, interactive=True, elem_id="jp-colours"
                     )
             with gr.Column(scale=3, min_width=300):
-                output = gr.HTML(page.show_nothing(words), elem_id="jp-output", js_on_load=None)
+                output = gr.HTML(page.show_nothing(), elem_id="jp-output", js_on_load=None)
         generate.click(
-            handlers.generate, [prompt, *knobs.values(), keep, language], [output, knobs["seed"]],
+            handlers.generate, [prompt, *knobs.values(), keep], [output, knobs["seed"]],
             concurrency_limit=None, show_progress="hidden", api_name="generate",
         )  # fmt: skip
         stop.click(handlers.stop, None, None, queue=False, api_visibility="private")
@@ -165,11 +164,10 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
         def greet(request: gr.Request) -> list[Any]:
             code = preferred(request.headers.get("accept-language", ""))
             (chosen,) = (name for name, known in LANGUAGES.items() if known == code)
-            nothing = gr.update(value=page.show_nothing(texts(code)))
-            return [chosen, nothing, *relabel(chosen)]
+            return [chosen, *relabel(chosen)]
 
         language.change(relabel, language, named, queue=False, api_visibility="private")
-        blocks.load(greet, None, [language, output, *named], queue=False, api_visibility="private")
+        blocks.load(greet, None, [language, *named], queue=False, api_visibility="private")
         blocks.unload(handlers.stop)
     return blocks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from jagpt import units
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError
 from jagpt.recipe import Recipe
@@ -50,7 +51,9 @@ def entry(recipe: Recipe, facts: Facts) -> Entry:
     ]
     if facts.corpus is not None:
         names = ", ".join(escape(source.name) for source in facts.corpus.sources)
-        lines.append(f"Training text: {names} ({facts.corpus.documents:,} documents)")
+        lines.append(
+            f"Training text: {names} ({units.counted(facts.corpus.documents, 'document')})"
+        )
     if (test := facts.evaluation) is not None:
         lines.append(
             f"{test.split.capitalize()} loss {test.loss:.4f}, perplexity {test.perplexity:.2f}, "

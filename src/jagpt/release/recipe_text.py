@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from jagpt import units
 from jagpt.recipe import SECTIONS, Recipe
 
 
@@ -27,7 +28,11 @@ def sections_text(name: str, sections: Mapping[str, Any]) -> str:
     """
     value = _without_none({"name": name, **sections})
     hidden = _take_exclusions(value)
-    note = f"# [corpus.exclude]: {hidden} entries, not shown\n" if hidden else ""
+    note = (
+        f"# [corpus.exclude]: {units.counted(hidden, 'entry', 'entries')}, not shown\n"
+        if hidden
+        else ""
+    )
     return note + tomli_w.dumps(value)
 
 

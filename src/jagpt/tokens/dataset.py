@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from jagpt import units
 from jagpt.errors import DataError, TooLittleTextError
 from jagpt.tokens.index import TokenIndex
 from jagpt.tokens.shards import Ints, Shard
@@ -190,8 +191,9 @@ def validation_windows(
     """
     if split.n_tokens < 2:
         raise DataError(
-            f"{split.directory}: the {split.split} split has {split.n_tokens} tokens, but at "
-            f"least 2 are needed; raise [corpus] {split.split}_share or add text"
+            f"{split.directory}: the {split.split} split has "
+            f"{units.counted(split.n_tokens, 'token')}, but at least 2 are needed; raise "
+            f"[corpus] {split.split}_share or add text"
         )
     labels = min(split.n_tokens - 1, max_tokens or split.n_tokens)
     for start in range(0, labels, block_size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jagpt import units
 from jagpt.errors import TooLittleTextError, UsageError
 from jagpt.recipe import Recipe, Train
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
@@ -40,7 +41,8 @@ def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:
     )
     if plan.sequences_per_step > order.sequences_per_epoch:
         raise TooLittleTextError(
-            f"{tokens}: a step takes {plan.sequences_per_step:,} sequences ({_factors(train)}), "
+            f"{tokens}: a step takes {units.counted(plan.sequences_per_step, 'sequence')} "
+            f"({_factors(train)}), "
             f"but the whole train split has only {order.sequences_per_epoch:,.1f} "
             f"of {plan.block_size:,} tokens; lower that or train.block_size, or add text"
         )

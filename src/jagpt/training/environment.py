@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from jagpt import machines
+from jagpt import machines, units
 from jagpt.records import Count, Record
 
 
@@ -38,11 +38,16 @@ class Environment(Record):
         return cls(**known, processor=machines.processor(), cores=os.cpu_count())
 
     @property
+    def all_threads(self) -> int:
+        """The threads of all processes."""
+        return self.world_size * self.threads
+
+    @property
     def hardware(self) -> str:
         """`8 × NVIDIA A100-SXM4-80GB`, or the processor with the threads of all processes."""
         if self.device != "cpu":
             return self.device if self.world_size == 1 else f"{self.world_size} × {self.device}"
-        return f"CPU ({self.processor}, {self.world_size * self.threads} threads)"
+        return f"CPU ({self.processor}, {units.counted(self.all_threads, 'thread')})"
 
     @property
     def versions(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from jagpt import devices
+from jagpt import devices, units
 from jagpt.errors import UsageError
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -42,9 +42,9 @@ def _own_gpu(chosen: torch.device, ranks: Ranks) -> torch.device:
     count = torch.cuda.device_count()
     if ranks.local >= count:
         raise UsageError(
-            f"{ranks.name}{ranks.local + 1} or more processes on this machine, but it has {count} "
-            f"GPU(s), and each process needs its own: start {count}, or use the CPU "
-            "(--set execution.device=cpu)"
+            f"{ranks.name}{ranks.local + 1} or more processes on this machine, but it has "
+            f"{units.counted(count, 'GPU')}, and each process needs its own: start {count}, or use "
+            "the CPU (--set execution.device=cpu)"
         )
     if (reason := devices.not_built_for(ranks.local)) is not None:
         raise UsageError(f"{ranks.name}{reason}; or exclude it with CUDA_VISIBLE_DEVICES")

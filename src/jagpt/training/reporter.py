@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from jagpt import units
 from jagpt.devices import peak
 from jagpt.models.size import flops_of
 from jagpt.progress import Bar, Progress
@@ -89,7 +90,7 @@ class Reporter:
         passes = self._plan.sequences_per_step // now
         self.progress.say(
             f"out of memory in step {step:,} with micro-batches of {before}: from here on they "
-            f"have {now} sequences, {passes} a step"
+            f"have {units.counted(now, 'sequence')}, {passes} per step"
         )
 
     def bad_step(self, state: State, bad: BadStep) -> None:

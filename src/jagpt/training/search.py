@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.errors import JagptError, MissingExtraError, StoppedError, StorageError, UsageError
 from jagpt.files import MANIFEST
 from jagpt.progress import Progress
@@ -59,7 +59,9 @@ def search(
     while len(trials.trials) < count:
         left = None if ends is None else (ends - time.monotonic()) / 3600
         if left is not None and left <= 0:
-            progress.say(f"the {hours:g} hours are over after {len(trials.trials)} trials")
+            progress.say(
+                f"the {hours:g} hours are over after {units.counted(len(trials.trials), 'trial')}"
+            )
             break
         settings = _proposed(recipe, trials.trials)
         number = len(trials.trials) + 1

@@ -231,9 +231,9 @@ def _announce(
     parameters = units.amount(size.parameter_count(trained))
     ranks = f"{group.size} processes ({strategy}), each " if group.size > 1 else ""
     progress.say(
-        f"{parameters} parameters, {plan.total_steps:,} steps of {plan.tokens_per_step:,} "
-        f"tokens, {ranks}{plan.train.precision} on {device.type} "
-        f"({torch.get_num_threads()} threads)"
+        f"{parameters} parameters, {units.counted(plan.total_steps, 'step')} of "
+        f"{plan.tokens_per_step:,} tokens, {ranks}{plan.train.precision} on {device.type} "
+        f"({units.counted(torch.get_num_threads(), 'thread')})"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jagpt import units
 from jagpt.stage import Hash, Kept, Stage, named_place
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class TrainStage(Stage):
         from jagpt.models.checkpoint_folder import standing
 
         steps = standing(directory)
-        return f"{steps[-1]:,} steps" if steps else None
+        return units.counted(steps[-1], "step") if steps else None
 
     def preflight(self, recipe: Recipe, run: RunDirectory) -> None:
         from jagpt.training import session
@@ -137,7 +138,6 @@ class TrainStage(Stage):
         session.run(recipe, run, progress)
 
     def outcome(self, run: RunDirectory) -> str:
-        from jagpt import units
         from jagpt.models import size
         from jagpt.models.checkpoint_folder import MODEL, CheckpointIndex
         from jagpt.training.state import SavedState

@@ -19,7 +19,7 @@ from typing import Self
 
 import httpx2
 
-from jagpt import __version__
+from jagpt import __version__, units
 from jagpt.errors import StorageError
 from jagpt.progress import QUIET, Progress
 
@@ -83,8 +83,8 @@ class Attempts:
         patience = self.patience
         if self._failures >= patience.tries:
             raise StorageError(
-                f"{self.what}: {error} ({self._failures} tries); check the network, then run the "
-                "same command again: what was received is kept"
+                f"{self.what}: {error} ({units.counted(self._failures, 'try', 'tries')}); check "
+                "the network, then run the same command again: what was received is kept"
             ) from error
         wait = min(patience.first_wait * 2.0 ** (self._failures - 1), patience.longest_wait)
         if error.wait is not None:
