@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
+import processes
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +25,21 @@ prefer_exact_sums()  # some tests import CTranslate2 before jagpt does
 settings.register_profile("jagpt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("jagpt"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jagpt"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """jagpt's processes come from a server that has imported all: to start one afresh takes a
+    second. `workers/` does that, and so do the processes of the end-to-end tests."""
+    afresh = multiprocessing.get_context
+
+    def get_context(method: str | None = None) -> BaseContext:
+        return processes.context() if method == "spawn" else afresh(method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            patch.setattr(multiprocessing, "get_context", get_context)
+        yield
 
 
 @pytest.fixture(scope="session")

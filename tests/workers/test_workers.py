@@ -17,6 +17,11 @@ from jagpt.errors import DataError, JagptError
 from jagpt.workers import Workers
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked_workers() -> None:
+    """Here they start as jagpt starts them."""
+
+
 def note(folder: Path, job: str) -> None:
     """Write down who did the job; some jobs go wrong."""
     (folder / job).write_text(str(os.getpid()))
