@@ -29,12 +29,14 @@ Hash = Callable[[Path], str]
 class Kept:
     """What can be kept of an earlier result under another recipe.
 
-    `worth` compares several; `names` are the entries of the directory, all of them if None.
+    `worth` compares several; `names` are the entries of the directory, all of them if None;
+    `share` is that of the work.
     """
 
     why: str
     worth: int
     names: frozenset[str] | None = None
+    share: float = 1.0
 
 
 class Stage:

@@ -11,8 +11,8 @@ from jagpt.records import Count, Record, Sha256
 
 @dataclass(frozen=True)
 class StageTime:
-    """When a stage was made (ISO times), and its wall-clock time; `finished` is None if it was
-    interrupted.
+    """When a stage was made (ISO times), and its wall-clock time with that of what it continued
+    from; `finished` is None if it was interrupted.
     """
 
     started: str | None

@@ -44,6 +44,12 @@ def steps(run: Path) -> list[int]:
     return checkpoint_folder.standing(run / "checkpoints")
 
 
+def time_of(run: Path) -> tuple[str, float]:
+    """When the training began, and its seconds."""
+    row = json.loads((run / "logs" / "timing.json").read_text("utf-8"))["stages"]["train"]
+    return row["started"], row["seconds"]
+
+
 def test_a_wsd_run_is_prolonged_from_its_plateau_to_what_it_would_have_been(
     project: Project,
     finished: Path,
@@ -56,6 +62,9 @@ def test_a_wsd_run_is_prolonged_from_its_plateau_to_what_it_would_have_been(
     shape = "train.decay_share=0.5"
     assert train(run, shape, options=()) == 0
     assert "train: the first 2 of 4 steps stay the same" in capsys.readouterr().err
+    began, took = time_of(finished)
+    assert time_of(run)[0] == began
+    assert time_of(run)[1] > took / 2
     assert train(run, shape, "train.max_steps=8", options=()) == 0
     assert "train: the steps already done stay the same" in capsys.readouterr().err
     unbroken = tmp_path / "unbroken"
@@ -84,13 +93,15 @@ def test_keys_that_cannot_change_the_steps_done_go_on(
     copied: Copy, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copied()
-    before, logged = weights(run), rows(run)
+    before, logged, (began, took) = weights(run), rows(run), time_of(run)
     assert train(run, *settings, options=()) == 0
     assert "train: the steps already done stay the same" in capsys.readouterr().err
     assert weights(run).items() <= before.items()
     assert steps(run)[-1] == 4
     assert rows(run)[: len(logged)] == logged
     assert not (run / "superseded").exists()
+    assert time_of(run)[0] == began
+    assert time_of(run)[1] > took
 
 
 def test_training_is_set_aside_only_if_that_is_said(

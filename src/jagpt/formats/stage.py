@@ -41,7 +41,8 @@ class FormatsStage(Stage):
         if not wanted:
             return None
         names = None if wanted == there else frozenset(wanted)
-        return Kept("existing formats stay as they are", len(wanted), names)
+        share = len(wanted) / len(there)
+        return Kept("existing formats stay as they are", len(wanted), names, share)
 
     def run(self, recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         from jagpt.formats import making

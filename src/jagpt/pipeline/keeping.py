@@ -70,10 +70,12 @@ def make_room(
     origin, kept = best
     progress.say(f"{stage.name}: {kept.why}: continuing from them")
     if origin is None and kept.names is None:
+        ledger.carry_over(stage.name, ledger.stages.get(stage.name), kept.share)
         return True
     moved = superseded.set_aside(run, stage, ledger)
     if (origin := origin or moved) is not None:
         _copy_kept(run, state, origin, kept)
+        ledger.carry_over(stage.name, superseded.time_of(origin), kept.share)
     return True
 
 

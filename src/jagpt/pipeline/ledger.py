@@ -52,6 +52,13 @@ class Ledger:
         Timing(host(), self.stages, self.times, self.inputs).write(self.logs)
         self.changed = False
 
+    def carry_over(self, name: str, earlier: StageTime | None, share: float) -> None:
+        """Count a share of an earlier result's time as the stage's own: it continues from there."""
+        if earlier is not None:
+            seconds = round(share * earlier.seconds, 3)
+            self.stages[name] = StageTime(earlier.started, None, seconds)
+            self.write()
+
     def hash_input(self, path: Path) -> str:
         """SHA-256 of a file outside the run, remembered while size and time stay."""
         status = path.stat()

@@ -83,6 +83,11 @@ def take_back(run: RunDirectory, stage: Stage, found: Earlier, ledger: Ledger) -
     _take_logs_back(run, stage, found.place, ledger)
 
 
+def time_of(found: Earlier) -> StageTime | None:
+    """What it took to make an earlier result; None if that is not known."""
+    return _time(found.place)
+
+
 def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
     """Start a stage's logs with those of the earlier result that it continues from."""
     for name in stage.logs:
@@ -148,12 +153,18 @@ def _take_logs_back(run: RunDirectory, stage: Stage, place: Path, ledger: Ledger
         if (place / LOGS / name).exists():
             files.remove(run.logs / name)
             files.move(place / LOGS / name, run.logs / name)
-    with suppress(DataError):  # none, or a damaged one
-        time: StageTime = read_json(StageTime, place / TIMING, "record of a time", "")
+    if (time := _time(place)) is not None:
         ledger.stages[stage.name] = time
         ledger.write()
     files.remove(place)
     _remove_empty(run)
+
+
+def _time(place: Path) -> StageTime | None:
+    with suppress(DataError):  # none, or a damaged one
+        time: StageTime = read_json(StageTime, place / TIMING, "record of a time", "")
+        return time
+    return None
 
 
 def _remove_empty(run: RunDirectory) -> None:

@@ -119,7 +119,7 @@ class TrainStage(Stage):
             names = frozenset(step_name(step) for step in steps if step <= last)
         if sections[0]["train"].get("validate_tokens") != recipe.train.validate_tokens:
             why += ", but their validation losses are for other tokens"
-        return Kept(why, last, names)
+        return Kept(why, last, names, last / steps[-1] if steps[-1] else 1.0)
 
     def worth(self, directory: Path) -> str | None:
         from jagpt.models.checkpoint_folder import standing
