@@ -26,7 +26,7 @@ COUNTED = (
     "bits|blocks|bytes|characters|continuations|documents|FLOPs?|GB|heads|lines|MB|messages|"
     "micro-batches|milliseconds|nats|pages|pieces|positions|seconds|sequences|steps|tokens|weights"
 )
-THINGS = "file|folder|format|key|model|number|place|run|table|text"
+COMPARED = "better|different|faster|larger|less|longer|more|need|slower|smaller|such|use|way|worse"
 ENGLISH = {
     rf"\b(?:{COUNTED}) an? (?:{EACH})\b": "… per …",
     r"\b(?:characters|documents|pages|sequences|steps|tokens) a second\b": "… per second",
@@ -39,7 +39,9 @@ ENGLISH = {
     r"\bmust be given\b": "is required",
     r"\bsomething else stands\b": "found something else",
     r"\b(?:that|which) (?:is|are) no numbers?\b": "NaN or infinite",
-    rf"\b(?:it|that|which|this|one) is no (?:{THINGS})\b": "not a …",
+    rf"\b(?:it|that|which|this|one|these|they|those) (?:is|are) no (?!(?:{COMPARED})\b)[a-z]+": (
+        "not a …"
+    ),
     r"\btold (?:all )?at once\b": "reported together",
     r"\bIt ends so\b": "The output ends like this",
     r"\bbear(?:s)? 0\.\d": "0.… suits …",
@@ -61,6 +63,17 @@ ENGLISH = {
     r"\bin a line of its own\b|\ba line of its own\b": "its own line",
     r"\bthree digits that count\b": "three significant digits",
     r"\bwhole number\b(?= is)": "integer",
+    r"\(\d[\d.,]*(?: MB| GB| s)? wanted\b|\b\d[\d.]* (?:is|were|was) wanted\b": "goal: …",
+    r"\bin place of\b": "instead of",
+    r"\ba script of the day\b": "a throwaway script",
+    r"\b(?:learn\w*|read) by heart\b": "memorize",
+    r"\bgo(?:es)? on(?= longer|\.|,|;|$)|\bgoes on \w+ing\b": "continue, keep …",
+    r"\bnot taken\b(?=[,:]|$)": "not adopted",
+    r"\bstands? (?:after|before|beside|between|verbatim|word for word|in (?:its|their) place)\b": (
+        "is …, occurs …"
+    ),
+    r"\btook no part\b": "was not used",
+    r"\bon the average\b": "on average",
 }
 GAP = r"(?: |\s*\n\s*(?:[#>] )?)"
 JAPANESE = {r"手元への写し|写し(?=を|が|は|ます)": "コピー", "働き(?!かけ)": "機能"}

@@ -66,7 +66,7 @@ def line_chart(
     """Lines over a common x axis from 0; None if there is nothing to draw.
 
     With `log_y`, values that are not above 0 are left out; with `zero` the y axis begins at 0.
-    `label` is read out in place of the picture.
+    `label` is read out instead of the picture.
     """
     kept = [
         Series(s.name, thinned([p for p in s.points if not log_y or p[1] > 0]), s.colour, s.kind)

@@ -132,7 +132,7 @@ def _clock(seconds: float) -> str:
 
 
 def _columns(width: int) -> tuple[ProgressColumn, ...]:
-    """What stands beside a bar, so that it fits: names and notes give way, never a figure."""
+    """The text next to a bar, cut so that it fits: names and notes give way, never a figure."""
     return (
         _Words("description"),
         BarColumn(bar_width=40 if width >= WIDE else 8),

@@ -101,7 +101,7 @@ class RunPage:
         return self.summary.root.name or self.summary.name
 
     def without(self, stage: str) -> str:
-        """What stands in place of a figure of this stage."""
+        """What is shown instead of a figure of this stage."""
         return "stale" if stage in self.summary.stale else "–"
 
 

@@ -25,7 +25,7 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def agreeing(text: str) -> str:
-    """A filled-in English text with `1 file` in place of `1 files`."""
+    """A filled-in English text with `1 file` instead of `1 files`."""
     return _ONE.sub(r"1 \1", text)
 
 

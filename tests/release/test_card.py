@@ -210,7 +210,7 @@ def test_what_it_learnt_by_heart_is_told_where_it_was_measured(facts: Facts) -> 
     found = Memorization(span_characters=50, samples=32, spans=4000, found=120, share=0.03)
     told = replace(facts, evaluation=replace(EVALUATION, memorization=found))
     text = card.render(fakes.recipe(), told, VERSIONS)
-    assert "120 (3.0 %) stand word for word" in text
+    assert "120 (3.0 %) occur verbatim" in text
     assert "120 個（3.0 %）" in text
     for nothing in (None, replace(found, spans=0)):
         told = replace(facts, evaluation=replace(EVALUATION, memorization=nothing))
@@ -221,7 +221,7 @@ def test_sliding_windows_are_told(facts: Facts) -> None:
     how = {"windows": "sliding", "block_size": 1024, "stride": 512, "precision": "bf16"}
     told = replace(facts, evaluation=replace(EVALUATION, **how))
     text = card.render(fakes.recipe(), told, VERSIONS)
-    assert "in bf16, in windows of 1,024 tokens that move on by 512" in text
+    assert "in bf16, in windows of 1,024 tokens with a stride of 512" in text
 
 
 def test_a_published_card_tells_hardware_time_and_commits(facts: Facts) -> None:
@@ -242,11 +242,11 @@ def test_weights_that_it_started_from_are_named(facts: Facts) -> None:
     text = card.render(recipe, facts, VERSIONS)
     data: Any = ModelCard(text).data
     assert data.base_model == "org/base"
-    assert "trained further from `org/base` at revision `v1`" in text
+    assert "further trained from `org/base` at revision `v1`" in text
     assert "一から学習" not in text
     elsewhere = fakes.recipe(fakes.RECIPE, 'model.from="/mnt/secret/base"')
     text = card.render(elsewhere, facts, VERSIONS)
-    assert "trained further from other weights" in text
+    assert "further trained from other weights" in text
     assert "secret" not in text
 
 

@@ -1,4 +1,4 @@
-"""Weights: how often the documents of a source come in an epoch."""
+"""Weights: how often the documents of a source appear in an epoch."""
 
 from __future__ import annotations
 

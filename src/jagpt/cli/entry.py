@@ -104,7 +104,7 @@ def _show_notes(error: BaseException) -> None:
 
 
 def _reader_left() -> int:
-    """The results were made, and whoever read them (`| head`) has enough: that is no failure."""
+    """The results were made, and whoever read them (`| head`) has enough: that is not a failure."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):  # what is still buffered is flushed at the end
         with contextlib.suppress(OSError, ValueError):

@@ -19,7 +19,7 @@ _WIKIPEDIA = ("dump", "cirrus", "wikiextractor")
 def settled(recipe: Recipe, corpus: Path) -> Recipe:
     """The recipe with prompts: its own, Wikipedia's, or the beginnings of test documents.
 
-    Test documents, since the model has not learnt how these go on.
+    Test documents, since the model has not learnt how these continue.
     """
     if recipe.release.prompts is not None:
         return recipe

@@ -112,7 +112,7 @@ def check_keys(shape: recipe.Model, factory: Any) -> None:
         if name not in known:
             raise UsageError(
                 f"model.config.{name}: transformers' {factory.__name__} has no such key"
-                f"{did_you_mean(name, known)}, or it is no part of a network's shape"
+                f"{did_you_mean(name, known)}, or it is not part of a network's shape"
             )
 
 

@@ -160,7 +160,7 @@ class Source(Section):
     )
     weight: Annotated[float, Field(ge=0.1, le=10.0)] = Field(
         1.0,
-        description="How often its documents come in an epoch of training, on the average: `2.0` "
+        description="How often its documents appear in an epoch of training, on average: `2.0` "
         "twice, `0.5` in every other one. The corpus stays the same; goes with "
         '`train.order = "documents"`.',
     )

@@ -54,7 +54,7 @@ class Usage:
     attribute: str | None = None
     weights: str = ""
     by_id: bool = False
-    """Whether its runtime takes a hub id in place of a folder."""
+    """Whether its runtime takes a hub id instead of a folder."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ LOWEST = -1e30
 class LlamaCpp(DrawingRuntime):
     """A model in llama.cpp; keys and values are kept in fp32.
 
-    `plain_id` is any token that is no part of a character: llama.cpp reports nothing about a token
+    `plain_id` is any token that is not part of a character: llama.cpp reports nothing about a token
     that leaves a character unfinished, so this one is forced if only probabilities are needed.
     """
 
