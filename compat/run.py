@@ -41,6 +41,8 @@ EMPTY = "empty"
 CARDS_PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n`(pip install [^`\n]+)`$", re.M | re.S)
 BROWSER, PAGES_LIBRARY = "browser", "transformersjs-4"
 """The project's own environment, with the library that a release's page loads."""
+STORES, AZURITE = "stores", "azurite"
+"""fsspec's file systems for clouds and an emulator; the emulator of another."""
 QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 COLUMNS = ("format", "size", "logits", "greedy", "token ids", "perplexity")
 ORIGINAL = (
@@ -77,6 +79,7 @@ CHECKS = (
     Check("transformersjs-4", "original/release", "check_transformersjs.mjs", "original"),
     Check("harness", "model", "check_harness.py"),
     Check("trl", "model", "check_trl.py"),
+    Check(STORES, ".", "check_stores.py"),
     Check("tensorflow", "export/tensorflow", "check_tensorflow.py"),
     Check("tensorflow", "export/tensorflow"),
     Check("flax", "export/flax", "check_flax.py"),
@@ -271,6 +274,9 @@ def _in_environment(environment: str, script: Path, *arguments: Path) -> str:
     command: list[Path | str]
     if environment == BROWSER:
         command = [sys.executable, script, environments.packages(PAGES_LIBRARY), *arguments]
+    elif environment == STORES:
+        node = environments.packages(AZURITE)
+        command = [environments.python(environment), script, node, *arguments]
     elif script.suffix == ".mjs":
         command = ["node", script, environments.packages(environment), *arguments]
     else:

@@ -151,6 +151,25 @@ def test_a_refusal_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("status", "told"),
+    [(403, "check the credentials"), (404, "no such bucket"), (500, "it failed")],
+)
+def test_azures_refusals_are_known_by_their_status(
+    status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HttpResponseError(Exception):  # of azure.core, which is not installed here
+        status_code = status
+
+    def refuse(*_: object) -> None:
+        raise HttpResponseError("Said by the store.")
+
+    store = Store(str(tmp_path / "drive"))
+    monkeypatch.setattr(store._files, "find", refuse)
+    with pytest.raises(RemoteError, match=f"Said by the store.*{told}|{told}.*Said by the store"):
+        store.names()
+
+
+@pytest.mark.parametrize(
     "place",
     ["s3://key:secret@bucket/run", "s3://secret@bucket/run", "https://host/run?sig=secret"],
 )

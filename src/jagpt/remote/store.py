@@ -121,7 +121,7 @@ class Store:
             self._files.pipe_file(self._full(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write `data` if nothing is there (S3: If-None-Match; a file: O_EXCL); else False."""
+        """Write `data` if nothing is there (buckets: If-None-Match; a file: O_EXCL); else False."""
         with self._told():
             self._make_parent(key)
             try:
@@ -271,12 +271,13 @@ def _reason(error: Exception) -> str:
     """What a store or its library says, and what to do next."""
     said = re.sub(r"\?\S*|\S*@", "", first_line(error))  # a signed address, a user's name
     kind = type(error).__name__
-    code = _code(error)
+    code, status = _code(error), getattr(error, "status_code", None)  # S3's, and Azure's
     if code == "RequestTimeTooSkewed" or "time and the current time" in said:
         return "the store refuses this machine's clock, which is off: set it (chronyc, timedatectl)"
-    if isinstance(error, PermissionError) or "Credentials" in kind or "Token" in kind:
+    unknown = isinstance(error, PermissionError) or "Credentials" in kind or "Token" in kind
+    if unknown or status in (401, 403):
         return f"refused ({said}); check the credentials in the environment, and their rights"
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or status == 404:
         return f"there is no such bucket or folder ({said}); check its name"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"full ({said}); free some space there"
