@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from jagpt import telemetry
 from jagpt.runtimes.ctranslate2 import prefer_exact_sums
+
+FUZZED = "fuzzed"
 
 telemetry.off()
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,3 +56,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = fakes.run_directory(tmp_path_factory.mktemp("tiny") / "run")
     huggingface.run(fakes.recipe(), run, QUIET)
     return run.model
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[[str, Any], None]:
+    """Keeps what became of a fuzzer's inputs (`faults.watched.Outcome`) for the last table."""
+    return lambda what, found: record_property(FUZZED, [what, *vars(found).values()])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The fuzzers' table, where many inputs were asked for (`JAGPT_MUTATIONS`)."""
+    if "JAGPT_MUTATIONS" not in os.environ:
+        return
+    terminalreporter.section("inputs tried, refused, peak, seconds of a processor")
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == FUZZED and report.when == "call":
+                what, tried, refused, peak, seconds = value
+                terminalreporter.line(
+                    f"{what:28} {tried:>8,} {refused:>8,} {peak / 1e6:>8,.0f} MB {seconds:>8,.0f} s"
+                )

@@ -11,6 +11,8 @@ from types import MappingProxyType
 from jagpt import files
 
 RECIPE = "recipe.toml"
+MAX_RECIPE_BYTES = 4 * 1024**2
+"""Largest recipe that is read; parsed, it takes some fifty times as much memory."""
 TAKEN = ".taken"
 """What is restored from elsewhere, until it is complete."""
 STAGE_DIRECTORIES: Mapping[str, str] = MappingProxyType(
@@ -40,10 +42,12 @@ _TRACKERS = "logs/wandb"
 
 
 def is_run(place: Path) -> bool:
-    """Whether there is a run at `place`; `DataError` if something in it leads outside."""
-    if os.path.lexists(place / RECIPE):
+    """Whether there is a run at `place`; `DataError` if something in it leads outside, or its
+    recipe is too large to be one."""
+    recipe = place / RECIPE
+    if os.path.lexists(recipe):
         check(place)
-    return (place / RECIPE).is_file()
+    return recipe.is_file() and files.regular_file(recipe, "recipe", MAX_RECIPE_BYTES) >= 0
 
 
 def check(root: Path) -> None:

@@ -51,6 +51,17 @@ def inherited() -> Iterator[None]:
                 del os.environ[name]
 
 
+@contextmanager
+def no_settings(name: str) -> Iterator[None]:
+    """Within the block no library finds its settings under `name` in the current folder."""
+    exists = os.path.exists
+    setattr(os.path, "exists", lambda path: path != name and exists(path))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(os.path, "exists", exists)  # noqa: B010
+
+
 def _is_current(place: str) -> bool:
     """Whether an entry of the path means the current folder, and is not where jagpt is from."""
     try:

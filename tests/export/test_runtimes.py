@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import fakes
 import folders
+import gguf_fields
 import pytest
 from faults.test_strangers import damaged_bytes
-from faults.watched import watch
+from faults.watched import Tell, apart, watch
 
 from jagpt import files, generation, models
 from jagpt.cli import app
@@ -81,27 +85,45 @@ WEIGHTS = {
     "gguf-f32": "model-f32.gguf", "onnx": "model.onnx", "openvino": "openvino_model.xml",
     "ctranslate2": "model.bin",
 }  # fmt: skip
-ENGINE_INPUTS = int(os.environ.get("JAGPT_MUTATIONS", "200")) // 10
-"""Each is loaded anew and computes."""
+MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "200"))
+ENGINE_INPUTS = {"gguf-f32": MUTATIONS // 2, "gguf-f32 header": MUTATIONS}
+"""Of the others a tenth: each is loaded anew and computes."""
+
+
+def damaged(raw: bytes, seed: str, count: int) -> Iterator[bytes]:
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        head = rng.choice((400, 6000, len(raw)))
+        yield damaged_bytes(raw[:head], rng) + raw[head:]
+
+
+def tried_by_a_fork(path: Path, context: int) -> None:
+    """`llamacpp.check_loads` without the seconds that another Python takes to start."""
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        with suppress(BaseException):
+            llamacpp.LlamaCpp(path, context, 1, 0, 1)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) < 0:
+        raise DataError(f"{path}: llama.cpp crashes on this file")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by /proc")
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("kind", ["gguf-f32 header", *WEIGHTS])
 def test_an_engine_on_a_damaged_export_computes_or_names_it(
-    exported: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+    exported: Path, tmp_path: Path, kind: str, tally: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = kind.partition(" ")[0]
     folder, outside = tmp_path / name, tmp_path / "outside"
     shutil.copytree(exported / "export" / name, folder)
     outside.mkdir()
-    raw = (folder / WEIGHTS[name]).read_bytes()
+    raw, count = (folder / WEIGHTS[name]).read_bytes(), ENGINE_INPUTS.get(kind, MUTATIONS // 10)
+    made = gguf_fields.lies if "header" in kind else damaged
     two_tokens = generation.Settings(greedy=True, max_new_tokens=2)
-    model, export = models.open(exported), engines.UsableExport(table.FORMATS[name], folder)
-
-    def inputs() -> Iterator[bytes]:
-        for number in range(ENGINE_INPUTS):
-            rng = random.Random(f"{name} {number}")
-            head = rng.choice((400, 6000, len(raw)))
-            yield damaged_bytes(raw[:head], rng) + raw[head:]
+    model, export = models.open(exported).read(), engines.UsableExport(table.FORMATS[name], folder)
+    monkeypatch.setattr(llamacpp, "check_loads", tried_by_a_fork)
+    monkeypatch.setenv("GGML_NO_BACKTRACE", "1")
 
     def compute(content: bytes) -> None:
         (folder / WEIGHTS[name]).write_bytes(content)
@@ -109,9 +131,11 @@ def test_an_engine_on_a_damaged_export_computes_or_names_it(
         ids = loaded.encode(PROMPT)
         loaded.sample(ids, loaded.drawing(len(ids), two_tokens))
 
-    found = watch(compute, inputs(), outside)
-    assert 0 < found.refused <= found.tried == ENGINE_INPUTS
-    found.show(name, capsys)
+    inputs = chain([raw], made(raw, kind, count))
+    found = watch(apart(compute) if "gguf" in kind else compute, inputs, outside)
+    assert found.tried == count + 1
+    assert 0 < found.refused <= count, "the whole file was refused"
+    tally(kind, found)
 
 
 def test_an_engine_with_other_tokens_is_refused(exported: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from jagpt.tokenizer.encoder import Encoder
 
 from .test_dumps import FOOTER, HEADER, page
 from .test_strangers import MUTATIONS, damaged_bytes, mutated
-from .watched import watch
+from .watched import Tell, watch
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="memory is told by Linux's /proc"
@@ -173,7 +173,7 @@ def test_a_mutated_input_is_read_or_refused(
     kinds: dict[str, tuple[str, Any, Read]],
     kind: str,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tally: Tell,
 ) -> None:
     name, make, read = kinds[kind]
     place, outside = tmp_path / "inside" / name, tmp_path / "outside"
@@ -193,4 +193,4 @@ def test_a_mutated_input_is_read_or_refused(
     assert found.tried == COUNT
     assert 0 < found.refused <= COUNT
     assert [path.name for path in place.parent.iterdir()] == [name]
-    found.show(kind, capsys)
+    tally(kind, found)

@@ -14,7 +14,7 @@ import pytest
 from .conftest import inside
 from .projects import Project
 from .test_strangers import MUTATIONS, damaged_bytes, mutated
-from .watched import watch
+from .watched import Tell, watch
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="memory is told by Linux's /proc"
@@ -70,7 +70,7 @@ def altered(run: Path, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_with_an_altered_file_is_followed_or_refused(
-    verb: str, finished: Path, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, finished: Path, project: Project, tmp_path: Path, tally: Tell
 ) -> None:
     outside, run = tmp_path / "outside", tmp_path / "inside" / "run"
     outside.mkdir()
@@ -92,7 +92,7 @@ def test_a_run_with_an_altered_file_is_followed_or_refused(
     assert found.tried == count + 1
     assert found.refused <= count, "the whole run was refused"
     assert [path.name for path in run.parent.iterdir()] == ["run"]
-    found.show(verb, capsys)
+    tally(verb, found)
 
 
 def _with_altered(run: Path, whole: Path, arguments: list[str]) -> Callable[[bytes], bool]:

@@ -396,49 +396,6 @@ def test_a_mutated_tensor_file_is_read_or_refused(folder: Path, tmp_path: Path) 
     assert refused > MUTATIONS // 2
 
 
-def test_a_mutated_model_folder_is_loaded_or_refused(folder: Path, tmp_path: Path) -> None:
-    raw = (folder / "model.safetensors").read_bytes()
-    shutil.copytree(folder, tmp_path / "model")
-    for content in headers(raw, MUTATIONS // 20):
-        (tmp_path / "model" / "model.safetensors").write_bytes(content)
-        reads_or_refuses(lambda: models.open(tmp_path / "model").network, content)
-
-
-def test_a_mutated_configuration_is_loaded_or_refused(folder: Path, tmp_path: Path) -> None:
-    value = json.loads((folder / "config.json").read_text())
-    shutil.copytree(folder, tmp_path / "model")
-    for content in mutations(value, "config", MUTATIONS // 20):
-        (tmp_path / "model" / "config.json").write_bytes(content)
-        reads_or_refuses(lambda: models.open(tmp_path / "model").network, content)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json",
-     "model.safetensors.index.json"],
-)  # fmt: skip
-def test_a_mutated_file_of_a_model_folder_is_followed_or_refused(tmp_path: Path, name: str) -> None:
-    path = fakes.model_folder(tmp_path / "model") / name
-    if name.startswith("model"):
-        header, _ = header_of((path.parent / "model.safetensors").read_bytes())
-        places = dict.fromkeys(header.keys() - {"__metadata__"}, "weights.safetensors")
-        (path.parent / "model.safetensors").rename(path.parent / "weights.safetensors")
-        path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
-    elif name.startswith("generation"):
-        path.write_text(json.dumps(GENERATION))
-    settings = generation.Settings(max_new_tokens=1)
-    for content in mutations(json.loads(path.read_text()), name, MUTATIONS // 50):
-        path.write_bytes(content)
-        reads_or_refuses(lambda: generation.generate(path.parent, ["京都"], settings), content)
-
-
-GENERATION: dict[str, Any] = {
-    "do_sample": True, "temperature": 0.9, "top_k": 50, "top_p": 0.95, "repetition_penalty": 1.1,
-    "max_new_tokens": 20, "eos_token_id": [3], "bos_token_id": 2, "pad_token_id": 0,
-    "suppress_tokens": [1], "num_beams": 1, "transformers_version": "5.3.0",
-}  # fmt: skip
-
-
 # --- a pickle beside ------------------------------------------------------------------------------
 
 

@@ -15,9 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-import pytest
+from typing import Any, NoReturn
 
 from jagpt.errors import JagptError
 
@@ -25,22 +23,24 @@ SECONDS = 30
 """For one input; it takes milliseconds."""
 ROOM = 2 * 1024**3
 """Address space beyond what the child has at its beginning."""
+HERE = frozenset({"127.0.0.1", "::1"})
+"""Addresses that are no look-up: llama.cpp's server listens there."""
+_looked_up: list[str] = []
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the inputs: how many, those refused, and the child's peak in bytes."""
+    """What became of the inputs: how many, those refused; the child's peak in bytes, its seconds of
+    a processor."""
 
     tried: int
     refused: int
     peak: int
+    seconds: float
 
-    def show(self, what: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """Print the counts where many inputs were asked for (`JAGPT_MUTATIONS`)."""
-        if "JAGPT_MUTATIONS" in os.environ:
-            with capsys.disabled():
-                print(f"\n{what}: {self.tried:,} tried, {self.refused:,} refused, "
-                      f"peak {self.peak / 1e6:,.0f} MB")  # fmt: skip
+
+Tell = Callable[[str, Outcome], None]
+"""The fixture `tally`: an outcome becomes a line of the last table (`tests/conftest.py`)."""
 
 
 def watch(read: Callable[[bytes], object], inputs: Iterable[bytes], outside: Path) -> Outcome:
@@ -60,23 +60,21 @@ def watch(read: Callable[[bytes], object], inputs: Iterable[bytes], outside: Pat
     os.close(writing)
     with os.fdopen(reading, "rb") as told:
         answer = told.read()
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, status, spent = os.wait4(child, 0)
+    ended = os.waitstatus_to_exitcode(status)
     assert ended == 0, f"ended with {ended}: {answer[-2000:]!r}"
     problem, *figures = json.loads(answer)
     assert not problem, problem
     assert _seen(outside) == before, "something outside was changed"
-    return Outcome(*figures)
+    return Outcome(*figures, spent.ru_utime + spent.ru_stime)
 
 
 def _try_all(read: Callable[[bytes], object], inputs: Iterable[bytes], writing: int) -> NoReturn:
     def too_long(*_: object) -> NoReturn:
         raise TimeoutError(f"over {SECONDS} s")
 
-    def no_look_up(*_: object, **__: object) -> NoReturn:
-        raise AssertionError("a name was looked up")
-
     signal.signal(signal.SIGALRM, too_long)
-    socket.getaddrinfo = no_look_up
+    socket.getaddrinfo = _noting(socket.getaddrinfo)
     limit = _status("VmSize") + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     tried = refused = 0
@@ -87,7 +85,8 @@ def _try_all(read: Callable[[bytes], object], inputs: Iterable[bytes], writing: 
             refused += _refused(read, content)
             tried += 1
         signal.alarm(0)
-        answer = ["", tried, refused, _status("VmHWM")]
+        inner = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        answer = ["", tried, refused, max(_status("VmHWM"), inner)]
     except BaseException:
         answer = [f"input {tried}: {traceback.format_exc()}\n{content[:2000]!r}"]
     with os.fdopen(writing, "w") as told:
@@ -96,7 +95,47 @@ def _try_all(read: Callable[[bytes], object], inputs: Iterable[bytes], writing: 
     os._exit(0)
 
 
+def apart(read: Callable[[bytes], object]) -> Callable[[bytes], bool]:
+    """`read` in a process of its own for each input: it leaves no thread, and may crash alone."""
+
+    def read_apart(content: bytes) -> bool:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(SECONDS)
+            try:
+                answer = "refused" if _refused(read, content) else "read"
+            except BaseException:
+                answer = traceback.format_exc()
+            os.write(writing, answer.encode("utf-8", "replace"))
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            answer = told.read().decode()
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert answer in ("read", "refused"), answer or f"ended with {ended}"
+        return answer == "read"
+
+    return read_apart
+
+
+def _noting(look_up: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(host: object, *others: Any, **options: Any) -> Any:
+        if host not in HERE:
+            _looked_up.append(str(host))
+        return look_up(host, *others, **options)
+
+    return noted
+
+
 def _refused(read: Callable[[bytes], object], content: bytes) -> bool:
+    refused = _is_refused(read, content)
+    assert not _looked_up, f"looked up: {_looked_up}"  # a library may swallow an error of ours
+    return refused
+
+
+def _is_refused(read: Callable[[bytes], object], content: bytes) -> bool:
     try:
         return read(content) is False
     except JagptError as error:

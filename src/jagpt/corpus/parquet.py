@@ -10,6 +10,7 @@ Format: https://github.com/apache/parquet-format (headers are in Thrift's compac
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -70,13 +71,15 @@ class ParquetRows:
         import pyarrow.parquet as pq
 
         expansion, done = Expansion(self.path), 0
+        with self.path.open("rb") as file:
+            groups = _chunks(file)  # before Arrow reads what they say
         # without a buffer a whole column of a row group is read at once
         with (
             pq.ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet,
             self.path.open("rb") as file,
         ):
             self._check(parquet.schema_arrow)
-            for group, chunks in enumerate(_chunks(file)):
+            for group, chunks in enumerate(groups):
                 largest = self._largest_page(file, chunks)
                 count = max(1, min(READ_ROWS, READ_BYTES // max(1, largest)))
                 for batch in parquet.iter_batches(
@@ -212,6 +215,9 @@ _NUMBERS = (4, 5, 6)
 _DEEPEST = 8
 _LARGEST = 64 * 1024 * 1024
 """Bytes of a footer, or of a text in it."""
+_MOST = 2_000_000
+"""Values in a footer. A column of a row group has about 30, but may have one, of three bytes, and
+takes Arrow some 700."""
 _FOOTER_END = 8
 """Bytes of the footer's length and of PAR1."""
 
@@ -225,12 +231,15 @@ def _chunks(file: IO[bytes]) -> list[list[dict[int, Any]]]:
 
     (Arrow crashes the process on some invalid ones when asked for them directly.)
     """
-    file.seek(-_FOOTER_END, os.SEEK_END)
-    length = int.from_bytes(file.read(4), "little")
-    if length > _LARGEST:
+    end = max(file.seek(0, os.SEEK_END) - _FOOTER_END, 0)
+    file.seek(end)
+    length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
+    if magic != b"PAR1":
+        raise _ThriftError("it does not end as Parquet does")
+    if length > min(end, _LARGEST):
         raise _ThriftError(f"a footer of {length:,} bytes")
-    file.seek(-_FOOTER_END - length, os.SEEK_END)
-    groups = _struct(file, _DEEPEST).get(_ROW_GROUPS)
+    file.seek(end - length)
+    groups = _struct(file, _DEEPEST, itertools.count()).get(_ROW_GROUPS)
     try:
         return [[chunk[_METADATA] for chunk in group[_COLUMNS]] for group in groups or ()]
     except (KeyError, TypeError):
@@ -254,7 +263,7 @@ def _pages(file: IO[bytes], chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
     end = place + size
     while place < end:
         file.seek(max(place, 0))
-        header = _struct(file, _DEEPEST)
+        header = _struct(file, _DEEPEST, itertools.count())
         unfolded, stored = header.get(_DECOMPRESSED), header.get(_COMPRESSED)
         if not (isinstance(unfolded, int) and isinstance(stored, int) and stored >= 0):
             raise _ThriftError(f"the page at byte {place} has no size")
@@ -262,18 +271,22 @@ def _pages(file: IO[bytes], chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
         place = file.tell() + stored
 
 
-def _struct(file: IO[bytes], depth: int) -> dict[int, Any]:
+def _struct(file: IO[bytes], depth: int, counted: Iterator[int]) -> dict[int, Any]:
     """The fields of a structure by their numbers."""
     fields: dict[int, Any] = {}
     number = 0
     while head := _byte(file):
         number = number + (head >> 4) if head >> 4 else _whole(file)
         kind = head & 15
-        fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else _value(file, kind, depth)
+        fields[number] = (
+            kind == _TRUE if kind in (_TRUE, _FALSE) else _value(file, kind, depth, counted)
+        )
     return fields
 
 
-def _value(file: IO[bytes], kind: int, depth: int) -> Any:
+def _value(file: IO[bytes], kind: int, depth: int, counted: Iterator[int]) -> Any:
+    if next(counted) > _MOST:
+        raise _ThriftError(f"a footer of more than {_MOST:,} values")
     if kind in _NUMBERS:
         return _whole(file)
     if kind == _BINARY:
@@ -283,11 +296,11 @@ def _value(file: IO[bytes], kind: int, depth: int) -> Any:
     if kind == _DOUBLE:
         return _bytes(file, 8)
     if kind == _STRUCT and depth:
-        return _struct(file, depth - 1)
+        return _struct(file, depth - 1, counted)
     if kind in (_LIST, _SET) and depth:
         head = _byte(file)
         count = head >> 4 if head >> 4 < 15 else _unsigned(file)
-        return [_value(file, head & 15, depth - 1) for _ in range(count)]
+        return [_value(file, head & 15, depth - 1, counted) for _ in range(count)]
     raise _ThriftError("an invalid structure")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, UsageError
+from jagpt.formats import gguf_header
 from jagpt.formats.bounds import Parity
 from jagpt.formats.source import WEIGHTS, ModelSource
 from jagpt.formats.table import FORMATS, Format
@@ -109,6 +110,7 @@ def engine(export: UsableExport, model: ModelFolder, threads: int | None = None)
     with _export_to_blame(export):
         source = ModelSource(model)
         for weights in export.folder.glob("*.gguf"):
+            gguf_header.check(weights, source)
             llamacpp.check_loads(weights, source.n_positions)
         runtime = export.format.runtime(source, export.folder, threads)
         if runtime.vocab_size != source.vocab_size:

@@ -82,16 +82,19 @@ def check_folder(folder: Path) -> None:
 
 def check_inside(path: Path, folder: Path) -> None:
     """`DataError` if a file of the folder is a link that leads out of it."""
-    inside = folder.resolve()
-    if inside.parent.name == "snapshots":  # models--ORG--NAME/{snapshots,blobs} of the hub's cache
-        inside = inside.parent.parent
-    real = path.resolve()
-    if not real.is_relative_to(inside) and not _in_shared_store(real, inside):
+    inside, real = folder.resolve(), path.resolve()
+    if not real.is_relative_to(inside) and not _is_blob(real, inside):
         raise DataError(f"{path}: a link that leads out of its folder, to {real}")
 
 
-def _in_shared_store(real: Path, repository: Path) -> bool:
-    """Whether a file is in the store that all repositories of this machine's cache share."""
+def _is_blob(real: Path, inside: Path) -> bool:
+    """Whether a file is where the hub's cache keeps a snapshot's content: in its repository's
+    `blobs` (models--ORG--NAME/{snapshots,blobs}) or in those that all of this machine share."""
+    if inside.parent.name != "snapshots":
+        return False
+    repository = inside.parent.parent
+    if real.is_relative_to(repository / "blobs"):
+        return True
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE).resolve()

@@ -10,11 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jagpt import files
 from jagpt.errors import RecipeError, UsageError, did_you_mean
 from jagpt.recipe.checks import validated
 from jagpt.recipe.searching import with_values
 from jagpt.recipe.sections import SAMPLE, Recipe
-from jagpt.rundir import RECIPE, is_run
+from jagpt.rundir import MAX_RECIPE_BYTES, RECIPE, is_run
 
 _ORIGINS = (
     ["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"],
@@ -32,7 +33,8 @@ def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises `UsageError` if there is none, `RecipeError` listing all mistakes.
     """
     path = find(reference)
-    return parse(path.read_bytes(), origin=str(reference), folder=path.parent, overrides=overrides)
+    text = files.read_bytes(path, "recipe", MAX_RECIPE_BYTES)
+    return parse(text, origin=str(reference), folder=path.parent, overrides=overrides)
 
 
 def changed(recipe: Recipe, settings: Mapping[str, float | int]) -> Recipe:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jagpt import safepath
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Points = Sequence[tuple[int, float]]
 """Tokens trained on, and the loss in nats per token."""
@@ -11,6 +17,15 @@ Points = Sequence[tuple[int, float]]
 
 def draw(target: Path, valid: Points, train: Points | None = None) -> None:
     """Draw losses against tokens into the PNG `target`; the same points give the same bytes."""
+    with safepath.no_settings("matplotlibrc"):  # it could have programs started, such as LaTeX
+        import matplotlib
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = _figure(valid, train)
+        figure.savefig(target, dpi=100, format="png", metadata={"Software": None})
+
+
+def _figure(valid: Points, train: Points | None) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -25,7 +40,7 @@ def draw(target: Path, valid: Points, train: Points | None = None) -> None:
     axes.grid(alpha=0.3)
     if train is not None:
         axes.legend()
-    figure.savefig(target, dpi=100, format="png", metadata={"Software": None})
+    return figure
 
 
 def _columns(points: Points) -> tuple[list[int], list[float]]:
