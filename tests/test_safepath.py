@@ -101,6 +101,23 @@ def test_an_empty_entry_of_the_path_is_not_this_folder(
     run(hostile(tmp_path, LATER[:-1], package=False), [*options, program, *MADE], path)
 
 
+def test_settings_of_a_library_are_not_taken_from_here(tmp_path: Path) -> None:
+    """matplotlib's could start LaTeX, or ask for a picture of any size."""
+    command = (
+        "from pathlib import Path; from jagpt.training.curve import draw; "
+        "draw(Path('curve.png'), [(1, 2.0), (9, 1.0)]); import matplotlib; "
+        "assert matplotlib.rcParams['font.size'] == 10, 'the file was read'"
+    )
+    pictures = []
+    for settings in (b"font.size: 40\ntext.usetex: True\nfigure.dpi: 9\n", b"\xff", b""):
+        folder = tmp_path / str(len(pictures))
+        folder.mkdir()
+        (folder / "matplotlibrc").write_bytes(settings)
+        run(folder, ["-P", "-c", command])
+        pictures.append((folder / "curve.png").read_bytes())
+    assert len(set(pictures)) == 1
+
+
 def test_the_folder_that_holds_jagpt_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SOURCE)
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))

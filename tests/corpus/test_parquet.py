@@ -130,6 +130,24 @@ def test_a_column_of_another_kind_is_told(tmp_path: Path, values: Any) -> None:
         texts_of(path)
 
 
+def test_a_footer_of_too_many_values_is_refused_before_arrow_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "bomb.parquet", ["x"] * 20, row_group_size=1)
+    assert len(texts_of(path)) == 20
+    monkeypatch.setattr(parquet, "_MOST", 500)
+    monkeypatch.setattr(pq, "ParquetFile", lambda *_, **__: pytest.fail("Arrow was asked"))
+    with pytest.raises(DataError, match=r"bomb.parquet: .*a footer of more than 500 values"):
+        texts_of(path)
+
+
+@pytest.mark.parametrize("raw", [b"", b"PAR1", b"PAR1PAR1", b"PAR1\xff\xff\xff\x7fPAR1"])
+def test_a_file_without_a_footer_is_told(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "rows.parquet").write_bytes(raw)
+    with pytest.raises(DataError, match=r"rows\.parquet: not a complete Parquet file"):
+        texts_of(tmp_path / "rows.parquet")
+
+
 @pytest.mark.parametrize(
     "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
 )

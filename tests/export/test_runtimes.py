@@ -23,7 +23,7 @@ from faults.watched import Tell, apart, watch
 from jagpt import files, generation, models
 from jagpt.cli import app
 from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
-from jagpt.formats import engines, making, table
+from jagpt.formats import engines, gguf_header, making, table
 from jagpt.formats.source import ModelSource
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
@@ -85,6 +85,7 @@ WEIGHTS = {
     "gguf-f32": "model-f32.gguf", "onnx": "model.onnx", "openvino": "openvino_model.xml",
     "ctranslate2": "model.bin",
 }  # fmt: skip
+WHOLE = "export/gguf-f32/model-f32.gguf"
 MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "200"))
 ENGINE_INPUTS = {"gguf-f32": MUTATIONS // 2, "gguf-f32 header": MUTATIONS}
 """Of the others a tenth: each is loaded anew and computes."""
@@ -136,6 +137,30 @@ def test_an_engine_on_a_damaged_export_computes_or_names_it(
     assert found.tried == count + 1
     assert 0 < found.refused <= count, "the whole file was refused"
     tally(kind, found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (b"tokenizer.chat_template", b"\x08\0\0\0\x01\0\0\0\0\0\0\0{", "chat_template' is '{'"),
+        (b"x", b"\x09\0\0\0\x08\0\0\0" + b"\xff" * 8, "a text of|ends within"),
+        (b"general.name", b"\x08\0\0\0" + b"\xff" * 8, "a text of 18,446,"),
+        (b"gpt2.block_count", b"\x04\0\0\0\xff\xff\0\0", "block_count' is 65535"),
+        (b"general.architecture", b"\x08\0\0\0\x03\0\0\0\0\0\0\0t5x", "architecture' is 't5x'"),
+        (b"general.name", b"\x63\0\0\0", "a value of type 99"),
+    ],
+)
+def test_a_gguf_file_may_only_say_what_its_model_is(
+    exported: Path, tmp_path: Path, key: bytes, value: bytes, told: str
+) -> None:
+    """llama.cpp would render the template, for minutes and in gigabytes."""
+    source, raw = ModelSource.open(exported), (exported / WHOLE).read_bytes()
+    gguf_header.check(exported / WHOLE, source)
+    count = int.from_bytes(raw[16:24], "little") + 1
+    more = len(key).to_bytes(8, "little") + key + value
+    (tmp_path / "x.gguf").write_bytes(raw[:16] + count.to_bytes(8, "little") + more + raw[24:])
+    with pytest.raises(DataError, match=f"x.gguf: not a GGUF file that jagpt made.*({told})"):
+        gguf_header.check(tmp_path / "x.gguf", source)
 
 
 def test_an_engine_with_other_tokens_is_refused(exported: Path, tmp_path: Path) -> None:

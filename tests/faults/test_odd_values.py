@@ -98,6 +98,15 @@ def test_a_pattern_without_end_is_told_with_its_number(
         source_files(made)
 
 
+def test_a_recipe_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
+    recipe = tmp_path / "run" / "recipe.toml"
+    recipe.parent.mkdir()
+    with recipe.open("wb") as file:
+        file.truncate(10**12)  # it takes no room on the disk
+    for verb, place in (("run", recipe), ("run", recipe.parent), ("report", recipe.parent)):
+        assert inside(verb, place) == 3
+
+
 @pytest.mark.parametrize("kind", ["text", "dump", "parquet"])
 def test_a_pipe_or_a_device_is_no_source(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -264,10 +264,12 @@ def test_the_hubs_cache_keeps_its_files_beside_its_snapshots(folder: Path, tmp_p
         path.rename(repository / "blobs" / str(number))
         (snapshot / path.name).symlink_to(f"../../blobs/{number}")
     models.open(snapshot).read()
-    (snapshot / "spiece.model").symlink_to("../../../outside")
-    (tmp_path / "outside").touch()
-    with pytest.raises(DataError, match="leads out of its folder"):
-        models.open(snapshot)
+    for outside in (tmp_path / "outside", repository / "beside"):  # only `blobs` is the cache's
+        outside.touch()
+        (snapshot / "spiece.model").symlink_to(outside)
+        with pytest.raises(DataError, match="leads out of its folder"):
+            models.open(snapshot)
+        (snapshot / "spiece.model").unlink()
 
 
 def test_a_tokenizer_too_large_to_be_one_is_not_read(folder: Path) -> None:
