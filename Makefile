@@ -29,7 +29,8 @@ nightly: faults
 	HF_HUB_OFFLINE=1 JAGPT_REQUESTS=1 $(BIN)/python -m pytest tests/remote
 	$(BIN)/python benchmarks/lost_machine.py
 	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
-		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest tests/faults
+		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest -n 2 --dist load tests/faults \
+		tests/export/test_runtimes.py
 	HF_HUB_OFFLINE=1 JAGPT_CLASSES=all $(BIN)/python -m pytest tests/training/test_classes.py
 
 lock: .venv/installed
