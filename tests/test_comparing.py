@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import fakes
 import pytest
+from processes import jagpt
 
 from jagpt import comparing
 from jagpt import recipe as recipes
@@ -78,15 +78,17 @@ def test_what_is_printed_makes_such_a_run_again(
     (tmp_path / "own.toml").write_text(
         'name = "own"\n[corpus]\nvalid_share = 0.2\ntest_share = 0.2\n'
         '[[corpus.source]]\nname = "notes"\nkind = "text"\nlayout = "file"\n'
-        'path = "own/*.txt"\n[train]\nmax_steps = 5\n'
+        'path = "own/*.txt"\n[model]\nn_layer = 1\nn_head = 1\nn_embd = 16\n'
+        "[train]\nmax_steps = 5\n"
     )
     until = ["--until", "corpus", "--yes"]
-    jagpt = [sys.executable, "-m", "jagpt"]
-    subprocess.run([*jagpt, "run", "own.toml", "--run-dir", f"runs/{name}", *until], check=True)
+    assert jagpt("run", "own.toml", "--run-dir", f"runs/{name}", *until).returncode == 0
     (tmp_path / "own.toml").unlink()
     printed = comparing.command(open_run(Path("runs", name))[0], Path("runs", name))
-    line = f"{shlex.join(jagpt)} {str(printed).removeprefix('jagpt ')} {shlex.join(until)}"
-    subprocess.run(["bash", "-c", line], check=True)
+    words = subprocess.check_output(["bash", "-c", f"printf '%s\\0' {printed}"], text=True)
+    program, *arguments = words.split("\0")[:-1]
+    assert program == "jagpt"
+    assert jagpt(*arguments, *until).returncode == 0
     first, again = (Manifest.read(Path("runs", x, "corpus")) for x in (name, f"{name}-again"))
     assert again == first
 

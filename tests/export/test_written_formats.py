@@ -120,20 +120,26 @@ def test_an_altered_msgpack_is_noticed(source: ModelSource, tmp_path: Path) -> N
         flax.check(source, tmp_path)
 
 
-def test_a_graph_does_not_say_where_it_was_made(source: ModelSource, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def graph(source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as one ONNX file."""
+    folder = tmp_path_factory.mktemp("graph")
+    onnx.write(source, folder)
+    return folder / "model.onnx"
+
+
+def test_a_graph_does_not_say_where_it_was_made(graph: Path) -> None:
     """PyTorch's exporter notes file and line of each node: the same model gives the same bytes."""
-    onnx.write(source, tmp_path)
-    graph = (tmp_path / "model.onnx").read_bytes()
-    assert b".py" not in graph
-    assert b"jagpt" not in graph
+    content = graph.read_bytes()
+    assert b".py" not in content
+    assert b"jagpt" not in content
 
 
-def test_a_graph_names_its_dimensions_as_optimum_does(source: ModelSource, tmp_path: Path) -> None:
+def test_a_graph_names_its_dimensions_as_optimum_does(graph: Path) -> None:
     """transformers.js 4 knows no others."""
     import onnxruntime
 
-    onnx.write(source, tmp_path)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(graph)
     shapes = {node.name: node.shape for node in session.get_inputs()}
     together = "past_sequence_length + sequence_length"
     assert shapes["input_ids"] == shapes["position_ids"] == ["batch_size", "sequence_length"]
