@@ -137,15 +137,17 @@ def _show(wholes: Sequence[Unbroken], results: Sequence[Result], seconds: float)
     names = [f.name for f in (*FAULTS, RANDOM_KILL) if any(r.fault == f.name for r in results)]
     tried = Counter((r.command, r.fault) for r in results)
     survived = Counter((r.command, r.fault) for r in results if r.problem is None)
-    print(f"{'command':<19} {'operations':>10}" + "".join(f"{name:>16}" for name in names))
+    widths = {name: max(len(name), len("00 of 00")) + 2 for name in names}
+    header = "".join(f"{name:>{width}}" for name, width in widths.items())
+    print(f"{'command':<17} {'operations':>10}{header}")
     for whole in wholes:
         name = whole.command.name
         cells = (
-            f"{survived[name, fault]} of {tried[name, fault]}" if tried[name, fault] else ""
+            f"{survived[name, fault]} of {count}" if (count := tried[name, fault]) else ""
             for fault in names
         )
-        row = "".join(f"{cell:>16}" for cell in cells)
-        print(f"{name:<19} {len(whole.operations):>10}{row}")
+        row = "".join(f"{c:>{width}}" for c, width in zip(cells, widths.values(), strict=True))
+        print(f"{name:<17} {len(whole.operations):>10}{row}".rstrip())
     total = sum(result.problem is None for result in results)
     print(f"survived {total:,} of {len(results):,} faults in {seconds:,.0f} s")
 
