@@ -126,6 +126,18 @@ def test_the_command_adds_to_the_installation_that_is_there(
     assert command.endswith(line)
 
 
+def test_an_environment_of_uvx_is_not_added_to_but_made_with_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    origin(monkeypatch, {"url": "file:///w/jagpt.whl", "archive_info": {}})
+    (tmp_path / "CACHEDIR.TAG").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "archive-v0" / "x"))
+    expected = "uvx --from 'jagpt[ray] @ file:///w/jagpt.whl' jagpt …"
+    assert installation.command("ray") == expected
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))  # an environment that uv tagged itself
+    assert installation.command("ray").startswith("/opt/venv/bin/python -m pip install")
+
+
 def test_where_there_is_no_pip_uv_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     origin(monkeypatch, None)
     monkeypatch.setattr(installation, "_has_pip", lambda: False)

@@ -10,13 +10,15 @@ from jagpt.progress import Progress
 from jagpt.terminal import Terminal
 
 
-def drawn(width: int, what: str, total: int | None, note: str, *, fail: bool = False) -> list[str]:
-    """The lines that a bar leaves on a terminal after 5 of `total` units, as they were drawn."""
+def drawn(
+    width: int, what: str, total: int | None, note: str, *, done: int = 5, fail: bool = False
+) -> list[str]:
+    """The lines that a bar leaves on a terminal after some of `total` units, as they were drawn."""
     screen = io.StringIO()
     console = Terminal(file=screen, force_terminal=True, width=width, color_system=None)
     try:
         with Progress(console=console).bar(what, total, "parts") as bar:
-            bar.update(5, note)
+            bar.update(done, note)
             if fail:
                 raise RuntimeError
     except RuntimeError:
@@ -49,6 +51,15 @@ def test_a_bar_ends_full_with_what_was_done(total: int | None) -> None:
 def test_a_bar_that_breaks_off_stays_where_it_was() -> None:
     line = drawn(80, "train", 900, "", fail=True)[-1]
     assert "5 of 900 parts" in line
+
+
+def test_one_is_not_many() -> None:
+    screen = io.StringIO()
+    with Progress(console=Terminal(file=screen)).bar("corpus", 1, "parts") as bar:
+        bar.update(1)
+    assert screen.getvalue() == "corpus: 1 of 1 part, 0 s\n"
+    assert "12,341 parts" in drawn(80, "corpus", None, "", done=12_341)[-1]
+    assert "1 part " in drawn(80, "corpus", 1, "", done=1)[-1]
 
 
 def test_a_log_ends_with_what_was_done() -> None:

@@ -55,10 +55,19 @@ def _module(requirement: Requirement) -> str:
 
 
 def command(extra: str) -> str:
-    """The shell line that adds an extra to the environment that this process runs in."""
+    """The shell line that adds an extra to the environment that this process runs in, or runs jagpt
+    with it where uvx made that environment for one command.
+    """
+    if _is_cached():
+        return f"uvx --from {_source(extra)} jagpt …"
     python = shlex.quote(_here(sys.executable))
     installer = f"{python} -m pip install" if _has_pip() else f"uv pip install --python {python}"
     return f"{installer} {_source(extra)}"
+
+
+def _is_cached() -> bool:
+    """Whether the environment is in a cache, as those of uvx are; a cache has a tag in its root."""
+    return any((folder / "CACHEDIR.TAG").is_file() for folder in Path(sys.prefix).parents)
 
 
 def _has_pip() -> bool:

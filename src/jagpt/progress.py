@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from jagpt import units
 from jagpt.terminal import Terminal
 
 Style = Literal["auto", "quiet"]
@@ -88,8 +89,9 @@ class _LogBar(Bar):
             left = f", {seconds / self.done * (self.total - self.done):.0f} s left"
         note = f"  {self.note}" if self.note else ""
         self._told_all = self.done == self.total
+        counts = units.agreeing(f"{self.done:,}{of} {self.unit}")
         self._console.print(
-            f"{self.what}: {self.done:,}{of} {self.unit}, {seconds:.0f} s{left}{note}",
+            f"{self.what}: {counts}, {seconds:.0f} s{left}{note}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
 
@@ -111,7 +113,7 @@ class _Counts(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         of = f" of {task.total:,.0f}" if task.total and not task.finished else ""
-        return Text(f"{task.completed:,.0f}{of} {task.fields['unit']}")
+        return Text(units.agreeing(f"{task.completed:,.0f}{of} {task.fields['unit']}"))
 
 
 class _Times(ProgressColumn):

@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 
-_ONE = re.compile(r"(?<![\d.,])1 (character|core|document|file|run|span|step|thread|token)s\b")
+_ONE = re.compile(
+    r"(?<![\d.,])1 (character|core|document|file|part|run|sample|shard|span|step|thread|token)s\b"
+)
 
 
 def size(count: float) -> str:
