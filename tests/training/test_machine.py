@@ -24,7 +24,7 @@ MPS = torch.device("mps")
 def test_each_process_takes_the_gpu_of_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
     fakes.cuda(monkeypatch, {"NVIDIA L4": (8, 9), "NVIDIA L40": (8, 9)})
     assert machine.device_of(make_recipe(), Ranks(1, 2, 1)) == torch.device("cuda", 1)
-    with pytest.raises(UsageError, match=r"rank 2: 3 or more processes .* 2 GPU\(s\)"):
+    with pytest.raises(UsageError, match=r"rank 2: 3 or more processes .* 2 GPUs"):
         machine.device_of(make_recipe(), Ranks(2, 3, 2))
 
 
