@@ -71,13 +71,13 @@ docs: .venv/installed-docs
 clean:
 	rm -rf .venv
 
-# Made anew where its Python is gone or has no pip.
-.venv/bin/python: $(if $(shell .venv/bin/python -c 'import pip' 2>&1),anew)
+# Made again where its Python is gone or broken, or has no pip.
+.venv/bin/python: $(shell { .venv/bin/python -c 'import pip'; } > /dev/null 2>&1 || echo again)
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'jagpt needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.12 ...' >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 
-.PHONY: anew
+.PHONY: again
 
 .venv/torch: .venv/bin/python constraints.txt requirements-lock.txt
 	$(if $(filter-out no,$(LOCKED)),$(BIN)/python tools/install_locked.py $(TORCH_OPTIONS))
