@@ -78,6 +78,7 @@ def test_a_request_with_two_host_names_or_none_is_refused(served: Any) -> None:
         {"origin": "https://evil.example"},
         {"origin": "http://localhost:1"},
         {"origin": "null"},
+        {"origin": "http://[::1"},
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
         {"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"},
     ],

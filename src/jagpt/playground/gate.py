@@ -15,7 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from jagpt.playground.limits import Limits
 
@@ -120,10 +120,10 @@ def _check(scope: Any, is_ours: Callable[[str], bool]) -> None:
     for name, value in scope["headers"]:
         given.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     hosts = given.get("host", [])
-    if len(hosts) != 1 or not is_ours(_name(f"//{hosts[0]}")):
+    if len(hosts) != 1 or not is_ours((_parts(f"//{hosts[0]}").hostname or "").rstrip(".")):
         raise _RefusedError(421, "this page is not served under that name (--name adds one)")
     origins = given.get("origin", [])
-    if any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
+    if any(_parts(origin).netloc.lower() != hosts[0].lower() for origin in origins):
         raise _RefusedError(403, "requests from other pages are refused")
     foreign = {"cross-site", "same-site"} & set(given.get("sec-fetch-site", []))
     if foreign and given.get("sec-fetch-mode") != ["navigate"]:
@@ -132,11 +132,12 @@ def _check(scope: Any, is_ours: Callable[[str], bool]) -> None:
         raise _RefusedError(404, "there is nothing here")
 
 
-def _name(url: str) -> str:
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; one that is not valid has none."""
     try:
-        return (urlsplit(url).hostname or "").rstrip(".")
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return urlsplit("")
 
 
 def _is_known(method: str, path: str) -> bool:
