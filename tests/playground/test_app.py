@@ -113,6 +113,12 @@ def test_a_port_that_is_taken_is_told_before_anything_else() -> None:
             server.serve({}, port=port)
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "\x1b[2J\u202e", "a\0b"])
+def test_a_host_that_is_no_name_is_told(host: str) -> None:
+    with pytest.raises(UsageError, match=r"--host .*; give an address or a name of this machine"):
+        server._listening(host, None)
+
+
 def test_the_documented_app_serves_the_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,11 +105,14 @@ def _listening(host: str, port: int | None) -> socket.socket:
             listening.listen(
                 128
             )  # early visitors wait until everything is loaded, instead of being refused
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError, ValueError) as error:  # of names that are none
             listening.close()
             refused = error
             continue
         return listening
+    no_name = isinstance(refused, socket.gaierror) or not isinstance(refused, OSError)
+    if no_name and not isinstance(refused, OverflowError):  # that is the port's
+        raise UsageError(f"--host {host}: {refused}; give an address or a name of this machine")
     if isinstance(refused, OSError) and port is None:
         raise storage_error(refused, f"listening on {host}")
     raise UsageError(f"--host {host} --port {port}: {refused}; choose another with --port")
