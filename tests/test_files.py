@@ -201,6 +201,26 @@ def test_a_logs_torn_tail_is_cut_off(tmp_path: Path) -> None:
     assert log.read_text() == '{"step": 1}\n'
 
 
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"step": 0, "x": "\\ud800"}', "9" * 5_000, "\0" * 3_000_000]
+)
+def test_what_is_no_row_of_a_log_is_left_out(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    files.truncate_log(log, lambda row: True)
+    assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_log_is_read_by_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file without data blocks may have any length; of a stranger's log no more is held."""
+    monkeypatch.setattr(Path, "read_text", lambda *_: pytest.fail("read as a whole"))
+    monkeypatch.setattr(Path, "read_bytes", lambda *_: pytest.fail("read as a whole"))
+    with (tmp_path / "metrics.jsonl").open("wb") as log:
+        log.truncate(5_000_000)
+    files.truncate_log(tmp_path / "metrics.jsonl", lambda row: True)
+    assert (tmp_path / "metrics.jsonl").stat().st_size == 0
+
+
 def test_a_row_that_holds_a_line_separator_is_one_row(tmp_path: Path) -> None:
     log = tmp_path / "samples.jsonl"
     row = {"step": 1, "text": "前\u2028中\x85後"}

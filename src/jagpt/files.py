@@ -47,6 +47,8 @@ REMOVED_PREFIX = STAGING_PREFIX + "removed-"
 FILE_MODE = 0o644
 MAX_JSON_BYTES = 64 * 1024**2
 """Largest JSON file that is read; parsed, it takes some twenty times as much memory."""
+MAX_LINE_BYTES = 1 << 20
+"""Longest line of a log; longer ones are read in pieces, none of which is a row."""
 
 _NO_LINK, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
 _ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
@@ -187,19 +189,20 @@ def appended(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 def truncate_log(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Keep only the complete JSON lines of `path` that `keep` approves (the torn end of a killed
-    run is removed).
+    run is removed, and what no log has: a line of more than `MAX_LINE_BYTES`, for instance).
     """
     if not path.exists():
         return
-    rows = []
-    for line in path.read_text("utf-8", errors="replace").split("\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and keep(row):
-            rows.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(path, "".join(rows))
+    regular_file(path, "log")
+    with staged_file(path) as staged, path.open("rb") as log, staged.open("wb") as kept:
+        while line := log.readline(MAX_LINE_BYTES):
+            try:
+                row = json.loads(line.decode("utf-8", "replace"))
+                text = json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict) and keep(row):
+                kept.write(text)
 
 
 def make_directory(path: Path) -> None:

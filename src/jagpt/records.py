@@ -27,8 +27,6 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Of a file in the record's own directory."""
 
-MAX_LINE_BYTES = 1 << 20
-"""Longest line of a log; longer ones are read in pieces, none of which is a row."""
 _OPTIONAL = "optional"
 
 
@@ -116,7 +114,7 @@ def read_lines(shape: Any, path: Path) -> Iterator[Any]:
         return
     files.regular_file(path, "log")
     with path.open("rb") as log:
-        while line := log.readline(MAX_LINE_BYTES):
+        while line := log.readline(files.MAX_LINE_BYTES):
             with suppress(ValidationError):
                 yield _adapter(shape).validate_json(line)
 

@@ -58,6 +58,17 @@ def test_rows_beyond_the_checkpoint_are_cut_off_and_seconds_go_on(tmp_path: Path
     assert [row.seconds for row in train] == [2.0, 4.0, 6.0, 8.0]
 
 
+def test_a_strangers_rows_do_not_stop_a_training_that_goes_on(tmp_path: Path) -> None:
+    log(tmp_path, 0, range(1, 3))
+    with (tmp_path / METRICS).open("a") as file:
+        for step in ('"x"', "null", "[]", "1e999", "1.5", "1" + "0" * 400):
+            file.write(f'{{"kind": "train", "step": {step}}}\n')
+    log(tmp_path, 2, range(3, 4))
+    train, _ = read_metrics(tmp_path)
+    assert [row.step for row in train] == [1, 2, 3]
+    assert len(lines(tmp_path)) == 6
+
+
 def test_rows_survive_a_torn_end_a_resume_and_what_is_no_row(tmp_path: Path) -> None:
     rows = [
         '{"kind": "train", "step": 2, "tokens": 2, "loss": 5.0}',

@@ -103,7 +103,7 @@ class Metrics:
             return
         self.bad_steps(bad_steps)
         for log in (self._logs / METRICS, self._logs / SAMPLES):
-            files.truncate_log(log, lambda row: int(row.get("step", 0)) <= step)
+            files.truncate_log(log, lambda row: _is_until(step, row))
         train, _ = read_metrics(self._logs)
         self.seconds = max((row.seconds or 0.0 for row in train), default=0.0)
         self._append = self._stack.enter_context(files.appended(self._logs / METRICS))
@@ -167,6 +167,12 @@ def _told_once() -> Iterator[None]:
 
 def _nowhere(_: object) -> None:
     """Where all ranks except the first write."""
+
+
+def _is_until(step: int, row: Mapping[str, Any]) -> bool:
+    """Whether a row of a log is of no later step; a row that names none has no place there."""
+    found = row.get("step", 0)
+    return type(found) is int and found <= step
 
 
 def _finite(value: Any) -> Any:
