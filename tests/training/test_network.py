@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +191,17 @@ def test_compile_is_applied_to_the_network(
     assert compiled == ["GPT2Model"]
 
 
+COMPILER = os.environ.get("JAGPT_COMPILER", "aot_eager")
+"""PyTorch's tracing alone: its C++ kernels take a minute of CPU (`make nightly` makes them)."""
+
+
 @pytest.mark.skipif(not network._has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # the compiler gives warnings of its own
-def test_a_compiled_network_has_the_same_losses(make_run: MakeRun) -> None:
+def test_a_compiled_network_has_the_same_losses(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_, backend=COMPILER))
     found = {}
     for compiled in (False, True):
         recipe = make_recipe(
