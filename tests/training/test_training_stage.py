@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_training import make_recipe, write_tokens
 
-from jagpt import files, machines
+from jagpt import files, machines, units
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -123,7 +123,7 @@ def test_only_finished_content_is_left(make_run: MakeRun) -> None:
     found = Environment.read(run.logs)
     assert (found.world_size, found.device, found.torch) == (1, "cpu", torch.__version__)
     threads = make_recipe().execution.threads or torch.get_num_threads()
-    assert found.hardware == f"CPU ({machines.processor()}, {threads} threads)"
+    assert found.hardware == f"CPU ({machines.processor()}, {units.counted(threads, 'thread')})"
     assert list((run.logs / "tensorboard").iterdir())
 
 
