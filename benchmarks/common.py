@@ -130,11 +130,13 @@ def _tree_bytes(root: psutil.Process) -> int:
 
 
 def _process_bytes(process: psutil.Process) -> int:
+    if own := _own_bytes(process.pid):
+        return own
     try:
         info: Any = process.memory_full_info()
     except psutil.Error:
         return 0
-    return _own_bytes(process.pid) or int(getattr(info, "pss", 0) or info.uss)
+    return int(getattr(info, "pss", 0) or info.uss)
 
 
 def _own_bytes(pid: int) -> int:

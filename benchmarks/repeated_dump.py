@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ FOOTER = b"</mediawiki>\n"
 _PAGE = re.compile(rb"\s*<page>.*?</page>", re.DOTALL)
 _TITLE = re.compile(rb"<title>([^<]*)</title>")
 _ID = re.compile(rb"<id>[0-9]+</id>")
+_TEXT = re.compile(rb"(<text[^>]*>)(.*?)(</text>)", re.DOTALL)
+_SECTION = re.compile(rb"^(?===[^=])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,65 @@ def make_dump(source: Path, megabytes: int) -> BenchDump:
     return BenchDump(plain, multistream, int(size.read_text("utf-8")))
 
 
+def make_shuffled(source: Path, megabytes: int) -> Path:
+    """XML without compression, below `ROOT / CACHE`, in which no two articles have one text."""
+    path = ROOT / CACHE / "dumps" / f"shuffled-{_digest(source)}-{megabytes}mb.xml"
+    if not path.exists():
+        tell(f"making {megabytes} MB of XML out of shuffled sections")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pieces = Shuffled(source, megabytes * MEGABYTE)
+        _write(path, lambda file: sum(map(file.write, _all(pieces))))
+    return path
+
+
 class Pieces:
-    """The generated XML in pieces: the header, then pages up to `size` bytes."""
+    """The generated XML in pieces: the header, then pages up to `size` bytes; `done` are so far."""
 
     def __init__(self, source: Path, size: int) -> None:
         with bz2.open(source) as file:
             xml = file.read(size)
         self.size = size
         self.header = xml[: xml.index(b"<page>")].rstrip() + b"\n"
+        self.done = 0
         self._pages = [b"  " + page.strip() + b"\n" for page in _PAGE.findall(xml)]
 
     def __iter__(self) -> Iterator[Page]:
-        done, number = len(self.header), 0
-        while done < self.size:
+        self.done, number = len(self.header), 0
+        while self.done < self.size:
             copy, place = divmod(number, len(self._pages))
             number += 1
-            page = _renamed(self._pages[place], number, copy)
-            done += len(page.xml)
+            page = self._page(self._pages[place], number, copy)
+            self.done += len(page.xml)
             yield page
+
+    def _page(self, xml: bytes, number: int, copy: int) -> Page:
+        return _renamed(xml, number, copy)
+
+
+class Shuffled(Pieces):
+    """Articles as long as the dump's, each of whose sections is drawn from those of all."""
+
+    def __init__(self, source: Path, size: int) -> None:
+        super().__init__(source, size)
+        self._draw = random.Random(0)
+        self._sections = [part for page in self._pages for part in _parts(page)[1:]]
+
+    def _page(self, xml: bytes, number: int, copy: int) -> Page:
+        page = _renamed(xml, number, copy)
+        lead, *sections = _parts(page.xml)
+        if not lead or lead.startswith(b"#"):  # a redirect
+            return page
+        drawn = self._draw.choices(self._sections, k=len(sections))
+        last = f"\nこれは{number}番目のページである。".encode()
+        text = b"".join([lead, *drawn, last])
+        xml = _TEXT.sub(lambda found: found[1] + text + found[3], page.xml, count=1)
+        return Page(number, page.title, xml)
+
+
+def _parts(page: bytes) -> list[bytes]:
+    """A page's lead and its sections, with their headings."""
+    found = _TEXT.search(page)
+    return _SECTION.split(found[2]) if found else [b""]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,19 @@ def test_a_repeated_dump_has_its_size_and_every_page_once(dump: BenchDump, tmp_p
     assert not any(page.problem for page in pages)
 
 
+def test_shuffled_articles_are_as_many_as_wanted_and_no_two_have_one_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeated_dump, "ROOT", tmp_path)
+    path = repeated_dump.make_shuffled(sample.path(), 1)
+    opened = Dump(Reader(path))
+    pages = [parse_page(raw, opened.header) for raw in opened]
+    articles = [page.wikitext for page in pages if not page.redirect]
+    assert 1_000_000 <= path.stat().st_size < 1_100_000
+    assert len(set(articles)) == len(articles) > 200
+    assert not any(page.problem for page in pages)
+
+
 def test_both_forms_hold_the_same_xml(dump: BenchDump, tmp_path: Path) -> None:
     plain, multistream = ((tmp_path / path).read_bytes() for path in (dump.plain, dump.multistream))
     assert bz2.decompress(multistream) == bz2.decompress(plain)
