@@ -20,6 +20,8 @@ PLACE = ROOT / ".venv" / "compat"
 MARK = "installed"
 LAYERED = "# on top of the project's own environment"
 """First line of requirements that go beside what is installed already: PyTorch is large."""
+WITHOUT = "# without "
+"""Begins a line with packages that are taken away again after they were installed."""
 
 
 def requirements(name: str) -> Path:
@@ -42,6 +44,8 @@ def python(name: str) -> Path:
     for packages, options in _groups(name):
         _run([str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
               *options, *packages])  # fmt: skip
+    if unwanted := _unwanted(name):
+        _run([str(program), "-m", "pip", "uninstall", "--quiet", "--yes", *unwanted])
     mark.write_text(wanted)
     return program
 
@@ -98,6 +102,12 @@ def _groups(name: str) -> list[tuple[list[str], list[str]]]:
     first = [group for group in found if group[0][0].startswith("torch==")]
     last = [group for group in found if group not in first]
     return [*first, (plain, []), *last]
+
+
+def _unwanted(name: str) -> list[str]:
+    lines = requirements(name).read_text("utf-8").splitlines()
+    found = (line.removeprefix(WITHOUT) for line in lines if line.startswith(WITHOUT))
+    return " ".join(found).split()
 
 
 def _purelib(program: Path) -> str:

@@ -41,6 +41,8 @@ EMPTY = "empty"
 CARDS_PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n`(pip install [^`\n]+)`$", re.M | re.S)
 BROWSER, PAGES_LIBRARY = "browser", "transformersjs-4"
 """The project's own environment, with the library that a release's page loads."""
+VLLM = "vllm"
+"""1.3 GB, and for the CPU build of PyTorch alone."""
 STORES, AZURITE = "stores", "azurite"
 """fsspec's file systems for clouds and an emulator; the emulator of another."""
 QUIETLY = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -73,6 +75,7 @@ class Check:
 CHECKS = (
     Check(BROWSER, "release", "check_playground.py"),
     Check("servers", "release", "check_servers.py"),
+    Check(VLLM, "release", "check_vllm.py"),
     Check("transformersjs-3", "release", "check_transformersjs.mjs"),
     Check("transformersjs-4", "release", "check_transformersjs.mjs"),
     Check("transformersjs-3", "original/release", "check_transformersjs.mjs", "original"),
@@ -97,7 +100,8 @@ CHECKS = (
     Check(EMPTY, "original/release"),
 )
 
-ENVIRONMENTS = {check.environment for check in CHECKS} - {EMPTY}
+ENVIRONMENTS = {check.environment for check in CHECKS} - {EMPTY, VLLM}
+"""Those that are not large, and install nothing again: the others when they are asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         original = PLACE / "original"
         rows += [*_exported(run), *_awkward(run, "model"), *_awkward(original, "original")]
     for check in CHECKS:
-        # Empty environments install every card's libraries again: only when asked for.
         if check.environment in (options.only or ENVIRONMENTS):
             _tell(str(check))
             rows += _made(check, run)
