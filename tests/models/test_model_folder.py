@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
 from fakes import model_folder
 
-from jagpt import cli, generation, models
+from jagpt import cli, files, generation, models
 from jagpt.errors import DataError, StorageError, UsageError
 from jagpt.export import huggingface
 from jagpt.models import place
@@ -26,6 +27,16 @@ def test_a_folder_is_loaded_with_its_tokenizer(folder: Path) -> None:
         fakes.END,
     )
     assert subject.start_id() == fakes.END
+
+
+@pytest.mark.parametrize(
+    "wish", [{"output_hidden_states": -0.0}, {"output_hidden_states": True}, {"return_dict": False}]
+)
+def test_what_a_call_returns_is_not_the_folders_to_say(folder: Path, wish: dict[str, Any]) -> None:
+    wanted = generation.generate(folder, ["京都"], generation.Settings(max_new_tokens=2))
+    files.write_json(folder / "config.json", {**files.read_json(folder / "config.json"), **wish})
+    found = generation.generate(folder, ["京都"], generation.Settings(max_new_tokens=2))
+    assert found == wanted
 
 
 def test_a_run_means_its_exported_model(folder: Path) -> None:

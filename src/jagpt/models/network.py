@@ -32,6 +32,9 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     For a checkpoint with averaged weights, those. `DataError` if the tensors are missing or
     damaged, or do not match the configuration.
     """
+    for each in (config, config.get_text_config()):  # what a call returns is for us to say
+        each.output_hidden_states = each.output_attentions = False
+        each.return_dict = True
     try:
         with quiet(), tensors.trained(folder).opened() as slices:
             network, report = _filled(_empty(config, slices, folder), slices)
