@@ -348,6 +348,13 @@ def test_a_configuration_larger_than_its_weights_takes_no_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # KB
 
 
+@pytest.mark.parametrize("count", [-1, -16, 0, False])
+def test_a_network_without_heads_is_refused(folder: Path, count: int) -> None:
+    change(folder / "config.json", n_head=count)
+    with pytest.raises(DataError, match=r"config\.json: 'n_head' is .*, but at least 1 is needed"):
+        models.open(folder)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_refuses_thousands_of_layers(
     folder: Path, verb: str, capsys: pytest.CaptureFixture[str]

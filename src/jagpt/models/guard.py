@@ -233,11 +233,16 @@ def _class_of(values: dict[str, Any], kind: Any, path: Path) -> Any:
 
 
 def _check_counts(values: dict[str, Any], path: Path) -> None:
-    """Refuse impossible numbers of layers and labels, from which lists are built."""
+    """Refuse impossible numbers of layers and labels, from which lists are built, and of heads,
+    with which some networks are built and then fail to compute."""
     for key, value in _entries(values):
         is_count = re.search(r"layers?$|^num_labels$|_replace$|_idx$", key) and "_per_" not in key
         if is_count and isinstance(value, int) and value > MAX_LAYERS:
             raise DataError(f"{path}: {key!r} is {value:,}, but at most {MAX_LAYERS:,} is possible")
+        if re.search(r"^n_head$|(num|decoder)(_attention)?_heads$", key) and (
+            isinstance(value, int) and value < 1
+        ):
+            raise DataError(f"{path}: {key!r} is {value:,}, but at least 1 is needed")
     written = values.get("attention_types")  # GPT-Neo's: [[["global", "local"], 12]]
     if written is not None and _spelled_out(written) > MAX_LAYERS:
         raise DataError(f"{path}: attention_types gives more than {MAX_LAYERS:,} layers")
