@@ -109,6 +109,8 @@ def test_what_does_not_fit_names_the_knob(tmp_path: Path) -> None:
     assert planned(tmp_path, Machine(gpu("RTX 3090")), *changed).advice is None
     sizes = [int(part.partition("=")[2]) for part in changed]
     assert sizes[0] * sizes[1] == 128
+    endless = ("train.batch_size=9223372036854775807", "train.grad_accum_steps=1")
+    assert "train.batch_size=" in str(planned(tmp_path, Machine(gpu("RTX 3090")), *endless).advice)
     huge = ("model.n_layer=96", "model.n_embd=12288", "model.n_head=96")
     assert "smaller model" in str(planned(tmp_path, Machine(gpu("A100")), *huge).advice)
 

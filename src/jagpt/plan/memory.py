@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
 
 from jagpt.machines import GIB
@@ -88,8 +89,9 @@ def knob(recipe: Recipe, available: int) -> str | None:
     if memory_of(recipe).total <= room:
         return None
     size, passes = recipe.train.batch_size, recipe.train.grad_accum_steps
-    for smaller in range(size - 1, 0, -1):
-        if size * passes % smaller == 0 and memory_of(recipe, smaller).total <= room:
+    fitting = bisect_right(range(1, size), room, key=lambda one: memory_of(recipe, one).total)
+    for smaller in range(fitting, 0, -1):
+        if size * passes % smaller == 0:
             return (
                 f"--set train.batch_size={smaller} "
                 f"--set train.grad_accum_steps={size * passes // smaller} (the same total batch)"
