@@ -339,7 +339,7 @@ def test_the_pipelines_own_file_is_left_alone(tmp_path: Path, dump: Path) -> Non
 def test_a_dump_without_articles_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.xml"
     path.write_bytes(export([page(1, ns=4), page(2, redirect="甲"), page(3, ns=10)]))
-    message = "none.xml: no articles in it .3 pages, of them 1 redirects and 2 in other"
+    message = "none.xml: no articles in it .3 pages, of them 1 redirect and 2 in other"
     with pytest.raises(DataError, match=message):
         make_corpus(tmp_path / "run", make_recipe({"path": path}))
     path.write_bytes((header() + FOOTER).encode())

@@ -60,7 +60,7 @@ def test_what_is_made_stays_and_what_is_not_named_is_not_kept(run: RunDirectory)
         return FORMATS.keeps(recipe, run, old, run.formats)
 
     assert kept("flax", "tensorflow", "pytorch") == Kept(KEPT, 2)
-    assert kept("pytorch", "tensorflow") == Kept(KEPT, 1, frozenset({"tensorflow"}))
+    assert kept("pytorch", "tensorflow") == Kept(KEPT, 1, frozenset({"tensorflow"}), 0.5)
     assert kept("pytorch") is None
 
 
