@@ -41,7 +41,7 @@ from jagpt.training.environment import Environment
 from jagpt.training.state import State, Validation
 
 SOURCE = Path(jagpt.__file__).parent
-MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "1000"))
+MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "400"))
 
 # --- no pickle ------------------------------------------------------------------------------------
 
