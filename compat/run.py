@@ -100,8 +100,8 @@ CHECKS = (
     Check(EMPTY, "original/release"),
 )
 
-ENVIRONMENTS = {check.environment for check in CHECKS} - {EMPTY, VLLM}
-"""Those that are not large, and install nothing again: the others when they are asked for."""
+ENVIRONMENTS = {check.environment for check in CHECKS} - {VLLM}
+"""Those that are not large: the other when it is asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
