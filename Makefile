@@ -7,8 +7,6 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 TORCH_INDEX ?=
 # `no` installs the versions of constraints.txt without the hashes of requirements-lock.txt.
 LOCKED ?= yes
-# Of the tests: one more than the machine has cores, as some wait for disks and servers.
-TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN := .venv/bin
 # Python compiles what it imports; pip would compile all, most of which nobody ever imports.
@@ -22,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/jagpt run quickstart
 
 test: .venv/installed-test
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 faults: .venv/installed-test
 	$(BIN)/python tests/faults/run.py --random 20
