@@ -34,12 +34,6 @@ assert store.read("lease/first", 10) == b"1"
 """
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def conditional(upload):
     """An emulator's upload that knows Google's condition `ifGenerationMatch=0`, as it does not."""
 
@@ -57,7 +51,7 @@ def conditional(upload):
 @contextlib.contextmanager
 def google():
     """A bucket `runs`, and what a user's environment says of it."""
-    port = free_port()
+    port = common.free_port()
     objects._multipart_upload = conditional(objects._multipart_upload)
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket="runs")
     server.start()
@@ -73,7 +67,7 @@ def google():
 @contextlib.contextmanager
 def azure():
     """A container `runs`, and what a user's environment says of it."""
-    port = free_port()
+    port = common.free_port()
     program = NODE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--blobPort", str(port)]
     accounts = {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,6 +79,13 @@ def tokenizer(format: str, encode: Callable[[str], list[int]]) -> None:  # noqa:
     rows = json.loads((places()[1] / "texts.json").read_text("utf-8"))
     wrong = [row["text"] for row in rows if encode(row["text"]) != row["ids"]]
     _print(format=format, texts=len(rows), texts_equal=len(rows) - len(wrong), first=wrong[:1])
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def passed(format: str) -> None:  # noqa: A002

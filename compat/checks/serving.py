@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,16 +26,10 @@ def require(holds: bool, what: str) -> None:
         sys.exit(what)
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @contextlib.contextmanager
 def served(title: str, command: Sequence[str], folder: Path) -> Iterator[str]:
     """A server, run in the release's folder as its card says; the address of its API."""
-    port = free_port()
+    port = common.free_port()
     where = ["--host", "127.0.0.1", "--port", str(port)]
     with (
         tempfile.TemporaryFile() as log,

@@ -47,7 +47,10 @@ def is_run(place: Path) -> bool:
     recipe = place / RECIPE
     if os.path.lexists(recipe):
         check(place)
-    return recipe.is_file() and files.regular_file(recipe, "recipe", MAX_RECIPE_BYTES) >= 0
+    if not recipe.is_file():
+        return False
+    files.regular_file(recipe, "recipe", MAX_RECIPE_BYTES)
+    return True
 
 
 def check(root: Path) -> None:

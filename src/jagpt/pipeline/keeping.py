@@ -75,7 +75,7 @@ def make_room(
     moved = superseded.set_aside(run, stage, ledger)
     if (origin := origin or moved) is not None:
         _copy_kept(run, state, origin, kept)
-        ledger.carry_over(stage.name, superseded.time_of(origin), kept.share)
+        ledger.carry_over(stage.name, superseded.time_of(origin.place), kept.share)
     return True
 
 

@@ -83,9 +83,12 @@ def take_back(run: RunDirectory, stage: Stage, found: Earlier, ledger: Ledger) -
     _take_logs_back(run, stage, found.place, ledger)
 
 
-def time_of(found: Earlier) -> StageTime | None:
-    """What it took to make an earlier result; None if that is not known."""
-    return _time(found.place)
+def time_of(place: Path) -> StageTime | None:
+    """What it took to make the earlier result at a place; None if that is not known."""
+    with suppress(DataError):  # none, or a damaged one
+        time: StageTime = read_json(StageTime, place / TIMING, "record of a time", "")
+        return time
+    return None
 
 
 def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
@@ -153,18 +156,11 @@ def _take_logs_back(run: RunDirectory, stage: Stage, place: Path, ledger: Ledger
         if (place / LOGS / name).exists():
             files.remove(run.logs / name)
             files.move(place / LOGS / name, run.logs / name)
-    if (time := _time(place)) is not None:
+    if (time := time_of(place)) is not None:
         ledger.stages[stage.name] = time
         ledger.write()
     files.remove(place)
     _remove_empty(run)
-
-
-def _time(place: Path) -> StageTime | None:
-    with suppress(DataError):  # none, or a damaged one
-        time: StageTime = read_json(StageTime, place / TIMING, "record of a time", "")
-        return time
-    return None
 
 
 def _remove_empty(run: RunDirectory) -> None:
