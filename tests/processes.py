@@ -88,7 +88,11 @@ def context() -> ForkServerContext:
 
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload([*PRELOADED])
-    with mock.patch.dict(os.environ, ARROW_DEFAULT_MEMORY_POOL="system"):  # as jagpt sets it
+    alone = {
+        "ARROW_DEFAULT_MEMORY_POOL": "system",  # as jagpt sets it
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # no thread may be left behind by a fork
+    }
+    with mock.patch.dict(os.environ, alone):
         forkserver.ensure_running()
     return made
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -18,7 +19,7 @@ import folders
 import gguf_fields
 import pytest
 from faults.test_strangers import damaged_bytes
-from faults.watched import Tell, apart, watch
+from faults.watched import SECONDS, Tell, apart, watch
 
 from jagpt import files, generation, models
 from jagpt.cli import app
@@ -103,6 +104,8 @@ def tried_by_a_fork(path: Path, context: int) -> None:
     child = os.fork()
     if child == 0:
         faulthandler.disable()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(SECONDS)
         with suppress(BaseException):
             llamacpp.LlamaCpp(path, context, 1, 0, 1)
         os._exit(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from importlib import util
 from pathlib import Path
@@ -151,6 +152,8 @@ def test_a_run_in_use_is_left_as_it_is(copied: Copy) -> None:
         before = state_of(run)
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)
             os._exit(inside("run", run, "--force"))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
         assert state_of(run) == before

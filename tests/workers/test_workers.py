@@ -113,6 +113,20 @@ def test_an_exception_stops_the_workers_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are told by /proc")
+def test_no_thread_is_left_behind_where_the_tests_fork() -> None:
+    """Whatever lock it holds at that moment would be held for ever."""
+    from multiprocessing import forkserver
+
+    import processes
+
+    process = processes.context().Process(target=int)  # once it runs, all is imported
+    process.start()
+    process.join()
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert [thread.name for thread in Path(f"/proc/{server}/task").iterdir()] == [str(server)]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = (
