@@ -23,16 +23,51 @@ def test_what_is_translated_has_an_english_page() -> None:
         assert (ROOT / "docs" / path.name).exists(), path.name
 
 
-def test_a_page_without_translation_stands_in_english_with_a_note(tmp_path: Path) -> None:
+@pytest.fixture
+def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Japanese pages of a site whose `apart.md` has no translation."""
+    docs = tmp_path / "docs"
+    pages = {
+        "index.md": "# Index\n",
+        "apart.md": "# Apart\n\nSee [resuming](both.md#how-to-resume).\n\n## Here\n",
+        "both.md": "# Both\n\n## What it is\n\n## How to resume\n",
+        "ja/index.md": "# 目次\n\n[再開](../both.md#how-to-resume)、[他](../apart.md#here)\n",
+        "ja/both.md": "# 両方\n\n## 何か\n\n## 再開の方法\n\n[何か](both.md#何か)\n",
+    }
+    for name, text in pages.items():
+        (docs / name).parent.mkdir(parents=True, exist_ok=True)
+        (docs / name).write_text(text, "utf-8")
+    (docs / "nav.toml").write_text("section = []", "utf-8")
+    monkeypatch.setitem(BUILDER["stage"].__globals__, "DOCS", docs)
     BUILDER["stage"](tmp_path / "ja", "ja")
-    text = (tmp_path / "ja" / "corpus.md").read_text("utf-8")
+    return tmp_path / "ja"
+
+
+def test_a_page_without_translation_stands_in_english_with_a_note(staged: Path) -> None:
+    text = (staged / "apart.md").read_text("utf-8")
     assert text.index("# ") < text.index("まだ日本語に訳されていません") < text.index("\n## ")
-    assert "訳されていません" not in (tmp_path / "ja" / "index.md").read_text("utf-8")
+    assert "訳されていません" not in (staged / "index.md").read_text("utf-8")
+
+
+def test_a_link_to_an_english_heading_leads_to_its_translation(staged: Path) -> None:
+    assert "](both.md#再開の方法)" in (staged / "apart.md").read_text("utf-8")
+    index = (staged / "index.md").read_text("utf-8")
+    assert "](both.md#再開の方法)、[他](apart.md#here)" in index
+    assert "](both.md#何か)" in (staged / "both.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "ja").glob("*.md")), ids=lambda p: p.name)
+def test_a_translated_page_has_the_headings_of_the_english_one(page: Path) -> None:
+    def levels(page: Path) -> list[str]:
+        prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+        return re.findall(r"^#+(?= )", prose, re.MULTILINE)
+
+    assert levels(page) == levels(ROOT / "docs" / page.name)
 
 
 @pytest.fixture(scope="module")
 def japanese(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Japanese site of four pages, one of them without a translation."""
+    """The Japanese site of four pages, one of them in English."""
     pytest.importorskip("sphinx")
     folder = tmp_path_factory.mktemp("site")
     BUILDER["stage"](folder / "ja", "ja")
@@ -45,6 +80,7 @@ def japanese(tmp_path_factory: pytest.TempPathFactory) -> Path:
         line for line in index.read_text("utf-8").splitlines() if not _leads_away(line, kept)
     ]
     index.write_text("\n".join(entries), "utf-8")
+    (folder / "ja" / "report.md").write_text("# The report\n", "utf-8")
     for page in kept:
         path = folder / "ja" / f"{page}.md"
         path.write_text(re.sub(r"\]\([^)]*\)", "]", path.read_text("utf-8")), "utf-8")

@@ -25,6 +25,8 @@ LANGUAGES = ("en", "ja")
 UNTRANSLATED = "```{note}\nこのページはまだ日本語に訳されていません。英語で表示しています。\n```"
 ENGLISH = re.compile(r"\]\(\.\./([\w-]+\.md)(?=[#)])")
 """A link of a translated page to an English one, which the site has beside it."""
+SECTION = re.compile(r"\]\(([\w-]+\.md)#([^)\s]+)\)")
+"""A link to a section of another page."""
 LABELS = {
     "Toggle site navigation sidebar": "ページの一覧を開閉する",
     "Toggle table of contents sidebar": "このページの内容を開閉する",
@@ -80,12 +82,29 @@ def stage(source: Path, language: str) -> None:
         if translated.exists():
             text = ENGLISH.sub(r"](\1", text)
         text = OUTSIDE.sub(r"\1", text)
+        text = SECTION.sub(lambda link: translated_section(link, language), text)
         if language != "en" and not translated.exists():
             title, _, rest = text.partition("\n")
             text = f"{title}\n\n{UNTRANSLATED}\n{rest}"
         if page.stem == "index":
             text += "".join(toctree(section, language) for section in navigation())
         page.write_text(text, "utf-8")
+
+
+def translated_section(link: re.Match[str], language: str) -> str:
+    """A link to an English heading, led to the one at the same place of the translated page."""
+    english, translated = DOCS / link[1], DOCS / language / link[1]
+    if not translated.exists() or link[2] not in anchors(english):
+        return link[0]
+    return f"]({link[1]}#{anchors(translated)[anchors(english).index(link[2])]})"
+
+
+def anchors(page: Path) -> list[str]:
+    """The anchors of a page's headings in order, as MyST and GitHub make them."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain]
 
 
 def _apart(folder: str, _: list[str]) -> set[str]:
