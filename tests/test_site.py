@@ -32,7 +32,8 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "apart.md": "# Apart\n\nSee [resuming](both.md#how-to-resume).\n\n## Here\n",
         "both.md": "# Both\n\n## What it is\n\n## How to resume\n",
         "ja/index.md": "# 目次\n\n[再開](../both.md#how-to-resume)、[他](../apart.md#here)\n",
-        "ja/both.md": "# 両方\n\n## 何か\n\n## 再開の方法\n\n[何か](both.md#何か)\n",
+        "ja/both.md": "# 両方\n\n![図](../images/a.png)\n\n## 何か\n\n## 再開の方法\n\n"
+        "[何か](both.md#何か)\n",
     }
     for name, text in pages.items():
         (docs / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +55,10 @@ def test_a_link_to_an_english_heading_leads_to_its_translation(staged: Path) -> 
     index = (staged / "index.md").read_text("utf-8")
     assert "](both.md#再開の方法)、[他](apart.md#here)" in index
     assert "](both.md#何か)" in (staged / "both.md").read_text("utf-8")
+
+
+def test_a_translated_page_shows_the_images_beside_it(staged: Path) -> None:
+    assert "![図](images/a.png)" in (staged / "both.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "ja").glob("*.md")), ids=lambda p: p.name)

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 LANGUAGES = ("en", "ja")
 UNTRANSLATED = "```{note}\nこのページはまだ日本語に訳されていません。英語で表示しています。\n```"
-ENGLISH = re.compile(r"\]\(\.\./([\w-]+\.md)(?=[#)])")
-"""A link of a translated page to an English one, which the site has beside it."""
+BESIDE = re.compile(r"\]\(\.\./((?:images/)?[\w-]+\.(?:md|png))(?=[#)])")
+"""A link of a translated page to an English one or to an image, which the site has beside it."""
 SECTION = re.compile(r"\]\(([\w-]+\.md)#([^)\s]+)\)")
 """A link to a section of another page."""
 LABELS = {
@@ -80,7 +80,7 @@ def stage(source: Path, language: str) -> None:
         translated = DOCS / language / page.name
         text = (translated if translated.exists() else page).read_text("utf-8")
         if translated.exists():
-            text = ENGLISH.sub(r"](\1", text)
+            text = BESIDE.sub(r"](\1", text)
         text = OUTSIDE.sub(r"\1", text)
         text = SECTION.sub(lambda link: translated_section(link, language), text)
         if language != "en" and not translated.exists():
