@@ -159,8 +159,11 @@ def test_each_command_of_a_guide_is_run_by_a_test_or_said_not_to_be(page: Path) 
     "page", [page for page in PAGES if page.parent.name == "ja"], ids=lambda page: page.name
 )
 def test_a_translated_page_shows_the_commands_of_the_english_one(page: Path) -> None:
-    english = [command for command, _ in shown(ROOT / "docs" / page.name)]
-    assert [command for command, _ in shown(page)] == english
+    commands, english = (
+        [re.sub(r"\s{2,}# .*", "", command) for command, _ in shown(one)]
+        for one in (page, ROOT / "docs" / page.name)
+    )
+    assert commands == english
 
 
 def test_each_verb_has_its_python_line_or_the_reason_why_it_has_none() -> None:
