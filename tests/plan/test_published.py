@@ -1,4 +1,4 @@
-"""The model of time against published runs: the table of docs/plan.md."""
+"""The model of time against published runs: the table of docs/plan.md and its translation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jagpt.plan import published
 from jagpt.plan.published import Run
 
 HELD_OUT = [run for run in published.runs() if not run.fitted]
-DOCS = Path(__file__).parent.parent.parent / "docs" / "plan.md"
+DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def row(run: Run) -> str:
@@ -53,7 +53,8 @@ def test_a_family_without_a_run_is_told_whose_efficiency_it_takes() -> None:
     assert published.efficiency("blackwell") == published.efficiency("hopper")
 
 
-def test_the_page_has_every_run() -> None:
-    text = DOCS.read_text("utf-8")
+@pytest.mark.parametrize("page", ["plan.md", "ja/plan.md"])
+def test_the_page_has_every_run(page: str) -> None:
+    text = (DOCS / page).read_text("utf-8")
     for run in published.runs():
-        assert row(run) in text, f"wanted in docs/plan.md: {row(run)}"
+        assert row(run) in text, f"wanted in docs/{page}: {row(run)}"
