@@ -119,10 +119,11 @@ def test_a_host_that_is_no_name_is_told(host: str) -> None:
         server._listening(host, None)
 
 
+@pytest.mark.parametrize("page", ["playground.md", "ja/playground.md"])
 def test_the_documented_app_serves_the_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "playground.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
     (tmp_path / "app.py").write_text(code)
     served: list[Any] = []
     monkeypatch.setattr(server, "load_models", lambda places: {str(p): None for p in places})
