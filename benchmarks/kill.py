@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number, (after, step) in enumerate(moments, 1):
         print(f"| {number} | {after:.2f} | {step} |")
     print(
-        f"\n{len(moments)} kills over {options.steps} steps ({seconds:.1f} s if unbroken): "
+        f"\n{len(moments)} kills over {options.steps} steps ({seconds:.1f} s if uninterrupted): "
         f"{len(sums[0])} files {'bitwise equal' if same else 'DIFFER'}; "
         f"final weights {sums[1].get(_final(sums[1]), 'missing')[:16]}…"
     )

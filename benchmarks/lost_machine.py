@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"| {number} | {after:.2f} | {here} | {', '.join(map(str, there)) or 'none'} |")
     print(f"\n{said}")
     print(
-        f"{len(lives)} machines lost over {options.steps} steps ({seconds:.1f} s if unbroken): "
+        f"{len(lives)} machines lost over {options.steps} steps "
+        f"({seconds:.1f} s if uninterrupted): "
         f"{sum(map(len, found[0]))} files {'bitwise equal' if same else 'DIFFER'}"
     )
     if not same:
