@@ -166,6 +166,17 @@ def test_a_translated_page_shows_the_commands_of_the_english_one(page: Path) -> 
     assert commands == english
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "ja" in (page.parent.name, page.suffixes[0][1:])],
+    ids=lambda page: page.name,
+)  # fmt: skip
+def test_a_japanese_page_links_the_translation_where_there_is_one(page: Path) -> None:
+    links = {link.partition("#")[0] for link in LINK.findall(prose(page))}
+    targets = {(page.parent / link).resolve() for link in links if link.endswith(".md")}
+    english = [to.name for to in targets if to.parent == ROOT / "docs"]
+    assert [name for name in english if (ROOT / "docs" / "ja" / name).exists()] == []
+
+
 def test_each_verb_has_its_python_line_or_the_reason_why_it_has_none() -> None:
     listed = re.findall(
         r"^\| `jagpt ([a-z]+)", (ROOT / "docs" / "python.md").read_text("utf-8"), re.M
