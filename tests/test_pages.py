@@ -119,25 +119,24 @@ def test_recipes_are_valid(page: Path) -> None:
         recipe.validated(whole, str(page))
 
 
-@pytest.mark.parametrize(
-    ("page", "command", "output"),
-    [
-        pytest.param(page, command, output, id=f"{page.parent.name}/{page.name}: {command[:60]}")
-        for page in PAGES
-        for command, output in shown(page)
-        if RUN.match(command)
-    ],
-)
-def test_commands_print_what_is_shown(
-    page: Path, command: str, output: list[str], tmp_path: Path
-) -> None:
+PRINTED = {
+    (command, "\n".join(output)): f"{page.parent.name}/{page.name}: {command[:60]}"
+    for page in PAGES
+    for command, output in shown(page)
+    if RUN.match(command)
+}
+"""What is run and printed, once for all pages that show the same, and where it is shown."""
+
+
+@pytest.mark.parametrize(("command", "output"), list(PRINTED), ids=PRINTED.values())
+def test_commands_print_what_is_shown(command: str, output: str, tmp_path: Path) -> None:
     program = command.replace("jagpt ", f"{sys.executable} -m jagpt ", 1)
     done = subprocess.run(
         ["bash", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     answer = done.stderr if done.returncode else done.stdout
     printed = "\n".join(line.rstrip() for line in answer.strip().split("\n"))
-    expected = ".*".join(map(re.escape, "\n".join(output).split(LEFT_OUT)))
+    expected = ".*".join(map(re.escape, output.split(LEFT_OUT)))
     assert re.fullmatch(expected, printed, re.DOTALL), printed
 
 
