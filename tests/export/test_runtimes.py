@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def damaged(raw: bytes, seed: str, count: int) -> Iterator[bytes]:
         yield damaged_bytes(raw[:head], rng) + raw[head:]
 
 
-def tried_by_a_fork(path: Path, context: int) -> None:
+def tried_by_a_fork(path: Path, context: int, _working: int) -> None:
     """`llamacpp.check_loads` without the seconds that another Python takes to start."""
     child = os.fork()
     if child == 0:
@@ -164,6 +164,49 @@ def test_a_gguf_file_may_only_say_what_its_model_is(
     (tmp_path / "x.gguf").write_bytes(raw[:16] + count.to_bytes(8, "little") + more + raw[24:])
     with pytest.raises(DataError, match=f"x.gguf: not a GGUF file that jagpt made.*({told})"):
         gguf_header.check(tmp_path / "x.gguf", source)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        pytest.param(
+            "SPARE_BYTES",
+            1_000_000,
+            r"cannot load this \(.*\) with 1\.92 MB of memory",
+            marks=pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no limit"),
+        ),
+        ("SPARE_SECONDS", 0.001, "has not loaded this within"),
+        ("SPARE_BYTES", 2 * 1024**3, None),
+    ],
+)
+def test_trying_a_gguf_file_takes_limited_memory_and_time(
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: float,
+    told: str | None,
+) -> None:
+    monkeypatch.setattr(llamacpp, limit, value)
+    path = exported / WHOLE
+    with pytest.raises(DataError, match=f"{path}: .*{told}") if told else nullcontext():
+        llamacpp.check_loads(path, 64, llamacpp.working_bytes(2, 2, 32, 64))
+
+
+def test_a_gguf_file_that_llama_cpp_works_on_without_end_is_stopped(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It renders the chat template; `gguf_header.check` would refuse that earlier."""
+    template = b"{% set x = range(30000000)|list %}"
+    raw, key = (exported / WHOLE).read_bytes(), b"tokenizer.chat_template"
+    count = int.from_bytes(raw[16:24], "little") + 1
+    more = len(key).to_bytes(8, "little") + key + b"\x08\0\0\0"
+    more += len(template).to_bytes(8, "little") + template
+    path = tmp_path / "x.gguf"
+    path.write_bytes(raw[:16] + count.to_bytes(8, "little") + more + raw[24:])
+    monkeypatch.setattr(llamacpp, "SPARE_BYTES", 300_000_000)
+    monkeypatch.setattr(llamacpp, "SPARE_SECONDS", 3)
+    with pytest.raises(DataError, match=r"x.gguf: llama.cpp (cannot load|crashes on|has not)"):
+        llamacpp.check_loads(path, 64, 0)
 
 
 def test_an_engine_with_other_tokens_is_refused(exported: Path, tmp_path: Path) -> None:

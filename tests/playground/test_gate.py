@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 import time
@@ -257,3 +258,51 @@ def test_beyond_loopback_addresses_and_given_names_are_ours(
     assert not public("evil.example")
     monkeypatch.setenv("SPACE_HOST", "me-mine.hf.space")
     assert gate.host_names("0.0.0.0")("me-mine.hf.space")  # noqa: S104
+
+
+SENT = "sent-by-a-stranger"
+
+
+def malformed() -> Iterator[tuple[str, bytes]]:
+    """Requests (path, body) that no page sends."""
+    data: list[Any] = DATA["data"]
+    session = {"session_hash": SENT}
+    bodies: list[Any] = [
+        None, [], 1, SENT, {}, {"data": None}, {"data": SENT}, {"data": {}}, {"data": [SENT]},
+        {"data": data + [SENT] * 99}, {"data": [[SENT]] * 10}, {"data": [{"path": SENT}] * 10},
+        {"data": [None] * 10}, {"data": [SENT * 100] * 10}, {"data": [10**400] * 10},
+        {"data": [math.nan] * 10}, {"data": [math.inf] * 10}, {"data": [-1] * 10},
+        *({**session, "data": data, "fn_index": index} for index in (-1, 0, 1, 2, 3, 99, SENT)),
+        *({**session, "data": [], "fn_index": index} for index in range(6)),
+        {"data": data, "session_hash": [SENT]}, {"data": data, "event_data": SENT},
+        {"data": data, "trigger_id": SENT, "simple_format": SENT, "batched": True},
+        {"event_id": SENT, "fn_index": 0, **session}, {"event_id": SENT},
+    ]  # fmt: skip
+    paths = (JOIN, *(f"/gradio_api/{path}" for path in (
+        "queue/join", "run/generate", "run/greet", f"run/{SENT}", "cancel",
+    )))  # fmt: skip
+    for path in paths:
+        for body in bodies:
+            yield path, json.dumps(body).encode()
+        for text in (b"", b"{", b"\xff\xfe" + SENT.encode(), b"[" * 50_000, SENT.encode()):
+            yield path, text
+
+
+def test_a_stranger_cannot_fill_the_log_nor_write_in_it(served: Any, client: httpx2.Client) -> None:
+    before = served.log.stat().st_size
+    sent = 0
+    for path, body in malformed():
+        client.post(path, content=body, headers={"content-type": "application/json"})
+        sent += 1
+    for _ in range(100):
+        with raw(served.url, f"{SENT}\r\n\r\n".encode()) as connection:
+            connection.recv(100)
+    assert client.post(JOIN, json=DATA).status_code == 200
+    added = served.log.read_bytes()[before:].decode()
+    lines = added.splitlines()
+    assert sent > 200
+    assert lines
+    assert len(lines) < 60
+    assert len(added) < 100 * len(lines)
+    assert SENT not in added
+    assert "Traceback" not in added

@@ -111,7 +111,8 @@ def engine(export: UsableExport, model: ModelFolder, threads: int | None = None)
         source = ModelSource(model)
         for weights in export.folder.glob("*.gguf"):
             gguf_header.check(weights, source)
-            llamacpp.check_loads(weights, source.n_positions)
+            shape = source.n_layer, source.n_head, source.n_embd, source.n_positions
+            llamacpp.check_loads(weights, source.n_positions, llamacpp.working_bytes(*shape))
         runtime = export.format.runtime(source, export.folder, threads)
         if runtime.vocab_size != source.vocab_size:
             raise ValueError(f"{runtime.vocab_size:,} tokens, the model has {source.vocab_size:,}")

@@ -6,6 +6,7 @@
     page        what the browser shows of a job, every character escaped
     app         the gradio page
     gate        what a request must look like, and what every answer carries
+    log         what the server's log says of requests that fail
     ending      the connections: slow clients, and shutting down
     server      serving it until a signal
 

@@ -51,6 +51,7 @@ class Server(uvicorn.Server):
                 application,
                 http=_Connection,
                 ws="none",
+                log_config=None,  # `kept_short` sees what it logs
                 log_level="warning",
                 timeout_keep_alive=round(HEADER_SECONDS),
                 timeout_graceful_shutdown=PATIENCE,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
@@ -78,16 +79,16 @@ def guarded(app: Asgi, limits: Limits, is_ours: Callable[[str], bool]) -> Asgi:
             return
         if scope["type"] != "http":
             return  # websockets: closed before they are opened
-        send = _with_headers(send, headers)
+        answering = _Answer(send, headers)
         try:
             body = await asyncio.wait_for(_body(scope, receive, most), BODY_SECONDS)
             _check(scope, is_ours)
         except _RefusedError as error:
-            await _refuse(send, error.status, error.reason)
+            await _refuse(answering.send, error.status, error.reason)
         except TimeoutError:
-            await _refuse(send, 408, "the request took too long")
+            await _refuse(answering.send, 408, "the request took too long")
         else:
-            await app(scope, _again(body, receive), send)
+            await answering.by(app, scope, _again(body, receive))
 
     return answer
 
@@ -204,23 +205,38 @@ def _headers() -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
-    """`send` with our headers on each answer, without those by which gradio admits other
-    origins.
-    """
-    ours = {name for name, _ in headers}
+class _Answer:
+    """An answer with our headers, without those by which gradio admits other origins."""
 
-    async def sending(message: Message) -> None:
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send, self._headers = send, headers
+        self._ours = {name for name, _ in headers}
+        self._whole = False
+
+    async def by(self, app: Asgi, scope: Any, receive: Receive) -> None:
+        """Let the application answer. An error that it has already answered with ends here:
+
+        uvicorn would cut the connection, and with it a request that is already under way.
+        """
+        try:
+            await app(scope, receive, self.send)
+        except Exception as error:
+            if not self._whole:
+                raise
+            logging.getLogger(__name__).error("answered with an error", exc_info=error)
+
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             theirs = [
                 (name, value)
                 for name, value in message.get("headers", ())
-                if name.lower() not in ours and not name.lower().startswith(b"access-control-")
+                if name.lower() not in self._ours
+                and not name.lower().startswith(b"access-control-")
             ]
-            message["headers"] = [*theirs, *headers]
-        await send(message)
-
-    return sending
+            message["headers"] = [*theirs, *self._headers]
+        await self._send(message)
+        body = message["type"] == "http.response.body"
+        self._whole |= body and not message.get("more_body", False)
 
 
 async def _refuse(send: Send, status: int, reason: str) -> None:

@@ -13,6 +13,7 @@ from jagpt.playground import gate, page
 from jagpt.playground.desk import Desk
 from jagpt.playground.gate import Asgi
 from jagpt.playground.limits import Limits
+from jagpt.playground.log import kept_short
 
 LOCAL = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 100
@@ -46,7 +47,8 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         say(f"the playground is at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
         try:
-            server.run(sockets=[listening])
+            with kept_short():
+                server.run(sockets=[listening])
         except (KeyboardInterrupt, Terminated):
             pass  # how a server ends; uvicorn has closed by then and only forwards the signal
         finally:

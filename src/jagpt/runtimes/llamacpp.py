@@ -7,7 +7,6 @@ not logits, for one position per call.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import secrets
@@ -19,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import safepath
+from jagpt import safepath, units
 from jagpt.errors import DataError, JagptError
 from jagpt.runtimes.base import Drawing, DrawingRuntime
 from jagpt.text import printable, shortened
@@ -35,6 +34,16 @@ FORCED = 1e6
 """Added to a logit, so that this token is drawn; its reported probability stays as it was."""
 LIKELY = 500
 """Tokens whose probabilities are requested before those of all."""
+SPARE_BYTES = 2 * 1024**3
+"""Memory that is always allowed: buffers, and a stack for each of the server's threads."""
+SPARE_SECONDS, SLOW_DISK = 120, 10_000_000
+"""Seconds that loading may always take, and bytes a second that a slow disk reads."""
+BATCH = 512
+"""Tokens whose attention llama.cpp computes at once."""
+CANNOT_LOAD = 3
+"""How the process that tries a file ends if llama.cpp refuses it."""
+REASONS = ("cannot load", "ASSERT", "what():")
+"""Signs of the line in which it says why: ours, ggml's, and C++'s own."""
 LOWEST = -1e30
 """The log-probability of a token whose probability is 0 in fp32."""
 
@@ -178,22 +187,46 @@ class LlamaCpp(DrawingRuntime):
         return value
 
 
-def check_loads(path: Path, context: int) -> None:
-    """`DataError` if llama.cpp crashes the whole process on a file, which it does for some.
+def working_bytes(n_layer: int, n_head: int, n_embd: int, context: int) -> int:
+    """What llama.cpp needs besides the weights: keys and values in fp32, and the attention of one
+
+    batch.
+    """
+    return 4 * context * (2 * n_layer * n_embd + BATCH * n_head)
+
+
+def check_loads(path: Path, context: int, working: int) -> None:
+    """`DataError` if llama.cpp cannot load a file, takes far more memory or time for that than the
+
+    file's size and the `working_bytes` explain, or crashes the whole process.
 
     Tried in a separate process, which may crash alone.
     """
-    program = [sys.executable, "-m", __name__, str(path), str(context)]
+    size = path.stat().st_size
+    memory, seconds = SPARE_BYTES + 2 * (size + working), SPARE_SECONDS + size // SLOW_DISK
+    program = [sys.executable, "-m", __name__, str(path), str(context), str(memory)]
     surroundings = os.environ | safepath.variables() | {"GGML_NO_BACKTRACE": "1"}
-    tried = subprocess.run(  # noqa: S603 - Python itself, on this module
-        program, env=surroundings, capture_output=True, check=False
-    )
-    if tried.returncode < 0:
-        said = tried.stderr.decode("utf-8", "replace")
-        reason = next((line for line in said.splitlines() if "ASSERT" in line), "no reason given")
-        raise DataError(
-            f"{path}: llama.cpp crashes on this file ({shortened(printable(reason), 200)})"
+    try:
+        tried = subprocess.run(  # noqa: S603 - Python itself, on this module
+            program, env=surroundings, capture_output=True, timeout=seconds, check=False
         )
+    except subprocess.TimeoutExpired:
+        raise DataError(
+            f"{path}: llama.cpp has not loaded this within {units.duration(seconds)}; "
+            "a file that jagpt exported takes a few seconds"
+        ) from None
+    said = shortened(printable(_reason(tried.stderr)), 200)
+    if tried.returncode == CANNOT_LOAD:
+        raise DataError(f"{path}: {said} with {units.size(memory)} of memory")
+    if tried.returncode < 0:
+        raise DataError(f"{path}: llama.cpp crashes on this file ({said})")
+
+
+def _reason(stderr: bytes) -> str:
+    """The line that says why, of all that a process printed."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    told = [line for line in lines if any(sign in line for sign in REASONS)]
+    return told[-1].strip() if told else "no reason given"
 
 
 def chunk_for(n_bytes: int) -> int:
@@ -239,7 +272,30 @@ def _parameters(path: Path, context: int, threads: int | None, key: str) -> Any:
     return wanted
 
 
+def _limit_memory(growth: int) -> None:
+    """At most `growth` bytes more than now, on a system that tells what that is."""
+    told = Path("/proc/self/statm")
+    if told.exists():
+        import resource
+
+        most = int(told.read_text("ascii").split()[0]) * resource.getpagesize() + growth
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _try(path: Path, context: int, memory: int) -> int:
+    """The exit code of the process that tries whether a file can be loaded."""
+    import httpx2  # noqa: F401 - before the limit
+    import xllamacpp  # noqa: F401
+
+    _limit_memory(memory)
+    try:
+        LlamaCpp(path, context, 1, 0, 1)
+    except DataError as error:
+        print(str(error).replace(f"{path}: ", ""), file=sys.stderr, flush=True)
+        return CANNOT_LOAD
+    return 0
+
+
 if __name__ == "__main__":
-    with contextlib.suppress(DataError):  # reported by the process that continues
-        LlamaCpp(Path(sys.argv[1]), int(sys.argv[2]), 1, 0, 1)
-    os._exit(0)  # the server's threads may crash a Python that ends
+    code = _try(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    os._exit(code)  # the server's threads may crash a Python that ends
