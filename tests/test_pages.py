@@ -163,6 +163,14 @@ def test_a_translated_page_shows_the_commands_of_the_english_one(page: Path) -> 
         for one in (page, ROOT / "docs" / page.name)
     )
     assert commands == english
+    for language in ("bash", "js", "json", "python", "toml"):
+        assert code(page, language) == code(ROOT / "docs" / page.name, language)
+
+
+def code(page: Path, language: str) -> list[str]:
+    """The lines of a language's blocks without comments, which are translated."""
+    lines = "".join(blocks(page, language)).splitlines()
+    return [plain for line in lines if (plain := re.sub(r"\s*#.*", "", line).rstrip())]
 
 
 @pytest.mark.parametrize(
@@ -177,10 +185,12 @@ def test_a_japanese_page_links_the_translation_where_there_is_one(page: Path) ->
 
 
 def test_each_verb_has_its_python_line_or_the_reason_why_it_has_none() -> None:
-    listed = re.findall(
-        r"^\| `jagpt ([a-z]+)", (ROOT / "docs" / "python.md").read_text("utf-8"), re.M
+    english, japanese = (
+        re.findall(r"^\| `jagpt ([a-z]+)", (ROOT / "docs" / page).read_text("utf-8"), re.M)
+        for page in ("python.md", "ja/python.md")
     )
-    assert set(listed) == set(cli.app.list_commands(click.Context(cli.app)))
+    assert set(english) == set(cli.app.list_commands(click.Context(cli.app)))
+    assert japanese == english
 
 
 def test_both_readmes_lead_to_the_same_pages() -> None:
