@@ -116,9 +116,14 @@ _ADVICE = {
 }
 
 
-def storage_error(error: OSError, doing: str = "") -> StorageError:
+def storage_error(error: OSError, doing: str = "") -> StorageError | UsageError:
     """An error of the operating system as a message that says what to do next."""
     place = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENAMETOOLONG:  # whoever gave the name can give another
+        return UsageError(
+            f"{place}the name is too long: most systems take 255 bytes for each file or folder, "
+            "and 4,095 for a path"
+        )
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "check the disk and the path")
     what = f" while {doing}" if doing else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jagpt.cli import main
 from jagpt.corpus import sources
 from jagpt.corpus.sources import source_files
 from jagpt.errors import DataError, RecipeError
@@ -16,6 +17,7 @@ from jagpt.recipe import Recipe, Source, parse
 from .conftest import inside
 
 START = 'name = "x"\n[train]\nmax_steps = 1\n'
+LONG = "n" * 300
 SOURCE = '[[corpus.source]]\nname = "a"\nkind = "text"\nlicence = "cc0-1.0"\n'
 
 
@@ -117,3 +119,26 @@ def test_a_pipe_or_a_device_is_no_source(tmp_path: Path, kind: str) -> None:
     made = Source(name="a", kind=kind, path=f"{tmp_path}/pi*", licence="cc0-1.0")
     with pytest.raises(DataError, match="no file matches"):
         source_files(made)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *((verb, LONG) for verb in ("run", "plan", "status", "verify", "clean", "report", "push",
+                                    "export", "release", "evaluate", "playground")),
+        ("generate", LONG, "京都"), ("init", "small", "--output", LONG),
+        ("run", "quickstart", "--run-dir", LONG), ("compare", LONG, LONG),
+        ("extract", LONG, "--output", "texts"), ("init", "continue", "--from", LONG),
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_wrong_usage(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert "255 bytes" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

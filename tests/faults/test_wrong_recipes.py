@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from jagpt.cli import main
+from jagpt.errors import RecipeError
+from jagpt.recipe import parse
 
 WRONG = """
 corpus.split="random" | allowed are hash, first-lines
@@ -94,6 +97,13 @@ execution.tracker_project="a/b" | form
 execution.device="tpu" | allowed are auto, cpu, cuda, mps, xpu
 execution.mirror="ftp://x" | form
 """
+LONG = "runs/" + "名" * 86
+"""A name of 258 bytes."""
+PLACES = (
+    *(f"{section}.from" for section in ("corpus", "tokenizer", "tokens", "model")),
+    "corpus.hojichar", "corpus.source.sample.path", "corpus.source.sample.dataset",
+    "train.teacher", "execution.remote",
+)  # fmt: skip
 CASES = [tuple(part.strip() for part in line.split(" | ")) for line in WRONG.strip().splitlines()]
 
 
@@ -114,6 +124,25 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     assert allowed in said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_name_that_no_file_can_have_is_named_with_its_key(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"train.teacher": f'["{LONG}"]', "execution.remote": f'"/{LONG}"'}
+    override = f"{key}={value.get(key, json.dumps(LONG, ensure_ascii=False))}"
+    test_a_wrong_value_is_named_with_what_is_allowed(
+        override, "at most 255 bytes", tmp_path, monkeypatch, capsys
+    )
+
+
+def test_in_the_recipe_itself_it_is_named_too(tmp_path: Path) -> None:
+    source = f'[[corpus.source]]\nname = "a"\nkind = "text"\npath = "{LONG}*"\n'
+    text = f'name = "x"\n[train]\nmax_steps = 1\nteacher = ["{LONG}"]\n{source}'
+    with pytest.raises(RecipeError, match="2 mistakes") as raised:
+        parse(text, folder=tmp_path)
+    assert str(raised.value).count("at most 255 bytes") == 2
 
 
 def test_there_are_sixty_and_every_section_has_some() -> None:

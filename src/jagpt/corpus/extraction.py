@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
+from pydantic import ValidationError
+
 from jagpt import __version__, files
 from jagpt.corpus import parts
 from jagpt.corpus.convert import convert
@@ -29,6 +31,7 @@ from jagpt.errors import DataError, UsageError
 from jagpt.files import Manifest
 from jagpt.progress import Progress
 from jagpt.recipe import SAMPLE, Corpus, Source
+from jagpt.text import shortened
 
 Kind = Literal["dump", "wikitext"]
 Format = Literal["parquet", "jsonl", "txt"]
@@ -113,18 +116,23 @@ def request(
     With `titles`, only these articles are read. `options` are `markup`, `headings`,
     `closing_sections`, `citations`, `tables`, `captions`, `math` and `skip_damaged`, as in a
     recipe's `[corpus]`. With `filters`, its default filters apply; without, only what cannot be
-    read is left out.
+    read is left out. Raises `UsageError` for a value that a recipe would not take.
     """
     # near duplicates and overlaps concern splits and sources, which do not exist here
     settings: dict[str, Any] = {"drop_near_duplicates": 0.0, "drop_overlap": 0.0, **options}
     settings["include"] = {"titles": tuple(titles)}
     if not filters:
         settings |= _UNFILTERED
-    if isinstance(place, str):
-        source = Source.model_validate({"name": kind, "kind": kind, "path": place})
-    else:
-        source = dump_source(place)
-    return Request(Corpus.model_validate({"source": (source,), **settings}), form, filters)
+    try:
+        if isinstance(place, str):
+            source = Source.model_validate({"name": kind, "kind": kind, "path": place})
+        else:
+            source = dump_source(place)
+        corpus = Corpus.model_validate({"source": (source,), **settings})
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise UsageError(f"{shortened(str(first['input']), 60)}: {first['msg']}") from None
+    return Request(corpus, form, filters)
 
 
 def dump_source(dump: Dump) -> Source:

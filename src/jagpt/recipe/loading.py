@@ -123,7 +123,7 @@ def _anchored_origin(path: Any, folder: Path) -> Any:
     if not isinstance(path, str):
         return path
     candidate = folder / path
-    return str(candidate.resolve()) if candidate.exists() else path
+    return str(candidate.resolve()) if _exists(candidate) else path
 
 
 def anchored(path: str, folder: Path) -> str:
@@ -134,9 +134,17 @@ def anchored(path: str, folder: Path) -> str:
     if path == SAMPLE:
         return path
     place = (folder / path).absolute()
-    if Path(path).is_absolute() or not glob.has_magic(path) or place.exists():
+    if Path(path).is_absolute() or not glob.has_magic(path) or _exists(place):
         return str(place)
     return str(Path(glob.escape(str(folder.absolute()))) / path)
+
+
+def _exists(place: Path) -> bool:
+    """Whether there is such a file or folder; the checks tell what is wrong with a name."""
+    try:
+        return place.exists()
+    except OSError:
+        return False
 
 
 def _override(value: dict[str, Any], override: str) -> str | None:

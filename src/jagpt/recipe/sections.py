@@ -62,6 +62,24 @@ SPELLING_PIECES = 31
 """Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
 
 
+NAME_BYTES, PATH_BYTES = 255, 4095
+"""The longest name of a file or folder, and the longest path, that common systems take."""
+TOO_LONG = f"a file's name has at most {NAME_BYTES} bytes, a path {PATH_BYTES:,}"
+
+
+def _is_too_long(path: str) -> bool:
+    encoded = path.encode("utf-8", "surrogatepass")
+    return len(encoded) > PATH_BYTES or max(map(len, encoded.split(b"/"))) > NAME_BYTES
+
+
+def _fit_path(path: str) -> str:
+    if _is_too_long(path):
+        raise PydanticCustomError("long_path", TOO_LONG)
+    return path
+
+
+FilePath = Annotated[str, AfterValidator(_fit_path)]
+
 REMOTE_PLACE = "remote_place"
 """pydantic's error type of a remote place that is refused: it is not shown, as it may be secret."""
 
@@ -85,7 +103,7 @@ def place_problem(place: str) -> str | None:
         return "expected an absolute path"
     if not rest.strip("/") or {".", ".."} & set(rest.split("/")):
         return "expected a bucket or folder, without . and .. in its name"
-    return None
+    return TOO_LONG if scheme in ("file", "local") and _is_too_long(rest) else None
 
 
 def _fit_place(place: str) -> str:
@@ -137,7 +155,7 @@ class Source(Section):
         "a CirrusSearch content dump. `wikiextractor`: its output folder. `hf`: a Hugging Face "
         "data set.",
     )
-    path: str | None = Field(
+    path: FilePath | None = Field(
         None,
         description="A file, a glob pattern for several, or WikiExtractor's folder; relative to "
         f"the recipe's folder. `{SAMPLE}` is the bundled sample.",
@@ -204,7 +222,7 @@ class Source(Section):
     revision_column: str | None = Field(
         None, min_length=1, description="Column with the page's revision number."
     )
-    dataset: str | None = Field(
+    dataset: FilePath | None = Field(
         None,
         min_length=1,
         description="`hf`: id of the data set, such as `org/name`; a folder begins with `/` or "
@@ -292,7 +310,7 @@ class Corpus(Section):
     places = Section.places | {"hojichar"}
     later = frozenset({"include"})
 
-    from_: str | None = Field(
+    from_: FilePath | None = Field(
         None, alias="from", description="Directory of another run: share its corpus."
     )
     source: tuple[Source, ...] = Field((), description="The sources, in order.", strict=False)
@@ -336,7 +354,7 @@ class Corpus(Section):
         "valid document's sentences, or that has this share of its own sentences there; 0 turns it "
         "off.",
     )
-    hojichar: str | None = Field(
+    hojichar: FilePath | None = Field(
         None,
         min_length=1,
         description="A HojiChar profile (JSON), relative to the recipe's folder. Needs the "
@@ -405,7 +423,7 @@ class Tokenizer(Section):
     `split_digits = false`.
     """
 
-    from_: str | None = Field(
+    from_: FilePath | None = Field(
         None,
         alias="from",
         description="Use an existing tokenizer: a run's directory, a tokenizer folder, a bare "
@@ -461,7 +479,7 @@ class Tokenizer(Section):
 class Tokens(Section):
     """`[tokens]`: from documents to token shards."""
 
-    from_: str | None = Field(
+    from_: FilePath | None = Field(
         None, alias="from", description="Directory of another run: share its tokens."
     )
     end_token: bool = Field(True, description="Append the end token to each document.")
@@ -482,7 +500,7 @@ SIZES: dict[str, dict[str, int]] = {
 class Model(Section):
     """`[model]`: the network, its shape, and the weights it starts from."""
 
-    from_: str | None = Field(
+    from_: FilePath | None = Field(
         None,
         alias="from",
         description="Start from these weights: a run's directory, a folder with safetensors, or a "
@@ -629,7 +647,7 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Clip the gradient to this norm; no clipping by default."
     )
-    teacher: tuple[str, ...] = Field(
+    teacher: tuple[FilePath, ...] = Field(
         (),
         strict=False,
         description="Teachers for distillation: runs, folders or hub ids (ORG/NAME@REVISION) "
