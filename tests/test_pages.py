@@ -64,6 +64,9 @@ def shown(page: Path) -> Iterator[tuple[str, list[str]]]:
             yield command, output
 
 
+JAPANESE = re.compile("[\u3001-\u30ff\uff00-\uffef]")
+
+
 def prose(page: Path) -> str:
     fence = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
     return fence.sub("", page.read_text("utf-8"))
@@ -158,13 +161,23 @@ def test_each_command_of_a_guide_is_run_by_a_test_or_said_not_to_be(page: Path) 
     "page", [page for page in PAGES if page.parent.name == "ja"], ids=lambda page: page.name
 )
 def test_a_translated_page_shows_the_commands_of_the_english_one(page: Path) -> None:
+    original = ROOT / "docs" / page.name
     commands, english = (
         [re.sub(r"\s{2,}# .*", "", command) for command, _ in shown(one)]
-        for one in (page, ROOT / "docs" / page.name)
+        for one in (page, original)
     )
     assert commands == english
     for language in ("bash", "js", "json", "python", "toml"):
-        assert code(page, language) == code(ROOT / "docs" / page.name, language)
+        assert code(page, language) == code(original, language)
+    for ours, theirs in zip(printed(page), printed(original), strict=True):
+        assert ours <= theirs
+
+
+def printed(page: Path) -> list[set[str]]:
+    """The lines under each command and in each other block, but those that are translated."""
+    under = [set(output) for _, output in shown(page)]
+    others = [set(block.splitlines()) for block in blocks(page, "text")]
+    return [{line for line in lines if not JAPANESE.search(line)} for lines in (*under, *others)]
 
 
 def code(page: Path, language: str) -> list[str]:
