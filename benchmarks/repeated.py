@@ -74,6 +74,7 @@ NAMES = {
 TAUGHT = "taught by two of its kind"
 LEVERS: dict[str, Settings] = {
     TAUGHT: {"own_teachers": 2},
+    "taught by four of its kind": {"own_teachers": 4},
     "taught by one of its kind (born again)": {"own_teachers": 1},
     "Muon's decay 1.0": {"muon_weight_decay": 1.0},
     "dropout 0.1": {"dropout": 0.1},
