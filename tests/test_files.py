@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -430,7 +431,35 @@ def test_a_full_disk_that_a_library_tells_in_its_own_words_is_told_as_one(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def no_new_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk on which no temporary file can be made."""
+    opened = os.open
+
+    def refuse(path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
+        if files.STAGING_PREFIX in str(path) and flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return opened(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+@pytest.mark.usefixtures("no_new_file")
+def test_a_file_that_cannot_even_be_made_is_told_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as raised:
+        files.write_bytes(tmp_path / "a", b"")
+    assert raised.value.filename == str(tmp_path / "a")
+
+
 # --- the lock -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_new_file")
+def test_a_full_disk_can_be_locked_to_be_cleaned(tmp_path: Path) -> None:
+    (tmp_path / "superseded").mkdir()
+    with files.locked(tmp_path):
+        files.remove(tmp_path / "superseded")
+    assert [path.name for path in tmp_path.iterdir()] == [files.LOCK]
 
 
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:

@@ -340,7 +340,8 @@ def _held(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
     """
     while True:
         staged = _beside(path)
-        handle = make(staged)
+        with _told_as(staged, path):
+            handle = make(staged)
         if (
             _lock(handle) and os.fstat(handle).st_nlink
         ):  # else another process took it for a leftover
@@ -828,10 +829,17 @@ def _remove_empty(lock: Path, folders: Sequence[Path]) -> None:
 
 
 def _write_owner(owner: Path) -> None:
-    """Records who holds the lock until it is released; need not be synced to disk."""
-    with _held(owner, _make_file) as staged, _told_as(staged, owner):
-        staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        staged.replace(owner)
+    """Records who holds the lock until it is released; need not be synced to disk.
+
+    A full disk does without the record: `clean` must work there.
+    """
+    try:
+        with _held(owner, _make_file) as staged, _told_as(staged, owner):
+            staged.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            staged.replace(owner)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _owner_name(owner: Path) -> str:
