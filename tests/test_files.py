@@ -495,14 +495,15 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
+def fails_without_locks(_handle: int, _how: int) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
 @pytest.fixture
 def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that has no `flock`."""
 
-    def missing(_handle: int, _how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", missing)
+    monkeypatch.setattr("fcntl.flock", fails_without_locks)
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -517,6 +518,33 @@ def test_without_locks_a_file_stands_for_one(tmp_path: Path) -> None:
     assert not (tmp_path / files.HELD).exists()
     with files.locked(tmp_path):
         pass
+
+
+def test_a_file_that_stands_for_a_lock_counts_where_there_are_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine may see the same file system without them."""
+    with monkeypatch.context() as other:
+        other.setattr("fcntl.flock", fails_without_locks)
+        with files.locked(tmp_path):
+            other.undo()
+            with pytest.raises(RunInUseError, match="delete "), files.locked(tmp_path):
+                pass
+    with files.locked(tmp_path):
+        pass
+    (tmp_path / files.HELD).mkdir()
+    with pytest.raises(DataError, match="found a directory"), files.locked(tmp_path):
+        pass
+
+
+def test_the_owner_of_a_lock_is_told_in_one_line_whatever_it_says(tmp_path: Path) -> None:
+    with files.locked(tmp_path):
+        for host, pid in (("x\n\x1b[31m" * 99, 7), ("x", 1e400)):
+            (tmp_path / files.OWNER).write_text(json.dumps({"pid": pid, "host": host}))
+            with pytest.raises(RunInUseError) as told, files.locked(tmp_path):
+                pass
+            assert str(told.value).isprintable()
+            assert len(str(told.value)) < 400
 
 
 @pytest.mark.usefixtures("without_locks")

@@ -30,6 +30,7 @@ from typing import IO, Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from jagpt.errors import DataError, JagptError, NewerVersionError, RunInUseError
+from jagpt.text import printable, shortened
 
 try:
     import fcntl
@@ -792,7 +793,11 @@ def locked(run_directory: Path) -> Iterator[None]:
 
 
 def _lock_of(place: Path) -> BaseFileLock:
-    """The lock on a file, which is made; on a file system that has none, a file beside it."""
+    """The lock on a file, which is made; on a file system that has none, a file beside it.
+
+    That file also counts where there are locks: another machine may see the file system otherwise.
+    """
+    held = place.with_name(HELD)
     handle = _handle_of(place, _ADDING)  # neither a link nor a pipe
     try:
         if fcntl is not None:
@@ -800,10 +805,14 @@ def _lock_of(place: Path) -> BaseFileLock:
     except BlockingIOError:
         pass
     except OSError:
-        return SoftFileLock(place.with_name(HELD))
+        return SoftFileLock(held)
     finally:
         os.close(handle)
-    return FileLock(place)
+    if not os.path.lexists(held):
+        return FileLock(place)
+    if not held.is_file():
+        raise _no_file(held)
+    return SoftFileLock(held)
 
 
 def _left_over(lock: BaseFileLock) -> str:
@@ -811,8 +820,8 @@ def _left_over(lock: BaseFileLock) -> str:
     if not isinstance(lock, SoftFileLock):
         return ""
     return (
-        ". The file system has no locks, so jagpt cannot tell whether that process is still "
-        "running: "
+        ". A file stands for its lock, as where a file system has none, so jagpt cannot tell "
+        "whether that process is still running: "
         f"if it is not, on any machine, delete {lock.lock_file}"
     )
 
@@ -845,6 +854,7 @@ def _write_owner(owner: Path) -> None:
 def _owner_name(owner: Path) -> str:
     try:
         value = read_json(owner)
-        return f" (process {int(value['pid'])} on {value['host']})"
-    except (OSError, DataError, ValueError, KeyError, TypeError):
+        host = shortened(" ".join(printable(str(value["host"])).split()), 64)
+        return f" (process {int(value['pid'])} on {host})"
+    except (OSError, OverflowError, DataError, ValueError, KeyError, TypeError):
         return ""
