@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +429,15 @@ def test_a_full_disk_that_a_library_tells_in_its_own_words_is_told_as_one(tmp_pa
     )
     assert done.stdout == f"{errno.EFBIG} {tmp_path / 'a'}\n", done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that gives EIO")
+@pytest.mark.parametrize("read", [files.read_bytes, files.sha256])
+def test_a_disk_that_fails_while_it_is_read_is_told_with_the_file(
+    read: Callable[[Path], object],
+) -> None:
+    with pytest.raises(OSError, match=f"{os.strerror(errno.EIO)}: '/proc/self/mem'"):
+        read(Path("/proc/self/mem"))
 
 
 @pytest.fixture

@@ -568,9 +568,21 @@ def read_bytes(path: Path, kind: str = "file", limit: int | None = None) -> byte
     """The content of a regular file; raises as `regular_file` does."""
     regular_file(path, kind, limit)
     try:
-        return path.read_bytes()
+        with _named(path):
+            return path.read_bytes()
     except FileNotFoundError:  # it was deleted in between
         raise DataError(f"{path}: this {kind} is missing") from None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of reading names the file, which the system leaves out once it is open."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def read_json(path: Path, kind: str = "file", limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
@@ -603,7 +615,7 @@ def _finite(text: str) -> float:
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
     regular_file(path)
-    with path.open("rb") as file:
+    with _named(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
