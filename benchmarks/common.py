@@ -219,6 +219,23 @@ def publish(text: str, script: str, page: Path | None) -> None:
     page.write_text(f"{head}{begin}{text}\n{end}{tail}", "utf-8")
 
 
+@contextmanager
+def picture(path: Path, across: str, up: str) -> Iterator[Any]:
+    """Axes with these labels, saved as `path` with a legend once curves are drawn on them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    yield axes
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 def tell(text: str) -> None:
     """What happens meanwhile, on standard error."""
     print(text, file=sys.stderr, flush=True)

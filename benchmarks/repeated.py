@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from common import environment, environment_line, publish, python, shown, table, tell
+from common import environment, environment_line, picture, publish, python, shown, table, tell
 from search import Axis, Search
 from trials import SEED, NotMeasured, Result, Scale, Study, Trial
 
@@ -121,6 +121,14 @@ class Runs:
         )
 
 
+class Final(NamedTuple):
+    """The results of one setting, a seed each, on text that no choice has seen."""
+
+    name: str
+    epochs: float
+    results: Sequence[Result]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the study, then print its tables."""
     options = _options(arguments)
@@ -155,7 +163,12 @@ def _studied(runs: Runs, options: argparse.Namespace, noise: float) -> Iterator[
         yield _search_tables(found, epochs)
         tuned |= {(side, epochs): search.settings for side, search in found.items() if search.tried}
     if options.stage in (None, "final"):
-        yield _final_table(runs, tuned, options.seeds)
+        finals = _finals(runs, tuned, options.seeds)
+        yield _final_table(finals)
+        if finals:
+            drawn = options.work / "repeated.png"
+            _draw(finals, runs, drawn)
+            yield f"Picture: {drawn.name}."
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -266,29 +279,48 @@ def _lever_table(runs: Runs, best: Settings, epochs: float, noise: float) -> str
     return table(("lever", "valid loss", "gain", "above twice the noise"), rows)
 
 
-def _final_table(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds: int) -> str:
+def _finals(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds: int) -> list[Final]:
     """Other seeds, the test split: what was chosen, on text that no choice has seen."""
-    rows = []
     sides = [(NAMES[side], side, epochs, settings) for (side, epochs), settings in tuned.items()]
     sides += [
         (f"{name}, {TAUGHT}", side, epochs, {**settings, **LEVERS[TAUGHT]})
         for name, side, epochs, settings in sides
         if side == "muon"
     ]
+    finals = []
     for name, side, epochs, settings in sorted(sides, key=lambda one: one[2]):
-        results = []
+        results: list[Result] = []
         with suppress(NotMeasured):
             for number in range(seeds):
                 results.append(runs.final(side, settings, epochs, number))  # noqa: PERF401
-        tests = [result.test for result in results if result.test is not None]
-        if tests:
-            rises = [result.loss - min(loss for _, loss in result.curve) for result in results]
-            rows.append((name, f"{epochs:g}", f"{len(tests)}", _spread(tests),
-                         f"{statistics.fmean(rises):.4f}"))  # fmt: skip
+        if results:
+            finals.append(Final(name, epochs, results))
+    return finals
+
+
+def _final_table(finals: Sequence[Final]) -> str:
+    rows = []
+    for final in finals:
+        tests = [result.test for result in final.results if result.test is not None]
+        rises = [result.loss - min(loss for _, loss in result.curve) for result in final.results]
+        rows.append((final.name, f"{final.epochs:g}", f"{len(tests)}", _spread(tests),
+                     f"{statistics.fmean(rises):.4f}"))  # fmt: skip
     if not rows:
         tell("no final run is there yet")
         return ""
     return table(("", "epochs", "seeds", "test loss", "valid loss above its least"), rows)
+
+
+def _draw(finals: Sequence[Final], runs: Runs, path: Path) -> None:
+    """Valid loss against epochs, the mean of a setting's seeds."""
+    with picture(path, "epochs", "valid loss (nats per token), mean of the seeds") as axes:
+        for final in finals:
+            curves = [result.curve for result in final.results]
+            epochs = [tokens / runs.tokens for tokens, _ in curves[0]]
+            means = [
+                statistics.fmean(loss for _, loss in points) for points in zip(*curves, strict=True)
+            ]
+            axes.plot(epochs, means, label=f"{final.name}, {final.epochs:g} epochs")
 
 
 def _spread(values: Sequence[float]) -> str:

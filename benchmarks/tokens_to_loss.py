@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common import environment, environment_line, publish, python, shown, table
+from common import environment, environment_line, picture, publish, python, shown, table
 from search import Axis, Search
 from speed import step_speeds
 from trials import SEED, NotMeasured, Result, Scale, Study, Trial
@@ -204,10 +204,10 @@ def _final_blocks(
     runs = _final_table(finals, study)
     if options.side or options.documents:  # nothing to compare with, or no curve
         return [runs]
-    picture = options.work / "tokens_to_loss.png"
-    _draw(finals, study, picture)
+    drawn = options.work / "tokens_to_loss.png"
+    _draw(finals, study, drawn)
     ratios, original = _ratio_table(finals, study, options), _original_table(study, finals)
-    return [runs, ratios, original, f"Picture: {picture.name}."]
+    return [runs, ratios, original, f"Picture: {drawn.name}."]
 
 
 def _finals(study: Study, searches: dict[str, Search], options: argparse.Namespace) -> Finals:
@@ -398,26 +398,17 @@ def _spread(values: Sequence[float], digits: int = 4) -> str:
 
 def _draw(finals: Finals, study: Study, path: Path) -> None:
     """Test loss against tokens, a point a run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side, name in NAMES.items():
-        runs = sorted(steps for other, steps in finals if other == side)
-        tokens = [steps * study.scale.tokens_per_step for steps in runs]
-        means = [statistics.fmean(map(_test, finals[side, steps])) for steps in runs]
-        (line,) = axes.plot(tokens, means, label=name)
-        for count, steps in zip(tokens, runs, strict=True):
-            losses = list(map(_test, finals[side, steps]))
-            axes.plot([count] * len(losses), losses, "o", markersize=4, color=line.get_color())
-    axes.set_xscale("log")
-    axes.set_xlabel("tokens trained (each point is a whole run with its own decay)")
-    axes.set_ylabel("test loss (nats per token)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    across = "tokens trained (each point is a whole run with its own decay)"
+    with picture(path, across, "test loss (nats per token)") as axes:
+        axes.set_xscale("log")
+        for side, name in NAMES.items():
+            runs = sorted(steps for other, steps in finals if other == side)
+            tokens = [steps * study.scale.tokens_per_step for steps in runs]
+            means = [statistics.fmean(map(_test, finals[side, steps])) for steps in runs]
+            (line,) = axes.plot(tokens, means, label=name)
+            for count, steps in zip(tokens, runs, strict=True):
+                losses = list(map(_test, finals[side, steps]))
+                axes.plot([count] * len(losses), losses, "o", markersize=4, color=line.get_color())
 
 
 if __name__ == "__main__":
