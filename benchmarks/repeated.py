@@ -293,7 +293,7 @@ def _finals(runs: Runs, tuned: Mapping[tuple[str, float], Settings], seeds: int)
         with suppress(NotMeasured):
             for number in range(seeds):
                 results.append(runs.final(side, settings, epochs, number))  # noqa: PERF401
-        if results:
+        if any(result.test is not None for result in results):
             finals.append(Final(name, epochs, results))
     return finals
 
@@ -315,7 +315,7 @@ def _draw(finals: Sequence[Final], runs: Runs, path: Path) -> None:
     """Valid loss against epochs, the mean of a setting's seeds."""
     with picture(path, "epochs", "valid loss (nats per token), mean of the seeds") as axes:
         for final in finals:
-            curves = [result.curve for result in final.results]
+            curves = [result.curve for result in final.results if not result.unstable]
             epochs = [tokens / runs.tokens for tokens, _ in curves[0]]
             means = [
                 statistics.fmean(loss for _, loss in points) for points in zip(*curves, strict=True)

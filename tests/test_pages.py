@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -72,11 +73,7 @@ def prose(page: Path) -> str:
     return fence.sub("", page.read_text("utf-8"))
 
 
-def anchors(page: Path) -> set[str]:
-    """The headings' anchors, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+anchors = runpy.run_path(str(ROOT / "tools" / "build_site.py"))["anchors"]
 
 
 def options(verb: str) -> set[str]:

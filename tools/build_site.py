@@ -94,9 +94,9 @@ def stage(source: Path, language: str) -> None:
 def translated_section(link: re.Match[str], language: str) -> str:
     """A link to an English heading, led to the one at the same place of the translated page."""
     english, translated = DOCS / link[1], DOCS / language / link[1]
-    if not translated.exists() or link[2] not in anchors(english):
+    if not translated.exists() or link[2] not in (known := anchors(english)):
         return link[0]
-    return f"]({link[1]}#{anchors(translated)[anchors(english).index(link[2])]})"
+    return f"]({link[1]}#{anchors(translated)[known.index(link[2])]})"
 
 
 def anchors(page: Path) -> list[str]:

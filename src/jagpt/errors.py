@@ -105,6 +105,8 @@ class Terminated(BaseException):
     code in between."""
 
 
+NAME_BYTES, PATH_BYTES = 255, 4095
+"""The longest name of a file or folder, and the longest path, that common systems take."""
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
@@ -121,8 +123,8 @@ def storage_error(error: OSError, doing: str = "") -> StorageError | UsageError:
     place = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENAMETOOLONG:  # whoever gave the name can give another
         return UsageError(
-            f"{place}the name is too long: most systems take 255 bytes for each file or folder, "
-            "and 4,095 for a path"
+            f"{place}the name is too long: most systems take {NAME_BYTES} bytes for each file or "
+            f"folder, and {PATH_BYTES:,} for a path"
         )
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "check the disk and the path")

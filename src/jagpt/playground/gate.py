@@ -214,9 +214,10 @@ class _Answer:
         self._whole = False
 
     async def by(self, app: Asgi, scope: Any, receive: Receive) -> None:
-        """Let the application answer. An error that it has already answered with ends here:
+        """Let the application answer.
 
-        uvicorn would cut the connection, and with it a request that is already under way.
+        An error after a whole answer ends here: uvicorn would cut the connection, and with it a
+        request that is already under way.
         """
         try:
             await app(scope, receive, self.send)

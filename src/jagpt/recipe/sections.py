@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from jagpt.errors import NAME_BYTES, PATH_BYTES
+
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 UpToOne = Annotated[float, Field(ge=0.0, le=1.0)]
 AUTO = "auto"
@@ -62,8 +64,6 @@ SPELLING_PIECES = 31
 """Characters that the exact form needs (`tokenizer.model.SPELLING`)."""
 
 
-NAME_BYTES, PATH_BYTES = 255, 4095
-"""The longest name of a file or folder, and the longest path, that common systems take."""
 TOO_LONG = f"a file's name has at most {NAME_BYTES} bytes, a path {PATH_BYTES:,}"
 
 

@@ -188,19 +188,15 @@ class LlamaCpp(DrawingRuntime):
 
 
 def working_bytes(n_layer: int, n_head: int, n_embd: int, context: int) -> int:
-    """What llama.cpp needs besides the weights: keys and values in fp32, and the attention of one
-
-    batch.
-    """
+    """What llama.cpp needs besides the weights: fp32 keys and values, and one batch's attention."""
     return 4 * context * (2 * n_layer * n_embd + BATCH * n_head)
 
 
 def check_loads(path: Path, context: int, working: int) -> None:
-    """`DataError` if llama.cpp cannot load a file, takes far more memory or time for that than the
+    """Load a file in a separate process, which may crash alone.
 
-    file's size and the `working_bytes` explain, or crashes the whole process.
-
-    Tried in a separate process, which may crash alone.
+    `DataError` if llama.cpp cannot load it, crashes, or takes far more memory or time than the
+    file's size and its `working_bytes` explain.
     """
     size = path.stat().st_size
     memory, seconds = SPARE_BYTES + 2 * (size + working), SPARE_SECONDS + size // SLOW_DISK
