@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import runpy
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -87,10 +90,10 @@ def test_the_lock_holds_what_jagpt_needs(installed: dict[str, Distribution]) -> 
 
 
 class Pip:
-    """In place of pip: notes what it was asked for; `missing` is in no index, `code` its answer."""
+    """In place of pip: notes what it was asked for; `missing` is in no index."""
 
-    def __init__(self, missing: str = "", code: int = 0) -> None:
-        self.missing, self.code = missing, code
+    def __init__(self, missing: str = "") -> None:
+        self.missing = missing
         self.installed: list[str] = []
 
     def __call__(self, command: Sequence[str], **_: object) -> subprocess.CompletedProcess[bytes]:
@@ -98,7 +101,7 @@ class Pip:
             return subprocess.CompletedProcess(command, int(self.missing in command))
         assert {"--no-deps", "--require-hashes", "--extra-index-url"} <= set(command)
         self.installed = re.findall(r"(?m)^(\S+)==.*\\\n +--hash", Path(command[-1]).read_text())
-        return subprocess.CompletedProcess(command, self.code)
+        return subprocess.CompletedProcess(command, 0)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, pip: Pip, system: str | None = None) -> int:
@@ -127,11 +130,46 @@ def test_a_pytorch_that_no_index_has_is_left_out_and_said(
     assert "PyTorch's hash is not checked" in capsys.readouterr().out
 
 
+def wheel(folder: Path, name: str, version: str) -> str:
+    """A package without code; the SHA-256 of its file."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        packed.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("changed", ["", "torch", "other"])
 def test_a_file_that_is_not_the_locks_stops_the_installation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    changed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert install(monkeypatch, Pip(code=1)) == 1
-    assert "LOCKED=no installs without hashes" in capsys.readouterr().out
+    program = runpy.run_path(str(ROOT / "tools" / "install_locked.py"))
+    values = program["main"].__globals__
+    hashes = {name: wheel(tmp_path, name, "1.0") for name in ("torch", "other")}
+    if changed:
+        hashes[changed] = "0" * 64
+    rows = [f"{name}==1.0 \\\n    --hash=sha256:{value}" for name, value in hashes.items()]
+    lock = tmp_path / "lock.txt"
+    lock.write_text("\n".join([f"# {program['system']()}; made by a test", *rows]))
+    monkeypatch.setitem(values, "LOCK", lock)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    target = tmp_path / "installed"
+    code = program["main"](["--no-index", "--find-links", str(tmp_path), "--target", str(target)])
+    found = {path.name for path in target.glob("*")}
+    if changed:
+        assert code == 1
+        assert found == set()
+        assert "LOCKED=no installs without hashes" in capsys.readouterr().out
+    else:
+        assert code == 0
+        assert found == {"torch-1.0.dist-info", "other-1.0.dist-info"}
 
 
 def test_on_another_system_nothing_is_installed_from_the_lock(
