@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.models.checkpoint_folder import standing
 from jagpt.recipe import Recipe, parse
 from jagpt.rundir import RunDirectory
@@ -142,7 +142,7 @@ def seconds_of(process: Any) -> float:
 
 
 def sums_of(directory: Path) -> dict[str, str]:
-    return {name: files.sha256(directory / name) for name in files.list_files(directory)}
+    return {name: files.sha256(directory / name) for name in manifests.list_files(directory)}
 
 
 def _final(sums: dict[str, str]) -> str:

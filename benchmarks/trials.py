@@ -17,7 +17,7 @@ from typing import Any
 
 from common import tell
 
-from jagpt import files, pipeline
+from jagpt import files, manifests, pipeline
 from jagpt.evaluation.result import Evaluation
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
@@ -158,7 +158,7 @@ class Study:
         """The run whose tokens all trials share; made at the first call."""
         amount = self.scale.documents or "all"
         data = RunDirectory(self.work / f"data-{self.scale.vocab_size}-{amount}")
-        if not (data.tokens / files.MANIFEST).is_file():
+        if not (data.tokens / manifests.MANIFEST).is_file():
             tell("corpus, tokenizer and tokens")
             texts = self._write_texts()
             recipe = parse(_data_recipe(texts, self.scale))

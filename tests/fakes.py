@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.corpus.documents import SPLITS, Document
 from jagpt.corpus.shards import SplitWriter
 from jagpt.corpus.stats import (
@@ -27,9 +27,9 @@ from jagpt.corpus.stats import (
     UnknownTemplate,
 )
 from jagpt.evaluation.result import Evaluation, Interval, Memorization
-from jagpt.files import Manifest
 from jagpt.formats.bounds import Parity
 from jagpt.machines import Host
+from jagpt.manifests import Manifest
 from jagpt.models import build
 from jagpt.models.checkpoint_folder import CheckpointIndex, KeptCheckpoint
 from jagpt.recipe import Recipe, parse
@@ -160,7 +160,7 @@ def released(name: str) -> ReleasedFormat:
 def finish(run: RunDirectory, stage: str) -> None:
     """Write a stage's manifest, as the pipeline does when it is done."""
     directory = run.root / STAGE_DIRECTORIES[stage]
-    Manifest(stage, 1, "f" * 64, {}, {}, files.entries(directory)).write(directory)
+    Manifest(stage, 1, "f" * 64, {}, {}, manifests.entries(directory)).write(directory)
 
 
 def write_corpus(directory: Path, texts: tuple[str, ...] = TEXTS) -> None:

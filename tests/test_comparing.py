@@ -11,7 +11,7 @@ from processes import jagpt
 from jagpt import comparing
 from jagpt import recipe as recipes
 from jagpt.cli.common import open_run
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 
 
 def test_tells_the_shipped_recipe_and_what_was_set() -> None:

@@ -1,4 +1,4 @@
-"""Durable writes, manifests and the lock."""
+"""Durable writes and the lock."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError, RunInUseError
-from jagpt.files import FileEntry, Manifest
 
 
 def recorded(target: Path) -> list[tuple[str, str]]:
@@ -93,7 +92,7 @@ def test_a_staged_directory_replaces_what_stood_there(tmp_path: Path) -> None:
     for content in ("first", "second"):
         with files.staged_directory(target) as staged:
             (staged / content).write_text(content)
-    assert files.list_files(target) == ["second"]
+    assert manifests.list_files(target) == ["second"]
 
 
 def test_a_replaced_directory_stays_where_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_replaced_directory_stays_where_the_new_one_cannot_take_its_place(tmp_
         files.staged_directory(target) as staged,
     ):
         (staged / "new").write_text("x")
-    assert files.list_files(target) == ["old"]
+    assert manifests.list_files(target) == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["step"]
 
 
@@ -121,9 +120,9 @@ def test_leftovers_of_a_killed_process_go_and_what_it_replaced_comes_back(tmp_pa
         (tmp_path / name).write_text("x")
     (tmp_path / f"{files.REMOVED_PREFIX}corpus").mkdir()
     files.remove_leftovers(tmp_path)
-    assert files.list_files(tmp_path) == ["below/.staging-b", "step/old"]
+    assert manifests.list_files(tmp_path) == ["below/.staging-b", "step/old"]
     files.remove_leftovers(tmp_path, below=True)
-    assert files.list_files(tmp_path) == ["step/old"]
+    assert manifests.list_files(tmp_path) == ["step/old"]
     assert not (tmp_path / f"{files.REMOVED_PREFIX}corpus").exists()
 
 
@@ -229,49 +228,6 @@ def test_a_row_that_holds_a_line_separator_is_one_row(tmp_path: Path) -> None:
         append(row)
     files.truncate_log(log, lambda row: True)
     assert [json.loads(line) for line in log.read_text("utf-8").split("\n") if line] == [row]
-
-
-# --- manifests ------------------------------------------------------------------------------------
-
-
-def manifest() -> Manifest:
-    entry = FileEntry("sub/a.bin", 1, "00")
-    return Manifest("corpus", 1, "ff", {"corpus": {"a": 1}}, {"source": "00"}, (entry,))
-
-
-def test_a_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
-    manifest().write(tmp_path)
-    assert Manifest.read(tmp_path) == manifest()
-
-
-@pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "a/../../x", "", "a\\..\\b", "a\0b", 3, None]
-)
-def test_a_manifest_never_names_a_file_outside_its_folder(tmp_path: Path, name: object) -> None:
-    manifest().write(tmp_path)
-    value = json.loads((tmp_path / files.MANIFEST).read_text())
-    value["files"][0]["name"] = name
-    (tmp_path / files.MANIFEST).write_text(json.dumps(value))
-    with pytest.raises(DataError, match=r"manifest\.json"):
-        Manifest.read(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"stage": 1}', "[" * 100_000, "\udcff"])
-def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / files.MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=r"manifest\.json"):
-        Manifest.read(tmp_path)
-
-
-def test_entries_list_every_file_with_its_hash_and_refuse_links(tmp_path: Path) -> None:
-    files.write_text(tmp_path / "b" / "x", "abc")
-    files.write_text(tmp_path / files.IN_PROGRESS, "{}")
-    (found,) = files.entries(tmp_path)
-    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert found == FileEntry("b/x", 3, digest)
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    with pytest.raises(DataError, match="symbolic link"):
-        files.entries(tmp_path)
 
 
 # --- a stranger's folder --------------------------------------------------------------------------
@@ -393,7 +349,7 @@ def test_what_a_living_process_writes_is_no_leftover(tmp_path: Path) -> None:
             "files.remove_leftovers(pathlib.Path(sys.argv[1]), below=True)"
         )
         subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    assert files.list_files(tmp_path) == ["a", "b/x"]
+    assert manifests.list_files(tmp_path) == ["a", "b/x"]
 
 
 def test_a_disk_that_is_full_is_told_with_the_files_name_and_leaves_no_rest(tmp_path: Path) -> None:

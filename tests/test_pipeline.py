@@ -22,8 +22,8 @@ from jagpt.errors import (
     StoppedError,
     UsageError,
 )
-from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.formats import table
+from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import Ledger
 from jagpt.progress import QUIET, Progress
 from jagpt.recipe import SECTIONS, Recipe

@@ -8,9 +8,9 @@ from pathlib import Path
 import fakes
 import pytest
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory
 from jagpt.summary import collect
@@ -94,8 +94,8 @@ def test_evaluation_and_samples_are_read_back(run: RunDirectory) -> None:
 
 def test_hub_data_sets_are_those_of_the_corpus_manifest(run: RunDirectory) -> None:
     rows = [{"name": "web", "kind": "hf", "dataset": "org/texts"}, {"name": "jawiki"}]
-    files.remove(run.corpus / files.MANIFEST)
-    entries = files.entries(run.corpus)
+    files.remove(run.corpus / manifests.MANIFEST)
+    entries = manifests.entries(run.corpus)
     Manifest("corpus", 1, "f", {"corpus": {"source": rows}}, {}, entries).write(run.corpus)
     assert collect(run).datasets == {"web": "org/texts"}
 

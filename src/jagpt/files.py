@@ -1,4 +1,4 @@
-"""Durable writes, manifests and the run's lock.
+"""Durable writes and the run's lock.
 
 The only module that renames, syncs or deletes. A file or folder appears under its final name only
 when its bytes are on the disk: written beside it, fsynced, renamed, and the folder fsynced (the
@@ -23,7 +23,6 @@ import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,8 +36,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MANIFEST = "manifest.json"
-IN_PROGRESS = "in-progress.json"
 LOCK, OWNER = ".lock", ".owner.json"
 HELD = ".lock-held"
 """Replaces a lock on `LOCK` if the file system has none: it exists while the lock is held."""
@@ -127,7 +124,7 @@ def staged_directory(path: Path) -> Iterator[Path]:
     make_directory(path.parent)
     with _held(path, _make_directory) as staged, _told_as(staged, path):
         yield staged
-        for file in _files_below(staged):
+        for file in files_below(staged):
             _sync_file(file)
         for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
             _sync_directory(folder)
@@ -158,11 +155,11 @@ def staging(directory: Path) -> Iterator[Path]:
     make_directory(directory)
     with _held(directory / "files", _make_directory) as staged, _told_as(staged, directory):
         yield staged
-        for file in _files_below(staged):
+        for file in files_below(staged):
             target = directory / file.relative_to(staged)
             make_directory(target.parent)
             _publish(file, target)
-        for folder in {file.parent for file in _files_below(directory)}:
+        for folder in {file.parent for file in files_below(directory)}:
             _sync_directory(folder)
 
 
@@ -481,10 +478,6 @@ def _sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def _files_below(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file() or path.is_symlink())
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -527,6 +520,11 @@ def _check_link(link: Path, home: Path, pass_over: Callable[[str], bool]) -> Non
             f"{link}: a link that leads out of its folder, or nowhere ({link.readlink()}); such "
             "links are not followed: replace it with what it points to, or delete it"
         )
+
+
+def files_below(directory: Path) -> list[Path]:
+    """Every file and link below `directory`, in order."""
+    return sorted(path for path in directory.rglob("*") if path.is_file() or path.is_symlink())
 
 
 def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> int:
@@ -628,150 +626,6 @@ def canonical(value: Any) -> bytes:
 def fingerprint_of(value: Any) -> str:
     """Hex SHA-256 of the canonical form of `value`."""
     return hashlib.sha256(canonical(value)).hexdigest()
-
-
-# --- manifests ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of a finished stage: relative name, size in bytes, hex SHA-256."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a finished stage made, and from what.
-
-    `section` holds the recipe's semantic fields, `inputs` the fingerprints of what was read. A
-    stage shared from another run has no files but `shared`, the folder it is in.
-    """
-
-    stage: str
-    version: int
-    fingerprint: str
-    section: dict[str, Any]
-    inputs: dict[str, str]
-    files: tuple[FileEntry, ...] = ()
-    shared: str | None = None
-
-    def begin(self, directory: Path) -> None:
-        """Mark the stage in `directory` as under way."""
-        write_json(directory / IN_PROGRESS, self._made_of())
-        remove(directory / MANIFEST)
-
-    def finish(self, directory: Path) -> Manifest:
-        """Declare the stage done, with everything in `directory`."""
-        done = replace(self, files=entries(directory))
-        done.write(directory)
-        remove(directory / IN_PROGRESS)
-        return done
-
-    def write(self, directory: Path) -> None:
-        """Declare the stage in `directory` done."""
-        write_json(directory / MANIFEST, self.as_json())
-
-    def as_json(self) -> dict[str, Any]:
-        """The manifest as plain JSON values."""
-        value = self._made_of()
-        if self.shared is not None:
-            value["shared"] = self.shared
-        value["files"] = [vars(entry) for entry in self.files]
-        return value
-
-    def problem(self, directory: Path) -> str | None:
-        """The first file that is missing or whose size differs from the manifest."""
-        for entry in self.files:
-            path = directory / entry.name
-            if not path.is_file():
-                return f"{path}: missing, though its manifest lists it"
-            if (size := path.stat().st_size) != entry.size:
-                return f"{path}: {size:,} bytes, though its manifest lists {entry.size:,}"
-        return None
-
-    def _made_of(self) -> dict[str, Any]:
-        names = ("stage", "version", "fingerprint", "section", "inputs")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def read(cls, directory: Path) -> Manifest:
-        """The manifest of `directory`; `DataError` if it is missing or invalid."""
-        path = directory / MANIFEST
-        return cls.of(read_json(path, "manifest"), path)
-
-    @classmethod
-    def unfinished(cls, directory: Path) -> Manifest | None:
-        """What the unfinished stage in `directory` is made from; None if there is none.
-
-        `DataError` if the note is invalid.
-        """
-        path = directory / IN_PROGRESS
-        return cls.of({"files": (), **read_json(path)}, path) if path.exists() else None
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any], path: object) -> Manifest:
-        """The manifest in JSON that was read at `path`; raises as `read` does."""
-        try:
-            return cls(
-                stage=_text(value["stage"]),
-                version=int(value["version"]),
-                fingerprint=_text(value["fingerprint"]),
-                section=dict(value["section"]),
-                inputs={_text(k): _text(v) for k, v in value["inputs"].items()},
-                files=tuple(
-                    FileEntry(_relative(f["name"]), int(f["size"]), _text(f["sha256"]))
-                    for f in value["files"]
-                ),
-                shared=None if value.get("shared") is None else _absolute(value["shared"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: this manifest is damaged ({error!r})") from None
-
-
-def list_files(directory: Path) -> list[str]:
-    """Relative names of the files that a manifest of `directory` lists, in order."""
-    names = (path.relative_to(directory).as_posix() for path in _files_below(directory))
-    return [name for name in names if name not in (MANIFEST, IN_PROGRESS, LOCK, OWNER)]
-
-
-def entries(directory: Path) -> tuple[FileEntry, ...]:
-    """Name, size and SHA-256 of every file below `directory` (symbolic links are refused)."""
-    found = []
-    for name in list_files(directory):
-        path = directory / name
-        if path.is_symlink():
-            raise DataError(f"{path}: a symbolic link cannot be part of a finished stage")
-        found.append(FileEntry(name, path.stat().st_size, sha256(path)))
-    return tuple(found)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, found {value!r}")
-    return value
-
-
-def _absolute(value: object) -> str:
-    path = _text(value)
-    os.fsencode(path)
-    if "\0" in path or not Path(path).is_absolute():
-        raise ValueError(f"not an absolute path: {path!r}")
-    return path
-
-
-def _relative(value: object) -> str:
-    """A manifest's file name; refused if it would leave the stage's folder or is not a valid
-    name.
-    """
-    name = _text(value)
-    os.fsencode(name)  # half a surrogate pair is a ValueError
-    parts = name.split("/")
-    if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
-        raise ValueError(f"unsafe file name {name!r}")
-    return name
 
 
 # --- the lock -------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from jagpt import __version__, charts, comparing, files, units
 from jagpt.charts import Point, Series
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import UsageError
-from jagpt.files import FileEntry
+from jagpt.manifests import FileEntry
 from jagpt.rundir import RunDirectory
 from jagpt.stages import STAGE_NAMES, TRAIN
 from jagpt.summary import Summary, collect

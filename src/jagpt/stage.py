@@ -17,7 +17,7 @@ from jagpt import installation
 from jagpt.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from jagpt.files import Manifest
+    from jagpt.manifests import Manifest
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory
@@ -140,7 +140,7 @@ class Stage:
     def outcome(self, run: RunDirectory) -> str:
         """What a finished stage made, in one line."""
         from jagpt import units
-        from jagpt.files import Manifest
+        from jagpt.manifests import Manifest
 
         entries = Manifest.read(run.stage(self.name)).files
         size = units.size(sum(entry.size for entry in entries))

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jagpt import files
+from jagpt import manifests
 from jagpt.errors import RecipeError
-from jagpt.files import FileEntry, Manifest
 from jagpt.machines import Host
+from jagpt.manifests import FileEntry, Manifest
 from jagpt.recipe import Recipe, parse
 from jagpt.release.facts import Facts, facts_of
 from jagpt.rundir import SEARCH, RunDirectory
@@ -104,12 +104,12 @@ def _recipe(run: RunDirectory) -> Recipe | None:
 def _finished_files(run: RunDirectory) -> Iterator[tuple[str, tuple[FileEntry, ...]]]:
     for stage in STAGE_NAMES:
         directory = run.stage(stage)
-        if (directory / files.MANIFEST).is_file() and stage not in run.stale:
+        if (directory / manifests.MANIFEST).is_file() and stage not in run.stale:
             yield stage, Manifest.read(directory).files
 
 
 def _missing(run: RunDirectory) -> Iterator[str]:
     """The stages that are not finished."""
     for stage in STAGE_NAMES:
-        if not (run.stage(stage) / files.MANIFEST).is_file():
+        if not (run.stage(stage) / manifests.MANIFEST).is_file():
             yield stage

@@ -29,7 +29,7 @@ from dumps import (
     page,
 )
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.corpus import convert, shards
 from jagpt.corpus.documents import COLUMNS, SPLITS
 from jagpt.corpus.parts import PartName
@@ -325,7 +325,7 @@ def _die_at_fourth_part(job: convert.PartJob) -> None:
 
 
 def test_the_pipelines_own_file_is_left_alone(tmp_path: Path, dump: Path) -> None:
-    mark = tmp_path / "run" / "corpus" / files.IN_PROGRESS
+    mark = tmp_path / "run" / "corpus" / manifests.IN_PROGRESS
     files.write_json(mark, {"fingerprint": "f"})
     (mark.parent / f"{files.STAGING_PREFIX}train-00000.parquet").write_bytes(b"half")
     directory = make_corpus(tmp_path / "run", make_recipe({"path": dump}))

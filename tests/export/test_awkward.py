@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.formats import gguf
 from jagpt.formats.source import ModelSource
 from jagpt.release import browser
@@ -107,6 +107,6 @@ def test_ollama_gets_the_prompt_raw_and_the_models_own_defaults(
 def test_the_modelfile_lies_beside_its_weights(source: ModelSource, tmp_path: Path) -> None:
     gguf.write(source, tmp_path, "f16")
     names = ["model-f16.Modelfile", "model-f16.gguf"]
-    assert files.list_files(tmp_path) == names
+    assert manifests.list_files(tmp_path) == names
     told, _ = read_modelfile((tmp_path / names[0]).read_text())
     assert (tmp_path / told["FROM"]).samefile(tmp_path / names[1])

@@ -11,8 +11,8 @@ import pytest
 from jagpt import files
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import huggingface
-from jagpt.files import Manifest
 from jagpt.formats import flax, making
+from jagpt.manifests import Manifest
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
 from jagpt.stage import Kept

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jagpt import files, models
+from jagpt import manifests, models
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.export import huggingface
 from jagpt.progress import QUIET
@@ -33,14 +33,14 @@ def copy(run: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 
 def test_writes_the_files_that_a_model_folder_needs_and_no_more(run: RunDirectory) -> None:
-    assert files.list_files(run.model) == [
+    assert manifests.list_files(run.model) == [
         "config.json",
         "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
     ]
-    for name in files.list_files(run.model):
+    for name in manifests.list_files(run.model):
         assert (run.model / name).stat().st_mode & 0o777 == 0o644
 
 
@@ -141,9 +141,9 @@ def test_takes_the_checkpoint_that_the_recipe_names(copy: RunDirectory) -> None:
 
 
 def test_gives_the_same_bytes_each_time(run: RunDirectory, copy: RunDirectory) -> None:
-    before = files.entries(run.model)
+    before = manifests.entries(run.model)
     huggingface.run(fakes.recipe(), copy, QUIET)
-    assert files.entries(copy.model) == before
+    assert manifests.entries(copy.model) == before
 
 
 def test_altered_weights_are_noticed_and_leave_no_folder(
@@ -162,7 +162,7 @@ def test_altered_weights_are_noticed_and_leave_no_folder(
     with pytest.raises(JagptError, match=r"transformer\.ln_f\.bias is not as in") as caught:
         huggingface.run(fakes.recipe(), run, QUIET)
     assert caught.value.exit_code == 1
-    assert files.list_files(run.model) == []
+    assert manifests.list_files(run.model) == []
 
 
 def test_a_lost_tensor_is_noticed(copy: RunDirectory) -> None:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from jagpt.files import MANIFEST, STAGING_PREFIX
+from jagpt.files import STAGING_PREFIX
+from jagpt.manifests import MANIFEST
 
 
 class Order:

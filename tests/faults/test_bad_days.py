@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from processes import Process, jagpt
 
-from jagpt import files
-from jagpt.files import Manifest
+from jagpt import files, manifests
+from jagpt.manifests import Manifest
 from jagpt.stages import STAGE_NAMES
 
 from .attempts import tree_of
@@ -76,9 +76,9 @@ def test_a_manifest_that_lies_stops_the_run_and_names_the_file(
     elif lie == "changed":
         path.write_bytes(path.read_bytes()[::-1])
     else:
-        manifest = json.loads((run / "tokens" / files.MANIFEST).read_text())
+        manifest = json.loads((run / "tokens" / manifests.MANIFEST).read_text())
         manifest["files"].append({"name": "train-00000.bin.bak", "size": 1, "sha256": "0" * 64})
-        (run / "tokens" / files.MANIFEST).write_text(json.dumps(manifest))
+        (run / "tokens" / manifests.MANIFEST).write_text(json.dumps(manifest))
     assert inside("run", run) == 3
     said = capsys.readouterr().err
     assert "train-00000.bin" in said
@@ -87,7 +87,7 @@ def test_a_manifest_that_lies_stops_the_run_and_names_the_file(
 
 def test_a_manifest_of_another_stage_does_not_count_as_done(copied: Copy) -> None:
     run = copied()
-    shutil.copy(run / "tokenizer" / files.MANIFEST, run / "tokens" / files.MANIFEST)
+    shutil.copy(run / "tokenizer" / manifests.MANIFEST, run / "tokens" / manifests.MANIFEST)
     recipe = pipeline_states(run)
     assert recipe["tokens"] == "stale"
 
@@ -258,7 +258,7 @@ def test_work_goes_on_where_nobody_reads_its_progress(copied: Copy) -> None:
     assert process.stderr is not None
     process.stderr.close()
     assert process.wait(120) == 0
-    assert (run / "evaluation" / files.MANIFEST).exists()
+    assert (run / "evaluation" / manifests.MANIFEST).exists()
 
 
 @pytest.mark.parametrize("code", ["import jagpt.__main__", "from jagpt.__main__ import main"])

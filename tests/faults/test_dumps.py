@@ -202,7 +202,7 @@ half a surrogate pair, which no file system takes."""
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 def test_an_unsafe_name_in_a_manifest_leads_nowhere(tmp_path: Path, name: str) -> None:
-    from jagpt.files import MANIFEST, FileEntry, Manifest
+    from jagpt.manifests import MANIFEST, FileEntry, Manifest
 
     Manifest("tokens", 1, "f", {}, {}, (FileEntry("a", 1, "0"),)).write(tmp_path)
     value = json.loads((tmp_path / MANIFEST).read_text())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.stages import STAGE_NAMES
 
 from .order import Order
@@ -83,7 +83,7 @@ def test_the_watch_of_the_order_sees_what_is_wrong(tmp_path: Path) -> None:
 
     def early_manifest() -> None:
         without_folder()
-        files.write_json(tmp_path / files.MANIFEST, {})
+        files.write_json(tmp_path / manifests.MANIFEST, {})
 
     assert watched(lambda: files.write_text(tmp_path / "x", "x")) == []
     assert any("without an fsync" in problem for problem in watched(late_write))

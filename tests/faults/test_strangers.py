@@ -20,14 +20,14 @@ import pytest
 import torch
 
 import jagpt
-from jagpt import files, generation, models, report
+from jagpt import files, generation, manifests, models, report
 from jagpt.corpus import parts
 from jagpt.corpus.parts import PartName
 from jagpt.corpus.stats import CorpusStats, ExtractionStats
 from jagpt.errors import DataError, JagptError
 from jagpt.evaluation.result import Evaluation
-from jagpt.files import FileEntry, Manifest
 from jagpt.formats.bounds import Parity
+from jagpt.manifests import FileEntry, Manifest
 from jagpt.models import build, checkpoint_folder
 from jagpt.pipeline.ledger import Ledger
 from jagpt.recipe import Model
@@ -249,8 +249,8 @@ PART: dict[str, Any] = {
 }  # fmt: skip
 
 JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
-    "manifest": (files.MANIFEST, MANIFEST, Manifest.read),
-    "progress": (files.IN_PROGRESS, MANIFEST, files.Manifest.unfinished),
+    "manifest": (manifests.MANIFEST, MANIFEST, Manifest.read),
+    "progress": (manifests.IN_PROGRESS, MANIFEST, manifests.Manifest.unfinished),
     "state": ("state.json", STATE, checkpoints.read),
     "token index": ("index.json", INDEX, TokenIndex.read),
     "checkpoint index": ("index.json", CHECKPOINTS, lambda d: checkpoint_folder.resolve(d, "best")),
@@ -331,7 +331,7 @@ def test_a_report_on_a_strangers_records_is_a_page_or_one_line(
 
 def test_what_a_manifest_says_after_a_mutation_stays_in_its_folder(tmp_path: Path) -> None:
     for content in mutations(MANIFEST, "names", MUTATIONS // 4):
-        (tmp_path / files.MANIFEST).write_bytes(content)
+        (tmp_path / manifests.MANIFEST).write_bytes(content)
         try:
             manifest = Manifest.read(tmp_path)
         except DataError:

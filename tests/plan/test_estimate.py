@@ -12,7 +12,7 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from jagpt import plan
 from jagpt import recipe as recipes
 from jagpt.corpus.stats import SplitCounts
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 from jagpt.plan import planning
 from jagpt.plan.planning import Machine
 from jagpt.plan.size import size_of

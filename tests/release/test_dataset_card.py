@@ -13,7 +13,7 @@ from jagpt.corpus.documents import Document
 from jagpt.corpus.shards import SplitWriter
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError
-from jagpt.files import FileEntry, list_files
+from jagpt.manifests import FileEntry, list_files
 from jagpt.release import assemble, dataset_card
 from jagpt.release.changelog import Entry
 from jagpt.release.hub_schema import DATASET_KEYS, size_category, undocumented

@@ -9,7 +9,7 @@ import fakes
 import pytest
 from released import Run
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.progress import QUIET
@@ -36,7 +36,7 @@ def run(first: Run, tmp_path: Path) -> RunDirectory:
 def test_formats_go_into_the_release(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "check", lambda *_: None)  # these files are none that load
     folder.run(fakes.recipe(), run, QUIET)
-    names = files.list_files(run.release)
+    names = manifests.list_files(run.release)
     assert "flax_model.msgpack" in names
     assert {"onnx/model.onnx", "onnx/config.json"} <= set(names)
     assert files.read_json(run.release / "config.json") != {}

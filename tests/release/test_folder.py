@@ -15,7 +15,7 @@ import pytest
 from programs import programs_here
 from rich.console import Console
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError, JagptError
 from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
@@ -51,14 +51,14 @@ def copy(run: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 
 def test_holds_the_model_and_what_goes_with_it(run: RunDirectory) -> None:
-    assert files.list_files(run.release) == [
+    assert manifests.list_files(run.release) == [
         ".gitattributes", "CHANGELOG.md", "README.md", "SHA256SUMS", "config.json",
         "generation_config.json", "model.safetensors", "samples.json", "tokenizer.json",
         "tokenizer_config.json", "valid_loss_curve.png",
     ]  # fmt: skip
-    for name in files.list_files(run.model):
+    for name in manifests.list_files(run.model):
         assert (run.release / name).read_bytes() == (run.model / name).read_bytes()
-    for name in files.list_files(run.release):
+    for name in manifests.list_files(run.release):
         assert (run.release / name).stat().st_mode & 0o777 == 0o644
 
 
@@ -86,14 +86,14 @@ def test_sha256sum_accepts_the_checksums(run: RunDirectory) -> None:
         ["sha256sum", "--check", "--strict", "SHA256SUMS"],
         cwd=run.release, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert len(done.stdout.splitlines()) == len(files.list_files(run.release)) - 1
+    assert len(done.stdout.splitlines()) == len(manifests.list_files(run.release)) - 1
 
 
 def test_the_same_run_gives_the_same_bytes(run: RunDirectory, copy: RunDirectory) -> None:
     shutil.rmtree(copy.logs)  # clock and machine are told there, and nowhere else
     folder.run(fakes.recipe(fakes.RECIPE, "execution.threads=2"), copy, QUIET)
-    before = {entry.name: entry.sha256 for entry in files.entries(run.release)}
-    assert {entry.name: entry.sha256 for entry in files.entries(copy.release)} == before
+    before = {entry.name: entry.sha256 for entry in manifests.entries(run.release)}
+    assert {entry.name: entry.sha256 for entry in manifests.entries(copy.release)} == before
 
 
 def test_samples_are_three_continuations_of_each_prompt(run: RunDirectory) -> None:
@@ -141,7 +141,7 @@ def test_a_usage_that_fails_leaves_no_folder(
     monkeypatch.setitem(usage.USAGES, "transformers", broken)
     with pytest.raises(JagptError, match=r"usage of transformers .* fails \(OSError: no such"):
         folder.run(fakes.recipe(), copy, QUIET)
-    assert files.list_files(copy.own("release")) == []
+    assert manifests.list_files(copy.own("release")) == []
 
 
 @pytest.mark.parametrize("characters", [30, 47, 48, 500])

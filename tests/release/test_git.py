@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from released import FIRST, SECOND, Run, another
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError, StorageError, UsageError
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 from jagpt.progress import QUIET
 from jagpt.release import git
 from jagpt.release.changelog import parse
@@ -228,7 +228,7 @@ def test_what_stands_in_the_remotes_tree_is_never_written_through(
     release = run[1].release
     files.write_text(release / "deep" / "x.txt", "ours")
     manifest = Manifest.read(release)
-    replace(manifest, files=files.entries(release)).write(release)
+    replace(manifest, files=manifests.entries(release)).write(release)
     plan = push(run, bare).plan
     assert {path: path.stat() for path in before} == before
     listed = run_git("ls-tree", "-r", FIRST, inside=bare)

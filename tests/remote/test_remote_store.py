@@ -16,7 +16,7 @@ from remote.s3_server import Fault, S3Server
 
 from jagpt import files
 from jagpt.errors import DataError, MissingExtraError, RunInUseError, UsageError
-from jagpt.files import FileEntry
+from jagpt.manifests import FileEntry
 from jagpt.recipe import place_problem
 from jagpt.remote import lease
 from jagpt.remote import store as stores

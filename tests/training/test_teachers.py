@@ -14,7 +14,7 @@ from tiny_training import Heard, contents, make_recipe, signalled_at, write_toke
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, StoppedError, UsageError
-from jagpt.files import MANIFEST
+from jagpt.manifests import MANIFEST
 from jagpt.models import checkpoint_folder
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe, parse

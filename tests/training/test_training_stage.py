@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_training import make_recipe, write_tokens
 
-from jagpt import files, machines, units
+from jagpt import files, machines, manifests, units
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
@@ -114,10 +114,10 @@ def test_out_of_memory_names_the_knob(make_run: MakeRun, monkeypatch: pytest.Mon
 
 def test_only_finished_content_is_left(make_run: MakeRun) -> None:
     run = make_run()
-    files.write_json(run.own("train") / files.IN_PROGRESS, {})
+    files.write_json(run.own("train") / manifests.IN_PROGRESS, {})
     session.run(make_recipe(execution={"tensorboard": True}), run, QUIET)
     assert sorted(path.name for path in run.own("train").iterdir()) == [
-        files.IN_PROGRESS, "index.json", "step-00000009", "step-00000012",
+        manifests.IN_PROGRESS, "index.json", "step-00000009", "step-00000012",
     ]  # fmt: skip
     assert (run.logs / CURVE).is_file()
     found = Environment.read(run.logs)

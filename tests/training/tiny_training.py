@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
 from jagpt.rundir import RunDirectory
@@ -95,7 +95,7 @@ def make_recipe(**train: Any) -> Recipe:
 
 def contents(directory: Path) -> dict[str, str]:
     """SHA-256 of every file below `directory`."""
-    return {name: files.sha256(directory / name) for name in files.list_files(directory)}
+    return {name: files.sha256(directory / name) for name in manifests.list_files(directory)}
 
 
 def train_section(**values: Any) -> Train:

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
-from jagpt import __version__, files
+from jagpt import __version__, files, manifests
 from jagpt.corpus import parts
 from jagpt.corpus.convert import convert
 from jagpt.corpus.documents import COLUMNS, Article, Document
@@ -28,7 +28,7 @@ from jagpt.corpus.shards import SplitWriter
 from jagpt.corpus.sources import source_files
 from jagpt.corpus.stats import ExtractionStats, LeftOutPage, SplitCounts
 from jagpt.errors import DataError, UsageError
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 from jagpt.progress import Progress
 from jagpt.recipe import SAMPLE, Corpus, Source
 from jagpt.text import shortened
@@ -159,7 +159,7 @@ def extract_documents(
             stats = _make(wanted, output / WORK, workers, progress)
             _put_in_place(stats, output)
             wanted.manifest([file.sha256 for file in stats.files]).finish(output)
-        files.remove(output / files.IN_PROGRESS)  # a process that had finished was killed
+        files.remove(output / manifests.IN_PROGRESS)  # a process that had finished was killed
     return ExtractionStats.read(output)
 
 
@@ -188,7 +188,7 @@ def _refuse_foreign(output: Path) -> None:
     files.check_tree(output)
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
-    notes = there & {files.MANIFEST, files.IN_PROGRESS}
+    notes = there & {manifests.MANIFEST, manifests.IN_PROGRESS}
     ours = any(files.read_json(output / name).get("stage") == STAGE for name in notes)
     if there - {files.LOCK, files.OWNER} and not ours:
         raise UsageError(
@@ -198,7 +198,7 @@ def _refuse_foreign(output: Path) -> None:
 
 def _is_done(wanted: Request, paths: list[Path], output: Path) -> bool:
     """Whether the requested extraction is there and complete; `UsageError` for a different one."""
-    if not (output / files.MANIFEST).exists():
+    if not (output / manifests.MANIFEST).exists():
         return False
     made = Manifest.read(output)
     same = made.section == wanted.manifest().section

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files, generation, models
+from jagpt import files, generation, manifests, models
 from jagpt.errors import DataError, JagptError
 from jagpt.models.quiet import quiet
 from jagpt.progress import Progress
@@ -55,7 +55,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def _copy_tokenizer(tokenizer: Path, folder: Path) -> None:
-    names = files.list_files(tokenizer) if tokenizer.is_dir() else []
+    names = manifests.list_files(tokenizer) if tokenizer.is_dir() else []
     wanted = [name for name in names if name not in NOT_PUBLISHED]
     if not wanted:
         raise DataError(f"{tokenizer}: no tokenizer here; `jagpt tokenizer RECIPE` makes it")

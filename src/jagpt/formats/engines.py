@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.formats import gguf_header
 from jagpt.formats.bounds import Parity
@@ -176,7 +176,7 @@ def _place(model_dir: Path) -> Path:
 def _weights_sha256(model_dir: Path) -> str:
     """SHA-256 of the model's weights: from its manifest if it has one, else from the file."""
     try:
-        manifest = files.Manifest.read(model_dir)
+        manifest = manifests.Manifest.read(model_dir)
     except DataError:
         return files.sha256(model_dir / WEIGHTS)
     return next((e.sha256 for e in manifest.files if e.name == WEIGHTS), "")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.errors import DataError, JagptError
 from jagpt.formats import material, parity
 from jagpt.formats.bounds import TENSORS, Parity
@@ -118,7 +118,7 @@ def make(
 
 def _size(folder: Path) -> int:
     """Bytes of the format's own files."""
-    own = set(files.list_files(folder)) - {*TOKENIZER_FILES, *CONFIG_FILES}
+    own = set(manifests.list_files(folder)) - {*TOKENIZER_FILES, *CONFIG_FILES}
     return sum((folder / name).stat().st_size for name in own)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jagpt.stage import Kept, Stage
 
 if TYPE_CHECKING:
-    from jagpt.files import Manifest
+    from jagpt.manifests import Manifest
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory

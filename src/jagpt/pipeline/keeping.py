@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from jagpt import files, units
-from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import superseded
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.states import StageState, altered, last_made

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from jagpt import files, stages
 from jagpt.errors import DataError, NewerVersionError, TooLittleTextError, UsageError
-from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import keeping, superseded
 from jagpt.pipeline.ledger import Ledger, timed
 from jagpt.pipeline.states import StageState, altered, examine, settled

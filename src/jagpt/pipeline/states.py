@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from jagpt import files, rundir, stages
 from jagpt.errors import DataError, JagptError, NewerVersionError, UsageError
-from jagpt.files import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger
 from jagpt.recipe import Recipe
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run

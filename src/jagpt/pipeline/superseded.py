@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jagpt import files
 from jagpt.errors import DataError
-from jagpt.files import MANIFEST, Manifest
+from jagpt.manifests import MANIFEST, Manifest
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.states import last_made
 from jagpt.records import plain, read_json

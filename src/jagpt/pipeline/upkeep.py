@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jagpt import files
-from jagpt.files import MANIFEST, Manifest
+from jagpt import files, manifests
+from jagpt.manifests import MANIFEST, Manifest
 from jagpt.pipeline.states import followed
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
@@ -47,7 +47,7 @@ def _verify_stage(name: str, directory: Path, manifest: Manifest, progress: Prog
     listed = {entry.name for entry in manifest.files}
     problems += [
         f"{directory / extra}: not in the manifest"
-        for extra in files.list_files(directory)
+        for extra in manifests.list_files(directory)
         if extra not in listed
     ]
     return Verified(name, len(manifest.files), tuple(problems))

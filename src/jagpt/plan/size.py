@@ -11,7 +11,7 @@ from jagpt import hub
 from jagpt.compressed import FORMATS
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, JagptError, StorageError
-from jagpt.files import MANIFEST
+from jagpt.manifests import MANIFEST
 from jagpt.recipe import Recipe, Source
 from jagpt.rundir import RunDirectory
 from jagpt.tokenizer import imported, vocabulary

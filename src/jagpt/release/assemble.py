@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jagpt import files
+from jagpt import files, manifests
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, UsageError
-from jagpt.files import FileEntry, Manifest
+from jagpt.manifests import FileEntry, Manifest
 from jagpt.recipe import Recipe
 from jagpt.release import browser, card, changelog, dataset_card, exports
 from jagpt.release.facts import Facts, facts_of, hub_datasets
@@ -109,7 +109,7 @@ def _others(history: History, revision: str) -> Mapping[str, str]:
 
 def _finished(directory: Path) -> Manifest:
     """The manifest of a finished stage, whose files are all there."""
-    if not (directory / files.MANIFEST).is_file():
+    if not (directory / manifests.MANIFEST).is_file():
         raise UsageError(f"{directory}: not finished; `jagpt run RECIPE` continues it")
     manifest = Manifest.read(directory)
     for entry in manifest.files:

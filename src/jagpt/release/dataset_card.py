@@ -11,7 +11,7 @@ from jagpt import __version__
 from jagpt.corpus.documents import COLUMNS
 from jagpt.corpus.stats import CorpusStats
 from jagpt.errors import DataError, JagptError
-from jagpt.files import FileEntry
+from jagpt.manifests import FileEntry
 from jagpt.recipe import Recipe
 from jagpt.release import licences, metadata
 from jagpt.release.changelog import Entry

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jagpt import files, units
+from jagpt import files, manifests, units
 from jagpt.errors import DataError
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.table import FORMATS
@@ -112,7 +112,7 @@ def _read(folder: Path, model: str) -> ReleasedFormat:
 
 def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name in the release → file. Files next to the model bring no second configuration."""
-    names = [name for name in files.list_files(folder) if name != Parity.FILE]
+    names = [name for name in manifests.list_files(folder) if name != Parity.FILE]
     beside = [name for name in names if _beside(name)]
     graphs = [name for name in names if name.partition(".")[2].startswith("onnx")]
     if graphs and folder.name != ONNX:  # transformers.js looks for all precisions in one place

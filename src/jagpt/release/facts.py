@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from jagpt import files
+from jagpt import manifests
 from jagpt.corpus.stats import CorpusStats
 from jagpt.evaluation.result import Evaluation
-from jagpt.files import Manifest
+from jagpt.manifests import Manifest
 from jagpt.models import size
 from jagpt.models.checkpoint_folder import CheckpointIndex
 from jagpt.release.samples import Sample, Samples
@@ -56,7 +56,7 @@ def facts_of(run: RunDirectory) -> Facts:
 
 def hub_datasets(corpus: Path) -> Mapping[str, str]:
     """Source → data set of the hub, which only the manifest of the corpus records."""
-    if not (corpus / files.MANIFEST).is_file():
+    if not (corpus / manifests.MANIFEST).is_file():
         return {}
     section = Manifest.read(corpus).section.get("corpus")
     rows = section.get("source") if isinstance(section, dict) else None

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 
-from jagpt import files, generation
+from jagpt import files, generation, manifests
 from jagpt.corpus import prompts
 from jagpt.errors import DataError
 from jagpt.formats.bounds import Parity
@@ -52,14 +52,14 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """
     preflight(recipe, run)
     recipe = prompts.settled(recipe, run.corpus)
-    names = files.list_files(run.model)
+    names = manifests.list_files(run.model)
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
         _add_exports(run, folder)
         browser.add_page(recipe, folder)
         _add_texts(recipe, run, folder, progress)
         files.write_text(folder / LFS_ATTRIBUTES, lfs_attributes())
-        listed = (entry for entry in files.entries(folder) if entry.name != CHECKSUMS)
+        listed = (entry for entry in manifests.entries(folder) if entry.name != CHECKSUMS)
         files.write_text(folder / CHECKSUMS, checksum_lines(tuple(listed)))
     progress.say(f"release: {run.own('release')}")
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from jagpt import files, units
-from jagpt.files import FileEntry
+from jagpt.manifests import FileEntry
 
 CARD = "README.md"
 CHANGELOG = "CHANGELOG.md"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from jagpt import files, stages
 from jagpt.errors import DataError
-from jagpt.files import MANIFEST, FileEntry, Manifest
+from jagpt.manifests import MANIFEST, FileEntry, Manifest
 from jagpt.models.checkpoint_folder import STATE, standing, step_name
 from jagpt.pipeline import Ledger
 from jagpt.pipeline.states import last_made

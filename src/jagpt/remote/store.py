@@ -19,7 +19,7 @@ from typing import Any
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, MissingExtraError, StorageError, UsageError
-from jagpt.files import FileEntry
+from jagpt.manifests import FileEntry
 from jagpt.recipe import place_problem
 from jagpt.text import first_line
 

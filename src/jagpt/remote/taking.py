@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from jagpt import files, stages, units
+from jagpt import files, manifests, stages, units
 from jagpt.errors import DataError, JagptError, StorageError, UsageError
-from jagpt.files import FileEntry, Manifest
+from jagpt.manifests import FileEntry, Manifest
 from jagpt.models.checkpoint_folder import standing, step_name
 from jagpt.pipeline import Ledger, StageState, open_run, superseded
 from jagpt.pipeline.states import as_done, examine_stage, last_made
@@ -147,7 +147,8 @@ class Taker:
         self._check_space(copy)
         for entry in copy.manifest.files:
             self._fetch(copy.file_key(entry), entry, place / entry.name, bar)
-        listed = [(inner / name).relative_to(place).as_posix() for name in files.list_files(inner)]
+        found = manifests.list_files(inner)
+        listed = [(inner / name).relative_to(place).as_posix() for name in found]
         if sorted(listed) != sorted(entry.name for entry in copy.manifest.files):
             raise DataError(f"{self._store.where(copy.key)}: it lists what is not part of it")
         if copy.step is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jagpt import files, units
 from jagpt.errors import JagptError, MissingExtraError, StoppedError, StorageError, UsageError
-from jagpt.files import MANIFEST
+from jagpt.manifests import MANIFEST
 from jagpt.progress import Progress
 from jagpt.recipe import Range, Recipe, changed, search_kind
 from jagpt.rundir import SEARCH, RunDirectory

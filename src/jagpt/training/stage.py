@@ -10,7 +10,7 @@ from jagpt import units
 from jagpt.stage import Hash, Kept, Stage, named_place
 
 if TYPE_CHECKING:
-    from jagpt.files import Manifest
+    from jagpt.manifests import Manifest
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from jagpt import files, hub, models
 from jagpt.errors import DataError, UsageError
-from jagpt.files import MANIFEST, Manifest
+from jagpt.manifests import MANIFEST, Manifest
 from jagpt.models import (
     ModelFolder,
     build,

@@ -1,0 +1,156 @@
+"""What a finished stage made, and from what: `manifest.json` in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jagpt import files
+from jagpt.errors import DataError
+
+MANIFEST = "manifest.json"
+IN_PROGRESS = "in-progress.json"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a finished stage: relative name, size in bytes, hex SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished stage made, and from what.
+
+    `section` holds the recipe's semantic fields, `inputs` the fingerprints of what was read. A
+    stage shared from another run has no files but `shared`, the folder it is in.
+    """
+
+    stage: str
+    version: int
+    fingerprint: str
+    section: dict[str, Any]
+    inputs: dict[str, str]
+    files: tuple[FileEntry, ...] = ()
+    shared: str | None = None
+
+    def begin(self, directory: Path) -> None:
+        """Mark the stage in `directory` as under way."""
+        files.write_json(directory / IN_PROGRESS, self._made_of())
+        files.remove(directory / MANIFEST)
+
+    def finish(self, directory: Path) -> Manifest:
+        """Declare the stage done, with everything in `directory`."""
+        done = replace(self, files=entries(directory))
+        done.write(directory)
+        files.remove(directory / IN_PROGRESS)
+        return done
+
+    def write(self, directory: Path) -> None:
+        """Declare the stage in `directory` done."""
+        files.write_json(directory / MANIFEST, self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON values."""
+        value = self._made_of()
+        if self.shared is not None:
+            value["shared"] = self.shared
+        value["files"] = [vars(entry) for entry in self.files]
+        return value
+
+    def problem(self, directory: Path) -> str | None:
+        """The first file that is missing or whose size differs from the manifest."""
+        for entry in self.files:
+            path = directory / entry.name
+            if not path.is_file():
+                return f"{path}: missing, though its manifest lists it"
+            if (size := path.stat().st_size) != entry.size:
+                return f"{path}: {size:,} bytes, though its manifest lists {entry.size:,}"
+        return None
+
+    def _made_of(self) -> dict[str, Any]:
+        names = ("stage", "version", "fingerprint", "section", "inputs")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """The manifest of `directory`; `DataError` if it is missing or invalid."""
+        path = directory / MANIFEST
+        return cls.of(files.read_json(path, "manifest"), path)
+
+    @classmethod
+    def unfinished(cls, directory: Path) -> Manifest | None:
+        """What the unfinished stage in `directory` is made from; None if there is none.
+
+        `DataError` if the note is invalid.
+        """
+        path = directory / IN_PROGRESS
+        return cls.of({"files": (), **files.read_json(path)}, path) if path.exists() else None
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any], path: object) -> Manifest:
+        """The manifest in JSON that was read at `path`; raises as `read` does."""
+        try:
+            return cls(
+                stage=_text(value["stage"]),
+                version=int(value["version"]),
+                fingerprint=_text(value["fingerprint"]),
+                section=dict(value["section"]),
+                inputs={_text(k): _text(v) for k, v in value["inputs"].items()},
+                files=tuple(
+                    FileEntry(_relative(f["name"]), int(f["size"]), _text(f["sha256"]))
+                    for f in value["files"]
+                ),
+                shared=None if value.get("shared") is None else _absolute(value["shared"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: this manifest is damaged ({error!r})") from None
+
+
+def list_files(directory: Path) -> list[str]:
+    """Relative names of the files that a manifest of `directory` lists, in order."""
+    names = (path.relative_to(directory).as_posix() for path in files.files_below(directory))
+    return [name for name in names if name not in (MANIFEST, IN_PROGRESS, files.LOCK, files.OWNER)]
+
+
+def entries(directory: Path) -> tuple[FileEntry, ...]:
+    """Name, size and SHA-256 of every file below `directory` (symbolic links are refused)."""
+    found = []
+    for name in list_files(directory):
+        path = directory / name
+        if path.is_symlink():
+            raise DataError(f"{path}: a symbolic link cannot be part of a finished stage")
+        found.append(FileEntry(name, path.stat().st_size, files.sha256(path)))
+    return tuple(found)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, found {value!r}")
+    return value
+
+
+def _absolute(value: object) -> str:
+    path = _text(value)
+    os.fsencode(path)
+    if "\0" in path or not Path(path).is_absolute():
+        raise ValueError(f"not an absolute path: {path!r}")
+    return path
+
+
+def _relative(value: object) -> str:
+    """A manifest's file name; refused if it would leave the stage's folder or is not a valid
+    name.
+    """
+    name = _text(value)
+    os.fsencode(name)  # half a surrogate pair is a ValueError
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
+        raise ValueError(f"unsafe file name {name!r}")
+    return name
