@@ -26,13 +26,12 @@ faults: .venv/installed-test
 	$(BIN)/python tests/faults/run.py --random 20
 
 nightly: faults
-	HF_HUB_OFFLINE=1 JAGPT_REQUESTS=1 $(BIN)/python -m pytest tests/remote
 	$(BIN)/python benchmarks/lost_machine.py
 	HF_HUB_OFFLINE=1 HYPOTHESIS_PROFILE=nightly JAGPT_FLIPS=200 JAGPT_CUTS=50 JAGPT_BOMB=2000 \
-		JAGPT_MUTATIONS=10000 $(BIN)/python -m pytest -n 2 --dist load tests/faults \
-		tests/export/test_runtimes.py
-	HF_HUB_OFFLINE=1 JAGPT_CLASSES=all JAGPT_COMPILER=inductor $(BIN)/python -m pytest \
-		tests/training/test_classes.py tests/training/test_network.py
+		JAGPT_MUTATIONS=10000 JAGPT_REQUESTS=1 JAGPT_CLASSES=all JAGPT_COMPILER=inductor \
+		$(BIN)/python -m pytest -n 2 --dist worksteal -o faulthandler_timeout=7200 tests/faults \
+		tests/remote tests/export/test_runtimes.py tests/training/test_classes.py \
+		tests/training/test_network.py
 
 lock: .venv/installed
 	$(BIN)/python tools/lock_dependencies.py
