@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from jagpt.manifests import FileEntry, Manifest
 
 
 def manifest() -> Manifest:
-    entry = FileEntry("sub/a.bin", 1, "00")
-    return Manifest("corpus", 1, "ff", {"corpus": {"a": 1}}, {"source": "00"}, (entry,))
+    entry = FileEntry("sub/a.bin", 1, "0" * 64)
+    return Manifest("corpus", 1, "f" * 64, {"corpus": {"a": 1}}, {"source": "00"}, (entry,))
 
 
 def test_a_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
@@ -32,6 +33,35 @@ def test_a_manifest_never_names_a_file_outside_its_folder(tmp_path: Path, name: 
     (tmp_path / manifests.MANIFEST).write_text(json.dumps(value))
     with pytest.raises(DataError, match=r"manifest\.json"):
         Manifest.read(tmp_path)
+
+
+LIES = [
+    *({"stage": text} for text in ("", "../corpus", "a b", 3)),
+    *({"fingerprint": text} for text in ("", "/../../", "**" + "f" * 62, "f" * 63, "F" * 64, None)),
+    *({"files": [{"sha256": text}]} for text in ("/../../../x", "0" * 65, 0)),
+    *({"files": [{"size": size}]} for size in (-1, 1.5, True, "1", None)),
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_what_becomes_part_of_a_name_or_a_sum_is_checked(
+    tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    value = manifest().as_json()
+    if "files" in lie:
+        lie = {"files": [value["files"][0] | lie["files"][0]]}
+    files.write_json(tmp_path / manifests.MANIFEST, value | lie)
+    with pytest.raises(DataError, match=r"manifest\.json: this manifest is damaged"):
+        Manifest.read(tmp_path)
+
+
+def test_a_damaged_manifest_is_told_in_one_short_line(tmp_path: Path) -> None:
+    value = manifest().as_json() | {"stage": "x\n" * 100_000}
+    files.write_json(tmp_path / manifests.MANIFEST, value)
+    with pytest.raises(DataError) as caught:
+        Manifest.read(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"stage": 1}', "[" * 100_000, "\udcff"])

@@ -96,7 +96,7 @@ def test_hub_data_sets_are_those_of_the_corpus_manifest(run: RunDirectory) -> No
     rows = [{"name": "web", "kind": "hf", "dataset": "org/texts"}, {"name": "jawiki"}]
     files.remove(run.corpus / manifests.MANIFEST)
     entries = manifests.entries(run.corpus)
-    Manifest("corpus", 1, "f", {"corpus": {"source": rows}}, {}, entries).write(run.corpus)
+    Manifest("corpus", 1, "f" * 64, {"corpus": {"source": rows}}, {}, entries).write(run.corpus)
     assert collect(run).datasets == {"web": "org/texts"}
 
 

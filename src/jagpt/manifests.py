@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 from jagpt import files
 from jagpt.errors import DataError
+from jagpt.text import shortened
 
 MANIFEST = "manifest.json"
 IN_PROGRESS = "in-progress.json"
+_STAGE, _SHA256 = re.compile("[a-z]+"), re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -98,19 +101,22 @@ class Manifest:
         """The manifest in JSON that was read at `path`; raises as `read` does."""
         try:
             return cls(
-                stage=_text(value["stage"]),
+                stage=_matching(_STAGE, value["stage"]),
                 version=int(value["version"]),
-                fingerprint=_text(value["fingerprint"]),
+                fingerprint=_matching(_SHA256, value["fingerprint"]),
                 section=dict(value["section"]),
                 inputs={_text(k): _text(v) for k, v in value["inputs"].items()},
                 files=tuple(
-                    FileEntry(_relative(f["name"]), int(f["size"]), _text(f["sha256"]))
+                    FileEntry(
+                        _relative(f["name"]), _size(f["size"]), _matching(_SHA256, f["sha256"])
+                    )
                     for f in value["files"]
                 ),
                 shared=None if value.get("shared") is None else _absolute(value["shared"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: this manifest is damaged ({error!r})") from None
+            problem = shortened(repr(error), 200)
+            raise DataError(f"{path}: this manifest is damaged ({problem})") from None
 
 
 def list_files(directory: Path) -> list[str]:
@@ -133,6 +139,20 @@ def entries(directory: Path) -> tuple[FileEntry, ...]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a string, found {value!r}")
+    return value
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    """A text that also becomes part of a name: in `superseded/`, and where a run is copied to."""
+    text = _text(value)
+    if not pattern.fullmatch(text):
+        raise ValueError(f"unexpected {text!r}")
+    return text
+
+
+def _size(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"not a size: {value!r}")
     return value
 
 

@@ -204,7 +204,7 @@ half a surrogate pair, which no file system takes."""
 def test_an_unsafe_name_in_a_manifest_leads_nowhere(tmp_path: Path, name: str) -> None:
     from jagpt.manifests import MANIFEST, FileEntry, Manifest
 
-    Manifest("tokens", 1, "f", {}, {}, (FileEntry("a", 1, "0"),)).write(tmp_path)
+    Manifest("tokens", 1, "f" * 64, {}, {}, (FileEntry("a", 1, "0" * 64),)).write(tmp_path)
     value = json.loads((tmp_path / MANIFEST).read_text())
     value["files"][0]["name"] = name
     (tmp_path / MANIFEST).write_text(json.dumps(value))

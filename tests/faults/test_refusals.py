@@ -119,7 +119,13 @@ def test_a_verb_on_what_a_newer_jagpt_made_changes_nothing(copied: Copy, verb: s
         path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
     for path in run.iterdir():
         if path.is_dir() and path.name not in ("logs", "superseded"):
-            note = {"stage": verb, "version": 9, "fingerprint": "0", "section": {}, "inputs": {}}
+            note = {
+                "stage": verb,
+                "version": 9,
+                "fingerprint": "0" * 64,
+                "section": {},
+                "inputs": {},
+            }
             (path / "in-progress.json").write_text(json.dumps(note))
     before = state_of(run)
     assert inside(verb, run) == 3

@@ -40,6 +40,8 @@ from jagpt.training import checkpoints, weights
 from jagpt.training.environment import Environment
 from jagpt.training.state import State, Validation
 
+from .conftest import inside
+
 SOURCE = Path(jagpt.__file__).parent
 MUTATIONS = int(os.environ.get("JAGPT_MUTATIONS", "400"))
 
@@ -477,6 +479,40 @@ def test_a_manifest_that_lies_is_told_with_the_file(tmp_path: Path) -> None:
         FileEntry("train-00000.bin", 8, files.sha256(directory / "train-00000.bin")),
         FileEntry("train-00000.bin", 7, "0" * 64),
     ):
-        Manifest("tokens", 1, "f", {}, {}, (lie,)).write(directory)
+        Manifest("tokens", 1, "f" * 64, {}, {}, (lie,)).write(directory)
         (found,) = verify(RunDirectory(tmp_path), QUIET)
         assert lie.name in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("stage", "../../out"), ("fingerprint", "/../../../../out"), ("fingerprint", "**x")],
+)
+def test_a_manifest_that_names_another_place_leads_nowhere(
+    key: str, text: str, copied: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Both become part of names: in `superseded/`, and where a run is copied to."""
+    run = copied("release")
+    for path in run.glob("*/manifest.json"):
+        files.write_json(path, files.read_json(path) | {key: text})
+    before = {path for path in tmp_path.rglob("*") if run not in path.parents}
+    for verb in (
+        ("status", run),
+        ("push", run, "--to", f"file://{tmp_path / 'far' / 'place'}"),
+        ("corpus", run, "--set", "corpus.min_characters=7", "--yes"),
+        ("run", run, "--yes"),
+    ):
+        assert inside(*verb) in (0, 2, 3)
+    made = {path for path in tmp_path.rglob("*") if run not in path.parents} - before
+    assert {path.relative_to(tmp_path).parts[:2] for path in made} <= {("far",), ("far", "place")}
+
+
+@pytest.mark.parametrize("name", [manifests.MANIFEST, manifests.IN_PROGRESS])
+def test_what_a_damaged_manifest_stands_for_is_not_called_copied(
+    name: str, copied: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied()
+    (run / "corpus" / name).write_text("[]")
+    assert inside("push", run, "--to", f"file://{tmp_path / 'far'}") == 3
+    assert f"corpus/{name}" in capsys.readouterr().err
+    assert not (tmp_path / "far").exists()

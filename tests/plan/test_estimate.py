@@ -89,7 +89,7 @@ def test_a_finished_corpus_is_counted_instead(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     splits = {"train": SplitCounts(1, 2_867_200, 1)}
     replace(fakes.CORPUS, splits=splits).write(run.corpus)
-    Manifest("corpus", 1, "f", {}, {}).write(run.corpus)
+    Manifest("corpus", 1, "f" * 64, {}, {}).write(run.corpus)
     assert plan.estimate(made, run).steps == 1000
 
 

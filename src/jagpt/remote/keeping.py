@@ -17,7 +17,7 @@ from jagpt.pipeline import Ledger
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.remote import lease
-from jagpt.remote.copies import Item, Sender
+from jagpt.remote.copies import Item, Sender, check_manifests
 from jagpt.remote.lease import Lease
 from jagpt.remote.store import LocalFileError, RemoteError, Store
 from jagpt.remote.taking import Taker
@@ -185,6 +185,7 @@ class Keeper:
 
 def push(run: RunDirectory, place: str, progress: Progress) -> list[str]:
     """Copy what a place lacks of a run; returns what was copied. Raises what goes wrong."""
+    check_manifests(run)
     store = Store(place)
     claimed = lease.take(store, progress.say)
     try:
