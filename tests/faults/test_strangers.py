@@ -129,7 +129,8 @@ def test_the_search_for_pickle_finds_one(tmp_path: Path, line: str) -> None:
 
 ODD: list[Any] = [
     None, True, -1, 0, 1, 2**31, 2**63, 2**64, 10**30, 1.5, -0.0, float("inf"), float("nan"), "",
-    "x", "../x", "/etc/passwd", "a\0b", "é" * 300, [], [[]], {}, {"a": {}}, [None], "\ud800",
+    "x", "../x", "/../../../x", "**x", "/etc/passwd", "a\0b", "é" * 300, [], [[]], {}, {"a": {}},
+    [None], "\ud800",
 ]  # fmt: skip
 
 
