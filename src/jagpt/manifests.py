@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ class Manifest:
     def read(cls, directory: Path) -> Manifest:
         """The manifest of `directory`; `DataError` if it is missing or invalid."""
         path = directory / MANIFEST
-        return cls.of(files.read_json(path, "manifest"), path)
+        with _remedy():
+            return cls.of(files.read_json(path, "manifest"), path)
 
     @classmethod
     def unfinished(cls, directory: Path) -> Manifest | None:
@@ -94,7 +96,10 @@ class Manifest:
         `DataError` if the note is invalid.
         """
         path = directory / IN_PROGRESS
-        return cls.of({"files": (), **files.read_json(path)}, path) if path.exists() else None
+        if not path.exists():
+            return None
+        with _remedy():
+            return cls.of({"files": (), **files.read_json(path)}, path)
 
     @classmethod
     def of(cls, value: Mapping[str, Any], path: object) -> Manifest:
@@ -117,6 +122,14 @@ class Manifest:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = shortened(repr(error), 200)
             raise DataError(f"{path}: this manifest is damaged ({problem})") from None
+
+
+@contextmanager
+def _remedy() -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error}; put it back, or rerun its stage with --force") from None
 
 
 def list_files(directory: Path) -> list[str]:

@@ -269,10 +269,7 @@ def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest |
     directory = run.own(stage.name)
     if not (directory / MANIFEST).exists():
         return None
-    try:
-        manifest = Manifest.read(directory)
-    except DataError as error:
-        raise DataError(f"{error}; {_remedy(stage)}") from None
+    manifest = Manifest.read(directory)
     _check_version(directory / MANIFEST, manifest, stage, ledger)
     return None if manifest.shared else manifest
 
