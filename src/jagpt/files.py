@@ -39,6 +39,8 @@ except ImportError:  # Windows
 LOCK, OWNER = ".lock", ".owner.json"
 HELD = ".lock-held"
 """Replaces a lock on `LOCK` if the file system has none: it exists while the lock is held."""
+LOCK_FILES = frozenset({LOCK, OWNER, HELD})
+"""What `locked` keeps in a folder; part of no result."""
 STAGING_PREFIX = ".staging-"
 REPLACED_PREFIX = STAGING_PREFIX + "replaced-"
 REMOVED_PREFIX = STAGING_PREFIX + "removed-"

@@ -135,7 +135,7 @@ def _remedy() -> Iterator[None]:
 def list_files(directory: Path) -> list[str]:
     """Relative names of the files that a manifest of `directory` lists, in order."""
     names = (path.relative_to(directory).as_posix() for path in files.files_below(directory))
-    return [name for name in names if name not in (MANIFEST, IN_PROGRESS, files.LOCK, files.OWNER)]
+    return [name for name in names if name not in {MANIFEST, IN_PROGRESS, *files.LOCK_FILES}]
 
 
 def entries(directory: Path) -> tuple[FileEntry, ...]:

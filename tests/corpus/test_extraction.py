@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import json
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from jagpt.corpus.extraction import extract_documents
 from jagpt.corpus.jobs import RangeJob
 from jagpt.corpus.parts import PartName, RangeFacts
 from jagpt.corpus.shards import iter_documents
-from jagpt.errors import DataError, StoppedError, UsageError
+from jagpt.errors import DataError, RunInUseError, StoppedError, UsageError
 from jagpt.progress import QUIET
 
 SECTIONS = "前文。\n== 概要 ==\n本文。\n== 脚注 ==\n注。\n{|\n|表\n|}\n<math>x</math>\n"
@@ -293,6 +294,23 @@ def test_an_unfinished_one_goes_on_with_its_own_options_only(tmp_path: Path, dum
     make(dump, tmp_path / "out", headings=False, force=True)
     make(dump, tmp_path / "fresh", headings=False)
     assert files_in(tmp_path / "out") == files_in(tmp_path / "fresh")
+
+
+def fails_without_locks(_handle: int, _how: int) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_without_locks_the_same_files_are_made(
+    tmp_path: Path, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(dump, tmp_path / "locked")
+    monkeypatch.setattr("fcntl.flock", fails_without_locks)
+    make(dump, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "locked")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / files.HELD).touch()
+    with pytest.raises(RunInUseError, match=r"delete .*killed/\.lock-held"):
+        make(dump, tmp_path / "killed")
 
 
 # --- refusals -------------------------------------------------------------------------------------

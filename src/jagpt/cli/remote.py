@@ -54,4 +54,5 @@ def pull(place: str, run_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json({"run_dir": str(run_dir), "taken": taken})
     else:
-        click.echo(f"copied to {run_dir}: {', '.join(taken) or 'nothing, everything is here'}")
+        said = ", ".join(taken) or f"nothing; {place} has nothing usable that this run lacks"
+        click.echo(f"copied to {run_dir}: {said}")

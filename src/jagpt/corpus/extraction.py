@@ -190,7 +190,7 @@ def _refuse_foreign(output: Path) -> None:
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}
     notes = there & {manifests.MANIFEST, manifests.IN_PROGRESS}
     ours = any(files.read_json(output / name).get("stage") == STAGE for name in notes)
-    if there - {files.LOCK, files.OWNER} and not ours:
+    if there - files.LOCK_FILES and not ours:
         raise UsageError(
             f"--output {output}: this folder is not empty and holds no extraction; choose another"
         )
