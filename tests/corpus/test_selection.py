@@ -6,6 +6,8 @@ import bz2
 import json
 import unicodedata
 from collections.abc import Iterable
+from html import escape
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,22 @@ def test_only_the_streams_that_the_index_names_are_read(
     assert stats["extraction"]["titles"] == [f'項 & "{number}"' for number in numbers]
     assert stats["left_out"] == ({"not included": pages - len(ids)} if pages > len(ids) else {})
     assert stats["left_out_pages"] == []
+
+
+@pytest.mark.parametrize(("written", "requested"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_index_is_searched_whatever_form_a_title_has(
+    tmp_path: Path, written: Any, requested: Any
+) -> None:
+    titles = ["水", unicodedata.normalize(written, 'ガス "&"')]
+    pages = [page(n, title=title) for n, title in enumerate(titles)]
+    path = tmp_path / "x-pages-articles-multistream.xml.bz2"
+    path.write_bytes(multistream(pages, 1))
+    first, second = accumulate(map(len, streams(pages, 1)[:2]))
+    write_index(path, [f"{first}:0:水\n", f"{second}:1:{escape(titles[1])}\n"])
+    wanted = unicodedata.normalize(requested, 'ガス "&"')
+    request = extraction.request(str(path), "dump", "jsonl", titles=[wanted])
+    stats = extraction.extract_documents(request, tmp_path / "out", 1, QUIET)
+    assert (stats.documents, stats.as_json()["pages"]) == (1, 1)
 
 
 def test_damage_elsewhere_in_the_dump_is_not_met(indexed: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from xml.sax.saxutils import escape
 
 from jagpt.compressed import START_BYTES, STREAM_START, Reader
 from jagpt.corpus.dump import HEADER_BYTES, Dump, Place
+from jagpt.corpus.selection import normal
 from jagpt.errors import DataError, JagptError, storage_error
 
 RANGE_BYTES = 3 * 512 * 1024
@@ -137,7 +138,7 @@ def ranges_of_titles(
 
     None if it does not list streams in order from byte `start` on, which makes it useless.
     """
-    names = {form.encode() for title in titles for form in _listed(title)}
+    names = {form for title in titles for form in _listed(normal(title))}
     size, bounds, pages, wanted = path.stat().st_size, [start], [array("Q")], [-1]
     for offset, page, title in _Entries(index).read():
         if offset != bounds[-1]:
@@ -146,7 +147,7 @@ def ranges_of_titles(
             bounds.append(offset)
             pages.append(array("Q"))
         pages[-1].append(page)
-        if title in names and wanted[-1] != len(pages) - 1:
+        if wanted[-1] != len(pages) - 1 and normal(title.decode("utf-8", "replace")) in names:
             wanted.append(len(pages) - 1)
     bounds.append(size)
     return [
