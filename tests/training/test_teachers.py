@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Heard, contents, make_recipe, signalled_at, write_tokenizer
+from safetensors.torch import load_file, save_file
+from tiny_training import Heard, contents, make_recipe, signalled_at, weighted, write_tokenizer
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, StoppedError, UsageError
@@ -89,14 +90,51 @@ def test_a_run_trains_teachers_of_its_own_and_goes_on_in_any_of_them(
     assert not [line for line in again.lines if line.startswith("teacher")]
 
 
-def test_teachers_of_another_recipe_are_set_aside(make_run: MakeRun) -> None:
-    run = make_run()
-    session.run(make_recipe(own_teachers=1, max_steps=4), run, QUIET)
+@pytest.mark.parametrize("change", ["recipe", "data", "weights", "weights of an unfinished one"])
+def test_teachers_of_another_training_are_set_aside(
+    make_run: MakeRun, teacher: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, begun = make_run(), copied(teacher, tmp_path / "begun")
+    given = {"own_teachers": 1, "max_steps": 4, "model": {"from": str(begun)}}
+    recipe = other = make_recipe(**given)
+    if "unfinished" in change:
+        with signalled_at(monkeypatch, 3, signal.SIGTERM), pytest.raises(StoppedError):
+            session.run(recipe, run, QUIET)
+    else:
+        session.run(recipe, run, QUIET)
     before = contents(run.root / "teachers" / "1" / "checkpoints")
     files.remove(run.own("train"))
-    session.run(make_recipe(own_teachers=1, max_steps=4, learning_rate=2e-2), run, QUIET)
+    if change == "recipe":
+        other = make_recipe(**given, learning_rate=2e-2)
+    elif change == "data":
+        other = weighted(recipe, 0.5)
+    else:
+        tensors = load_file(begun / "model.safetensors")
+        save_file({name: -value for name, value in tensors.items()}, begun / "model.safetensors")
+    session.run(other, run, QUIET)
     assert contents(run.superseded / "teacher-1") == before
     assert contents(run.root / "teachers" / "1" / "checkpoints") != before
+
+
+def test_a_teacher_stays_where_only_validation_and_upkeep_are_different(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, run, heard = make_run("whole"), make_run(), Heard()
+    changed = {"validate_every": 3, "validate_tokens": 16, "checkpoint_every": 2}
+    with signalled_at(monkeypatch, 5, signal.SIGTERM), pytest.raises(StoppedError):
+        session.run(make_recipe(own_teachers=1, max_steps=6), run, QUIET)
+    session.run(make_recipe(own_teachers=1, max_steps=6, **changed), run, heard)
+    assert any("continuing from the checkpoint of step 4" in line for line in heard.lines)
+    session.run(make_recipe(own_teachers=1, max_steps=6), whole, QUIET)
+    for one in (run, whole):
+        assert not one.superseded.exists()
+    again = Heard()
+    files.remove(run.own("train"))
+    session.run(make_recipe(own_teachers=1, max_steps=6), run, again)
+    assert not [line for line in again.lines if line.startswith("teacher")]
+    taught = [one.root / "teachers" / "1" / "checkpoints" for one in (run, whole)]
+    weights = [checkpoint_folder.resolve(place, "last") / "model.safetensors" for place in taught]
+    assert files.sha256(weights[0]) == files.sha256(weights[1])
 
 
 def test_who_teaches_is_neither_trained_nor_drawn_from(make_run: MakeRun, teacher: Path) -> None:

@@ -93,6 +93,13 @@ def make_recipe(**train: Any) -> Recipe:
     return parse(text, overrides=settings)
 
 
+def weighted(recipe: Recipe, weight: float) -> Recipe:
+    """The recipe with a weight for the source of all documents in the train split."""
+    sources = (recipe.corpus.source[0].model_copy(update={"name": "train", "weight": weight}),)
+    corpus = recipe.corpus.model_copy(update={"source": sources})
+    return recipe.model_copy(update={"corpus": corpus})
+
+
 def contents(directory: Path) -> dict[str, str]:
     """SHA-256 of every file below `directory`."""
     return {name: files.sha256(directory / name) for name in manifests.list_files(directory)}

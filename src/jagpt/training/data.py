@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jagpt import units
+from jagpt import files, units
 from jagpt.errors import TooLittleTextError, UsageError
+from jagpt.manifests import MANIFEST
 from jagpt.recipe import Recipe, Train
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
+from jagpt.tokens.index import TokenIndex
 from jagpt.tokens.weights import Weights
 from jagpt.training.plan import Plan, make_plan, micro_batches
 
@@ -19,6 +21,12 @@ class Data:
 
     order: TrainingOrder
     valid: TokenSplit
+
+
+def sums(tokens: Path) -> dict[str, str]:
+    """Name → SHA-256 of what says which tokens these are."""
+    made_of = [tokens / name for name in (MANIFEST, TokenIndex.FILE)]
+    return {path.name: files.sha256(path) for path in made_of if path.is_file()}
 
 
 def prepare(recipe: Recipe, tokens: Path, ranks: int) -> tuple[Data, Plan]:

@@ -136,6 +136,11 @@ def continues(
     )
 
 
+def same_steps(old_section: Mapping[str, Any], new_section: Mapping[str, Any]) -> bool:
+    """Whether two sections differ at most in when to validate, save and end."""
+    return _without(old_section, UPKEEP) == _without(new_section, UPKEEP)
+
+
 def _schedule(plan: Plan) -> list[Any]:
     """Everything that the learning rates depend on."""
     values = [getattr(plan.train, key) for key in sorted(SCHEDULE)]
@@ -149,6 +154,8 @@ def _same_average(old: Plan, new: Plan, steps_done: int) -> bool:
 
 def _without(section: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
     train = section.get("train", {})
+    if not isinstance(train, Mapping):
+        return dict(section)
     rest = {key: value for key, value in train.items() if key not in keys}
     return {**section, "train": rest}
 

@@ -93,10 +93,10 @@ def _make_teachers(
     """Train the run's own teachers that do not exist yet, one after another."""
     group, count = distributed.current(), recipe.train.own_teachers
     for number, (taught, place) in enumerate(teachers.own_runs(recipe, run), 1):
-        wanted = teachers.manifest(taught, run, TRAIN.version)
         with group.together():
-            made = group.main and teachers.is_made(wanted, place)
-            if group.main and not made:
+            wanted = teachers.manifest(TRAIN, taught, run) if group.main else None
+            made = wanted is not None and teachers.is_made(wanted, place)
+            if wanted is not None and not made:
                 teachers.begin(wanted, run, place)
         if group.share(made):
             continue
@@ -104,7 +104,7 @@ def _make_teachers(
         data, plan = prepare(taught, run.tokens, group.size)
         _train(taught, place, data, plan, device, stop, progress)
         with group.together():
-            if group.main:
+            if wanted is not None:
                 draw_curve(place.logs)
                 wanted.finish(place.own("train"))
 

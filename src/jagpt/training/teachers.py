@@ -28,9 +28,11 @@ from jagpt.models import (
 from jagpt.models.tokenizer import has_one, other_ids
 from jagpt.recipe import Recipe
 from jagpt.rundir import TEACHERS, RunDirectory
-from jagpt.tokens.index import TokenIndex
+from jagpt.stage import Stage
 from jagpt.training import cpu
+from jagpt.training.data import sums
 from jagpt.training.loss import Lesson, last_hidden, separates_documents
+from jagpt.training.plan import same_steps
 
 KEY = "train.teacher"
 SEEDS = 2**64
@@ -167,13 +169,12 @@ def own_runs(recipe: Recipe, run: RunDirectory) -> Iterator[tuple[Recipe, RunDir
         yield recipe.model_copy(update={"train": train}), taught
 
 
-def manifest(recipe: Recipe, run: RunDirectory, version: int) -> Manifest:
-    """What one of the run's own teachers is made from."""
-    section = {"model": recipe.model.semantic(), "train": recipe.train.semantic()}
-    made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
-    inputs = {path.name: files.sha256(path) for path in made_of if path.is_file()}
-    fingerprint = files.fingerprint_of(["teacher", version, section, inputs])
-    return Manifest("train", version, fingerprint, section, inputs)
+def manifest(stage: Stage, recipe: Recipe, run: RunDirectory) -> Manifest:
+    """What one of the run's own teachers is made from: all that the train `stage` names."""
+    section = stage.semantic(recipe)
+    inputs = sums(run.tokens) | stage.outside(recipe, files.sha256, {})
+    fingerprint = files.fingerprint_of(["teacher", stage.version, section, inputs])
+    return Manifest(stage.name, stage.version, fingerprint, section, inputs)
 
 
 def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
@@ -182,7 +183,7 @@ def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
     if not (directory / MANIFEST).is_file():
         return False
     found = Manifest.read(directory)
-    return found.fingerprint == wanted.fingerprint and found.problem(directory) is None
+    return _alike(found, wanted) and found.problem(directory) is None
 
 
 def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
@@ -193,7 +194,13 @@ def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
             known = Manifest.unfinished(directory)
         except DataError:
             known = None
-        if known is None or known.fingerprint != wanted.fingerprint:
+        if known is None or not _alike(known, wanted):
             files.move_directory(directory, run.superseded / f"teacher-{taught.root.name}")
     if not directory.is_dir():
         wanted.begin(directory)
+
+
+def _alike(known: Manifest, wanted: Manifest) -> bool:
+    """Whether both are of the same steps, as the run's own training would continue."""
+    made_of = [(one.version, one.inputs) for one in (known, wanted)]
+    return made_of[0] == made_of[1] and same_steps(known.section, wanted.section)
