@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import Heard, make_recipe, signalled_at
+from safetensors.torch import load_file, save_file
+from tiny_training import Heard, make_recipe, signalled_at, weighted, write_tokenizer
 
 from jagpt import recipe as recipes
 from jagpt.errors import JagptError, MissingExtraError, RecipeError, StoppedError, UsageError
@@ -97,10 +99,30 @@ def test_the_time_that_is_given_ends_the_search_and_a_later_one_goes_on(make_run
     assert len(search.search(searched(RATE), run, 1, None, QUIET).trials) == 1
 
 
-def test_trials_of_another_recipe_are_set_aside(make_run: MakeRun) -> None:
-    run = make_run()
-    first = search.search(searched(RATE), run, 1, None, QUIET)
-    second = search.search(searched(RATE, batch_size=1), run, 1, None, QUIET)
+@pytest.mark.parametrize("change", ["recipe", "data", "weights", "teacher"])
+def test_trials_of_another_training_are_set_aside(
+    make_run: MakeRun, tmp_path: Path, change: str
+) -> None:
+    run, begun = make_run(), tmp_path / "begun"
+    session.run(make_recipe(max_steps=1, warmup_steps=0), make_run("first"), QUIET)
+    shutil.copytree(make_run("first").own("train") / "step-00000001", begun)
+    write_tokenizer(begun)
+    given: dict[str, Any] = {}
+    if change == "weights":
+        given["model"] = {"from": str(begun)}
+    elif change == "teacher":
+        given["teacher"] = [str(begun)]
+    recipe = other = searched(RATE, **given)
+    first = search.search(recipe, run, 1, None, QUIET)
+    assert search.search(recipe, run, 1, None, QUIET) == first
+    if change == "recipe":
+        other = searched(RATE, batch_size=1)
+    elif change == "data":
+        other = weighted(recipe, 0.5)
+    else:
+        tensors = load_file(begun / "model.safetensors")
+        save_file({name: -value for name, value in tensors.items()}, begun / "model.safetensors")
+    second = search.search(other, run, 1, None, QUIET)
     assert second.made_of != first.made_of
     assert Trials.read(run.superseded / "search") == first
 

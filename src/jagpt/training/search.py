@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from jagpt import files, units
 from jagpt.errors import JagptError, MissingExtraError, StoppedError, StorageError, UsageError
-from jagpt.manifests import MANIFEST
 from jagpt.progress import Progress
 from jagpt.recipe import Range, Recipe, changed, search_kind
 from jagpt.rundir import SEARCH, RunDirectory
-from jagpt.tokens.index import TokenIndex
+from jagpt.training.data import sums
 from jagpt.training.metrics import read_metrics
+from jagpt.training.stage import TRAIN
 from jagpt.training.stopping import OutOfTime
 from jagpt.training.trials import BEST, Trials, Tried
 
@@ -84,10 +84,10 @@ def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
     """The trials of this very search; those of another are moved aside."""
     folder = run.root / SEARCH
     keys = recipe.search.model_dump(mode="json")
-    made_of = [run.tokens / name for name in (MANIFEST, TokenIndex.FILE)]
-    sections = [recipe.model.semantic(), recipe.train.semantic(), keys]
-    tokens = [files.sha256(path) for path in made_of if path.is_file()]
-    fingerprint = files.fingerprint_of(["search", sections, tokens])
+    made_of: list[Any] = [[*TRAIN.semantic(recipe).values(), keys], [*sums(run.tokens).values()]]
+    if outside := TRAIN.outside(recipe, files.sha256, {}):
+        made_of.append(outside)
+    fingerprint = files.fingerprint_of(["search", *made_of])
     found = Trials.find(folder)
     if found is not None and found.made_of == fingerprint:
         return found
