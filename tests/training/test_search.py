@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,39 @@ def test_a_search_that_is_stopped_ends_as_an_unbroken_one(
         BEST, Trials.FILE,
     ]  # fmt: skip
     assert search.search(recipe, broken, 3, None, QUIET) == found  # nothing is left to do
+
+
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_search_that_is_killed_after_its_record_is_settled_by_the_next(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, failed: bool, more: int
+) -> None:
+    class Killed(BaseException):
+        """As a SIGKILL: nothing catches it."""
+
+    run, recipe = make_run(), searched(RATE)
+    place, written = run.root / "search", Trials.write
+
+    def write_and_die(self: Trials, directory: Path) -> None:
+        lost = tuple(replace(one, loss=None, failed="lost") for one in self.trials)
+        written(replace(self, trials=lost) if failed else self, directory)
+        if self.trials:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "write", write_and_die)
+        with pytest.raises(Killed):
+            search.search(recipe, run, 1, None, QUIET)
+    assert (place / "trial-1").is_dir()
+    (place / BEST).write_text("an older one", "utf-8")
+    found = search.search(recipe, run, 1 + more, None, QUIET)
+    names = {path.name for path in place.iterdir()}
+    if found.best is None:
+        assert names == {Trials.FILE}
+    else:
+        assert names == {Trials.FILE, BEST}
+        rate = found.best.settings["train.learning_rate"]
+        assert recipes.load(place / BEST).train.learning_rate == rate
 
 
 def test_the_best_recipe_is_a_recipe_and_trains_to_its_loss(make_run: MakeRun) -> None:

@@ -56,6 +56,7 @@ def search(
     ends = None if hours is None else time.monotonic() + 3600 * hours
     folder = run.root / SEARCH
     trials = _begin(recipe, run)
+    _settle(recipe, run, trials)  # a killed search may not have
     while len(trials.trials) < count:
         left = None if ends is None else (ends - time.monotonic()) / 3600
         if left is not None and left <= 0:
@@ -74,9 +75,7 @@ def search(
             break
         trials = replace(trials, trials=(*trials.trials, tried))
         trials.write(folder)
-        if trials.best is tried:
-            files.write_text(folder / BEST, changed(recipe, settings).to_toml())
-        files.remove(_place(run, number).root)
+        _settle(recipe, run, trials)
     return trials
 
 
@@ -97,6 +96,18 @@ def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
     files.make_directory(folder)
     trials.write(folder)
     return trials
+
+
+def _settle(recipe: Recipe, run: RunDirectory, trials: Trials) -> None:
+    """Let the best recipe be that of `trials`, and delete what these trained."""
+    folder, best = run.root / SEARCH, trials.best
+    if best is None:
+        files.remove(folder / BEST)
+    else:
+        files.write_text(folder / BEST, changed(recipe, best.settings).to_toml())
+    for number in range(1, len(trials.trials) + 1):
+        files.remove(_place(run, number).root)
+    files.remove_leftovers(folder)
 
 
 def _place(run: RunDirectory, number: int) -> RunDirectory:
