@@ -197,6 +197,41 @@ def test_ranges_and_choices_of_numbers_are_taken() -> None:
     assert "search" not in recipes.parse(BASE).to_toml()
 
 
+def test_whole_numbers_are_tried_as_such_however_they_are_written(make_run: MakeRun) -> None:
+    keys = {"train.warmup_steps": {"choice": [1.0, 2.0]}, "model.n_layer": {"choice": [1.0]}}
+    found = search.search(searched(keys), make_run(), 2, None, QUIET)
+    for one in found.trials:
+        assert one.failed is None
+        assert [type(value) for value in one.settings.values()] == [int, int]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_search_whose_trials_all_failed_is_an_error(
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    from jagpt import cli, pipeline
+
+    def fail(*_: Any) -> None:
+        raise JagptError("the loss\nis not finite")
+
+    run = make_run()
+    recipe = run.root / "mine.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(BASE + '"train.learning_rate" = { low = 1e-4, high = 1e-1 }', "utf-8")
+    monkeypatch.setattr(session, "run", fail)
+    monkeypatch.setattr(pipeline, "require_inputs", lambda given, *_: given)
+    arguments = ["train", str(recipe), "--trials", "2", "--run-dir", str(run.root)]
+    with pytest.raises(SystemExit) as left:
+        cli.main([*arguments, *["--json"] * as_json])
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    assert len(said.out.split("failed")) > 2  # the table of the trials, or their JSON
+    assert "every trial failed: the loss is not finite; correct that, delete" in said.err
+
+
 def test_a_recipe_without_keys_and_a_machine_without_optuna_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

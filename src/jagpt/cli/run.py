@@ -224,6 +224,7 @@ def train(nproc: int | None, trials: int | None, hours: float | None, **options:
 def _search(call: Call, count: int, hours: float | None) -> None:
     """Search over the recipe's settings; print the trials and where the best recipe is."""
     from jagpt import console, files, pipeline
+    from jagpt.rundir import SEARCH
     from jagpt.training import search
 
     loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
@@ -237,6 +238,7 @@ def _search(call: Call, count: int, hours: float | None) -> None:
         print_json(trials.as_json())
     else:
         console.show_trials(trials, place)
+    trials.check(place.root / SEARCH)
 
 
 @app.command(help=CORPUS.verb_help)

@@ -181,10 +181,13 @@ def _space(key: str, given: Range) -> optuna.distributions.BaseDistribution:
         IntDistribution,
     )
 
-    if given.choice:
-        return CategoricalDistribution(given.choice)
-    if given.low is None or given.high is None:
+    kind = search_kind(key)
+    values = None if kind is None else given.values(kind)
+    if values is None:
         raise ValueError(f"{key}: neither a choice nor a range")
-    if search_kind(key) is int:
-        return IntDistribution(int(given.low), int(given.high), log=True)
-    return FloatDistribution(given.low, given.high, log=True)
+    if given.choice:
+        return CategoricalDistribution(values)
+    low, high = values
+    if kind is int:
+        return IntDistribution(int(low), int(high), log=True)
+    return FloatDistribution(low, high, log=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from jagpt.errors import JagptError
 from jagpt.records import Count, Versioned, optional
+from jagpt.text import one_line, shortened
 
 BEST = "best.toml"
 """Next to it: the recipe with the best settings so far."""
@@ -41,6 +44,15 @@ class Trials(Versioned):
 
     made_of: str
     trials: tuple[Tried, ...] = ()
+
+    def check(self, folder: Path) -> None:
+        """`JagptError` if all of them failed; they are in `folder`."""
+        if self.trials and self.best is None:
+            reason = shortened(one_line(self.trials[0].failed or "no valid loss"), 300)
+            raise JagptError(
+                f"every trial failed: {reason}; correct that, delete {folder} and run the same "
+                "command again"
+            )
 
     def ranked(self) -> list[tuple[int, Tried]]:
         """The trials with their numbers from 1, the lowest loss first."""
