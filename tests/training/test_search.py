@@ -15,13 +15,20 @@ from safetensors.torch import load_file, save_file
 from tiny_training import Heard, make_recipe, signalled_at, weighted, write_tokenizer
 
 from jagpt import recipe as recipes
-from jagpt.errors import JagptError, MissingExtraError, RecipeError, StoppedError, UsageError
+from jagpt.errors import (
+    DataError,
+    JagptError,
+    MissingExtraError,
+    RecipeError,
+    StoppedError,
+    UsageError,
+)
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.report import render
 from jagpt.rundir import RunDirectory
 from jagpt.training import search, session
-from jagpt.training.trials import BEST, Trials
+from jagpt.training.trials import BEST, Trials, Tried
 
 MakeRun = Callable[..., RunDirectory]
 RATE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1}}
@@ -195,6 +202,31 @@ def test_ranges_and_choices_of_numbers_are_taken() -> None:
     assert set(recipe.search.keys) == {"train.learning_rate", "train.clip_norm", "model.n_layer"}
     assert recipes.parse(recipe.to_toml()) == recipe
     assert "search" not in recipes.parse(BASE).to_toml()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"a": 1},
+        {},
+        {"train.learning_rate": 0.01},
+        {"train.learning_rate": 0.2, "model.n_layer": 1},
+        {"train.learning_rate": 0.01, "model.n_layer": 3},
+        {"train.learning_rate": 0.01, "model.n_layer": 1.5},
+        {"train.learning_rate": 10**400, "model.n_layer": 1},
+    ],
+)
+def test_trials_that_the_search_cannot_have_tried_are_damaged(
+    make_run: MakeRun, settings: dict[str, float | int]
+) -> None:
+    run, recipe = make_run(), searched({**RATE, "model.n_layer": {"low": 1, "high": 2}})
+    place = run.root / "search"
+    known = search.search(recipe, run, 1, 1e-9, QUIET)
+    told = Tried(settings=settings, loss=1.0, steps=1, seconds=1.0)
+    replace(known, trials=(told,)).write(place)
+    with pytest.raises(DataError, match=r"trials\.json: .* damaged: .*; delete the folder"):
+        search.search(recipe, run, 1, None, QUIET)
+    assert not (place / BEST).exists()
 
 
 def test_whole_numbers_are_tried_as_such_however_they_are_written(make_run: MakeRun) -> None:

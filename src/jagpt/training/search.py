@@ -13,7 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jagpt import files, units
-from jagpt.errors import JagptError, MissingExtraError, StoppedError, StorageError, UsageError
+from jagpt.errors import (
+    DataError,
+    JagptError,
+    MissingExtraError,
+    StoppedError,
+    StorageError,
+    UsageError,
+)
 from jagpt.progress import Progress
 from jagpt.recipe import Range, Recipe, changed, search_kind
 from jagpt.rundir import SEARCH, RunDirectory
@@ -80,7 +87,10 @@ def search(
 
 
 def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
-    """The trials of this very search; those of another are moved aside."""
+    """The trials of this very search; those of another are moved aside.
+
+    `DataError` for trials that it cannot have tried.
+    """
     folder = run.root / SEARCH
     keys = recipe.search.model_dump(mode="json")
     made_of: list[Any] = [[*TRAIN.semantic(recipe).values(), keys], [*sums(run.tokens).values()]]
@@ -89,6 +99,13 @@ def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
     fingerprint = files.fingerprint_of(["search", *made_of])
     found = Trials.find(folder)
     if found is not None and found.made_of == fingerprint:
+        try:
+            _study(recipe, found.trials)
+        except (ValueError, OverflowError):
+            raise DataError(
+                f"{folder / Trials.FILE}: this {Trials.KIND} is damaged: found settings that are "
+                f"not of the recipe's [search.keys]; {Trials.REMEDY}"
+            ) from None
         return found
     if folder.is_dir():
         files.move_directory(folder, run.superseded / SEARCH)
@@ -154,10 +171,15 @@ def _tried(
 
 def _proposed(recipe: Recipe, trials: Sequence[Tried]) -> dict[str, Any]:
     """Settings of the trial after `trials`: a function of these and the recipe's seed."""
+    return dict(_study(recipe, trials).ask(_spaces(recipe)).params)
+
+
+def _study(recipe: Recipe, trials: Sequence[Tried]) -> optuna.Study:
+    """What the sampler knows after `trials`; `ValueError` for settings outside the search."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    spaces = {key: _space(key, given) for key, given in recipe.search.keys.items()}
+    spaces = _spaces(recipe)
     seed = (recipe.train.seed + len(trials)) % 2**32
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
     study = optuna.create_study(direction="minimize", sampler=sampler)
@@ -171,7 +193,11 @@ def _proposed(recipe: Recipe, trials: Sequence[Tried]) -> dict[str, Any]:
                 value=tried.loss,
             )
         )
-    return dict(study.ask(spaces).params)
+    return study
+
+
+def _spaces(recipe: Recipe) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {key: _space(key, given) for key, given in recipe.search.keys.items()}
 
 
 def _space(key: str, given: Range) -> optuna.distributions.BaseDistribution:
