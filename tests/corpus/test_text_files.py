@@ -120,6 +120,20 @@ def test_an_encoding_is_named_or_found(tmp_path: Path, encoding: str) -> None:
     assert [(d.title, d.text) for d in found] == expected
 
 
+@pytest.mark.parametrize("encoding", ["iso2022_jp", "auto"])
+@pytest.mark.parametrize("size", [1, 7, 20])
+def test_a_shift_to_kanji_lasts_over_lines_and_block_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, size: int
+) -> None:
+    monkeypatch.setattr("jagpt.compressed.READ_BYTES", size)
+    path = tmp_path / "text.txt"
+    lines = ["一行目の文章", "二行目の文章", "三行目の文章"]
+    path.write_bytes("日本".encode("iso2022_jp")[:-3] + b"\n" + b"\n".join(
+        line.encode("iso2022_jp")[3:-3] for line in lines))  # fmt: skip
+    found = read_documents(Reader(path), "line", encoding=encoding)
+    assert [document.text for document in found] == ["日本", *lines]
+
+
 def test_ascii_before_the_first_character_does_not_mislead(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"plain text\n" * 200 + LEGACY.encode("euc_jp"))
@@ -134,14 +148,23 @@ def test_ascii_before_the_first_character_does_not_mislead(tmp_path: Path) -> No
         (LEGACY.encode("euc_jp"), "iso2022_jp", r"not iso2022_jp at byte 0 .*looks like euc_jp"),
         ("行\n行\n".encode("cp932") + b"\xfc\xfc\n", "cp932",
          r"not cp932 at byte 6 \(line 3: fc fc 0a\)"),
+        ("行\n".encode("iso2022_jp") + b"ab\x9a\nab\n", "iso2022_jp",
+         r"not iso2022_jp at byte 11 \(line 2: 9a 0a"),
         (bytes(range(128, 256)), "auto", "its encoding cannot be detected"),
         ("行\n".encode("cp932") * 30_000 + b"\xfc\xfc", "auto",
          r"not cp932, which it was taken for at byte 90000 \(line 30001"),
     ],
 )  # fmt: skip
+@pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_wrong_encoding_is_told_with_line_and_guess(
-    tmp_path: Path, data: bytes, encoding: str, words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    encoding: str,
+    words: str,
+    size: int,
 ) -> None:
+    monkeypatch.setattr("jagpt.compressed.READ_BYTES", size)
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     with pytest.raises(DataError, match=words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from itertools import chain
 
@@ -80,6 +81,7 @@ class Lines:
         blocks = iter(self.reader)
         if self.encoding == AUTO:
             blocks = self._guess(blocks)
+        self._decoder = getincrementaldecoder(self.encoding)()
         waiting = bytearray()
         for number, block in enumerate(blocks):
             searched = len(waiting)
@@ -130,12 +132,15 @@ class Lines:
         return data
 
     def _lines(self, data: bytes) -> Iterator[str]:
-        """The lines of `data`, which ends with a newline."""
+        """The lines of `data`, which ends with a newline.
+
+        What shifts ISO-2022-JP to kanji may stand lines above, but no character spans lines.
+        """
         if (nul := data.find(b"\0")) >= 0:
             place = self.offset + nul
             raise DataError(f"{self.reader.path}: not text: byte {place} is 0{self._hint()}")
         try:
-            text = data.decode(self.encoding)
+            text = self._decoder.decode(data, final=True)
         except UnicodeDecodeError as error:
             raise self._not_in_encoding(data, error) from None
         for line in text.split("\n")[:-1]:
