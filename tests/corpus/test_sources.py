@@ -30,6 +30,14 @@ def test_a_pattern_gives_files_in_natural_order(tmp_path: Path) -> None:
     assert [path.name for path in found] == ["a1.xml", "a9.xml", "a10.xml"]
 
 
+def test_files_whose_numbers_are_equal_have_an_order(tmp_path: Path) -> None:
+    names = [f"a{'0' * zeros}1.txt" for zeros in range(8, -1, -1)] + ["a1²3.txt", "a2.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    found = source_files(source(path=str(tmp_path / "a*.txt")))
+    assert [path.name for path in found] == names
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a[1].xml"
     path.touch()

@@ -181,7 +181,8 @@ def _how_to_set(source: Source) -> str:
     return f"set its path with --set corpus.source.{source.name}.path=FILE"
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts numbers in names by their value."""
-    pieces = re.findall(r"[0-9]+|[^0-9]+", path.as_posix())
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sorts numbers in names by their value, and equal values by how they are written."""
+    name = path.as_posix()
+    pieces = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], name
