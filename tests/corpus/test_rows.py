@@ -162,6 +162,14 @@ def test_a_line_of_many_values_is_told_before_it_is_parsed(tmp_path: Path, row: 
         read(source("jsonl", path))
 
 
+@pytest.mark.parametrize("end", ["", "\\"])
+def test_a_cut_line_is_told_at_once_whatever_its_text(tmp_path: Path, end: str) -> None:
+    """Tried from each of its quotes, such a line took many minutes."""
+    path = lines(tmp_path / "rows.jsonl", '{"text": "甲"}', '{"text": "' + '\\"' * 2_200_000 + end)
+    with pytest.raises(DataError, match=r"rows.jsonl: line 2: not JSON \(Unterminated string"):
+        read(source("jsonl", path))
+
+
 def test_a_long_text_is_no_skeleton(tmp_path: Path) -> None:
     text = '[{"甲": "乙\\"}], ' * 500_000
     path = lines(tmp_path / "rows.jsonl", json.dumps({"text": text}))

@@ -31,7 +31,8 @@ SKELETON = 4 * 1024 * 1024
 bytes.
 """
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)')
+"""Where the line is cut, its end: each quote in an unfinished string would be tried otherwise."""
 
 
 class RowError(ValueError):
