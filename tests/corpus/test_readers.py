@@ -16,6 +16,7 @@ from jagpt.corpus import convert
 from jagpt.corpus.documents import SPLITS
 from jagpt.corpus.shards import iter_documents
 from jagpt.errors import DataError
+from jagpt.progress import QUIET
 
 
 @pytest.fixture
@@ -46,6 +47,22 @@ def sources(tmp_path: Path) -> list[dict[str, object]]:
 
 def _lines(rows: list[Any]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.mark.parametrize("column", ["title", "id", "url"])
+def test_all_texts_of_a_document_count_towards_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    rows = [{"text": article_text(n, 1), "title": "", "id": n, "url": None} for n in range(30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(_lines([{**row, column: f"{row['text']}" + "長" * 500} for row in rows]))
+    columns = {f"{name}_column": name for name in ("title", "id", "url")}
+    recipe = make_recipe({"kind": "jsonl", "path": path, **columns}, min_characters=0)
+    whole = contents(make_corpus(tmp_path / "whole", recipe))
+    monkeypatch.setattr(convert, "PART_BYTES", 1_500)
+    assert contents(make_corpus(tmp_path / "parts", recipe)) == whole
+    (source,) = convert.convert(recipe.corpus, tmp_path, 1, QUIET)
+    assert [file.parts for file in source.files] == [10]
 
 
 def test_sources_of_all_kinds_make_one_corpus(

@@ -47,7 +47,7 @@ from jagpt.workers import Workers
 PART_PAGES = 20_000
 """A batch holds at most this many pages …"""
 PART_BYTES = 8 * 1024 * 1024
-"""… and ends with the page that reaches this many bytes."""
+"""… and ends with the page that reaches this many bytes (a document: characters)."""
 KILOBYTE = 1000
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ class _Extraction:
         return ExtractedSource(wiki, tuple(extracted))
 
     def _documents(self, file: _File, documents: Documents) -> ExtractedFile:
-        for group in _grouped((document, len(document.text)) for document in documents):
+        for group in _grouped((document, document.characters) for document in documents):
             self._submit(file, Batch(None, documents=group))
             self._show(file, documents.offset)
         return ExtractedFile(file.name, documents.offset, documents.sha256, file.parts)

@@ -27,6 +27,11 @@ class SourceDocument:
     other_namespace: bool = False
     """Not an article: it is only counted."""
 
+    @property
+    def characters(self) -> int:
+        """Of all its texts: what it takes in memory."""
+        return len(self.id) + len(self.title) + len(self.url or "") + len(self.text)
+
     def packed(self) -> bytes:
         """The whole document as bytes, for hashing."""
         head = (self.id, self.title, self.url, self.revision, self.problem, self.wikitext)
