@@ -16,6 +16,7 @@ from jagpt.cli import app
 from jagpt.errors import DataError, UsageError
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
+from jagpt.tokenizer import comparison
 from jagpt.tokenizer.comparison import compare, file_texts
 from jagpt.tokenizer.encoder import Encoder
 from jagpt.tokenizer.stage import TOKENIZER
@@ -48,6 +49,19 @@ def call(*arguments: str | Path) -> Result:
 
 def test_a_file_is_read_in_blocks_and_decompressed(text: Path) -> None:
     assert list(file_texts(text)) == documents(20, seed=9)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_long_block_is_read_in_pieces_and_spaces_are_a_blank_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(comparison, "TEXT_CHARACTERS", 10)
+    lines = ["一行目", " 二行目", "三行目", "四行目", "\u3000 ", "五", "六", "", "七" * 25]
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(lines) + end, "utf-8")
+    assert list(file_texts(path)) == [
+        "一行目", " 二行目\n三行目", "四行目", "五\n六", "七" * 9, "七" * 8, "七" * 8,
+    ]  # fmt: skip
 
 
 def test_each_is_measured_on_the_same_text(folders: Folders, text: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from jagpt.compressed import Reader
-from jagpt.corpus.text_files import Lines
+from jagpt.corpus.text_files import Lines, cut
 from jagpt.errors import DataError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
@@ -17,6 +18,9 @@ from jagpt.tokenizer.stats import TokenizerStats, measure
 
 WHERE = "--compare"
 """The beginning of messages about a tokenizer."""
+
+TEXT_CHARACTERS = 1_000_000
+"""Longer blocks are measured in pieces: a file may have no blank line."""
 
 
 def compare(
@@ -39,17 +43,19 @@ def compare(
 
 
 def file_texts(path: Path) -> Iterator[str]:
-    """The blocks of lines between blank lines of a text file, compressed or not.
+    """The blocks of lines between blank lines of a text file, compressed or not; long ones in
+    pieces of `TEXT_CHARACTERS` or fewer.
 
     Raises `DataError` if it is missing, damaged or not UTF-8.
     """
     block: list[str] = []
+    size = 0
     with closing(Reader(path)) as reader:
-        for line in Lines(reader):
-            if line:
+        for line in chain(Lines(reader), [""]):
+            blank = not line.strip()
+            if not blank:
                 block.append(line)
-            elif block:
-                yield "\n".join(block)
-                block = []
-    if block:
-        yield "\n".join(block)
+                size += len(line) + 1
+            if block and (blank or size > TEXT_CHARACTERS):
+                yield from cut("\n".join(block), TEXT_CHARACTERS)
+                block, size = [], 0
