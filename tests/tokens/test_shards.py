@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,6 +108,28 @@ def test_a_damaged_document_index_is_named(tmp_path: Path, place: int, byte: byt
     path.write_bytes(raw)
     with pytest.raises(DataError, match=r"train-00000\.idx: at byte \d+: "):
         TokenSplit.open(tmp_path, "train")
+
+
+@pytest.mark.parametrize("damage", ["not UTF-8", "a fall", "below 0", "beyond the end"])
+def test_damaged_ids_of_documents_are_named_where_they_are_read(
+    tmp_path: Path, damage: str
+) -> None:
+    write_tokens(tmp_path, [[[1], [2], [3]]])
+    path = tmp_path / "train-00000.idx"
+    raw = bytearray(path.read_bytes())
+    starts_at, ids_at = 48 + 8 * (4 + 3 + 3), len(raw) - 3 * len("source:0-0")
+    if damage == "not UTF-8":
+        raw[ids_at + 12] = 0xFF
+    else:
+        start = {"a fall": 5, "below 0": -1, "beyond the end": 2**60}[damage]
+        raw[starts_at + 16 : starts_at + 24] = struct.pack("<q", start)
+    path.write_bytes(raw)
+    split = TokenSplit.open(tmp_path, "train")
+    words = rf"train-00000\.idx: at byte {ids_at}: the documents' ids are invalid; run the tokens"
+    with pytest.raises(DataError, match=words):
+        split.document_id(1)
+    with pytest.raises(DataError, match=words):
+        list(split.shards[0].document_ids())
 
 
 def test_a_cut_document_index_is_named(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -178,13 +179,20 @@ class Shard:
     def document_id(self, document: int) -> str:
         """The id of the shard's document number `document`."""
         start, stop = self._id_starts[document : document + 2]
-        return bytes(self._ids[start:stop]).decode("utf-8")
+        return self._id(bytes(self._ids[start:stop]), int(start), int(stop))
 
     def document_ids(self) -> Iterator[str]:
         """The ids of all documents, in order."""
         ids, bounds = bytes(self._ids), self._id_starts.tolist()
         for start, stop in pairwise(bounds):
-            yield ids[start:stop].decode("utf-8")
+            yield self._id(ids[start:stop], start, stop)
+
+    def _id(self, found: bytes, start: int, stop: int) -> str:
+        """The text of an id; `DataError` if a stranger's index has other bytes or bounds."""
+        if 0 <= start <= stop <= len(self._ids):
+            with suppress(UnicodeDecodeError):
+                return found.decode("utf-8")
+        raise self._bad_index(self._ids_at, "the documents' ids are invalid")
 
     def check(self) -> None:
         """Read the whole `.bin`; `DataError` names the first chunk that was changed."""
@@ -226,7 +234,8 @@ class Shard:
         )
         sums_at = _HEADER.size + 8 * sum(counts)
         self._sums = raw[sums_at : sums_at + 4 * chunks].view("<u4")
-        self._ids = raw[sums_at + 4 * chunks :]
+        self._ids_at = sums_at + 4 * chunks
+        self._ids = raw[self._ids_at :]
         self._n_tokens = tokens
         self._check_starts()
 
