@@ -127,14 +127,18 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 
 
 @pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize(
+    ("name", "words"), [(LONG, "at most 255 bytes"), ("a\0b/*.txt", "a path has no NUL character")]
+)
 def test_a_name_that_no_file_can_have_is_named_with_its_key(
-    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    value = {"train.teacher": f'["{LONG}"]', "execution.remote": f'"/{LONG}"'}
-    override = f"{key}={value.get(key, json.dumps(LONG, ensure_ascii=False))}"
-    test_a_wrong_value_is_named_with_what_is_allowed(
-        override, "at most 255 bytes", tmp_path, monkeypatch, capsys
-    )
+    key: str, name: str, words: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    value = json.dumps(f"/{name}" if key == "execution.remote" else name, ensure_ascii=False)
+    if key == "execution.remote" and name != LONG:
+        words = "expected a URL"
+    override = f"{key}={f'[{value}]' if key == 'train.teacher' else value}"
+    test_a_wrong_value_is_named_with_what_is_allowed(override, words, tmp_path, monkeypatch, capsys)
 
 
 def test_in_the_recipe_itself_it_is_named_too(tmp_path: Path) -> None:

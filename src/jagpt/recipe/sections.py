@@ -75,6 +75,8 @@ def _is_too_long(path: str) -> bool:
 def _fit_path(path: str) -> str:
     if _is_too_long(path):
         raise PydanticCustomError("long_path", TOO_LONG)
+    if "\0" in path:
+        raise PydanticCustomError("nul_path", "a path has no NUL character")
     return path
 
 
