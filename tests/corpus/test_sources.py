@@ -85,3 +85,20 @@ def test_the_cache_follows_the_system(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cache_directory() == tmp_path / ".cache" / "jagpt"
     monkeypatch.setattr("sys.platform", "darwin")
     assert cache_directory() == tmp_path / "Library" / "Caches" / "jagpt"
+
+
+@pytest.mark.parametrize("name", ["XDG_CACHE_HOME", "JAGPT_CACHE"])
+def test_a_user_without_a_home_is_told_how_to_choose_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr("sys.platform", "linux")
+    for variable in ("XDG_CACHE_HOME", "JAGPT_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(StorageError, match=f"this user has none; set .*{name}"):
+        source_files(source(wiki="jawiki", date="20210301"))
+    monkeypatch.setenv(name, str(tmp_path))
+    assert cache_directory().is_relative_to(tmp_path)
