@@ -112,9 +112,15 @@ def test_every_verb_stands_in_the_readmes() -> None:
         (["generate", "nowhere", "日本の", "--top-p", "2"], 2, "--top-p"),
         (["generate", "", "日本の"], 2, "found an empty one"),
         (["extract", "pages.xml", "--output", ""], 2, "found an empty one"),
+        (["extract", "notes.txt", "--output", "o\udcff"], 2,
+         "--output o\\udcff: this name is not valid UTF-8"),
+        (["extract", "notes.txt", "--output", "o", "--title", "\udcff"], 2,
+         "--title \\udcff: this name is not valid UTF-8"),
+        (["run", "mine.toml", "--run-dir", "o\udcff"], 2,
+         "--run-dir o\\udcff: this name is not valid UTF-8"),
         (["train", "mine.toml"], 2, "needs tokenizer"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_gets_one_message_and_its_code(
     mine: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
 ) -> None:
@@ -123,6 +129,7 @@ def test_a_mistake_gets_one_message_and_its_code(
     assert words in captured.err
     assert "Traceback" not in captured.err
     assert not captured.out
+    assert not list(mine.glob("o*"))
 
 
 def test_a_missing_source_is_named_before_anything_is_made(

@@ -111,11 +111,15 @@ def open_recipe(
 
 
 def _check_run_dir(run_dir: Path) -> None:
-    """Refuse a name that libraries cannot open, before they fail on it."""
+    check_name("--run-dir", run_dir)
+
+
+def check_name(option: str, name: str | Path) -> None:
+    """Refuse a name that libraries cannot open and no record can have, before they fail on it."""
     try:
-        str(run_dir).encode("utf-8")
+        str(name).encode("utf-8")
     except UnicodeEncodeError:
-        raise UsageError(f"--run-dir {run_dir}: this name is not valid UTF-8") from None
+        raise UsageError(f"{option} {name}: this name is not valid UTF-8") from None
 
 
 def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:

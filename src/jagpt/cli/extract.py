@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jagpt import units
-from jagpt.cli.common import Location, app, make_progress, print_json
+from jagpt.cli.common import Location, app, check_name, make_progress, print_json
 from jagpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,9 @@ def extract(
     from jagpt.corpus import extraction
     from jagpt.machines import available_cores
 
+    check_name("--output", output)
+    for title in options["titles"]:
+        check_name("--title", title)
     progress = make_progress(as_json)
     place = _place(source, wiki, date, mirror, progress)
     if kind != "dump" and not isinstance(place, str):
