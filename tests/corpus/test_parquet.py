@@ -50,6 +50,12 @@ def test_the_sizes_of_pages_are_those_that_arrow_finds(tmp_path: Path) -> None:
             assert texts_of(path) == rows
 
 
+def test_a_name_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", ["文"]).rename(tmp_path / "\udcff.parquet")
+    with pytest.raises(DataError, match=r"\udcff.parquet: this name is not valid UTF-8.* rename"):
+        texts_of(path)
+
+
 def test_a_page_that_asks_for_too_much_is_named_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,8 @@ class ParquetRows:
         size = files.regular_file(self.path)
         try:
             yield from self._read(size)
+        except UnicodeEncodeError:  # Arrow takes names as text
+            raise DataError(f"{self.path}: this name is not valid UTF-8; rename the file") from None
         except (pa.ArrowException, UnicodeDecodeError, OSError, _ThriftError) as error:
             if isinstance(error, OSError) and error.errno:  # pyarrow's own has none
                 raise storage_error(error, f"reading {self.path}") from None
