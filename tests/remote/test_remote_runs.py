@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import lost_machine
 
 from jagpt import remote
-from jagpt.cli.common import open_run
+from jagpt.cli.common import open_recipe, open_run
 from jagpt.progress import QUIET
 from jagpt.remote import keeping, lease, store
 from jagpt.rundir import RunDirectory
@@ -179,6 +179,38 @@ def test_a_damaged_copy_is_passed_over(
     assert f"warning: {weights}: damaged: its SHA-256" in said
     assert "continuing from the checkpoint of step 2" in said
     assert made(tmp_path / "new") == made(whole)
+
+
+def lose(place: Path, pattern: str) -> None:
+    """A bucket's rule for old files takes one: it is older than the `copy.json` beside it."""
+    (key,) = place.glob(pattern)
+    key.unlink()
+
+
+@pytest.mark.parametrize(
+    ("of", "pattern", "lost"),
+    [
+        ("whole", "tokenizer-*/tokenizer.json.*", "tokenizer"),
+        ("whole", "train-*/step-00000004/model.safetensors.*", "train"),
+        ("stopped", "train-*/step-00000003/model.safetensors.*", "the checkpoint of step 3"),
+        ("stopped", "train-*/step-00000003/state.json.*", "the checkpoint of step 3"),
+    ],
+)
+def test_what_the_place_lost_is_missing_there_and_sent_again(
+    of: str, pattern: str, lost: str, request: pytest.FixtureRequest, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run, place = request.getfixturevalue(of), tmp_path / "elsewhere"
+    assert pushed(run, str(place)) == 0
+    before = contents(place)
+    lose(place, pattern)
+    found = remote.look(*open_recipe(str(run), [f"execution.remote={place}"], run))
+    assert found is not None
+    assert lost not in (*found.stages, *(f"the checkpoint of step {step}" for step in found.steps))
+    capsys.readouterr()
+    assert pushed(run, str(place)) == 0
+    assert f"copied to {place}: {lost}\n" in capsys.readouterr().out
+    assert contents(place).keys() >= before.keys()
 
 
 # --- bad days -------------------------------------------------------------------------------------

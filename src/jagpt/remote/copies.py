@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -128,6 +129,32 @@ def step_keys(keys: Collection[str], manifest: Manifest | None = None) -> dict[i
     )
 
 
+def whole(
+    keys: Collection[str], manifest: Manifest, directory: Path, step: int | None = None
+) -> bool:
+    """Whether these keys are those of a complete copy of a stage, or of its checkpoint.
+
+    `directory` says which files a checkpoint has; one that it does not have, or not intact, counts
+    as complete with its `copy.json`.
+    """
+    if key_of(manifest, step) not in keys:
+        return False
+    entries = manifest.files
+    if step is not None:
+        entries = ()
+        with suppress(DataError, OSError):  # deleted or damaged here
+            folder = directory / step_name(step)
+            sums = _sums(folder).items()
+            entries = tuple(FileEntry(f"{folder.name}/{name}", 0, digest) for name, digest in sums)
+    copy = Copy(manifest, step)
+    return all(copy.file_key(entry) in keys for entry in entries)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of a checkpoint's files by name, as its state has them, and of the state itself."""
+    return {**SavedState.read(folder).files, STATE: files.sha256(folder / STATE)}
+
+
 @dataclass(frozen=True)
 class Item:
     """Something to copy: a finished stage, or a checkpoint of an unfinished one."""
@@ -163,7 +190,11 @@ class Sender:
 
     def missing(self) -> list[Item]:
         """What is missing there, including what is damaged here."""
-        return [item for item in _standing(self._run) if item.key not in self.there]
+        return [
+            item
+            for item, made in _standing(self._run)
+            if not whole(self.there, made, self._run.own(item.stage.name), item.step)
+        ]
 
     def sized(self, item: Item) -> int:
         """Bytes of an item's files."""
@@ -195,11 +226,9 @@ class Sender:
         with files.snapshot(place, self._run.root) as folder:
             if made is None or made != last_made(place.parent):
                 raise FileNotFoundError
-            saved = SavedState.read(folder)
-            sums = {**saved.files, STATE: files.sha256(folder / STATE)}
             entries = tuple(
                 FileEntry(f"{folder.name}/{name}", (folder / name).stat().st_size, digest)
-                for name, digest in sorted(sums.items())
+                for name, digest in sorted(_sums(folder).items())
             )
             self._send(item, replace(made, files=entries), folder.parent, tick)
 
@@ -255,8 +284,8 @@ def check_manifests(run: RunDirectory) -> None:
         Manifest.unfinished(directory)
 
 
-def _standing(run: RunDirectory) -> list[Item]:
-    """Finished stages, and the checkpoints of an unfinished training."""
+def _standing(run: RunDirectory) -> list[tuple[Item, Manifest]]:
+    """Finished stages, and the checkpoints of an unfinished training, with what they are made from."""
     found = []
     for stage in stages.STAGES:
         directory = run.own(stage.name)
@@ -264,9 +293,10 @@ def _standing(run: RunDirectory) -> list[Item]:
         if made is None or made.shared:
             continue
         if (directory / MANIFEST).exists():
-            found.append(Item(stage, None, key_of(made)))
+            found.append((Item(stage, None, key_of(made)), made))
         elif stage is TRAIN:
-            found += [Item(stage, step, key_of(made, step)) for step in standing(directory)]
+            steps = standing(directory)
+            found += [(Item(stage, step, key_of(made, step)), made) for step in steps]
     return found
 
 

@@ -9,7 +9,7 @@ from jagpt.errors import JagptError
 from jagpt.pipeline.states import last_made
 from jagpt.recipe import Recipe
 from jagpt.remote import lease
-from jagpt.remote.copies import key_of, step_keys
+from jagpt.remote.copies import step_keys, whole
 from jagpt.remote.store import Store
 from jagpt.rundir import RunDirectory
 from jagpt.stages import TRAIN
@@ -41,9 +41,17 @@ def look(recipe: Recipe, run: RunDirectory) -> Elsewhere | None:
         _, claim = lease.holder(store)
     except JagptError as error:
         return Elsewhere(place, problem=str(error))
-    made = {stage.name: last_made(run.own(stage.name)) for stage in stages.STAGES}
-    whole = tuple(name for name, one in made.items() if one and key_of(one) in keys)
-    trained = made[TRAIN.name]
-    steps = tuple(step_keys(keys, trained)) if trained else ()
+    stood = []
+    steps: tuple[int, ...] = ()
+    for stage in stages.STAGES:
+        directory = run.own(stage.name)
+        made = last_made(directory)
+        if made is None:
+            continue
+        if whole(keys, made, directory):
+            stood.append(stage.name)
+        if stage is TRAIN:
+            there = step_keys(keys, made)
+            steps = tuple(step for step in there if whole(keys, made, directory, step))
     writer = str(claim) if claim and not claim.released and claim.here() is not False else None
-    return Elsewhere(place, None, writer, whole, steps)
+    return Elsewhere(place, None, writer, tuple(stood), steps)
