@@ -213,6 +213,30 @@ def test_what_the_place_lost_is_missing_there_and_sent_again(
     assert contents(place).keys() >= before.keys()
 
 
+@pytest.mark.parametrize("harm", ["lost", "damaged", "unlisted"])
+def test_pull_restores_the_rest_and_tells_what_is_damaged_there(
+    harm: str, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "elsewhere"
+    assert pushed(stopped, str(place)) == 0
+    last = next(place.glob("train-*/step-00000003"))
+    (weights,) = last.glob("model.safetensors.*")
+    if harm == "lost":
+        weights.unlink()
+    elif harm == "damaged":
+        weights.write_bytes(bytes(weights.stat().st_size))
+    else:
+        (last / "copy.json").write_text("{")
+    capsys.readouterr()
+    assert inside("pull", place, tmp_path / "new", "--json") == 3
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["damaged"] == ["checkpoint of step 3"]
+    assert "checkpoint of step 2" in told["taken"]
+    assert f"error: {place}: not restored, as it is damaged or lost there: checkpoint" in err
+    assert made(tmp_path / "new")["tokens"] == made(stopped)["tokens"]
+
+
 # --- bad days -------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from jagpt.cli.common import (
     print_json,
     run_directory_argument,
 )
-from jagpt.errors import UsageError
+from jagpt.errors import DataError, UsageError
 
 
 @app.command()
@@ -50,9 +50,14 @@ def pull(place: str, run_dir: Path, as_json: bool) -> None:
     """Copy a run from PLACE back to RUN_DIR; `jagpt run RUN_DIR` continues it."""
     from jagpt import remote
 
-    taken = remote.pull(place, run_dir, make_progress(as_json))
+    taken, damaged = remote.pull(place, run_dir, make_progress(as_json))
     if as_json:
-        print_json({"run_dir": str(run_dir), "taken": taken})
+        print_json({"run_dir": str(run_dir), "taken": taken, "damaged": damaged})
     else:
         said = ", ".join(taken) or f"nothing; {place} has nothing usable that this run lacks"
         click.echo(f"copied to {run_dir}: {said}")
+    if damaged:
+        raise DataError(
+            f"{place}: not restored, as it is damaged or lost there: {', '.join(damaged)}; "
+            f"`jagpt push` it again from where it is whole, or `jagpt run {run_dir}` remakes it"
+        )

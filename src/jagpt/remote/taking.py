@@ -28,9 +28,10 @@ from jagpt.training import checkpoints
 MAX_RECIPE_BYTES = 1024**2
 
 
-def pull(place: str, root: Path, progress: Progress) -> list[str]:
-    """Restore the run that was copied to `place` in the folder `root`; returns what was restored.
+def pull(place: str, root: Path, progress: Progress) -> tuple[list[str], list[str]]:
+    """Restore the run that was copied to `place` in the folder `root`.
 
+    Returns what was restored, and what could not be because it is damaged there.
     `DataError` if there is none, `UsageError` if `root` holds another run.
     """
     store = Store(place)
@@ -50,11 +51,14 @@ def pull(place: str, root: Path, progress: Progress) -> list[str]:
         files.write_text(run.recipe, text)
         taken = taker.take()
         ledger.write()
-    return taken
+    return taken, taker.damaged
 
 
 class Taker:
-    """Restores what a run lacks and `store` has; the caller holds the run's lock."""
+    """Restores what a run lacks and `store` has; the caller holds the run's lock.
+
+    `damaged` is what it could not restore, for which there is nothing else there.
+    """
 
     def __init__(
         self, recipe: Recipe, run: RunDirectory, store: Store, ledger: Ledger, progress: Progress
@@ -62,6 +66,7 @@ class Taker:
         self._recipe, self._run, self._store = recipe, run, store
         self._ledger, self._progress = ledger, progress
         self._keys = store.names()
+        self.damaged: list[str] = []
 
     def take(self, until: str | None = None, forced: Collection[str] = ()) -> list[str]:
         """Restore what fits, up to a stage, and nothing of a `forced` one; returns what was
@@ -97,26 +102,29 @@ class Taker:
         self, stage: Stage, states: dict[str, StageState]
     ) -> tuple[StageState, list[Copy]] | None:
         """What is there for this recipe: the whole stage, or its checkpoints."""
+        unread: list[str] = []
         for key in stage_keys(self._keys, stage):
-            if (copy := self._read(key)) and (state := self._fits(stage, copy, states)):
+            copy = self._read(key, stage.name, unread)
+            if copy and (state := self._fits(stage, copy, states)):
                 return state, [copy]
-        if stage is not TRAIN:
-            return None
         found: list[Copy] = []
         fitting: StageState | None = None
-        here = standing(self._run.own(stage.name))
-        for step, key in step_keys(self._keys).items():
-            if (copy := self._read(key)) and (state := self._fits(stage, copy, states)):
+        here = max(standing(self._run.own(stage.name)), default=0) if stage is TRAIN else 0
+        for step, key in step_keys(self._keys).items() if stage is TRAIN else ():
+            copy = self._read(key, _called(stage, step), unread if step > here else [])
+            if copy and (state := self._fits(stage, copy, states)):
                 fitting = state
-                if step > max(here, default=0):
+                if step > here:
                     found.append(copy)
+        self.damaged += dict.fromkeys(unread)
         return None if fitting is None else (fitting, found)
 
-    def _read(self, key: str) -> Copy | None:
+    def _read(self, key: str, what: str, unread: list[str]) -> Copy | None:
         try:
             return Copy.read(self._store, key)
         except DataError as error:
             self._progress.say(f"warning: {error}; it is skipped")
+            unread.append(what)
             return None
 
     def _fits(self, stage: Stage, copy: Copy, states: dict[str, StageState]) -> StageState | None:
@@ -132,12 +140,13 @@ class Taker:
 
     def _brought(self, stage: Stage, copy: Copy) -> str | None:
         """Restore a copy; None, with a warning, if the remote copy is damaged."""
-        what = stage.name if copy.step is None else f"checkpoint of step {copy.step:,}"
+        what = _called(stage, copy.step)
         try:
             with self._progress.bar(f"{what} from {self._store.place}", copy.size, "bytes") as bar:
                 self._bring(stage, copy, bar)
         except DataError as error:
             self._progress.say(f"warning: {error}; the {what} is not restored")
+            self.damaged.append(what)
             return None
         return what
 
@@ -207,3 +216,7 @@ class Taker:
                 f"{self._run.root}: {units.size(copy.size)} to restore from "
                 f"{self._store.place}, but only {units.size(free)} are free; free some space"
             )
+
+
+def _called(stage: Stage, step: int | None) -> str:
+    return stage.name if step is None else f"checkpoint of step {step:,}"
