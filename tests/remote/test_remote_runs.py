@@ -237,6 +237,19 @@ def test_pull_restores_the_rest_and_tells_what_is_damaged_there(
     assert made(tmp_path / "new")["tokens"] == made(stopped)["tokens"]
 
 
+def test_a_finished_stage_from_elsewhere_and_the_unfinished_one_here_keep_their_logs(
+    whole: Path, stopped: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    assert pushed(whole, str(tmp_path / "elsewhere")) == 0
+    assert inside("pull", tmp_path / "elsewhere", run) == 0
+    log = Path("logs", "metrics.jsonl")
+    (aside,) = (run / "superseded").iterdir()
+    assert (run / log).read_bytes() == (whole / log).read_bytes()
+    assert (aside / log).read_bytes() == (stopped / log).read_bytes()
+
+
 # --- bad days -------------------------------------------------------------------------------------
 
 

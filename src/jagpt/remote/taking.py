@@ -162,11 +162,11 @@ class Taker:
             raise DataError(f"{self._store.where(copy.key)}: it lists what is not part of it")
         if copy.step is not None:
             checkpoints.read(inner)
-        self._bring_logs(stage, copy, bar)
         unfinished = Manifest.unfinished(own)
         if copy.step is None or unfinished is None:
             superseded.set_aside(self._run, stage, self._ledger)
             files.remove(own)  # an empty folder
+        self._bring_logs(stage, copy, bar)  # now, as those from before were set aside too
         if copy.step is None:
             copy.manifest.write(inner)
             files.move(inner, own)
