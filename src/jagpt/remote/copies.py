@@ -285,7 +285,7 @@ def check_manifests(run: RunDirectory) -> None:
 
 
 def _standing(run: RunDirectory) -> list[tuple[Item, Manifest]]:
-    """Finished stages, and the checkpoints of an unfinished training, with what they are made from."""
+    """Finished stages, and the checkpoints of an unfinished training; what each is made from."""
     found = []
     for stage in stages.STAGES:
         directory = run.own(stage.name)
