@@ -40,6 +40,11 @@ LIES = [
     *({"fingerprint": text} for text in ("", "/../../", "**" + "f" * 62, "f" * 63, "F" * 64, None)),
     *({"files": [{"sha256": text}]} for text in ("/../../../x", "0" * 65, 0)),
     *({"files": [{"size": size}]} for size in (-1, 1.5, True, "1", None)),
+    *({"version": version} for version in (float("inf"), float("nan"), -1, 1.5, True, "1", None)),
+    *({"section": section} for section in ([], {"train": 5}, {"train": None}, [["train", {}]])),
+    *({"section": {"train": {"rate": value}}} for value in (float("nan"), float("inf"), "\ud800")),
+    *({"section": {key: {}}} for key in ("\ud800",)),
+    *({"inputs": inputs} for inputs in ({"a": "\ud800"}, {"\udcff": "00"}, {"a": 1}, [])),
 ]
 
 
@@ -50,8 +55,10 @@ def test_what_becomes_part_of_a_name_or_a_sum_is_checked(
     value = manifest().as_json()
     if "files" in lie:
         lie = {"files": [value["files"][0] | lie["files"][0]]}
-    files.write_json(tmp_path / manifests.MANIFEST, value | lie)
     with pytest.raises(DataError, match=r"manifest\.json: this manifest is damaged"):
+        Manifest.of(value | lie, tmp_path / manifests.MANIFEST)
+    (tmp_path / manifests.MANIFEST).write_text(json.dumps(value | lie))
+    with pytest.raises(DataError, match=r"manifest\.json: this (manifest is damaged|.* as JSON)"):
         Manifest.read(tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,19 +107,19 @@ class Manifest:
         try:
             return cls(
                 stage=_matching(_STAGE, value["stage"]),
-                version=int(value["version"]),
+                version=_count(value["version"]),
                 fingerprint=_matching(_SHA256, value["fingerprint"]),
-                section=dict(value["section"]),
+                section=_section(value["section"]),
                 inputs={_text(k): _text(v) for k, v in value["inputs"].items()},
                 files=tuple(
                     FileEntry(
-                        _relative(f["name"]), _size(f["size"]), _matching(_SHA256, f["sha256"])
+                        _relative(f["name"]), _count(f["size"]), _matching(_SHA256, f["sha256"])
                     )
                     for f in value["files"]
                 ),
                 shared=None if value.get("shared") is None else _absolute(value["shared"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             problem = shortened(repr(error), 200)
             raise DataError(f"{path}: this manifest is damaged ({problem})") from None
 
@@ -152,6 +152,7 @@ def entries(directory: Path) -> tuple[FileEntry, ...]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a string, found {value!r}")
+    value.encode("utf-8")  # half a surrogate pair is a ValueError
     return value
 
 
@@ -163,15 +164,22 @@ def _matching(pattern: re.Pattern[str], value: object) -> str:
     return text
 
 
-def _size(value: object) -> int:
+def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"not a size: {value!r}")
+        raise ValueError(f"not a whole number from 0 on: {value!r}")
+    return value
+
+
+def _section(value: object) -> dict[str, Any]:
+    """Tables of a recipe by name, which can be written again."""
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise TypeError(f"expected tables by name, found {value!r}")
+    json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False).encode("utf-8")
     return value
 
 
 def _absolute(value: object) -> str:
     path = _text(value)
-    os.fsencode(path)
     if "\0" in path or not Path(path).is_absolute():
         raise ValueError(f"not an absolute path: {path!r}")
     return path
@@ -182,7 +190,6 @@ def _relative(value: object) -> str:
     name.
     """
     name = _text(value)
-    os.fsencode(name)  # half a surrogate pair is a ValueError
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
         raise ValueError(f"unsafe file name {name!r}")
