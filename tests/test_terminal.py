@@ -96,6 +96,25 @@ def test_progress_shows_them() -> None:
         assert "\x1b[8m" not in screen.getvalue()
 
 
+def test_the_name_of_an_emoji_is_shown_as_it_stands() -> None:
+    code, ids = "runs/a:key:b", "12:100:5"
+    with screened() as screen:
+        for forced in (False, True):
+            console = terminal.Terminal(stderr=True, force_terminal=forced, width=300)
+            progress = Progress(console=console)
+            progress.say(code)
+            with progress.bar(code, 2) as bar:
+                bar.update(1, code)
+            table = Table(code, caption=code, title=code)
+            table.add_row(f"[bold]{ids}[/bold]")
+            console.print(table, f"[bold]{ids}[/]")
+        Progress().say(code)
+        assert "\N{KEY}" not in screen.getvalue()
+        assert "\N{HUNDRED POINTS SYMBOL}" not in screen.getvalue()
+        assert screen.getvalue().count(code) >= 2 * 5 + 1
+        assert screen.getvalue().count(ids) == 4
+
+
 def test_bars_of_libraries_are_drawn() -> None:
     with screened() as screen:
         with tqdm(total=2, leave=False) as outer, tqdm(total=2, position=1) as inner:

@@ -26,6 +26,9 @@ _UP = re.compile(r"(\x1b\[A)+")
 class Terminal(Console):
     """A rich console whose texts are shown as they are, whatever they contain."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(emoji=False, **settings)  # ":key:" in a path is no picture of a key
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
