@@ -13,6 +13,7 @@ import click
 import pytest
 
 from jagpt import cli, files
+from jagpt.cli.common import Finite, app, print_json
 from jagpt.errors import StorageError, Terminated
 
 MINE = """
@@ -361,6 +362,23 @@ def test_json_is_valid_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     done = subprocess.run([sys.executable, program], capture_output=True, env=environment)
     written = "utf-8" if encoding == "ascii" else encoding  # ASCII is taken as UTF-8
     assert json.loads(done.stdout.decode(written)) == value
+
+
+def test_a_figure_that_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"cost": float("nan"), "hours": (1.5, float("inf"), {"a": [float("-inf")]}), "n": 1})
+    value = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert value == {"cost": None, "hours": [1.5, None, {"a": [None]}], "n": 1}
+
+
+def test_every_number_an_option_takes_is_finite_or_checked_later() -> None:
+    ranges = [
+        option.type
+        for command in app.commands.values()
+        for option in command.params
+        if isinstance(option.type, click.FloatRange)
+    ]
+    assert len(ranges) > 4
+    assert all(isinstance(one, Finite) for one in ranges)
 
 
 def test_a_run_directory_that_is_not_utf8_is_refused(

@@ -211,6 +211,15 @@ def test_the_verb_prints_everything_and_json(
         (("small", "--gpus", "2"), "--gpus: name the GPU"),
         (("small", "--growth"), "--growth: name the GPU"),
         (("smal",), "did you mean"),
+        *(
+            (("small", "--gpu", "h100", option, value), f"Invalid value for '{option}': {words}")
+            for option in ("--text-mb", "--price-per-hour", "--network-gbit")
+            for value, words in (
+                ("nan", "expected a finite number, found nan"),
+                ("-inf", "-inf is not in the range"),
+                ("1e-320" if option == "--network-gbit" else "1e305", "1e"),
+            )
+        ),
     ],
 )
 def test_a_mistake_gets_one_message(

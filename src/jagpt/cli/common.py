@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import locale
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,16 @@ class Location(click.Path):
         if value == "":
             self.fail("expected the name of a file or directory, found an empty one", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Finite(click.FloatRange):
+    """A number; `nan` and `inf`, which every range lets through, are none."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, found {value}", param, ctx)
+        return number
 
 
 class Verbs(click.Group):
@@ -164,6 +175,15 @@ def make_progress(as_json: bool) -> Progress:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON that is valid in any encoding of standard output."""
+    """Print JSON that is valid in any encoding of standard output; figures that are not finite, for
+    which it has no form, are null."""
     unicode = codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf-")
-    click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))
+    click.echo(json.dumps(_finite(value), ensure_ascii=not unicode, indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

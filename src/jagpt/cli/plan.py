@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Location, app, json_option, open_recipe, print_json, set_option
+from jagpt.cli.common import Finite, Location, app, json_option, open_recipe, print_json, set_option
 
 
 @app.command()
@@ -24,19 +24,19 @@ from jagpt.cli.common import Location, app, json_option, open_recipe, print_json
 )
 @click.option(
     "--price-per-hour",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0, max=10**6),
     metavar="P",
     help="Price of one GPU per hour; adds the cost.",
 )
 @click.option(
     "--text-mb",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, max=10**9, min_open=True),
     metavar="N",
     help="MB of text in all sources, instead of an estimate from their files.",
 )
 @click.option(
     "--network-gbit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0.001),
     metavar="N",
     help="Gbit/s per GPU between machines of 8; 100 by default.",
 )

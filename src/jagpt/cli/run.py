@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jagpt.cli.common import (
+    Finite,
     app,
     make_progress,
     open_recipe,
@@ -205,7 +206,7 @@ def _write_report(run: RunDirectory) -> None:
 )
 @click.option(
     "--hours",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="H",
     help="With --trials: stop after this many hours; the same command continues.",
 )

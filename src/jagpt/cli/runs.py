@@ -9,6 +9,7 @@ import click
 
 from jagpt import units
 from jagpt.cli.common import (
+    Finite,
     Location,
     app,
     json_option,
@@ -92,7 +93,7 @@ def clean(run_dir: Path, dry_run: bool, as_json: bool) -> None:
 )
 @click.option(
     "--price-per-hour",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0, max=10**6),
     metavar="P",
     help="Price of one GPU (or this machine) an hour: say the cost of training too.",
 )
