@@ -75,6 +75,17 @@ def stats(directory: Path) -> dict[str, Any]:
 # --- what comes out -------------------------------------------------------------------------------
 
 
+def test_a_folder_with_a_colon_or_brackets_in_its_relative_name_is_one(
+    tmp_path: Path, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe({"path": dump})
+    plain = make_corpus(tmp_path / "plain", recipe)
+    monkeypatch.chdir(tmp_path)
+    odd = make_corpus(Path("run-2026-11-29T22:13 [a]"), recipe)
+    assert not odd.is_absolute()
+    assert all_documents(odd) == all_documents(plain)
+
+
 def test_documents_are_the_articles_that_pass(tmp_path: Path, dump: Path) -> None:
     directory = make_corpus(tmp_path / "run", make_recipe({"path": dump}))
     documents = all_documents(directory)

@@ -169,6 +169,17 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         texts_of(path)
 
 
+@pytest.mark.parametrize("name", ["run-T22:13", "a:b [c]", "s3:", "*?[x]"])
+def test_a_relative_name_is_no_address_and_no_pattern(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(name, "a:b [c].parquet")
+    path.parent.mkdir()
+    write(path.absolute(), ["本文"])
+    assert texts_of(path) == ["本文"]
+
+
 def test_a_column_that_is_there_twice_is_told(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     pq.write_table(table, tmp_path / "rows.parquet")

@@ -35,6 +35,11 @@ ROW_BYTES = 64
 """Cost of a row besides its values: a few bytes may encode any number of equal rows."""
 
 
+def arrow_path(path: Path) -> str:
+    """The name by which pyarrow opens a file: it takes a relative one with a colon for a URI."""
+    return str(path.absolute())
+
+
 class ParquetRows:
     """The rows of a Parquet file by their columns' `names`, with a few in memory.
 
@@ -77,7 +82,9 @@ class ParquetRows:
             groups = _chunks(file)  # before Arrow reads what they say
         # without a buffer a whole column of a row group is read at once
         with (
-            pq.ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet,
+            pq.ParquetFile(
+                arrow_path(self.path), buffer_size=BUFFER_BYTES, pre_buffer=False
+            ) as parquet,
             self.path.open("rb") as file,
         ):
             self._check(parquet.schema_arrow)

@@ -18,7 +18,7 @@ from typing import Any
 from jagpt import files
 from jagpt.compressed import Losses
 from jagpt.corpus.documents import Article
-from jagpt.corpus.parquet import BUFFER_BYTES
+from jagpt.corpus.parquet import BUFFER_BYTES, arrow_path
 from jagpt.corpus.shards import read_rows
 from jagpt.corpus.stats import InputFile, MissingValues, UnknownTemplate
 from jagpt.errors import DataError
@@ -187,7 +187,7 @@ def write_part(
     files.remove(name.json(directory))  # it would vouch for whatever replaces its part
     with (
         files.staged_file(name.parquet(directory)) as staged,
-        pq.ParquetWriter(staged, schema, compression="lz4", use_dictionary=False,
+        pq.ParquetWriter(arrow_path(staged), schema, compression="lz4", use_dictionary=False,
                          write_statistics=False) as writer,
     ):  # fmt: skip
         for group in groups(articles, GROUP_ARTICLES, GROUP_CHARACTERS):
@@ -254,7 +254,9 @@ def read_rows_at(
 
     path, done = name.parquet(directory), 0
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
+        with pq.ParquetFile(
+            arrow_path(path), buffer_size=BUFFER_BYTES, pre_buffer=False
+        ) as parquet:
             for group in range(parquet.num_row_groups):
                 stop = done + parquet.metadata.row_group(group).num_rows
                 wanted = rows[bisect_left(rows, done) : bisect_left(rows, stop)]

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from jagpt import files
 from jagpt.corpus.documents import COLUMNS, Document
-from jagpt.corpus.parquet import ParquetRows
+from jagpt.corpus.parquet import ParquetRows, arrow_path
 from jagpt.corpus.stats import SplitCounts
 from jagpt.errors import DataError
 
@@ -122,7 +122,7 @@ class Shard(ExitStack):
         if not path.exists():
             self._writer = self.enter_context(
                 pq.ParquetWriter(
-                    self.enter_context(files.staged_file(path)),
+                    arrow_path(self.enter_context(files.staged_file(path))),
                     self._schema,
                     compression="zstd",
                     compression_level=COMPRESSION_LEVEL,
