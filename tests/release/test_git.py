@@ -308,6 +308,29 @@ def test_a_changelog_that_is_not_ours_stays(first: Run, bare: Path, tmp_path: Pa
         push(first, bare)
 
 
+@pytest.mark.parametrize(
+    ("branch", "other"),
+    [
+        ("main", "refs/tags/main"),
+        ("main", "refs/tags/heads/main"),
+        ("main\u3000", "refs/heads/main"),
+        ("main", "refs/heads/main\u2028"),
+    ],
+)
+def test_the_default_branch_gets_the_release_whatever_has_a_name_like_it(
+    first: Run, bare: Path, tmp_path: Path, branch: str, other: str
+) -> None:
+    planted(bare, tmp_path / "work", {"x": ("100644", b"x")})
+    run_git("branch", "--move", "main", branch, inside=bare)
+    run_git("update-ref", other, "HEAD", inside=bare)
+    before = run_git("rev-parse", other, inside=bare).strip()
+    commit = push(first, bare).commit
+    form = "--format=%(objectname) %(refname)"
+    assert set(run_git("for-each-ref", form, inside=bare).rstrip("\n").split("\n")) == {
+        f"{commit} refs/heads/{branch}", f"{commit} refs/tags/{FIRST}", f"{before} {other}",
+    }  # fmt: skip
+
+
 def test_no_such_repository_is_told_with_how_to_make_one(first: Run, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="git init --bare"):
         push(first, tmp_path / "nowhere.git")

@@ -83,7 +83,8 @@ class GitRemote:
         self._run(
             "clone", "--quiet", "--no-checkout", "--", self.url, str(self._clone), inside=False
         )
-        self._branch = self._git("symbolic-ref", "--short", "HEAD").strip()
+        head = self._git("symbolic-ref", "HEAD").rstrip("\n")
+        self._branch = head.removeprefix("refs/heads/")  # `--short` would heed tags of its name
         return self
 
     def __exit__(
@@ -183,7 +184,7 @@ class GitRemote:
     def _check(self, publication: Publication, commit: str) -> None:
         """Check that the remote now has what was sent."""
         answer = self._git("ls-remote", "origin")
-        refs = {ref: name for name, _, ref in (row.partition("\t") for row in answer.splitlines())}
+        refs = {ref: name for name, _, ref in (row.partition("\t") for row in answer.split("\n"))}
         for ref in (f"refs/heads/{self._branch}", f"refs/tags/{publication.revision}"):
             if refs.get(ref) != commit:
                 raise StorageError(
