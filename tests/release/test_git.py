@@ -250,6 +250,30 @@ def test_a_clone_with_windows_line_ends_has_the_checksums(
         assert files.sha256(clone / name) == digest, name
 
 
+def test_large_files_of_others_stay_large_files(first: Run, bare: Path, tmp_path: Path) -> None:
+    with (tmp_path / "gitconfig").open("a") as config:
+        config.write(
+            '[filter "lfs"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n'
+            "\tprocess = git-lfs filter-process\n\trequired = true\n"
+        )
+    clone = tmp_path / "clone"
+    run_git("clone", "--quiet", f"file://{bare}", str(clone))
+    run_git("lfs", "track", "*.mp4", inside=clone)
+    (clone / "demo.mp4").write_bytes(b"V" * 5000)
+    run_git("add", "--all", inside=clone)
+    run_git("commit", "--quiet", "--message", "mine", inside=clone)
+    run_git("push", "--quiet", "origin", "HEAD:main", inside=clone)
+    push(first, bare)
+    run_git("pull", "--quiet", "origin", "main", inside=clone)
+    run_git("lfs", "track", "*.mov", inside=clone)
+    run_git("commit", "--quiet", "--all", "--message", "more", inside=clone)
+    run_git("push", "--quiet", "origin", "HEAD:main", inside=clone)
+    assert push(first, bare).plan.done
+    theirs = cloned(bare, tmp_path / "theirs", FIRST)
+    assert (theirs / "demo.mp4").read_bytes() == b"V" * 5000
+    assert (theirs / "model.safetensors").read_bytes()[:7] != b"version"
+
+
 def test_filters_hooks_and_submodules_of_the_remote_have_no_say(
     first: Run, bare: Path, tmp_path: Path
 ) -> None:
@@ -293,7 +317,7 @@ def test_a_tag_that_is_no_commit_is_passed_over(first: Run, bare: Path, tmp_path
     run_git("tag", "--annotate", "--message", "m", "noted", "HEAD", inside=bare)
     push(first, bare)
     with git.GitRemote(f"file://{bare}", tmp_path / "seen", QUIET) as remote:
-        commits = remote.history().commits
+        commits = remote.history(FIRST).commits
     noted = run_git("rev-parse", "noted^{commit}", inside=bare).strip()
     assert commits == {"noted": noted, FIRST: run_git("rev-parse", FIRST, inside=bare).strip()}
 

@@ -150,6 +150,19 @@ def test_what_an_earlier_release_listed_goes_and_the_rest_stays(
     assert "old.txt" not in names
 
 
+def test_what_the_repository_puts_into_lfs_stays_there(first: Run, second: Run, hub: Hub) -> None:
+    push(first)
+    repository = hub.repositories[f"models/{MODEL}"]
+    tree = dict(repository.commits[repository.head])
+    line = b"*.mp4 filter=lfs diff=lfs merge=lfs -text\n"
+    ours = tree[".gitattributes"]
+    assert isinstance(ours, bytes)
+    repository.add(tree | {".gitattributes": ours + line})
+    assert push(first).plan.done
+    push(second)
+    assert repository.commits[repository.tags[SECOND]][".gitattributes"] == ours + line
+
+
 @pytest.mark.parametrize(
     ("status", "advice"),
     [(401, "hf auth login"), (403, "write access"), (429, "wait a few minutes"), (500, "network")],

@@ -23,8 +23,8 @@ from jagpt.release.publication import (
     History,
     Publication,
     PublishedFile,
+    attributes,
     checksum_lines,
-    lfs_attributes,
     measured,
 )
 from jagpt.rundir import RunDirectory
@@ -37,7 +37,7 @@ def model(
 ) -> Publication:
     """The finished release of a run as a new revision after `history`.
 
-    Card, changelog and checksums are rewritten into `folder`: they continue what the
+    Card, changelog, attributes and checksums are rewritten into `folder`: they continue what the
     repository has, and the card says on what and how long the model was trained. Raises `DataError`
     if a file of the release is missing or the repository's changelog is not jagpt's.
     """
@@ -64,7 +64,8 @@ def model(
     )
     page = card.render(recipe, facts, versions, extras)
     title = recipe.release.title
-    return _publication(title, new.revision, kept, {CARD: page, CHANGELOG: text}, folder)
+    texts = {CARD: page, CHANGELOG: text}
+    return _publication(title, new.revision, kept, texts, history, folder)
 
 
 def dataset(
@@ -85,8 +86,13 @@ def dataset(
     page = dataset_card.render(
         recipe, corpus, hub_datasets(run.corpus), section, shards, versions, place
     )
-    texts = {CARD: page, CHANGELOG: text, LFS_ATTRIBUTES: lfs_attributes()}
-    return _publication(f"{recipe.name}: corpus", new.revision, kept, texts, folder)
+    texts = {CARD: page, CHANGELOG: text}
+    return _publication(f"{recipe.name}: corpus", new.revision, kept, texts, history, folder)
+
+
+def revision(recipe: Recipe, run: RunDirectory) -> str:
+    """The revision that a run, or its corpus, is published as."""
+    return changelog.revision_of(recipe, CorpusStats.find(run.corpus))
 
 
 def _changelog(history: History, new: changelog.Entry) -> tuple[str, list[changelog.Entry]]:
@@ -126,11 +132,13 @@ def _publication(
     revision: str,
     kept: Mapping[str, PublishedFile],
     texts: Mapping[str, str],
+    history: History,
     folder: Path,
 ) -> Publication:
-    """All files sorted by name, including the checksums of all the others."""
+    """All files sorted by name, including their attributes and the checksums of all the others."""
     found = dict(kept)
-    for name, text in texts.items():
+    rules = attributes(history.attributes, {*kept, *texts, LFS_ATTRIBUTES, CHECKSUMS})
+    for name, text in {**texts, LFS_ATTRIBUTES: rules}.items():
         files.write_text(folder / name, text)
         found[name] = measured(folder / name, name)
     entries: tuple[FileEntry, ...] = tuple(found[name].entry for name in sorted(found))

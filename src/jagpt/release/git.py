@@ -24,6 +24,7 @@ from jagpt.progress import Progress
 from jagpt.release.publication import (
     CHANGELOG,
     CHECKSUMS,
+    LFS_ATTRIBUTES,
     History,
     Publication,
     PublicationPlan,
@@ -95,8 +96,8 @@ class GitRemote:
     ) -> None:
         files.remove(self._clone)
 
-    def history(self) -> History:
-        """Tags, changelog and the names that earlier releases listed.
+    def history(self, revision: str) -> History:
+        """Tags, changelog, attributes and the names that earlier releases listed.
 
         `DataError` if the remote's files would have large files sent to another server.
         """
@@ -111,10 +112,12 @@ class GitRemote:
                 f"{redacted(self.url)}: its .lfsconfig names another server for large files, and "
                 "jagpt does not send files to a server named inside a repository; delete it there"
             )
+        commits = dict(self._tags())
         return History(
             exists=head is not None,
             changelog=self._text(CHANGELOG),
-            commits=dict(self._tags()),
+            attributes=self._text(LFS_ATTRIBUTES, commits.get(revision, "HEAD")),
+            commits=commits,
             released=names_in(self._text(CHECKSUMS)) if head else frozenset(),
         )
 
@@ -206,15 +209,15 @@ class GitRemote:
                 if kind == "commit":
                     yield name, commit
 
-    def _text(self, name: str) -> str | None:
-        """A text file of the last commit; None if it is not there."""
-        size = self._try("cat-file", "-s", f"HEAD:{name}")
+    def _text(self, name: str, commit: str = "HEAD") -> str | None:
+        """A text file of a commit, by default the last one; None if it is not there."""
+        size = self._try("cat-file", "-s", f"{commit}:{name}")
         if size.returncode == 0 and int(size.stdout) > _MAX_TEXT:
             raise DataError(
                 f"{redacted(self.url)}: its {name} has {int(size.stdout):,} bytes, and at most "
                 f"{_MAX_TEXT:,} are read"
             )
-        done = self._try("cat-file", "blob", f"HEAD:{name}")
+        done = self._try("cat-file", "blob", f"{commit}:{name}")
         return done.stdout if done.returncode == 0 else None
 
     def _tree(self, commit: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from jagpt.release.git import tag_exists
 from jagpt.release.publication import (
     CHANGELOG,
     CHECKSUMS,
+    LFS_ATTRIBUTES,
     History,
     Publication,
     PublicationPlan,
@@ -94,8 +95,8 @@ class HubRemote:
     ) -> None:
         """Nothing stays open."""
 
-    def history(self) -> History:
-        """Tags, changelog and the names that earlier releases listed."""
+    def history(self, revision: str) -> History:
+        """Tags, changelog, attributes and the names that earlier releases listed."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -110,10 +111,12 @@ class HubRemote:
                 f"{self._id} is a public repository on the hub: add --public to publish there, or "
                 "make it private in its settings"
             )
+        commits = {tag.name: tag.target_commit for tag in refs.tags}
         return History(
             exists=self._head is not None,
             changelog=self._text(CHANGELOG),
-            commits={tag.name: tag.target_commit for tag in refs.tags},
+            attributes=self._text(LFS_ATTRIBUTES, commits.get(revision)),
+            commits=commits,
             released=names_in(self._text(CHECKSUMS)),
         )
 
@@ -203,17 +206,17 @@ class HubRemote:
                         found[info.path] = info
         return found
 
-    def _text(self, name: str) -> str | None:
-        """A text file of the last commit; None if it is not there."""
+    def _text(self, name: str, commit: str | None = None) -> str | None:
+        """A text file of a commit, by default the last one; None if it is not there."""
         from huggingface_hub.errors import RemoteEntryNotFoundError  # the hub's own "not there"
 
-        if self._head is None:
+        if (at := commit or self._head) is None:
             return None
         with tempfile.TemporaryDirectory() as folder:
             try:
                 with self._guarded(RemoteEntryNotFoundError):
                     path = self._api.hf_hub_download(
-                        self._id, name, repo_type=self._type, revision=self._head, local_dir=folder
+                        self._id, name, repo_type=self._type, revision=at, local_dir=folder
                     )
             except RemoteEntryNotFoundError:
                 return None

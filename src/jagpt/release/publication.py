@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -17,8 +17,8 @@ CARD = "README.md"
 CHANGELOG = "CHANGELOG.md"
 LFS_ATTRIBUTES = ".gitattributes"
 CHECKSUMS = "SHA256SUMS"
-MADE_ANEW = (CARD, CHANGELOG, CHECKSUMS)
-"""Files that carry the history of their repository."""
+MADE_ANEW = (CARD, CHANGELOG, LFS_ATTRIBUTES, CHECKSUMS)
+"""Files that continue what their repository has."""
 
 LFS_PATTERNS = (
     *("*.bin.*", "*.lfs.*", "*.bin", "*.h5", "*.tflite", "*.tar.gz", "*.ot", "*.onnx", "*.arrow"),
@@ -31,6 +31,12 @@ hub takes no binary file outside it."""
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
 """What git itself stores for a file in LFS (git-lfs, docs/spec.md)."""
 
+_LFS = "filter=lfs diff=lfs merge=lfs -text"
+_AS_IT_IS = " !eol !ident !working-tree-encoding"
+"""Ends the lines of `.gitattributes` that are for one file of the release."""
+
+_SPECIAL = re.compile(r'[]["*?\\ \t]')
+"""What stands for something else in a pattern of `.gitattributes`."""
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -79,12 +85,14 @@ class Publication:
 class History:
     """What the repository already has.
 
-    `commits` maps a tag to its commit; `released` are the names that earlier releases listed in
-    their checksums, so that files no longer made are removed, and files that others added stay.
+    `commits` maps a tag to its commit; `attributes` is the `.gitattributes`, that of the revision
+    if it is there already; `released` are the names that earlier releases listed in their
+    checksums, so that files no longer made are removed, and files that others added stay.
     """
 
     exists: bool = True
     changelog: str | None = None
+    attributes: str | None = None
     commits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     released: frozenset[str] = frozenset()
 
@@ -126,10 +134,35 @@ def in_lfs(name: str) -> bool:
 
 
 def lfs_attributes() -> str:
-    """The `.gitattributes` of a repository: no clone changes the ends of lines."""
-    return "* -text\n" + "".join(
-        f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS
-    )
+    """The `.gitattributes` of a release: no clone changes the ends of lines."""
+    return "* -text\n" + "".join(f"{pattern} {_LFS}\n" for pattern in LFS_PATTERNS)
+
+
+def attributes(theirs: str | None, names: Collection[str]) -> str:
+    """The `.gitattributes` of a repository that has one: what it says of other files stays.
+
+    Git goes by the last line that matches. So its own lines stand below the release's, and each of
+    the release's files (`names`) that one of them concerns has a line of its own below these.
+    """
+    ours = lfs_attributes().splitlines()
+    found = [line.strip(" \t\r") for line in (theirs or "").removeprefix("\ufeff").split("\n")]
+    others = [line for line in found if line not in ours and not line.endswith(_AS_IT_IS)]
+    kept = [line for line in others if re.search(r"[ \t]", line)]  # one word says nothing of a file
+    single = [
+        f"/{_SPECIAL.sub('?', name)} {_LFS if in_lfs(name) else '!filter !diff !merge -text'}"
+        + _AS_IT_IS
+        for name in sorted(names)
+        if any(_may_concern(line, name) for line in kept)
+    ]
+    return "".join(f"{line}\n" for line in [*ours, *kept, *single])
+
+
+def _may_concern(line: str, name: str) -> bool:
+    """Whether a line of `.gitattributes` is for a file; also true of some that are not."""
+    pattern = re.split(r"[ \t]", line)[0]
+    target = name if "/" in pattern else PurePosixPath(name).name
+    wide = re.sub(r'["\[\\].*', "*", pattern.lstrip("/")).replace("**/", "*")
+    return fnmatch.fnmatchcase(target.lower(), wide.lower())
 
 
 def checksum_lines(entries: Iterator[FileEntry] | tuple[FileEntry, ...]) -> str:

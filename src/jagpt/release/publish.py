@@ -53,7 +53,7 @@ def publish(
     files.make_directory(workshop)
     try:
         with _remote(destination, workshop, public, progress) as remote:
-            history = remote.history()
+            history = remote.history(assemble.revision(recipe, run))
             folder = workshop / "texts"
             if destination.is_dataset:
                 publication = assemble.dataset(recipe, run, history, folder, destination.place)
