@@ -7,7 +7,7 @@ import pytest
 
 from jagpt.corpus.stats import CorpusStats, SourceStats
 from jagpt.errors import DataError
-from jagpt.release.changelog import Entry, entry, parse, revision_of, with_entry
+from jagpt.release.changelog import HEADER, Entry, entry, parse, revision_of, with_entry
 from jagpt.release.facts import Facts
 
 SOURCE = replace(fakes.CORPUS.sources[0], date=None)
@@ -58,6 +58,24 @@ def test_an_entry_takes_its_namesakes_place() -> None:
     assert parse(text) == [Entry("20210820.1.0", ("b",))]
 
 
-def test_a_foreign_changelog_is_refused() -> None:
-    with pytest.raises(DataError, match="Unreleased"):
-        parse("# Changelog\n\n## Unreleased\n\n- x\n")
+@pytest.mark.parametrize("empty", ["", "\n\n"])
+def test_an_empty_changelog_is_begun(empty: str) -> None:
+    new = Entry("20210820.1.0", ("a",))
+    assert with_entry(empty, new) == with_entry(None, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER + "\n## Unreleased\n\n- x\n", "'Unreleased' is not a revision"),
+        (HEADER + f"\n## 20200101.1.{'9' * 5000}\n\n- x\n", "is not a revision"),
+        ("# Changelog\n\n## 20210820.1.0\n\n- x\n", "does not begin as jagpt's do"),
+        ("Changelog\n=========\n\n### 2.0\n- my own history\n", "does not begin"),
+        (HEADER + "\nBut see also the paper.\n\n## 20210820.1.0\n\n- x\n", "does not begin"),
+    ],
+    ids=["heading", "digits", "header", "no headings", "text before the first"],
+)
+def test_a_foreign_changelog_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        with_entry(text, Entry("20210820.1.0", ("a",)))
+    assert len(str(caught.value)) < 200

@@ -322,14 +322,25 @@ def test_a_tag_that_is_no_commit_is_passed_over(first: Run, bare: Path, tmp_path
     assert commits == {"noted": noted, FIRST: run_git("rev-parse", FIRST, inside=bare).strip()}
 
 
-def test_a_changelog_that_is_not_ours_stays(first: Run, bare: Path, tmp_path: Path) -> None:
-    push(first, bare)
-    clone = cloned(bare, tmp_path / "clone", "main")
-    (clone / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- x\n")
-    run_git("commit", "--quiet", "--all", "--message", "mine", inside=clone)
-    run_git("push", "--quiet", "origin", "HEAD:main", inside=clone)
+@pytest.mark.parametrize(
+    "text", ["# Changelog\n\n## Unreleased\n\n- x\n", "Changelog\n===\n\n### 2.0\n- mine\n"]
+)
+def test_a_changelog_that_is_not_ours_stays(
+    first: Run, bare: Path, tmp_path: Path, text: str
+) -> None:
+    planted(bare, tmp_path / "work", {"CHANGELOG.md": ("100644", text.encode())})
     with pytest.raises(DataError, match="Rename it there"):
         push(first, bare)
+    assert run_git("show", "main:CHANGELOG.md", inside=bare) == text
+
+
+def test_checksums_that_are_not_ours_remove_nothing(first: Run, bare: Path, tmp_path: Path) -> None:
+    sums = f"{'0' * 64}  survey.csv\n".encode()
+    planted(bare, tmp_path / "work", {
+        "SHA256SUMS": ("100644", sums), "survey.csv": ("100644", b"mine"),
+    })  # fmt: skip
+    assert push(first, bare).plan.removed == ()
+    assert run_git("show", f"{FIRST}:survey.csv", inside=bare) == "mine"
 
 
 @pytest.mark.parametrize(

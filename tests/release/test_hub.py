@@ -150,6 +150,14 @@ def test_what_an_earlier_release_listed_goes_and_the_rest_stays(
     assert "old.txt" not in names
 
 
+def test_checksums_that_are_not_ours_remove_nothing(first: Run, hub: Hub) -> None:
+    repository = hub_double.Repository(private=True)
+    repository.add({"SHA256SUMS": b"0" * 64 + b"  survey.csv\n", "survey.csv": b"mine"})
+    hub.repositories[f"models/{MODEL}"] = repository
+    assert push(first).plan.removed == ()
+    assert repository.commits[repository.head]["survey.csv"] == b"mine"
+
+
 def test_what_the_repository_puts_into_lfs_stays_there(first: Run, second: Run, hub: Hub) -> None:
     push(first)
     repository = hub.repositories[f"models/{MODEL}"]

@@ -11,6 +11,7 @@ from jagpt.errors import DataError
 from jagpt.recipe import Recipe
 from jagpt.release.facts import Facts
 from jagpt.release.markdown import escape
+from jagpt.text import shortened
 
 UNDATED = "00000000"
 """Used if no source has a dump date; it sorts before every date."""
@@ -21,7 +22,7 @@ HEADER = """\
 Revisions are named DUMPDATE.MAJOR.MINOR: the date of the training text, then the version.
 `from_pretrained(…, revision="NAME")` loads any of them.
 """
-_REVISION = re.compile(r"[0-9]{8}\.[0-9]+\.[0-9]+")
+_REVISION = re.compile(r"[0-9]{8}\.[0-9]{1,9}\.[0-9]{1,9}")
 _HEADING = re.compile(r"^## (\S+)[^\n]*\n", re.MULTILINE)
 
 
@@ -66,19 +67,23 @@ def with_entry(text: str | None, new: Entry) -> str:
     """The changelog `text` (None: none yet) with the entry added, or replacing the one of the same
     name.
     """
-    older = [found for found in parse(text or "") if found.revision != new.revision]
+    known = parse(text) if text and text.strip() else []
+    older = [found for found in known if found.revision != new.revision]
     entries = sorted([new, *older], key=lambda found: _order(found.revision), reverse=True)
     return HEADER + "".join(f"\n{found}" for found in entries)
 
 
 def parse(text: str) -> list[Entry]:
-    """The entries of a changelog that `with_entry` made; `DataError` for any other heading."""
-    parts = _HEADING.split(text)
+    """The entries of a changelog that `with_entry` made; `DataError` for any other."""
+    head, *parts = _HEADING.split(text)
+    if head.rstrip() != HEADER.rstrip():
+        raise DataError("CHANGELOG.md: it does not begin as jagpt's do")
     entries = []
-    for revision, body in zip(parts[1::2], parts[2::2], strict=True):
+    for revision, body in zip(parts[::2], parts[1::2], strict=True):
         if not _REVISION.fullmatch(revision):
             raise DataError(
-                f"CHANGELOG.md: the heading {revision!r} is not a revision DUMPDATE.MAJOR.MINOR"
+                f"CHANGELOG.md: the heading {shortened(revision, 40)!r} is not a revision "
+                "DUMPDATE.MAJOR.MINOR"
             )
         items = [line.removeprefix("- ") for line in body.splitlines() if line.strip()]
         entries.append(Entry(revision, tuple(items)))

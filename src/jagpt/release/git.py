@@ -29,7 +29,6 @@ from jagpt.release.publication import (
     Publication,
     PublicationPlan,
     PublishedFile,
-    names_in,
 )
 from jagpt.release.secrets import redacted
 
@@ -97,7 +96,7 @@ class GitRemote:
         files.remove(self._clone)
 
     def history(self, revision: str) -> History:
-        """Tags, changelog, attributes and the names that earlier releases listed.
+        """Tags, changelog, attributes and checksums.
 
         `DataError` if the remote's files would have large files sent to another server.
         """
@@ -118,7 +117,7 @@ class GitRemote:
             changelog=self._text(CHANGELOG),
             attributes=self._text(LFS_ATTRIBUTES, commits.get(revision, "HEAD")),
             commits=commits,
-            released=names_in(self._text(CHECKSUMS)) if head else frozenset(),
+            checksums=self._text(CHECKSUMS),
         )
 
     def plan(self, publication: Publication, history: History) -> PublicationPlan:

@@ -29,7 +29,6 @@ from jagpt.release.publication import (
     PublicationPlan,
     PublishedFile,
     blob_of,
-    names_in,
 )
 from jagpt.release.secrets import redacted
 from jagpt.text import one_line, shortened
@@ -96,7 +95,7 @@ class HubRemote:
         """Nothing stays open."""
 
     def history(self, revision: str) -> History:
-        """Tags, changelog, attributes and the names that earlier releases listed."""
+        """Tags, changelog, attributes and checksums."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -117,7 +116,7 @@ class HubRemote:
             changelog=self._text(CHANGELOG),
             attributes=self._text(LFS_ATTRIBUTES, commits.get(revision)),
             commits=commits,
-            released=names_in(self._text(CHECKSUMS)),
+            checksums=self._text(CHECKSUMS),
         )
 
     def plan(self, publication: Publication, history: History) -> PublicationPlan:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from jagpt import files, units
 from jagpt.manifests import FileEntry
+from jagpt.release.changelog import parse
 
 CARD = "README.md"
 CHANGELOG = "CHANGELOG.md"
@@ -86,15 +87,22 @@ class History:
     """What the repository already has.
 
     `commits` maps a tag to its commit; `attributes` is the `.gitattributes`, that of the revision
-    if it is there already; `released` are the names that earlier releases listed in their
-    checksums, so that files no longer made are removed, and files that others added stay.
+    if it is there already.
     """
 
     exists: bool = True
     changelog: str | None = None
     attributes: str | None = None
     commits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    released: frozenset[str] = frozenset()
+    checksums: str | None = None
+
+    @property
+    def released(self) -> frozenset[str]:
+        """The names that earlier releases listed in their checksums, so that files no longer made
+        are removed, and files that others added stay. Checksums without a changelog of jagpt's are
+        not a release's.
+        """
+        return names_in(self.checksums) if self.changelog and parse(self.changelog) else frozenset()
 
 
 @dataclass(frozen=True)
