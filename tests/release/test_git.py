@@ -315,11 +315,17 @@ def test_a_tag_that_is_no_commit_is_passed_over(first: Run, bare: Path, tmp_path
     planted(bare, tmp_path / "work", {"x": ("100644", b"x")})
     run_git("tag", "blob", "HEAD:x", inside=bare)
     run_git("tag", "--annotate", "--message", "m", "noted", "HEAD", inside=bare)
+    wide = "v1\u3000初版\u2028\x85"
+    run_git("tag", wide, inside=bare)
     push(first, bare)
     with git.GitRemote(f"file://{bare}", tmp_path / "seen", QUIET) as remote:
         commits = remote.history(FIRST).commits
     noted = run_git("rev-parse", "noted^{commit}", inside=bare).strip()
-    assert commits == {"noted": noted, FIRST: run_git("rev-parse", FIRST, inside=bare).strip()}
+    assert commits == {
+        "noted": noted,
+        wide: noted,
+        FIRST: run_git("rev-parse", FIRST, inside=bare).strip(),
+    }
 
 
 @pytest.mark.parametrize(

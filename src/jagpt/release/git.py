@@ -202,8 +202,9 @@ class GitRemote:
         """Each tag of a commit, and the commit."""
         fields = ("refname:strip=2", "objecttype", "objectname", "*objecttype", "*objectname")
         form = "--format=" + " ".join(f"%({field})" for field in fields)
-        for line in self._git("for-each-ref", form, "refs/tags").splitlines():
-            name, *rest = line.split()
+        answer = self._git("for-each-ref", form, "refs/tags")
+        for line in answer.split("\n"):  # a name may have other characters that break lines
+            name, *rest = line.split(" ")
             for kind, commit in zip(rest[::2], rest[1::2], strict=True):
                 if kind == "commit":
                     yield name, commit
