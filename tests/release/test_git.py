@@ -191,6 +191,36 @@ def test_what_an_earlier_release_listed_goes_and_the_rest_stays(
     assert "old.txt" not in names
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[tag]\n\tgpgSign = true\n\tforceSignAnnotated = true\n[gpg]\n\tprogram = {script}",
+        "[clone]\n\tdefaultRemoteName = upstream\n[remote]\n\tpushDefault = upstream",
+        "[core]\n\thooksPath = {hooks}\n[commit]\n\ttemplate = {script}\n\tverbose = true",
+        "[init]\n\ttemplateDir = {template}\n[push]\n\tfollowTags = true\n\tdefault = nothing",
+    ],
+    ids=["signed tags", "another name for origin", "hooks", "template"],
+)
+def test_the_users_settings_neither_stop_it_nor_start_a_program(
+    first: Run, bare: Path, tmp_path: Path, settings: str
+) -> None:
+    hooks = tmp_path / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    for name in (
+        *("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-checkout"),
+        *("pre-push", "post-index-change", "script"),
+    ):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    places = {"hooks": hooks, "script": hooks / "script", "template": hooks.parent}
+    with (tmp_path / "gitconfig").open("a") as config:
+        config.write(settings.format(**places))
+        config.write(f"\n[core]\n\teditor = {hooks}/script\n")
+    commit = push(first, bare).commit
+    assert run_git("rev-parse", f"refs/tags/{FIRST}", inside=bare).strip() == commit
+    assert not (tmp_path / "ran").exists()
+
+
 # --- a stranger's tree ----------------------------------------------------------------------------
 
 

@@ -45,7 +45,10 @@ _NEVER_ASK = {
     "LC_ALL": "C.UTF-8",
     "LANGUAGE": "",
 }
-_SETTINGS = ("submodule.recurse=false", "push.recurseSubmodules=no", "lfs.storage=lfs")
+_SETTINGS = (
+    *("submodule.recurse=false", "push.recurseSubmodules=no", "push.followTags=false"),
+    *("lfs.storage=lfs", f"core.hooksPath={os.devnull}"),  # hooks expect a tree, and may ask
+)
 _MAX_TEXT = 16 * 1024**2
 """Most bytes read of a text in the remote's tree."""
 _FOREIGN = (
@@ -80,9 +83,8 @@ class GitRemote:
         if shutil.which("git-lfs") is None:
             raise UsageError(INSTALL_LFS)
         files.make_directory(self._folder)
-        self._run(
-            "clone", "--quiet", "--no-checkout", "--", self.url, str(self._clone), inside=False
-        )
+        options = ("--quiet", "--no-checkout", "--origin", "origin")
+        self._run("clone", *options, "--", self.url, str(self._clone), inside=False)
         head = self._git("symbolic-ref", "HEAD").rstrip("\n")
         self._branch = head.removeprefix("refs/heads/")  # `--short` would heed tags of its name
         return self
@@ -140,7 +142,7 @@ class GitRemote:
         """Commit what changed, push it, tag it; the commit's name."""
         large = self._commit(publication, plan) if plan.changed or plan.removed else []
         commit = self._git("rev-parse", "HEAD").strip()
-        self._git("tag", publication.revision)
+        self._git("tag", "--no-sign", publication.revision)  # a signed one has a message to edit
         self._progress.say(f"release: sending to {redacted(self.url)}")
         if large:
             self._git("lfs", "push", "--object-id", "origin", *large)
