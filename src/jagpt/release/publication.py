@@ -150,7 +150,7 @@ def attributes(theirs: str | None, names: Collection[str]) -> str:
     """The `.gitattributes` of a repository that has one: what it says of other files stays.
 
     Git goes by the last line that matches. So its own lines stand below the release's, and each of
-    the release's files (`names`) that one of them concerns has a line of its own below these.
+    the release's files (`names`) that one of them concerns has its own line below these.
     """
     ours = lfs_attributes().splitlines()
     found = [line.strip(" \t\r") for line in (theirs or "").removeprefix("\ufeff").split("\n")]
