@@ -21,7 +21,7 @@ import pytest
 from faults.test_strangers import damaged_bytes
 from faults.watched import SECONDS, Tell, apart, watch
 
-from jagpt import files, generation, models
+from jagpt import files, generation, manifests, models
 from jagpt.cli import app
 from jagpt.errors import DataError, JagptError, MissingExtraError, UsageError
 from jagpt.formats import engines, gguf_header, making, table
@@ -509,6 +509,39 @@ def test_where_a_format_fails_the_others_are_made(
     with pytest.raises(JagptError, match="is not as in"):
         making.export_folder(source.directory, ["tensorflow", "flax", "pytorch"], tmp_path, QUIET)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pytorch", "tensorflow"]
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda folder: (folder / "a" / ".git").mkdir(parents=True),
+        lambda folder: files.write_json(folder / "parity.json", {"mine": 1}),
+        fakes.PARITY.write,
+        lambda folder: (folder.rmdir(), folder.write_text("mine")),
+        lambda folder: (folder.rmdir(), folder.symlink_to("nowhere")),
+    ],
+)
+def test_what_is_no_export_is_never_replaced(
+    source: ModelSource, tmp_path: Path, fill: Callable[[Path], object]
+) -> None:
+    mine = tmp_path / "out" / "tensorflow"
+    mine.mkdir(parents=True)
+    fill(mine)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=r"tensorflow: would be replaced.*move it away, or.*--out"):
+        making.export_folder(source.directory, ["pytorch", "tensorflow"], mine.parent, QUIET)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_and_an_earlier_export_are_replaced(
+    source: ModelSource, tmp_path: Path
+) -> None:
+    place = tmp_path / "pytorch"
+    place.mkdir()
+    making.export_folder(source.directory, ["pytorch"], tmp_path, QUIET)
+    (place / "old").write_text("")
+    making.export_folder(source.directory, ["pytorch"], tmp_path, QUIET)
+    assert "old" not in manifests.list_files(place)
 
 
 def test_all_are_those_that_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:

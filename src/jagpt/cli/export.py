@@ -40,7 +40,8 @@ for those that can be made here, and it is told what is left out and why.
 )  # fmt: skip
 @click.option(
     "--output", type=Location(), metavar="DIR",
-    help="With --model: where the folders of the formats go; DIR/export by default.",
+    help="With --model: where the folders of the formats go; DIR/export by default. A folder there "
+    "is replaced only if it is an earlier export.",
 )  # fmt: skip
 @click.option(
     "--text", type=Location(), metavar="FILE",

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt import files, manifests
-from jagpt.errors import DataError, JagptError
+from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.formats import material, parity
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.material import Material
@@ -60,10 +62,13 @@ def export_folder(
     for each.
 
     The texts to compare on are those of `text_file`, or the bundled sample's. Raises as `run` does,
-    `UsageError` for a format that does not exist or cannot hold this model.
+    `UsageError` for a format that does not exist or cannot hold this model, and for a folder in
+    `output` that would be replaced and is not an export.
     """
     source = ModelSource.open(model_dir)
     formats = chosen(names, lambda one: one.check_source(source), progress.say)
+    for one in formats:
+        _refuse_foreign(output / one.name)
 
     def text(tokenizer: Any) -> Material:
         if text_file is not None:
@@ -114,6 +119,19 @@ def make(
     if failed:
         raise failed[0]
     return found
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace what is not an earlier export of the same format."""
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    with suppress(DataError):  # a record that is not jagpt's
+        if folder.is_dir() and (told := Parity.find(folder)) and told.format == folder.name:
+            return
+    raise UsageError(
+        f"{folder}: would be replaced, but is not an export that jagpt made: move it away, or name "
+        "another folder with --output"
+    )
 
 
 def _size(folder: Path) -> int:
