@@ -132,6 +132,17 @@ def _remedy() -> Iterator[None]:
         raise DataError(f"{error}; put it back, or rerun its stage with --force") from None
 
 
+def listed(directory: Path) -> list[str]:
+    """Relative names of a finished stage's files, as its manifest has them; none if there is no
+    manifest.
+
+    What else lies in the folder is not the stage's. Raises as `Manifest.read` does.
+    """
+    if not (directory / MANIFEST).exists():
+        return []
+    return [entry.name for entry in Manifest.read(directory).files]
+
+
 def list_files(directory: Path) -> list[str]:
     """Relative names of the files that a manifest of `directory` lists, in order."""
     names = (path.relative_to(directory).as_posix() for path in files.files_below(directory))

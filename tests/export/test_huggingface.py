@@ -189,6 +189,15 @@ def test_a_damaged_checkpoint_is_not_exported(copy: RunDirectory) -> None:
         huggingface.run(fakes.recipe(), copy, QUIET)
 
 
+def test_what_no_manifest_lists_is_no_part_of_the_tokenizer(
+    copy: RunDirectory, tmp_path: Path
+) -> None:
+    (copy.tokenizer / ".env").write_text("SECRET=1")
+    (tmp_path / "to").mkdir()
+    huggingface._copy_tokenizer(copy.tokenizer, tmp_path / "to")
+    assert manifests.list_files(tmp_path / "to") == ["tokenizer.json", "tokenizer_config.json"]
+
+
 def test_names_the_stage_that_is_missing(copy: RunDirectory) -> None:
     shutil.rmtree(copy.own("tokenizer"))
     with pytest.raises(DataError, match="no tokenizer here; `jagpt tokenizer RECIPE` makes it"):

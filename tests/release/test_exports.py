@@ -30,6 +30,7 @@ def run(first: Run, tmp_path: Path) -> RunDirectory:
         (place / "config.json").write_text("{}")
         proof = {"weights": weights, "source": model, "precision": "fp32", "compared": TENSORS}
         Parity(format=name, **proof, equal=True).write(place)
+    fakes.finish(copied, "formats")
     return copied
 
 
@@ -47,6 +48,19 @@ def test_formats_go_into_the_release(run: RunDirectory, monkeypatch: pytest.Monk
     assert [export.name for export in exports.released(run.release)] == ["flax", "onnx"]
 
 
+def test_what_no_manifest_lists_is_not_released(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "check", lambda *_: None)
+    for place in ("model", "model/export/gguf-f16", "export", "export/onnx", "export/notes"):
+        files.write_text(run.root / place / ".env", "SECRET=1")
+        files.write_text(run.root / place / "mine.json", "{}")
+    folder.run(fakes.recipe(), run, QUIET)
+    names = manifests.list_files(run.release)
+    assert [name for name in names if "env" in name or "mine" in name or "export" in name] == []
+    assert {"config.json", "onnx/model.onnx"} <= set(names)
+
+
 def test_an_unfinished_export_is_refused(run: RunDirectory) -> None:
     (run.root / "export" / "onnx" / "parity.json").unlink()
     with pytest.raises(DataError, match=r"not finished; `jagpt export RECIPE --format onnx`"):
@@ -58,6 +72,7 @@ def test_an_unfinished_export_is_refused(run: RunDirectory) -> None:
 )
 def test_a_folder_that_is_no_format_is_refused_by_name(run: RunDirectory, name: str) -> None:
     (run.root / "export" / "onnx").rename(run.root / "export" / name)
+    fakes.finish(run, "formats")
     with pytest.raises(DataError) as caught:
         folder.preflight(fakes.recipe(), run)
     assert f"export: {name!r} is not a format that jagpt makes" in str(caught.value)

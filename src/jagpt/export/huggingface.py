@@ -55,8 +55,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
 
 
 def _copy_tokenizer(tokenizer: Path, folder: Path) -> None:
-    names = manifests.list_files(tokenizer) if tokenizer.is_dir() else []
-    wanted = [name for name in names if name not in NOT_PUBLISHED]
+    wanted = [name for name in manifests.listed(tokenizer) if name not in NOT_PUBLISHED]
     if not wanted:
         raise DataError(f"{tokenizer}: no tokenizer here; `jagpt tokenizer RECIPE` makes it")
     for name in wanted:

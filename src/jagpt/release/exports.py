@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,15 +69,18 @@ def _number(value: float | None, form: str) -> str:
 
 
 def found(run: RunDirectory) -> tuple[ReleasedFormat, ...]:
-    """The finished exports of a run, by name.
+    """The finished exports of a run, by name: those in the manifest of its formats.
 
     Raises `DataError` for a folder that is none of `FORMATS`, for one without `parity.json` (it is
     unfinished) and for one that was made from another model than the run's.
     """
-    root = run.formats
-    folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
-    model = files.sha256(run.model / WEIGHTS) if folders else ""
-    return tuple(_read(folder, model) for folder in folders)
+    inside: dict[str, list[str]] = {}
+    for path in manifests.listed(run.formats):
+        folder, slash, name = path.partition("/")
+        if slash and not folder.startswith("."):
+            inside.setdefault(folder, []).append(name)
+    model = files.sha256(run.model / WEIGHTS) if inside else ""
+    return tuple(_read(run.formats / folder, inside[folder], model) for folder in sorted(inside))
 
 
 def released(folder: Path) -> tuple[ReleasedFormat, ...]:
@@ -99,7 +102,7 @@ def _known(name: str, folder: Path) -> str:
     )
 
 
-def _read(folder: Path, model: str) -> ReleasedFormat:
+def _read(folder: Path, names: Sequence[str], model: str) -> ReleasedFormat:
     _known(folder.name, folder.parent)
     again = f"`jagpt export RECIPE --format {folder.name}` makes it again"
     parity = Parity.find(folder)
@@ -107,12 +110,12 @@ def _read(folder: Path, model: str) -> ReleasedFormat:
         raise DataError(f"{folder}: this export has no {Parity.FILE}: it was not finished; {again}")
     if parity.source != model:
         raise DataError(f"{folder}: made from another model than the run's {WEIGHTS}; {again}")
-    return ReleasedFormat(folder.name, dict(_placed(folder)), parity)
+    return ReleasedFormat(folder.name, dict(_placed(folder, names)), parity)
 
 
-def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
+def _placed(folder: Path, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Name in the release → file. Files next to the model bring no second configuration."""
-    names = [name for name in manifests.list_files(folder) if name != Parity.FILE]
+    names = [name for name in listed if name != Parity.FILE]
     beside = [name for name in names if _beside(name)]
     graphs = [name for name in names if name.partition(".")[2].startswith("onnx")]
     if graphs and folder.name != ONNX:  # transformers.js looks for all precisions in one place

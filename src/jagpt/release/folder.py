@@ -52,7 +52,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     """
     preflight(recipe, run)
     recipe = prompts.settled(recipe, run.corpus)
-    names = manifests.list_files(run.model)
+    names = manifests.listed(run.model)
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
         _add_exports(run, folder)
