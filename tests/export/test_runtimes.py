@@ -29,6 +29,7 @@ from jagpt.formats.source import ModelSource
 from jagpt.progress import QUIET
 from jagpt.recipe import parse
 from jagpt.release import usage
+from jagpt.rundir import RunDirectory
 from jagpt.runtimes import llamacpp
 
 QUICK = (
@@ -542,6 +543,23 @@ def test_an_empty_folder_and_an_earlier_export_are_replaced(
     (place / "old").write_text("")
     making.export_folder(source.directory, ["pytorch"], tmp_path, QUIET)
     assert "old" not in manifests.list_files(place)
+
+
+@pytest.mark.parametrize("part", ["", "model"])
+def test_a_run_s_own_folders_take_no_exports(
+    source: ModelSource, tmp_path: Path, part: str
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(source.directory, run.model)
+    fakes.finish(run, "export")
+    run.recipe.write_text(fakes.RECIPE, "utf-8")
+    arguments = ["export", "--model", str(run.root / part), "--format", "pytorch"]
+    with pytest.raises(UsageError, match=r"the run .*run holds its own exports: give it as REC"):
+        app.main(arguments, standalone_mode=False)
+    assert manifests.list_files(run.model) == manifests.listed(run.model)
+    (run.model / manifests.MANIFEST).unlink()  # a model beside a recipe
+    app.main([*arguments[:2], str(run.model), *arguments[3:]], standalone_mode=False)
+    assert (run.model / "export" / "pytorch").is_dir()
 
 
 def test_all_are_those_that_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:

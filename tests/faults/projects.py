@@ -195,7 +195,9 @@ def _readers(project: Project) -> Iterator[tuple[str, tuple[str, ...]]]:
     for verb in ("status", "verify", "plan", "evaluate", "export", "release"):
         yield f"{verb} RUN", (verb, "{}/run")
     yield "evaluate --model", ("evaluate", "--model", "{}/run", "--text", text)
-    yield "export --model", ("export", "--model", "{}/run/model", "--format", "flax")
+    yield "export --model", (
+        "export", "--model", "{}/run/model", "--format", "flax", "--output", "{}/out",
+    )  # fmt: skip
     yield "release --to", ("release", "{}/run", "--to", "git:/nowhere.git")
     yield "generate", ("generate", "{}/run", "東京は")
     if find_spec("gradio"):

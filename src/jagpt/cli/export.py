@@ -88,6 +88,17 @@ def _with_formats(
     return (*overrides, f"export.formats=[{both}]")
 
 
+def _run_of(model_dir: Path) -> Path | None:
+    """The run that a folder is, or of which it is a finished stage."""
+    from jagpt.manifests import MANIFEST
+    from jagpt.rundir import is_run
+
+    if is_run(model_dir):
+        return model_dir
+    above = model_dir.absolute().parent
+    return above if (model_dir / MANIFEST).is_file() and is_run(above) else None
+
+
 def _export_folder(
     model_dir: Path,
     formats: tuple[str, ...],
@@ -97,15 +108,14 @@ def _export_folder(
 ) -> None:
     from jagpt.formats import making
     from jagpt.formats.table import chosen
-    from jagpt.rundir import is_run
 
     if not formats:
         raise UsageError("--model: no format given; add --format")
     chosen(formats)
-    if output is None and is_run(model_dir):
+    if output is None and (run := _run_of(model_dir)) is not None:
         raise UsageError(
-            f"--model {model_dir}: this is a run directory, which holds its own exports: give it "
-            "as RECIPE, or name another folder with --output"
+            f"--model {model_dir}: the run {run} holds its own exports: give it as RECIPE, or "
+            "name another folder with --output"
         )
     if model_dir.exists() and not model_dir.is_dir():
         raise DataError(f"{model_dir}: expected a directory, found something else")
