@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jagpt import units
 from jagpt.errors import JagptError
 from jagpt.formats.bounds import Bounds
 from jagpt.formats.material import Material
@@ -66,8 +67,8 @@ def measure(runtime: Runtime, reference: Runtime, material: Material, tokenizer:
         greedy_tokens=material.greedy_tokens,
         greedy_equal=equal,
         greedy_ties=ties,
-        perplexity=math.exp(nats / tokens),
-        perplexity_pytorch=math.exp(theirs / tokens),
+        perplexity=units.perplexity(nats / tokens),
+        perplexity_pytorch=units.perplexity(theirs / tokens),
         **_token_ids(runtime, material.texts, tokenizer),
     )
 

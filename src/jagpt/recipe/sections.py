@@ -881,7 +881,7 @@ class Baseline(Section):
     test_perplexity: Annotated[float, Field(ge=1.0)] | None = Field(
         None, description="Perplexity per token on the test split."
     )
-    valid_loss: Annotated[float, Field(ge=0.0)] | None = Field(
+    valid_loss: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="Loss on the valid split, where no test perplexity is known."
     )
     holds: dict[str, str | int | float | bool] = Field(
