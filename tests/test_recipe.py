@@ -212,8 +212,10 @@ def test_all_mistakes_are_told_at_once_with_place_finding_and_allowance() -> Non
         ("learning_rate = nan", "[train] learning_rate"),
         ("learning_rate = inf", "[train] learning_rate"),
         ("[release]\nprompts = []", "[release] prompts"),
+        ("[release]\nprompts = ['a', '']", "[release] prompts: found ['a', '']; expected texts"),
+        ("[release]\nprompts = [' \u3000']", "[release] prompts: found"),
         ("[release]\nrevision = '1.0'", "[release] revision"),
-        ("[baseline]\nvalid_loss = 0.0", "[baseline] valid_loss: found 0.0; allowed is more than 0"),
+        ("[baseline]\nvalid_loss = 0.0", "[baseline] valid_loss: found 0.0; allowed is more"),
     ],
 )
 def test_impossible_values_and_combinations_are_refused(extra: str, words: str) -> None:

@@ -836,6 +836,13 @@ class Release(Section):
         "for another corpus.",
     )
 
+    @field_validator("prompts")
+    @classmethod
+    def _not_blank(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if prompts and not all(map(str.strip, prompts)):
+            raise PydanticCustomError("blank", "expected texts that are not empty")
+        return prompts
+
     @property
     def known_prompts(self) -> tuple[str, ...]:
         """The prompts, Wikipedia's where they are left to a corpus that is not looked at."""
