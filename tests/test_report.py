@@ -163,6 +163,26 @@ def test_several_runs_are_compared(run: RunDirectory, tmp_path: Path) -> None:
     assert len(charts) == 6 + 2
 
 
+@pytest.mark.parametrize(
+    ("places", "labels"),
+    [
+        (("x/first", "y/second"), ("first", "second")),
+        (("a/run", "b/run", "c/other"), ("a/run", "b/run", "other")),
+        (("a/b/run", "c/b/run", "d/run"), ("a/b/run", "c/b/run", "d/run")),
+        (("a/run", "a/run", "b/run"), ("a/run", "a/run", "b/run")),
+        (("a/run", "a/run"), ("run", "run")),
+    ],
+)
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(
+    run: RunDirectory, tmp_path: Path, places: tuple[str, ...], labels: tuple[str, ...]
+) -> None:
+    for place in set(places):
+        shutil.copytree(run.root, tmp_path / place)
+    page = written(*(RunDirectory(tmp_path / place) for place in places))
+    found = re.findall(r'<h2><span class="key s\d"></span>(.*?)</h2>', page)
+    assert tuple(found) == labels
+
+
 def corpus_with(text: str, **source: str) -> CorpusStats:
     """A corpus that has a text wherever one may stand, its source as `source` says."""
     return replace(

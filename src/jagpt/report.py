@@ -84,6 +84,7 @@ class RunPage:
     """What the page shows about one run."""
 
     summary: Summary
+    label: str
     alone: bool
     colour: int
     facts: tuple[str, ...]
@@ -95,10 +96,6 @@ class RunPage:
     lengths: Markup | None
     inputs: tuple[FileEntry, ...]
     times: Markup | None
-
-    @property
-    def label(self) -> str:
-        return self.summary.root.name or self.summary.name
 
     def without(self, stage: str) -> str:
         """What is shown instead of a figure of this stage."""
@@ -128,9 +125,9 @@ def render(
 ) -> str:
     """The page as HTML."""
     words = Words(language)
+    labels = _labels([run.root for run in runs])
     pages = [
-        _run_page(run, number, len(runs) == 1, words, price_per_hour)
-        for number, run in enumerate(runs)
+        _run_page(run, number, labels, words, price_per_hour) for number, run in enumerate(runs)
     ]
     css = Markup(_template("report.css"))  # noqa: S704
     template = _environment(words).get_template("report.html.j2")
@@ -147,6 +144,20 @@ def render(
         max_files=MAX_FILES,
         max_templates=MAX_TEMPLATES,
     )
+
+
+def _labels(roots: Sequence[Path]) -> list[str]:
+    """What runs are called: their folders' names, after those above where they are the same."""
+    labels = [root.name for root in roots]
+    places = [root.absolute().parts for root in roots]
+    depth = 1
+    while len(set(labels)) < len(set(places)) and depth < max(map(len, places)):
+        depth += 1
+        labels = [
+            "/".join(place[-depth:]) if labels.count(label) > 1 else label
+            for label, place in zip(labels, places, strict=True)
+        ]
+    return labels
 
 
 def _environment(words: Words) -> jinja2.Environment:
@@ -177,13 +188,18 @@ def _content_hash(css: str) -> str:
 
 
 def _run_page(
-    run: RunDirectory, number: int, alone: bool, words: Words, price_per_hour: float | None
+    run: RunDirectory,
+    number: int,
+    labels: Sequence[str],
+    words: Words,
+    price_per_hour: float | None,
 ) -> RunPage:
     summary = collect(run)
     corpus = summary.corpus
     return RunPage(
         summary=summary,
-        alone=alone,
+        label=labels[number] or summary.name,
+        alone=len(labels) == 1,
         colour=number % charts.COLOURS + 1,
         facts=tuple(_facts(summary, words, price_per_hour)),
         hardware=_hardware(summary.trained_on, words),
