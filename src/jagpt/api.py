@@ -271,11 +271,12 @@ class Model:
     def score(self, text: str) -> list[Token]:
         """The text's tokens, each with its log-probability in nats after all before it.
 
-        The first one follows the end of another text. `UsageError` if it exceeds the context.
+        The first one follows the end of another text. `UsageError` if it exceeds the context,
+        `JagptError` if the model is broken.
         """
         import numpy as np
 
-        from jagpt.evaluation.scoring import Scorer, choose
+        from jagpt.evaluation.scoring import Scorer, check_finite, choose
         from jagpt.generation import Token
         from jagpt.generation.text import TextStream
 
@@ -288,6 +289,7 @@ class Model:
         scorer = Scorer(self.folder.network, *choose("cpu", "fp32"))
         with scorer.session():
             (nats,) = scorer.nats(np.array([[start, *ids]], dtype=np.int64))
+        check_finite(nats)
         pieces = TextStream(self._generator.tokenizer, [start])
         return [Token(one, pieces.push(one), -float(n)) for one, n in zip(ids, nats, strict=True)]
 

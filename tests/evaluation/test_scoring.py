@@ -126,6 +126,8 @@ def test_a_broken_model_is_told() -> None:
         model.transformer.wte.weight[3] = float("nan")
     with pytest.raises(JagptError, match="not finite"):
         document_nats(Scorer(model, CPU, "fp32"), stream(), Windows(8, 8), (np.ones(4), np.ones(4)))
+    with pytest.raises(JagptError, match="not finite"):
+        sequence_nats(Scorer(model, CPU, "fp32"), [[1, 2], [4, 5, 6]], lambda _: None)
 
 
 def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

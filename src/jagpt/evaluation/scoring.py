@@ -143,8 +143,7 @@ def measure_stream(
             found = scorer.nats(tokens, batch[0].skipped)  # (B, labels)
             nats += np.bincount(_owners(batch, starts), found.ravel(), minlength=len(nats))
             advance(found.size)
-    if not np.isfinite(nats).all():
-        raise JagptError("the loss is not finite: the model is broken")
+    check_finite(nats)
     counts = np.diff(starts)
     counts[np.searchsorted(starts, 0, side="right") - 1] -= 1  # the first token is not a label
     return nats, counts
@@ -167,7 +166,8 @@ def sequence_nats(
 ) -> Floats:
     """Nats of all labels of each sequence, summed; sequences of similar length go together.
 
-    A shorter sequence is padded at the end, where a causal model cannot see it.
+    A shorter sequence is padded at the end, where a causal model cannot see it. `JagptError` if the
+    model's loss is not finite.
     """
     totals = np.zeros(len(sequences))
     order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
@@ -181,7 +181,14 @@ def sequence_nats(
             for number, row in zip(batch, found, strict=True):
                 totals[number] = row[: len(sequences[number]) - 1].sum()
             advance(len(batch))
+    check_finite(totals)
     return totals
+
+
+def check_finite(nats: Floats) -> None:
+    """`JagptError` if one is NaN or infinite."""
+    if not np.isfinite(nats).all():
+        raise JagptError("the loss is not finite: the model is broken")
 
 
 def _owners(batch: list[Window], starts: Ints) -> Ints:
