@@ -66,6 +66,8 @@ def test_a_sentence_beyond_the_context_is_named(tmp_path: Path) -> None:
         ({"phenomenon": "a", "good": "日", "bad": " "}, "the key 'bad'"),
         ({"phenomenon": "a", "good": "日", "bad": "日"}, "both sentences are the same"),
         ({"phenomenon": 1, "good": "日", "bad": "本"}, "the key 'phenomenon'"),
+        ({"phenomenon": "a", "good": "日", "bad": "\ud800"}, "line 1: column 'bad' .* not text"),
+        ({"phenomenon": "\0", "good": "日", "bad": "本"}, "column 'phenomenon' .* not text"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: object, words: str) -> None:

@@ -96,6 +96,13 @@ def tidy(text: str | None) -> tuple[str, str | None]:
     return text.replace("\r\n", "\n").strip(), None
 
 
+def exact(text: str, column: str) -> str:
+    """`text` as it stands; `RowError` if it contains a NUL or a lone surrogate."""
+    if tidy(text)[1] is not None:
+        raise RowError(f"column {column!r} contains a NUL or a lone surrogate: not text")
+    return text
+
+
 def clean(text: str) -> str:
     """`text` with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

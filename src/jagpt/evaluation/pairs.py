@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt.compressed import Reader
-from jagpt.corpus.rows import json_objects
+from jagpt.corpus.rows import RowError, exact, json_objects
 from jagpt.errors import DataError
 from jagpt.evaluation.measures import wilson
 from jagpt.models import ModelFolder
@@ -53,7 +53,8 @@ def read(path: Path) -> list[Pair]:
     """The pairs of a JSON Lines file with `phenomenon`, `good` and `bad`, or the names in JBLiMP
     and BLiMP.
 
-    `DataError` with the line if one lacks a key, is empty, or has two equal sentences.
+    `DataError` with the line if one lacks a key, is empty, is not text, or has two equal
+    sentences.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected minimal pairs, one JSON object per line")
@@ -73,7 +74,10 @@ def _pair(value: dict[str, Any], place: str) -> Pair:
 def _text(value: dict[str, Any], keys: Sequence[str], place: str) -> str:
     for key in keys:
         if isinstance(found := value.get(key), str) and found.strip():
-            return found
+            try:
+                return exact(found, key)
+            except RowError as error:
+                raise DataError(f"{place}: {error}") from None
     raise DataError(f"{place}: expected the key {keys[0]!r} with a string")
 
 

@@ -113,7 +113,8 @@ def _pairs_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     table = _table("phenomenon", "pairs", *models)
     found = list(models.values())
     for name, some in found[0]["phenomena"].items():
-        table.add_row(name, str(some["pairs"]), *(_accuracy(f["phenomena"][name]) for f in found))
+        shares = (_accuracy(model["phenomena"][name]) for model in found)
+        table.add_row(escape(name), str(some["pairs"]), *shares)
     table.add_section()
     table.add_row("all", str(found[0]["pairs"]), *map(_accuracy, found))
     return table
@@ -131,7 +132,8 @@ def _tasks_table(models: Mapping[str, Mapping[str, TaskFigures]]) -> Table:
         for metric in first.metrics:
             values = (tasks[task].metrics.get(metric) for tasks in found if task in tasks)
             shown = ["" if value is None else f"{value:.4f}" for value in values]
-            table.add_row(task, first.version, str(first.shots), metric, *shown)
+            named = map(escape, (task, first.version, str(first.shots), metric))
+            table.add_row(*named, *shown)
     return table
 
 

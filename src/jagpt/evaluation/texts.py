@@ -15,7 +15,7 @@ from jagpt import files
 from jagpt.compressed import FORMATS, Reader
 from jagpt.corpus.documents import SourceDocument
 from jagpt.corpus.parquet import ParquetDocuments
-from jagpt.corpus.rows import NO_TEXT, Columns, RowError, read_json_lines
+from jagpt.corpus.rows import NO_TEXT, Columns, exact, read_json_lines
 from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder
@@ -100,9 +100,7 @@ class _AsItStands(Columns):
         tidy = super().document(row)
         if tidy.problem == NO_TEXT:
             return tidy
-        if tidy.problem is not None:
-            raise RowError(f"column {self.text!r} contains a NUL or a lone surrogate: not text")
-        return replace(tidy, text=row[self.text])
+        return replace(tidy, text=exact(row[self.text], self.text))
 
 
 @dataclass(frozen=True)
