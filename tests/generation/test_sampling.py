@@ -93,6 +93,24 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
         Sampler(Drawing(new_tokens=1), []).draw(torch.full((1, 4), value))
 
 
+@pytest.mark.parametrize("temperature", [None, 1.0])
+@pytest.mark.parametrize(
+    "knobs", [{"suppressed": (0, 1, 2, 3)}, {"repetition_penalty": 1e-6, "suppressed": (0, 1, 2)}]
+)
+def test_settings_that_leave_no_token_are_told(
+    knobs: dict[str, Any], temperature: float | None
+) -> None:
+    drawing = Drawing(new_tokens=1, temperature=temperature, **knobs)
+    with pytest.raises(DataError, match="every token is suppressed, or its score is not finite"):
+        Sampler(drawing, [3]).draw(torch.full((1, 4), 1e38))
+
+
+def test_a_temperature_under_which_scores_overflow_is_told() -> None:
+    drawing = Drawing(new_tokens=1, temperature=1e-6)
+    with pytest.raises(DataError, match="temperature"):
+        Sampler(drawing, []).draw(torch.tensor([[1e34, 0.0]]))
+
+
 def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path, tmp_path: Path) -> None:
     assert generation.load(tiny_model).defaults.unused == ()
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))

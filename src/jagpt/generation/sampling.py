@@ -30,7 +30,8 @@ class Sampler:
         """A token id a row of `logits` (R, V), with its log-probability under the model itself.
 
         The log-probabilities are natural logarithms, taken before temperature, penalty and filters.
-        Raises `DataError` if the logits are not finite: the weights are damaged.
+        Raises `DataError` if the logits are not finite: the weights are damaged; and if the settings
+        leave no token that can be drawn.
         """
         import torch
 
@@ -76,9 +77,12 @@ class Sampler:
 
         drawing = self._drawing
         if drawing.temperature is None:
-            return scores.argmax(-1, keepdim=True)
+            highest, ids = scores.max(-1, keepdim=True)
+            _check_drawable(highest)
+            return ids
         count = min(drawing.top_k or scores.shape[-1], scores.shape[-1])
         sorted_scores, ids = (scores / drawing.temperature).topk(count, dim=-1)  # (R, K), falling
+        _check_drawable(sorted_scores[:, :1])
         shares = sorted_scores.double().softmax(-1)
         if drawing.top_p < 1.0:
             before = shares.cumsum(-1) - shares
@@ -91,3 +95,13 @@ class Sampler:
         ) - 1  # rounding must not give everything a share of 0
         place = torch.searchsorted(sums, points, right=True).minimum(last)
         return ids.gather(-1, place)
+
+
+def _check_drawable(highest: Tensor) -> None:
+    """`DataError` if the highest score of a row (R, 1) is none: the settings left no token."""
+    if not bool(highest.isfinite().all()):
+        raise DataError(
+            "no token can be drawn: every token is suppressed, or its score is not finite; see "
+            "suppress_tokens in the model's generation settings, or set a temperature and a "
+            "repetition penalty nearer to 1"
+        )
