@@ -19,7 +19,7 @@ from jagpt.corpus.rows import RowError, exact, json_objects
 from jagpt.errors import DataError
 from jagpt.evaluation.measures import wilson
 from jagpt.models import ModelFolder
-from jagpt.models.quiet import quiet
+from jagpt.models.tokenizer import token_ids
 from jagpt.progress import Progress
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def _encoded(subject: ModelFolder, sentences: Sequence[str]) -> list[list[int]]:
     """Each sentence's tokens after the token that begins a text; `DataError` if one is too long."""
     start = subject.start_id()
     before = [] if start is None else [start]
-    with quiet():
-        found = subject.tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
+    found = token_ids(subject.tokenizer, sentences)
     rows = [[*before, *ids] for ids in found]
     for row, sentence in zip(rows, sentences, strict=True):
         if len(row) < 2:

@@ -19,7 +19,7 @@ from jagpt.corpus.rows import NO_TEXT, Columns, exact, read_json_lines
 from jagpt.corpus.text_files import Lines
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder
-from jagpt.models.quiet import quiet
+from jagpt.models.tokenizer import token_ids
 from jagpt.tokens.index import dtype_for
 
 LAYOUTS = ("file", "line")
@@ -133,8 +133,7 @@ def disagreement(text: Text, subject: ModelFolder) -> str | None:
     encoder = Encoder(pieces.read(found[0]), found[0], foreign=True)
     lines = [line for document in text.documents for line in document.split("\n") if line.strip()]
     lines = [line[:COMPARED_CHARACTERS] for line in lines[:COMPARED_LINES]]
-    with quiet():
-        theirs = subject.tokenizer(lines, add_special_tokens=False)["input_ids"] if lines else []
+    theirs = token_ids(subject.tokenizer, lines) if lines else []
     odd = sum(encoder.encode(line) != ids for line, ids in zip(lines, theirs, strict=True))
     if not odd:
         return None
@@ -155,17 +154,16 @@ def encode(text: Text, subject: ModelFolder, end_token: bool) -> Encoded:
     closing = [subject.end_id] if end_token and subject.end_id is not None else []
     kind = dtype_for(subject.vocab_size)
     parts, lengths = [], []
-    with quiet():
-        for start in range(0, len(text.documents), ENCODED_AT_ONCE):
-            some = text.documents[start : start + ENCODED_AT_ONCE]
-            for ids in subject.tokenizer(some, add_special_tokens=False)["input_ids"]:
-                if ids and max(ids) >= subject.vocab_size:
-                    raise DataError(
-                        f"{subject.name}: its tokenizer gives the id {max(ids):,}, but the model "
-                        f"has {subject.vocab_size:,} rows: they do not belong together"
-                    )
-                parts.append(np.array([*ids, *closing], dtype=kind))
-                lengths.append(len(parts[-1]))
+    for start in range(0, len(text.documents), ENCODED_AT_ONCE):
+        some = text.documents[start : start + ENCODED_AT_ONCE]
+        for ids in token_ids(subject.tokenizer, some):
+            if ids and max(ids) >= subject.vocab_size:
+                raise DataError(
+                    f"{subject.name}: its tokenizer gives the id {max(ids):,}, but the model "
+                    f"has {subject.vocab_size:,} rows: they do not belong together"
+                )
+            parts.append(np.array([*ids, *closing], dtype=kind))
+            lengths.append(len(parts[-1]))
     starts = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
     encoded = Encoded(np.concatenate(parts), starts.astype(np.int64))
     if encoded.n_tokens < 2:

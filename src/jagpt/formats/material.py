@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jagpt.errors import DataError, UsageError
+from jagpt.models.tokenizer import token_ids
 
 WINDOW = 256
 WINDOWS = 8
@@ -46,7 +47,7 @@ def of_split(tokens: Path, split: str, tokenizer: Any, context: int) -> Material
 
 def of_text(text: str, origin: str, tokenizer: Any, context: int) -> Material:
     """Any text."""
-    ids = tokenizer.encode(text[: 20 * _wanted(context)], add_special_tokens=False)
+    (ids,) = token_ids(tokenizer, [text[: 20 * _wanted(context)]])
     return _cut(origin, ids[: _wanted(context)], text, context)
 
 

@@ -19,6 +19,7 @@ from jagpt import units
 from jagpt.errors import JagptError
 from jagpt.formats.bounds import Bounds
 from jagpt.formats.material import Material
+from jagpt.models.tokenizer import token_ids
 from jagpt.runtimes import Runtime
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _token_ids(runtime: Runtime, texts: Sequence[str], tokenizer: Any) -> dict[s
         found = runtime.encode(text)
         if found is None:
             break
-        wanted = tokenizer.encode(text, add_special_tokens=False)
+        (wanted,) = token_ids(tokenizer, [text])
         kind = "byte_texts" if byte_ids.intersection(wanted) else "texts"
         counts[kind] += 1
         counts[f"{kind}_equal"] += found == wanted

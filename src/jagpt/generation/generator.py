@@ -13,7 +13,7 @@ from jagpt.generation.engine import Engine
 from jagpt.generation.settings import Defaults, Settings
 from jagpt.generation.text import TextStream
 from jagpt.generation.transformers_engine import TransformersEngine
-from jagpt.models.tokenizer import check_match
+from jagpt.models.tokenizer import check_match, token_ids
 from jagpt.runtimes import Drawing
 
 MAX_ROWS = 16
@@ -65,7 +65,7 @@ class TextGenerator:
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt; an empty one begins a text, after the end of another."""
-        ids = list(self.tokenizer.encode(prompt, add_special_tokens=False))
+        (ids,) = token_ids(self.tokenizer, [prompt])
         if ids:
             return ids
         start = self.tokenizer.eos_token_id

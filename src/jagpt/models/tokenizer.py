@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,22 @@ def load_tokenizer(folder: Path) -> Any:
             found.decode(found(_TRIAL)["input_ids"])
     except Exception as error:  # libraries may raise anything for an invalid folder
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from None
+    return found
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Each text's ids, without special tokens.
+
+    `DataError` if the tokenizer has no id for something in them: some know no unknown token.
+    """
+    try:
+        with quiet():
+            found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    except Exception as error:  # tokenizers raises no class of its own
+        raise DataError(
+            f"{tokenizer.name_or_path}: its tokenizer cannot encode this text "
+            f"({first_line(error)}); give it text of the characters that it knows"
+        ) from None
     return found
 
 

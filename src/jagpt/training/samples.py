@@ -14,6 +14,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from jagpt.models.quiet import quiet
+from jagpt.models.tokenizer import token_ids
 from jagpt.training.parallel import Learner
 
 TOP_K, TOP_P = 50, 0.95
@@ -44,7 +45,7 @@ class Continuer:
         config = learner.network.config
         context = int(getattr(config, "max_position_embeddings", None) or config.n_positions)
         new = min(self.new_tokens, max(1, context // 2))
-        ids = tokenizer.encode(prompt, add_special_tokens=False)[-(context - new) :]
+        ids = token_ids(tokenizer, [prompt])[0][-(context - new) :]
         ids = ids or [tokenizer.eos_token_id or 0]
         torch.manual_seed(self.seed)
         given = torch.tensor([ids], device=learner.device)  # (1, T)
