@@ -54,6 +54,12 @@ def recipe(action: str, **values: Any) -> Recipe:
     return make_recipe(**{"on_bad_step": action, "max_steps": 12, **values})
 
 
+def plan_of(action: str, **values: Any) -> Plan:
+    train = recipe(action, **values).train
+    assert train.max_steps is not None
+    return Plan(train, 16, train.max_steps)
+
+
 def last_state(run: RunDirectory) -> State:
     return read(sorted(run.own("train").glob("step-*"))[-1])
 
@@ -152,6 +158,8 @@ def test_a_run_with_bad_steps_that_is_killed_ends_as_the_unbroken_one(
     assert contents(broken.own("train")) == contents(whole.own("train"))
     assert (broken.logs / BAD_STEPS).read_text() == (whole.logs / BAD_STEPS).read_text()
     assert len(last_state(whole).bad_steps) == 2
+    for folder in whole.own("train").glob("step-*"):
+        assert bad_steps.follows(plan_of(action, **settings), read(folder))
 
 
 def test_a_run_goes_back_and_on_with_the_data_after_the_bad_step(
@@ -163,6 +171,7 @@ def test_a_run_goes_back_and_on_with_the_data_after_the_bad_step(
     state = last_state(run)
     assert [(bad.step, bad.resumed) for bad in state.bad_steps] == [(8, 6)]
     assert (state.step, state.sequences) == (12, (12 + 2) * 4)
+    assert bad_steps.follows(plan_of("rewind"), state)
     steps = [row["step"] for row in logged_rows(run) if row["kind"] == "train"]
     assert steps == list(range(1, 13))
 

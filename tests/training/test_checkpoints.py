@@ -16,7 +16,7 @@ from jagpt.training.state import State, Validation
 
 def plan(**values: Any) -> Plan:
     shape = Model(n_layer=1, n_head=1, n_embd=8, n_positions=10)
-    settings = {"max_steps": 20, "checkpoint_every": 3, "validate_every": 3, **values}
+    settings = {"batch_size": 2, "grad_accum_steps": 1, "max_steps": 20, "checkpoint_every": 3, "validate_every": 3, **values}
     return make_plan(shape, Train(**settings), 10_000)
 
 
@@ -34,6 +34,13 @@ def at(step: int, losses: dict[int, float] | None = None) -> State:
     history = tuple(Validation(s, s * 10, loss) for s, loss in (losses or {}).items())
     best = min(history, key=lambda entry: entry.loss, default=None)
     return State(step, step * 2, step * 10, history, best)
+
+
+def bad(step: int, sequence: int, *, resumed: int | None = None) -> dict[str, Any]:
+    """A bad step of two sequences, as it is stored."""
+    stored = {"step": step, "sequence": sequence, "sequences": 2, "reason": "", "loss": None}
+    stored["gradient_norm"] = None
+    return stored if resumed is None else {**stored, "resumed": resumed}
 
 
 def index(directory: Path) -> dict[str, Any]:
@@ -125,6 +132,56 @@ def test_a_state_that_makes_no_sense_is_damaged(tmp_path: Path, value: dict[str,
     path.write_text(json.dumps(json.loads(path.read_text()) | value))
     with pytest.raises(DataError, match=r"state\.json"):
         checkpoints.read(path.parent)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"sequences": 10**12},
+        {"sequences": 2**63 - 1},
+        {"sequences": 5},
+        {"sequences": 14, "bad_steps": [bad(2, 2)]},
+        {"sequences": 2 * 10**12 + 10, "bad_steps": [bad(10**12, 2 * (10**12 - 1), resumed=1)]},
+        {"sequences": 16, "bad_steps": [bad(4, 6, resumed=3), bad(3, 6, resumed=2)]},
+        {"sequences": 12, "bad_steps": [bad(8, 14)]},
+        {"sequences": 34, "bad_steps": [bad(4, 6 + 2 * n, resumed=3) for n in range(11)]},
+        {"batch_sizes": [{"step": 1, "size": 0}]},
+        {"batch_sizes": [{"step": 1, "size": 3}]},
+    ],
+)
+def test_a_state_that_no_run_of_the_plan_comes_to_is_damaged(
+    tmp_path: Path, value: dict[str, Any]
+) -> None:
+    save(tmp_path, at(3))
+    save(tmp_path, at(6))
+    path = tmp_path / "step-00000006" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | value))
+    found = checkpoints.find(tmp_path, plan())
+    assert found.state == at(3)
+    assert str(path) in found.damaged[6]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "bad_steps"),
+    [
+        (6, [bad(2, 2)]),
+        (8, [bad(4, 6, resumed=3)]),
+        (10, [bad(4, 6, resumed=3), bad(4, 8, resumed=3)]),
+        (14, [bad(2, 2), bad(6, 10, resumed=2)]),
+        (24, [bad(12, 22, resumed=3)]),  # of a plan that was longer
+    ],
+)
+def test_a_state_after_bad_steps_is_sound(
+    tmp_path: Path, sequences: int, bad_steps: list[dict[str, Any]]
+) -> None:
+    save(tmp_path, at(3))
+    path = tmp_path / "step-00000003" / "state.json"
+    value = json.loads(path.read_text()) | {"sequences": sequences, "bad_steps": bad_steps}
+    path.write_text(json.dumps(value))
+    found = checkpoints.find(tmp_path, plan(max_steps=5, warmup_steps=1))
+    assert not found.damaged
+    assert found.state is not None
+    assert found.state.sequences == sequences
 
 
 def test_none_left_is_none(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from jagpt.training.state import BadStep, State
 
 NOT_FINITE = "its loss or gradient is not finite"
 
+ONCE_LONGER = 10
+"""How many times longer the plan may have been when a step was bad: runs are shortened too."""
+
 
 class Unbearable(Exception):  # noqa: N818
     """Step `step` is bad, and the run cannot continue; the message is the reason."""
@@ -85,6 +88,23 @@ def rewound(saved: State, state: State, bad: BadStep) -> State:
     """The state to continue from: the last checkpoint's, with the data after the bad step."""
     following = bad.sequence + bad.sequences
     return replace(saved, sequences=following, bad_steps=state.bad_steps)
+
+
+def follows(plan: Plan, state: State) -> bool:
+    """Whether the state's place in the data is where its steps and bad steps lead."""
+    train, size, furthest = plan.train, plan.sequences_per_step, ONCE_LONGER * plan.total_steps
+    step = sequences = 0
+    for bad in state.bad_steps:
+        here = (bad.sequence, bad.sequences) == (sequences + (bad.step - 1 - step) * size, size)
+        if not here or not step < bad.step <= furthest:
+            return False
+        step, sequences = bad.step, bad.sequence + size
+        if bad.resumed is not None:
+            if not 0 < bad.resumed < bad.step:
+                return False
+            step = bad.resumed
+    here = state.sequences == sequences + (state.step - step) * size
+    return here and step <= state.step and len(state.bad_steps) <= train.max_bad_steps
 
 
 def sentence(bad: BadStep) -> str:

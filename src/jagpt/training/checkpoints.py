@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jagpt import files
+from jagpt import files, units
 from jagpt.errors import DataError, NewerVersionError
 from jagpt.models.checkpoint_folder import (
     MODEL,
@@ -22,6 +22,7 @@ from jagpt.models.checkpoint_folder import (
     standing,
     step_name,
 )
+from jagpt.training.bad_steps import follows
 from jagpt.training.plan import Plan
 from jagpt.training.state import SavedState, State
 
@@ -98,7 +99,7 @@ def find(directory: Path, plan: Plan) -> Found:
     for step in standing(directory):
         if step <= plan.total_steps:
             try:
-                sound[step] = read(directory / step_name(step))
+                sound[step] = _fitting(directory / step_name(step), plan)
             except DataError as error:
                 damaged[step] = str(error)
     if not sound:
@@ -142,6 +143,26 @@ def read(folder: Path) -> State:
     for name, digest in saved.files.items():
         _check_sum(folder / name, digest)
     return saved.state()
+
+
+def _fitting(folder: Path, plan: Plan) -> State:
+    """The state of a checkpoint, from which the plan can go on; else `DataError`.
+
+    No checksum covers the state: a far place in the data would take any time to reach.
+    """
+    state = read(folder)
+    odd = [one.size for one in state.batch_sizes if plan.sequences_per_step % one.size]
+    if odd:
+        raise DataError(
+            f"{folder / STATE}: damaged: batch_sizes has {odd[0]:,}, which does not divide the "
+            f"{plan.sequences_per_step:,} sequences of a step"
+        )
+    if not follows(plan, state):
+        raise DataError(
+            f"{folder / STATE}: damaged: {state.sequences:,} sequences are not where "
+            f"{units.counted(state.step, 'step')} and its bad steps lead"
+        )
+    return state
 
 
 def _check_sum(path: Path, digest: str) -> None:

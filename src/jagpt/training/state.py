@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from jagpt.models.checkpoint_folder import STATE
 from jagpt.records import Count, FileName, Sha256, Versioned, optional
@@ -42,7 +44,7 @@ class BatchSize:
     """Sequences per micro-batch, from `step` on."""
 
     step: Count
-    size: Count
+    size: Annotated[Count, Field(ge=1)]
 
 
 @dataclass(frozen=True)
