@@ -31,6 +31,31 @@ def test_draws_nothing_without_two_points(points: tuple[charts.Point, ...]) -> N
 
 
 @pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1e308, 1.79e308),
+        (1e308, -1e308),
+        (1e-320, 1e300),
+        (0.0, 5e-324),
+        (charts.SMALLEST, charts.LARGEST),
+        (-charts.LARGEST, charts.LARGEST),
+        (0.0, charts.SMALLEST),
+        (charts.LARGEST, math.nextafter(charts.LARGEST, 0)),
+        (math.nan, math.inf),
+    ],
+)
+def test_any_numbers_of_a_file_are_drawn_or_left_out(
+    values: tuple[float, ...], log: bool
+) -> None:
+    points = tuple((at, value) for value in (*values, 1.0, 2.0) for at in (*values, -1.0, 3.0))
+    for given in (points, charts.smoothed(points)):
+        drawn = charts.line_chart([Series("a", given)], x_label="x", log_y=log)
+        assert drawn is not None
+        assert not any(word in drawn for word in ("nan", "inf"))
+
+
+@pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize("zero", [True, False])
 def test_equal_values_make_a_flat_line(log: bool, zero: bool) -> None:
     points = ((1.0, 3.0), (2.0, 3.0))

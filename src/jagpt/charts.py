@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,8 @@ COLOURS = 6
 WIDEST_COLUMN = 60.0
 MAX_POINTS = 360
 """Points per line; longer series are averaged into this many buckets."""
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Magnitudes, besides 0, that are drawn: an axis is computed with their sums and quotients."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ def line_chart(
     `label` is read out instead of the picture.
     """
     kept = [
-        Series(s.name, thinned([p for p in s.points if not log_y or p[1] > 0]), s.colour, s.kind)
+        Series(s.name, thinned(points), s.colour, s.kind)
         for s in series
+        for points in [[p for p in drawable(s.points) if not log_y or p[1] > 0]]
     ]
     points = [point for s in kept for point in s.points]
     if len(points) < 2:
         return None
-    x = Scale(0, max(p[0] for p in points) or 1, LEFT, WIDTH - RIGHT)
+    x = Scale(0, max(0.0, *(p[0] for p in points)) or 1, LEFT, WIDTH - RIGHT)
     low, high = _padded(min(p[1] for p in points), max(p[1] for p in points), log_y)
     low = 0.0 if zero and high > 0 else low
     y = Scale(low, high, HEIGHT - BOTTOM, TOP, log_y)
@@ -167,6 +170,15 @@ def short(value: float) -> str:
     return f"{value:.1e}".replace("e-0", "e-")
 
 
+def drawable(points: Iterable[Point]) -> list[Point]:
+    """The points that an axis can show: of a file's numbers, those that are no measurement go."""
+    return [point for point in points if all(map(_is_drawable, point))]
+
+
+def _is_drawable(value: float) -> bool:
+    return value == 0 or SMALLEST <= abs(value) <= LARGEST
+
+
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     """At most `MAX_POINTS` points: means of equally many neighbours."""
     if len(points) <= MAX_POINTS:
@@ -179,6 +191,7 @@ def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
 def smoothed(points: Sequence[Point], window: float = 0.03) -> tuple[Point, ...]:
     """An exponential average over a share of the points; shorter at the start, which falls fast."""
     average, found = 0.0, []
+    points = drawable(points)
     for number, (x, y) in enumerate(points, 1):
         width = max(min(number * 0.1, len(points) * window), 1.0)
         average += (y - average) / width

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jagpt import safepath
+from jagpt.charts import drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,5 +44,6 @@ def _figure(valid: Points, train: Points | None) -> Figure:
     return figure
 
 
-def _columns(points: Points) -> tuple[list[int], list[float]]:
-    return [tokens for tokens, _ in points], [loss for _, loss in points]
+def _columns(points: Points) -> tuple[list[float], list[float]]:
+    kept = drawable(points)
+    return [tokens for tokens, _ in kept], [loss for _, loss in kept]
