@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from tiny_training import contents, make_recipe
+from safetensors.torch import load_file, save_file
+from tiny_training import contents, make_recipe, train_section
 
 from jagpt import files, models
 from jagpt.errors import DataError
-from jagpt.models import tensors
+from jagpt.models import build, tensors
 from jagpt.models.tensors import Named, Stored
 from jagpt.progress import QUIET
 from jagpt.rundir import RunDirectory
-from jagpt.training import checkpoints, session
+from jagpt.training import checkpoints, session, weights
+from jagpt.training.optimizers import make_optimizer
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -109,3 +111,30 @@ def test_a_checkpoint_whose_weights_are_a_pickle_is_refused(make_run: MakeRun) -
     files.write_json(folder / "state.json", state)
     with pytest.raises(DataError, match=r"model\.safetensors: not readable as safetensors"):
         session.run(make_recipe(max_steps=9), run, QUIET)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda kept, name: kept.pop(name),
+        lambda kept, name: kept.update({name: kept[name][None]}),
+        lambda kept, name: kept.update({name: kept[name].double()}),
+        lambda kept, name: kept.update({f"{name}_more": kept[name].clone()}),
+    ],
+)
+@pytest.mark.parametrize("slot", ["exp_avg_sq", "step"])
+def test_slots_that_the_optimizer_does_not_make_are_refused(
+    tmp_path: Path, optimizer: str, harm: Callable[[dict[str, Any], str], object], slot: str
+) -> None:
+    network = build.network(make_recipe().model, 64, build.SPECIAL, 0)
+    made = make_optimizer(train_section(optimizer=optimizer), network)
+    sum(weight.sum() for weight in network.parameters()).backward()  # type: ignore[union-attr]
+    made.step()
+    weights.write(tmp_path, network, made, {})
+    weights.read(tmp_path, network, made)
+    kept = load_file(tmp_path / "optimizer.safetensors")
+    harm(kept, next(name for name in kept if name.endswith(f".{slot}")))
+    save_file(kept, tmp_path / "optimizer.safetensors")
+    with pytest.raises(DataError, match=r"optimizer\.safetensors: .* damaged: .* keeps"):
+        weights.read(tmp_path, network, made)

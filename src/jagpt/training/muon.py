@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from jagpt.training.matrices import Matrix
@@ -47,6 +48,10 @@ class Muon(Optimizer):
         super().__init__([group], options)
         self.param_groups += rest.param_groups
         rest.state = self.state  # one mapping, so that a checkpoint needs to know one optimizer
+
+    def orthogonalizes(self, parameter: Parameter) -> bool:
+        """Whether a weight is one of the matrices."""
+        return any(matrix.parameter is parameter for matrix in self.matrices)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

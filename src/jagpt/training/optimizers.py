@@ -52,6 +52,16 @@ def make_optimizer(train: Train, model: nn.Module) -> Optimizer:
     return _with_shares(muon, train)
 
 
+def kept_slots(
+    optimizer: Optimizer, parameter: Parameter
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and type of each tensor that the optimizer keeps for a weight, once it is updated."""
+    own = tuple(parameter.shape), parameter.dtype
+    if isinstance(optimizer, Muon) and optimizer.orthogonalizes(parameter):
+        return {"momentum": own}
+    return {"exp_avg": own, "exp_avg_sq": own, "step": ((), torch.float32)}
+
+
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """Use the schedule's `learning_rate` from the next step on, each group its share of it."""
     for group in optimizer.param_groups:

@@ -24,6 +24,7 @@ from jagpt.errors import DataError
 from jagpt.models import tensors
 from jagpt.models.tensors import Named, Stored
 from jagpt.training.distributed import Group, laid_out_as, whole
+from jagpt.training.optimizers import kept_slots
 
 MODEL, OPTIMIZER, AVERAGE = "model", "optimizer", "average"
 
@@ -116,7 +117,7 @@ def _read_optimizer(
     folder: Path, parameters: dict[str, Parameter], optimizer: Optimizer, group: Group
 ) -> None:
     stored = Stored(folder, OPTIMIZER) if group.main else None
-    slots = group.share(_slots(stored, parameters) if stored is not None else None)
+    slots = group.share(_slots(stored, parameters, optimizer) if stored is not None else None)
     for name, parameter in parameters.items():
         state: dict[str, Any] = {}
         for slot, kind, shape in slots.get(
@@ -129,19 +130,35 @@ def _read_optimizer(
 
 
 def _slots(
-    stored: Stored, parameters: dict[str, Parameter]
+    stored: Stored, parameters: dict[str, Parameter], optimizer: Optimizer
 ) -> dict[str, list[tuple[str, str, list[int]]]]:
-    """The slots of each weight that has been updated: name, type and shape."""
+    """The slots of each weight that has been updated: name, type and shape.
+
+    `DataError` if they are not those that the optimizer makes.
+    """
     found: dict[str, list[tuple[str, str, list[int]]]] = defaultdict(list)
     for key in stored.names():
         name, _, slot = key.rpartition(".")
         tensor = stored.get(key)
-        if name in parameters and tensor.dim() and tensor.shape != parameters[name].shape:
-            raise DataError(f"{stored.path}: {key} has the shape {tuple(tensor.shape)}")
         found[name].append((slot, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)))
     if odd := sorted(set(found) - set(parameters)):
         raise DataError(f"{stored.path}: this optimizer state belongs to another model ({odd[0]})")
+    for name, slots in found.items():
+        wanted = _listed(kept_slots(optimizer, parameters[name]))
+        given = _listed({slot: (tuple(shape), kind) for slot, kind, shape in slots})
+        if given != wanted:
+            raise DataError(
+                f"{stored.path}: this optimizer state is damaged: {name} has {given}; the "
+                f"optimizer keeps {wanted}"
+            )
     return found
+
+
+def _listed(slots: Mapping[str, tuple[tuple[int, ...], Any]]) -> str:
+    return ", ".join(
+        f"{slot} {shape} {str(kind).removeprefix('torch.')}"
+        for slot, (shape, kind) in sorted(slots.items())
+    )
 
 
 def _compare(stored: Stored, parameters: dict[str, Parameter]) -> None:
