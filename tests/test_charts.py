@@ -45,9 +45,7 @@ def test_draws_nothing_without_two_points(points: tuple[charts.Point, ...]) -> N
         (math.nan, math.inf),
     ],
 )
-def test_any_numbers_of_a_file_are_drawn_or_left_out(
-    values: tuple[float, ...], log: bool
-) -> None:
+def test_any_numbers_of_a_file_are_drawn_or_left_out(values: tuple[float, ...], log: bool) -> None:
     points = tuple((at, value) for value in (*values, 1.0, 2.0) for at in (*values, -1.0, 3.0))
     for given in (points, charts.smoothed(points)):
         drawn = charts.line_chart([Series("a", given)], x_label="x", log_y=log)

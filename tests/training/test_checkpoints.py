@@ -16,7 +16,14 @@ from jagpt.training.state import State, Validation
 
 def plan(**values: Any) -> Plan:
     shape = Model(n_layer=1, n_head=1, n_embd=8, n_positions=10)
-    settings = {"batch_size": 2, "grad_accum_steps": 1, "max_steps": 20, "checkpoint_every": 3, "validate_every": 3, **values}
+    settings = {
+        "batch_size": 2,
+        "grad_accum_steps": 1,
+        "max_steps": 20,
+        "checkpoint_every": 3,
+        "validate_every": 3,
+        **values,
+    }
     return make_plan(shape, Train(**settings), 10_000)
 
 

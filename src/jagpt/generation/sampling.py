@@ -30,8 +30,8 @@ class Sampler:
         """A token id a row of `logits` (R, V), with its log-probability under the model itself.
 
         The log-probabilities are natural logarithms, taken before temperature, penalty and filters.
-        Raises `DataError` if the logits are not finite: the weights are damaged; and if the settings
-        leave no token that can be drawn.
+        Raises `DataError` if the logits are not finite: the weights are damaged; and if the
+        settings leave no token that can be drawn.
         """
         import torch
 
