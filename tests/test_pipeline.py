@@ -506,7 +506,7 @@ def test_what_a_newer_jagpt_left_in_an_unfinished_stage_is_refused_before_the_fi
     workshop.broken = {"train"}
     with pytest.raises(StoppedError):
         run(tmp_path)
-    (tmp_path / "run" / "corpus" / MANIFEST).unlink()
+    shutil.rmtree(tmp_path / "run" / "corpus")
     workshop.newer, workshop.calls = {"train"}, []
     before = tree(tmp_path / "run")
     with pytest.raises(NewerVersionError, match="a newer jagpt wrote"):
@@ -589,6 +589,79 @@ def test_the_clock_and_the_machine_stand_only_in_the_ledger(
     ledger = json.loads((tmp_path / "one" / "logs" / "timing.json").read_text())
     assert ledger["stages"]["corpus"]["seconds"] >= 0
     assert ledger["machine"]["cores"] == os.cpu_count()
+
+
+# --- what is not jagpt's --------------------------------------------------------------------------
+
+
+def shared_recipe(tmp_path: Path) -> Recipe:
+    text = "name='two'\n[corpus]\nfrom='one'\n[train]\nmax_steps=10\n"
+    return recipes.parse(text, folder=tmp_path)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_users_own_folder_is_no_stage_and_stays(
+    tmp_path: Path, workshop: Workshop, shares: bool
+) -> None:
+    run(tmp_path, until="corpus", name="one")
+    workshop.calls.clear()
+    own = tmp_path / "run" / "corpus"
+    own.mkdir(parents=True)
+    (own / "mine.txt").write_text("本文")
+    before = tree(tmp_path)
+    recipe = shared_recipe(tmp_path) if shares else load(tmp_path)
+    place = pipeline.open_run(recipe, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"run/corpus: jagpt did not make .*--run-dir.*--force"):
+        pipeline.unmade(recipe, place, STAGE_NAMES)  # before anything is downloaded
+    with pytest.raises(UsageError, match="run/corpus: jagpt did not make"):
+        pipeline.run_stages(recipe, place, QUIET)
+    assert (workshop.calls, tree(tmp_path)) == ([], before)
+
+
+def test_what_a_killed_process_left_in_a_stages_folder_is_not_a_users(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    own = tmp_path / "run" / "corpus"
+    own.mkdir(parents=True)
+    (own / f"{files.STAGING_PREFIX}0123-{IN_PROGRESS}").write_text("{")
+    assert run(tmp_path, until="corpus") == ["corpus"]
+
+
+def test_force_sets_aside_what_no_manifest_tells_of_and_deletes_it_not(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path, until="corpus")
+    (tmp_path / "run" / "corpus" / MANIFEST).unlink()
+    (tmp_path / "run" / "corpus" / "mine.txt").write_text("本文")
+    for _ in range(2):
+        assert run(tmp_path, only="corpus", force=True) == ["corpus"]
+    (aside,) = (tmp_path / "run" / "superseded").iterdir()
+    assert (aside / "corpus" / "mine.txt").read_text() == "本文"
+
+
+@pytest.mark.parametrize("text", [f"# mine\n{RECIPE}", "no recipe"])
+def test_a_recipe_written_by_hand_is_not_overwritten(
+    tmp_path: Path, workshop: Workshop, text: str
+) -> None:
+    place = RunDirectory(tmp_path / "run")
+    place.root.mkdir()
+    place.recipe.write_text(text)
+    with pytest.raises(UsageError, match=r"recipe\.toml: jagpt did not write .* --run-dir"):
+        run(tmp_path)
+    assert list(tree(place.root).values()) == [text.encode()]
+    (tmp_path / "run" / "recipe.toml").rename(tmp_path / "run" / "mine.toml")
+    assert run(tmp_path, until="corpus") == ["corpus"]
+    place.recipe.write_text(text)  # in a run, it is the run's
+    assert run(tmp_path, until="corpus") == []
+
+
+def test_a_run_that_was_killed_before_its_first_stage_takes_another_recipe(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    place = RunDirectory(tmp_path / "run")
+    place.root.mkdir()
+    place.recipe.write_text(load(tmp_path).to_toml())
+    assert run(tmp_path, RATE, until="corpus") == ["corpus"]
 
 
 # --- sharing --------------------------------------------------------------------------------------

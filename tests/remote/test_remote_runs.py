@@ -142,6 +142,21 @@ def test_push_and_pull_bring_a_run_to_another_machine(
     assert (tmp_path / "new" / "logs" / "metrics.jsonl").is_file()
 
 
+def test_a_users_own_folder_is_not_moved_for_what_lies_elsewhere(
+    project: Project, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"file://{tmp_path / 'elsewhere'}"
+    assert pushed(stopped, place) == 0
+    own = tmp_path / "mine" / "corpus" / "mine.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("本文")
+    assert inside("pull", place, tmp_path / "mine") == 2
+    assert train(project, tmp_path / "mine", place) == 2
+    assert capsys.readouterr().err.count("mine/corpus: jagpt did not make") == 2
+    kept = {path for path in (tmp_path / "mine").rglob("*") if path.name != ".lock"}
+    assert kept == {own.parent, own}
+
+
 def test_checkpoints_are_kept_there_as_here(
     project: Project, stopped: Path, bucket: str, tmp_path: Path
 ) -> None:

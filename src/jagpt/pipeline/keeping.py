@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from jagpt import files, units
+from jagpt import files, stages, units
+from jagpt import recipe as recipes
+from jagpt.errors import JagptError, UsageError
 from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import superseded
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.states import StageState, altered, last_made
+from jagpt.pipeline.states import StageState, altered, is_foreign, last_made
 from jagpt.pipeline.superseded import Earlier
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.stage import Kept
+from jagpt.stages import STAGE_NAMES
+
+
+def refuse_foreign(
+    recipe: Recipe, run: RunDirectory, names: Collection[str], forced: Collection[str] = ()
+) -> None:
+    """`UsageError` before these stages would move aside, or their recipe overwrite, what is not
+    jagpt's.
+
+    A `forced` stage sets aside whatever is in its folder.
+    """
+    for stage in stages.STAGES:
+        directory = run.own(stage.name)
+        if stage.name in names and stage.name not in forced and is_foreign(directory):
+            raise UsageError(
+                f"{directory}: jagpt did not make what is in this folder (there is neither "
+                f"{MANIFEST} nor {IN_PROGRESS}), and the {stage.name} stage would take its place: "
+                "move it away, or choose another --run-dir; if this is a run that lost its "
+                f"manifest, `jagpt {stage.verb or stage.name} RECIPE --force` sets it aside"
+            )
+    if _overwrites_foreign(recipe, run):
+        raise UsageError(
+            f"{run.recipe}: jagpt did not write this recipe, and a run in this folder would "
+            "overwrite it: give it another name, or choose another --run-dir"
+        )
+
+
+def _overwrites_foreign(recipe: Recipe, run: RunDirectory) -> bool:
+    """Whether the run's recipe would replace one that was written by hand."""
+    if not run.recipe.is_file():
+        return False
+    notes = (run.own(name) / note for name in STAGE_NAMES for note in (MANIFEST, IN_PROGRESS))
+    if any(note.exists() for note in notes):
+        return False
+    found = run.recipe.read_bytes()
+    if found == recipe.to_toml().encode("utf-8"):
+        return False
+    try:
+        return found != recipes.load(run.recipe).to_toml().encode("utf-8")
+    except JagptError:
+        return True
 
 
 def agree(
@@ -56,7 +99,8 @@ def make_room(
     if state.status == "unfinished":
         return True
     if forced:
-        superseded.set_aside(run, stage, ledger, superseded.REPLACED)
+        mark = "" if is_foreign(own) else superseded.REPLACED
+        superseded.set_aside(run, stage, ledger, mark)
         return True
     if (same := _same(run, state)) is not None:
         superseded.set_aside(run, stage, ledger)

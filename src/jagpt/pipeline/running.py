@@ -28,8 +28,10 @@ def unmade(
 ) -> list[Stage]:
     """Of these stages, those that have no result for the recipe's settings.
 
-    `MissingExtraError` if one cannot be made here.
+    `MissingExtraError` if one cannot be made here, `UsageError` if what is not jagpt's is in the
+    way.
     """
+    keeping.refuse_foreign(recipe, run, names, forced)
     fresh = [
         stage
         for stage in _named(names)
@@ -79,6 +81,7 @@ def run_stages(
     ledger = ledger or Ledger.read(run)
     names = chosen(only, until)
     forced = names if force else ()
+    keeping.refuse_foreign(recipe, run, names, forced)
     found = examine(recipe, run, ledger, names[-1], forced)
     written = recipe.to_toml()
     recipe, notes = settled(recipe, run, forced)

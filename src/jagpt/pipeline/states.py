@@ -282,6 +282,16 @@ def last_made(directory: Path) -> Manifest | None:
     return None
 
 
+def is_foreign(directory: Path) -> bool:
+    """Whether what is in a stage's folder is not jagpt's, which notes what it begins before it
+    writes anything else.
+    """
+    if not directory.is_dir() or any((directory / n).exists() for n in (MANIFEST, IN_PROGRESS)):
+        return False
+    names = (path.name for path in directory.iterdir())
+    return any(not name.startswith(files.STAGING_PREFIX) for name in names)
+
+
 def _differences(state: StageState, old: Manifest) -> tuple[str, ...]:
     """What changed since `old`, in words."""
     found: list[str] = []

@@ -14,7 +14,7 @@ from jagpt import files, manifests, stages, units
 from jagpt.errors import DataError, JagptError, StorageError, UsageError
 from jagpt.manifests import FileEntry, Manifest
 from jagpt.models.checkpoint_folder import standing, step_name
-from jagpt.pipeline import Ledger, StageState, open_run, superseded
+from jagpt.pipeline import Ledger, StageState, chosen, keeping, open_run, superseded
 from jagpt.pipeline.states import as_done, examine_stage, last_made
 from jagpt.progress import Bar, Progress
 from jagpt.recipe import Recipe, parse
@@ -32,7 +32,7 @@ def pull(place: str, root: Path, progress: Progress) -> tuple[list[str], list[st
     """Restore the run that was copied to `place` in the folder `root`.
 
     Returns what was restored, and what could not be because it is damaged there.
-    `DataError` if there is none, `UsageError` if `root` holds another run.
+    `DataError` if there is none, `UsageError` if `root` holds another run, or what is not jagpt's.
     """
     store = Store(place)
     raw = store.read(RECIPE, MAX_RECIPE_BYTES)
@@ -48,6 +48,7 @@ def pull(place: str, root: Path, progress: Progress) -> tuple[list[str], list[st
     with files.locked(root):
         ledger = Ledger.read(run)
         taker = Taker(recipe, run, store, ledger, progress)
+        keeping.refuse_foreign(recipe, run, chosen(None, None))
         files.write_text(run.recipe, text)
         taken = taker.take()
         ledger.write()
@@ -70,8 +71,9 @@ class Taker:
 
     def take(self, until: str | None = None, forced: Collection[str] = ()) -> list[str]:
         """Restore what fits, up to a stage, and nothing of a `forced` one; returns what was
-        restored.
+        restored. `UsageError` if what is not jagpt's is in the way.
         """
+        keeping.refuse_foreign(self._recipe, self._run, chosen(None, until), forced)
         states: dict[str, StageState] = {}
         taken = []
         for stage in stages.STAGES:
