@@ -469,6 +469,36 @@ def test_a_forced_run_that_stops_leaves_what_it_was_to_replace(
     assert not place.superseded.exists()
 
 
+def test_what_was_forced_and_not_finished_is_deleted_for_no_other_recipe(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path)
+    before = without_times(tmp_path / "run")
+    workshop.broken = {"train"}
+    with pytest.raises(StoppedError):
+        run(tmp_path, only="train", force=True)
+    workshop.broken = set()
+    assert run(tmp_path, RATE, only="train") == ["train"]
+    assert run(tmp_path, RATE, only="train") == []
+    workshop.calls.clear()
+    assert run(tmp_path) == []
+    assert workshop.calls == []
+    found = without_times(tmp_path / "run")
+    assert {name: found[name] for name in before} == before
+
+
+def test_what_force_replaces_by_another_recipe_goes_once_that_one_is_done(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path, until="train")
+    workshop.broken = {"train"}
+    with pytest.raises(StoppedError):
+        run(tmp_path, RATE, only="train", force=True)
+    workshop.broken = set()
+    assert run(tmp_path, RATE, until="train") == ["train"]
+    assert not (tmp_path / "run" / "superseded").exists()
+
+
 def test_a_forced_run_that_is_refused_before_its_work_changes_nothing(
     tmp_path: Path, workshop: Workshop
 ) -> None:

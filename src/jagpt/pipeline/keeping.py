@@ -99,7 +99,7 @@ def make_room(
     if state.status == "unfinished":
         return True
     if forced:
-        mark = "" if is_foreign(own) else superseded.REPLACED
+        mark = "" if is_foreign(own) else superseded.replaced_by(state.fingerprint)
         superseded.set_aside(run, stage, ledger, mark)
         return True
     if (same := _same(run, state)) is not None:

@@ -214,7 +214,7 @@ def _settle(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
     """Finish what a process killed just before its end did not do for a finished stage."""
     _record_share(run, ledger, state)
     files.remove(run.own(state.stage.name) / IN_PROGRESS)
-    superseded.delete_replaced(run, state.stage)
+    superseded.delete_replaced(run, state.stage, state.fingerprint)
 
 
 def _record_share(run: RunDirectory, ledger: Ledger, state: StageState) -> None:
@@ -236,7 +236,7 @@ def _make(
     recipe: Recipe, run: RunDirectory, ledger: Ledger, state: StageState, progress: Progress
 ) -> None:
     stage, directory = state.stage, run.own(state.stage.name)
-    with superseded.replacing(run, stage):
+    with superseded.replacing(run, stage, state.fingerprint):
         state.manifest.begin(directory)
         with timed(ledger, stage.name), _shortage(stage.name, recipe, run):
             stage.run(recipe, run, progress)

@@ -25,8 +25,6 @@ from jagpt.rundir import RunDirectory
 from jagpt.stage import Stage
 from jagpt.timing import StageTime
 
-REPLACED = "-replaced"
-"""Name ending of what `--force` replaces: it is deleted once the new result is done."""
 LOGS, TIMING = "logs", "timing.json"
 
 
@@ -99,6 +97,13 @@ def copy_logs(run: RunDirectory, stage: Stage, origin: Earlier) -> None:
             files.copy(origin.place / LOGS / name, run.logs / name)
 
 
+def replaced_by(fingerprint: str) -> str:
+    """Name ending of what `--force` replaces: it is deleted once the result of this fingerprint is
+    done.
+    """
+    return f"-replaced-{fingerprint[:8]}"
+
+
 def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
     """Complete an interrupted move: logs that moved out ahead of the result, or did not follow it
     back.
@@ -111,26 +116,30 @@ def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
 
 
 @contextmanager
-def replacing(run: RunDirectory, stage: Stage) -> Iterator[None]:
-    """Delete what a forced stage replaces once the block succeeds; otherwise say where it is."""
+def replacing(run: RunDirectory, stage: Stage, fingerprint: str) -> Iterator[None]:
+    """Delete what was to be replaced by the result of this fingerprint once the block has made it;
+    otherwise say where it is.
+    """
     try:
         yield
     except BaseException as error:
-        for old in _replaced(run, stage):
+        for old in _replaced(run, stage, fingerprint):
             error.add_note(f"{stage.name}: the result from before --force is kept in {old}")
         raise
-    delete_replaced(run, stage)
+    delete_replaced(run, stage, fingerprint)
 
 
-def delete_replaced(run: RunDirectory, stage: Stage) -> None:
-    """Delete what forced runs moved aside of a stage, including killed runs."""
-    for old in _replaced(run, stage):
+def delete_replaced(run: RunDirectory, stage: Stage, fingerprint: str) -> None:
+    """Delete what forced runs, including killed ones, moved aside for the result of this
+    fingerprint.
+    """
+    for old in _replaced(run, stage, fingerprint):
         files.remove(old)
     _remove_empty(run)
 
 
-def _replaced(run: RunDirectory, stage: Stage) -> list[Path]:
-    return sorted(run.superseded.glob(f"{stage.name}-*{REPLACED}*"))
+def _replaced(run: RunDirectory, stage: Stage, fingerprint: str) -> list[Path]:
+    return sorted(run.superseded.glob(f"{stage.name}-*{replaced_by(fingerprint)}*"))
 
 
 def _place(run: RunDirectory, stage: Stage, mark: str) -> Path:
