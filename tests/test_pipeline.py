@@ -800,6 +800,30 @@ def test_verify_finds_what_sizes_and_times_hide(tmp_path: Path, workshop: Worksh
     assert "not in the manifest" in found["tokens"][0]
 
 
+@pytest.mark.parametrize(
+    ("gone", "words"), [(MANIFEST, "tokens/manifest.json: missing"), ("", "tokens: missing")]
+)
+def test_verify_tells_of_a_stage_that_lost_its_manifest_or_all(
+    tmp_path: Path, workshop: Workshop, gone: str, words: str
+) -> None:
+    run(tmp_path)
+    files.remove(tmp_path / "run" / "tokens" / gone)
+    found = pipeline.verify(RunDirectory(tmp_path / "run"), QUIET)
+    ((stage, problem),) = ((v.stage, p) for v in found for p in v.problems)
+    assert (stage, words in problem) == ("tokens", True)
+
+
+def test_verify_does_not_miss_what_is_unfinished_or_not_begun(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path, until="tokens")
+    workshop.broken = {"tokenizer"}
+    with pytest.raises(StoppedError):
+        run(tmp_path, "tokenizer.vocab_size=999")
+    found = pipeline.verify(RunDirectory(tmp_path / "run"), QUIET)
+    assert [(v.stage, v.problems) for v in found] == [("corpus", ()), ("tokens", ())]
+
+
 def test_clean_deletes_only_what_was_superseded(tmp_path: Path, workshop: Workshop) -> None:
     run(tmp_path)
     run(tmp_path, "evaluate.split=valid")

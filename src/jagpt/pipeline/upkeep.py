@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jagpt import files, manifests
-from jagpt.manifests import MANIFEST, Manifest
-from jagpt.pipeline.states import followed
+from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
+from jagpt.pipeline.states import followed, is_foreign
 from jagpt.progress import Progress
 from jagpt.rundir import RunDirectory
 from jagpt.stages import STAGE_NAMES
@@ -23,15 +23,29 @@ class Verified:
 
 
 def verify(run: RunDirectory, progress: Progress) -> list[Verified]:
-    """Hash every file of every finished stage against its manifest."""
+    """Hash every file of every finished stage against its manifest; tell which stage lost that."""
     found = []
     for name in STAGE_NAMES:
         directory = run.own(name)
-        if not (directory / MANIFEST).exists():
-            continue
-        directory, manifest = followed(directory, Manifest.read(directory))
-        found.append(_verify_stage(name, directory, manifest, progress))
+        if (directory / MANIFEST).exists():
+            directory, manifest = followed(directory, Manifest.read(directory))
+            found.append(_verify_stage(name, directory, manifest, progress))
+        elif name not in run.shared and (problem := _lost(run, name)) is not None:
+            found.append(Verified(name, 0, (problem,)))
     return found
+
+
+def _lost(run: RunDirectory, name: str) -> str | None:
+    """What shows that a stage without a manifest was finished once; None if nothing does."""
+    directory = run.own(name)
+    if is_foreign(directory):
+        return f"{directory / MANIFEST}: missing, though there are files beside it"
+    if (directory / IN_PROGRESS).exists():
+        return None
+    for later in map(run.own, STAGE_NAMES[STAGE_NAMES.index(name) + 1 :]):
+        if (later / MANIFEST).exists() and name in Manifest.read(later).inputs:
+            return f"{directory}: missing, though {later} was made from it"
+    return None
 
 
 def _verify_stage(name: str, directory: Path, manifest: Manifest, progress: Progress) -> Verified:
