@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -381,12 +382,28 @@ def test_every_number_an_option_takes_is_finite_or_checked_later() -> None:
     assert all(isinstance(one, Finite) for one in ranges)
 
 
+@pytest.mark.parametrize("arguments", [("mine.toml", "--run-dir", "run\udcff"), ("run\udcff",)])
 def test_a_run_directory_that_is_not_utf8_is_refused(
+    mine: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if len(arguments) == 1:
+        (mine / "run\udcff").mkdir()
+        shutil.copy("mine.toml", "run\udcff/recipe.toml")
+    before = sorted(mine.rglob("*"))
+    assert call("run", *arguments) == 2
+    assert "must be valid UTF-8" in capsys.readouterr().err
+    assert sorted(mine.rglob("*")) == before
+
+
+def test_a_source_in_a_place_that_is_not_utf8_is_refused(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("run", "mine.toml", "--run-dir", "run\udcff") == 2
+    (mine / "place\udcff").mkdir()
+    shutil.copy("mine.toml", "place\udcff/mine.toml")
+    shutil.copy("notes.txt", "place\udcff/notes.txt")
+    assert call("run", "place\udcff/mine.toml") == 2
     assert "not valid UTF-8" in capsys.readouterr().err
-    assert not list(mine.glob("run*"))
+    assert not (mine / "runs").exists()
 
 
 def test_a_long_run_wants_yes(

@@ -108,6 +108,15 @@ def test_a_run_gives_a_tenth_of_its_own_rates(model: Path, here: Path) -> None:
     assert made.tokenizer.from_ == str(run / "model")
 
 
+def test_a_model_whose_name_a_recipe_cannot_hold_is_refused(
+    model: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model, here / "model\udcff")
+    assert call("init", "continue", "--from", "model\udcff") == 2
+    assert "not valid UTF-8" in capsys.readouterr().err
+    assert not (here / "continue.toml").exists()
+
+
 def test_a_model_of_the_hub_is_named_with_its_present_commit(
     model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,11 @@ import tomli_w
 
 from jagpt import models
 from jagpt import recipe as recipes
-from jagpt.errors import DataError, RecipeError
+from jagpt.errors import DataError, RecipeError, UsageError
 from jagpt.models import ModelFolder
 from jagpt.recipe import Recipe, Tokenizer, Train
 from jagpt.rundir import is_run
+from jagpt.text import is_text
 from jagpt.tokenizer import imported
 from jagpt.tokenizer import model as pieces
 
@@ -65,7 +66,8 @@ def recipe_text(place: str, name: str, folder: Path) -> str:
     """The TOML of a recipe in `folder` that continues from the model at `place`.
 
     `place` is what `models.open` takes; of a repository of the hub its present commit is written
-    down. Raises as that does, and `DataError` for a model or tokenizer that a recipe refuses.
+    down. Raises as that does, `UsageError` for a name that is not text, and `DataError` for a model
+    or tokenizer that a recipe refuses.
     """
     found = models.open(place, where=WHERE)
     origin = _origin(place, found)
@@ -79,6 +81,11 @@ def recipe_text(place: str, name: str, folder: Path) -> str:
             _tables(origin, shape),
         ]
     )
+    if not is_text(text):
+        raise UsageError(
+            f"{WHERE} {place}: a recipe cannot hold this place, whose name is not valid UTF-8; "
+            "rename it"
+        )
     try:
         recipes.parse(text, origin=place, folder=folder)
     except RecipeError as error:

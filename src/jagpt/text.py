@@ -26,6 +26,11 @@ class Said(str):
         return said
 
 
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is text, which files and libraries can hold."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 def printable(text: str) -> str:
     """`text` without control characters (line breaks and tabs stay) and without bidi overrides."""
     text = _BIDI.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -153,6 +153,10 @@ def test_a_users_own_folder_is_not_moved_for_what_lies_elsewhere(
     assert inside("pull", place, tmp_path / "mine") == 2
     assert train(project, tmp_path / "mine", place) == 2
     assert capsys.readouterr().err.count("mine/corpus: jagpt did not make") == 2
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "recipe.toml").write_bytes("名".encode("cp932"))
+    assert inside("pull", place, tmp_path / "other") == 2
+    assert "holds a run of another recipe" in capsys.readouterr().err
     kept = {path for path in (tmp_path / "mine").rglob("*") if path.name != ".lock"}
     assert kept == {own.parent, own}
 

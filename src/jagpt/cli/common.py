@@ -16,6 +16,7 @@ import click
 
 from jagpt import __version__
 from jagpt.errors import UsageError
+from jagpt.text import is_text
 
 if TYPE_CHECKING:
     from jagpt.progress import Progress
@@ -114,23 +115,15 @@ def open_recipe(
     from jagpt.rundir import is_run
 
     loaded = recipes.load(recipe, overrides)
-    if run_dir is not None:
-        _check_run_dir(run_dir)
     if run_dir is None and is_run(Path(recipe)):
         run_dir = Path(recipe)
     return loaded, pipeline.open_run(loaded, run_dir or Path("runs") / loaded.name)
 
 
-def _check_run_dir(run_dir: Path) -> None:
-    check_name("--run-dir", run_dir)
-
-
 def check_name(option: str, name: str | Path) -> None:
     """Refuse a name that libraries cannot open and no record can have, before they fail on it."""
-    try:
-        str(name).encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError(f"{option} {name}: this name is not valid UTF-8") from None
+    if not is_text(str(name)):
+        raise UsageError(f"{option} {name}: this name is not valid UTF-8")
 
 
 def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:

@@ -52,7 +52,7 @@ def _overwrites_foreign(recipe: Recipe, run: RunDirectory) -> bool:
     if any(note.exists() for note in notes):
         return False
     found = run.recipe.read_bytes()
-    if found == recipe.to_toml().encode("utf-8"):
+    if found == recipe.to_toml().encode("utf-8", "surrogatepass"):
         return False
     try:
         return found != recipes.load(run.recipe).to_toml().encode("utf-8")

@@ -21,6 +21,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
+from jagpt.text import is_text
 
 
 def unmade(
@@ -84,6 +85,11 @@ def run_stages(
     keeping.refuse_foreign(recipe, run, names, forced)
     found = examine(recipe, run, ledger, names[-1], forced)
     written = recipe.to_toml()
+    if not is_text(written):
+        raise UsageError(
+            f"{run.recipe}: it cannot hold the place of a file or folder that the recipe names, "
+            "which is not valid UTF-8; move that elsewhere"
+        )
     recipe, notes = settled(recipe, run, forced)
     states = {state.stage.name: state for state in found}
     if only is not None:

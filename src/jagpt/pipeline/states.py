@@ -22,7 +22,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import STAGE_DIRECTORIES, RunDirectory, is_run
 from jagpt.stage import Stage
 from jagpt.stages import STAGE_NAMES
-from jagpt.text import Said, shortened
+from jagpt.text import Said, is_text, shortened
 
 Status = Literal["done", "shared", "stale", "unfinished", "missing"]
 
@@ -53,8 +53,13 @@ class StageState:
 def open_run(recipe: Recipe, root: Path) -> RunDirectory:
     """The run's directory, with the stages that it shares from other runs resolved.
 
-    `DataError` if something in a run, or in a stage that it shares, leads outside.
+    `DataError` if something in a run, or in a stage that it shares, leads outside, `UsageError` for
+    a name that libraries cannot open.
     """
+    if not is_text(str(root)):
+        raise UsageError(
+            f"{root}: the name of a run directory must be valid UTF-8; rename it, or choose another"
+        )
     rundir.check(root)
     shared = {}
     for stage in stages.STAGES:

@@ -16,6 +16,7 @@ from jagpt.recipe.checks import validated
 from jagpt.recipe.searching import with_values
 from jagpt.recipe.sections import SAMPLE, Recipe
 from jagpt.rundir import MAX_RECIPE_BYTES, RECIPE, is_run
+from jagpt.text import is_text
 
 _ORIGINS = (
     ["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"],
@@ -153,7 +154,7 @@ def _override(value: dict[str, Any], override: str) -> str | None:
     keys = name.strip().split(".")
     if not equals or not all(keys):
         return f"--set {override}: expected SECTION.KEY=VALUE, such as train.learning_rate=3e-4"
-    if any("\ud800" <= sign <= "\udfff" for sign in raw):
+    if not is_text(raw):
         return f"--set {override}: not UTF-8; select such a file with a pattern, such as *.txt"
     parsed = _toml_value(raw.strip())
     target: Any = value

@@ -41,7 +41,7 @@ def pull(place: str, root: Path, progress: Progress) -> tuple[list[str], list[st
     recipe = parse(raw, origin=store.where(RECIPE))
     run = open_run(recipe, root)
     text = recipe.to_toml()
-    if run.recipe.exists() and run.recipe.read_text("utf-8") != text:
+    if run.recipe.exists() and run.recipe.read_bytes() != text.encode("utf-8"):
         raise UsageError(
             f"{root}: this folder holds a run of another recipe; choose another folder"
         )
