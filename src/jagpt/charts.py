@@ -171,7 +171,7 @@ def short(value: float) -> str:
 
 
 def drawable(points: Iterable[Point]) -> list[Point]:
-    """The points that an axis can show: of a file's numbers, those that are no measurement go."""
+    """The points that an axis can show: the others in a file are no measurements, and go."""
     return [point for point in points if all(map(_is_drawable, point))]
 
 

@@ -146,7 +146,7 @@ def read(folder: Path) -> State:
 
 
 def _fitting(folder: Path, plan: Plan) -> State:
-    """The state of a checkpoint, from which the plan can go on; else `DataError`.
+    """The state of a checkpoint, from which the plan can continue; else `DataError`.
 
     No checksum covers the state: a far place in the data would take any time to reach.
     """
