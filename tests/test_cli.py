@@ -119,7 +119,7 @@ def test_every_verb_stands_in_the_readmes() -> None:
         (["extract", "notes.txt", "--output", "o", "--title", "\udcff"], 2,
          "--title \\udcff: this name is not valid UTF-8"),
         (["run", "mine.toml", "--run-dir", "o\udcff"], 2,
-         "--run-dir o\\udcff: this name is not valid UTF-8"),
+         "o\\udcff: the name of a run directory must be valid UTF-8"),
         (["train", "mine.toml"], 2, "needs tokenizer"),
     ],
 )  # fmt: skip

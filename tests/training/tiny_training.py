@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from jagpt import files, manifests
+from jagpt.manifests import Manifest
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe, Train, parse
 from jagpt.rundir import RunDirectory
@@ -59,12 +60,14 @@ def write_tokens(directory: Path, documents: dict[str, int], vocab_size: int = V
 
 
 def write_tokenizer(directory: Path) -> None:
-    """A folder that `AutoTokenizer` loads."""
+    """The folder of a finished tokenizer, which `AutoTokenizer` loads."""
     vocabulary = {piece: number for number, piece in enumerate(SPECIAL)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     ).save_pretrained(str(directory))
+    made = Manifest("tokenizer", 1, "f" * 64, {}, {}, manifests.entries(directory))
+    made.write(directory)
 
 
 def make_recipe(**train: Any) -> Recipe:

@@ -274,7 +274,10 @@ def _own_manifest(stage: Stage, run: RunDirectory, ledger: Ledger) -> Manifest |
     directory = run.own(stage.name)
     if not (directory / MANIFEST).exists():
         return None
-    manifest = Manifest.read(directory)
+    try:
+        manifest = Manifest.read(directory)
+    except DataError as error:
+        raise DataError(f"{error}: {_rerun(stage)}") from None
     _check_version(directory / MANIFEST, manifest, stage, ledger)
     return None if manifest.shared else manifest
 
@@ -362,5 +365,8 @@ def altered(directory: Path, manifest: Manifest) -> str | None:
 
 
 def _remedy(stage: Stage) -> str:
-    verb = stage.verb or stage.name
-    return f"put it back, or rerun the stage with `jagpt {verb} RECIPE --force`"
+    return f"put it back, or rerun the stage with {_rerun(stage)}"
+
+
+def _rerun(stage: Stage) -> str:
+    return f"`jagpt {stage.verb or stage.name} RECIPE --force`"

@@ -203,9 +203,7 @@ def _trackers(
 
 def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
     """Refuse ranks that read different recipes or tokens."""
-    mine = files.fingerprint_of(
-        [recipe.model.semantic(), recipe.train.semantic(), plan.total_steps]
-    )
+    mine = files.fingerprint_of([TRAIN.semantic(recipe), plan.total_steps])
     if group.share(mine) != mine:
         raise DataError(
             f"{group.ranks.name}this process reads a different recipe or different tokens than "
