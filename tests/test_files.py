@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from locking import fails_without_locks
 
 from jagpt import files, manifests
 from jagpt.errors import DataError, RunInUseError
@@ -458,10 +459,6 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     assert done.returncode == -9
     with files.locked(tmp_path):
         pass
-
-
-def fails_without_locks(_handle: int, _how: int) -> None:
-    raise OSError(errno.ENOLCK, "No locks available")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import json
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from dumps import article_text, contents, export, multistream, page
+from locking import fails_without_locks
 
 from jagpt import cli, files
 from jagpt.compressed import Reader
@@ -294,10 +294,6 @@ def test_an_unfinished_one_goes_on_with_its_own_options_only(tmp_path: Path, dum
     make(dump, tmp_path / "out", headings=False, force=True)
     make(dump, tmp_path / "fresh", headings=False)
     assert files_in(tmp_path / "out") == files_in(tmp_path / "fresh")
-
-
-def fails_without_locks(_handle: int, _how: int) -> None:
-    raise OSError(errno.ENOLCK, "No locks available")
 
 
 def test_without_locks_the_same_files_are_made(

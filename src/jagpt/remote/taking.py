@@ -109,16 +109,23 @@ class Taker:
             copy = self._read(key, stage.name, unread)
             if copy and (state := self._fits(stage, copy, states)):
                 return state, [copy]
+        found = self._checkpoints(states, unread) if stage is TRAIN else None
+        self.damaged += dict.fromkeys(unread)
+        return found
+
+    def _checkpoints(
+        self, states: dict[str, StageState], unread: list[str]
+    ) -> tuple[StageState, list[Copy]] | None:
+        """The checkpoints for this recipe that come after those here; `unread` gets the damaged."""
         found: list[Copy] = []
         fitting: StageState | None = None
-        here = max(standing(self._run.own(stage.name)), default=0) if stage is TRAIN else 0
-        for step, key in step_keys(self._keys).items() if stage is TRAIN else ():
-            copy = self._read(key, _called(stage, step), unread if step > here else [])
-            if copy and (state := self._fits(stage, copy, states)):
+        here = max(standing(self._run.own(TRAIN.name)), default=0)
+        for step, key in step_keys(self._keys).items():
+            copy = self._read(key, _called(TRAIN, step), unread if step > here else [])
+            if copy and (state := self._fits(TRAIN, copy, states)):
                 fitting = state
                 if step > here:
                     found.append(copy)
-        self.damaged += dict.fromkeys(unread)
         return None if fitting is None else (fitting, found)
 
     def _read(self, key: str, what: str, unread: list[str]) -> Copy | None:
