@@ -20,6 +20,11 @@ from jagpt.release.secrets import redacted
         ("git:ssh://git@example.org/a", Destination("git", "ssh://git@example.org/a")),
         ("git:file:///srv/a.git", Destination("git", "file:///srv/a.git")),
         ("git:a.git", Destination("git", str(Path("a.git").absolute()))),
+        ("git:~/a.git", Destination("git", str(Path.home() / "a.git"))),
+        (
+            "git:~nobody-of-this-name/a",
+            Destination("git", str(Path("~nobody-of-this-name/a").absolute())),
+        ),
     ],
 )
 def test_reads_where_a_release_goes(text: str, expected: Destination) -> None:

@@ -437,6 +437,18 @@ def test_git_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SSH_ASKPASS" not in given
 
 
+@pytest.mark.parametrize("place", ["GIT_SSH_COMMAND", "GIT_SSH", "core.sshCommand"])
+def test_the_users_own_ssh_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    given = "own-ssh" if place == "GIT_SSH_COMMAND" else None
+    if place == "core.sshCommand":
+        (tmp_path / "gitconfig").write_text("[core]\n\tsshCommand = own-ssh\n")
+    else:
+        monkeypatch.setenv(place, "own-ssh")
+    assert git.environment().get("GIT_SSH_COMMAND") == given
+
+
 def test_a_run_that_is_not_finished_is_refused(first: Run, bare: Path, tmp_path: Path) -> None:
     recipe, run = first
     copied = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "run")))

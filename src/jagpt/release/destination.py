@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def _git_url(place: str) -> str:
     if _SSH.fullmatch(place):
         return place
     if "://" not in place:
-        return str(Path(place).expanduser().absolute())
+        return str(Path(os.path.expanduser(place)).absolute())  # noqa: PTH111 - no error for ~nobody
     try:
         address = urlsplit(place)
         secret = address.password is not None or (

@@ -272,8 +272,15 @@ class GitRemote:
 def environment() -> Mapping[str, str]:
     """The environment of git: no prompts, and messages in a language that we parse."""
     inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    ssh = inherited.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-    return {**inherited, **_NEVER_ASK, "GIT_SSH_COMMAND": ssh}
+    if inherited.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"} or _configures_ssh(inherited):
+        return {**inherited, **_NEVER_ASK}
+    return {**inherited, **_NEVER_ASK, "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
+
+
+def _configures_ssh(inherited: Mapping[str, str]) -> bool:
+    """Whether the user's own settings name an ssh, which `GIT_SSH_COMMAND` would replace."""
+    ask = ("git", "-C", os.sep, "config", "--get", "core.sshCommand")
+    return subprocess.run(ask, env=inherited, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 def tag_exists(revision: str, where: str, changed: frozenset[str]) -> str:
