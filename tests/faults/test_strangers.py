@@ -150,20 +150,21 @@ def mutated(value: Any, rng: random.Random) -> Any:
     value = copy.deepcopy(value)
     for _ in range(rng.randint(1, 3)):
         *path, last = rng.choice([p for p in places(value) if p] or [(None,)])
+        odd = copy.deepcopy(rng.choice(ODD))  # what is added may be changed in its turn
         if last is None:
-            return rng.choice(ODD)
+            return odd
         target = value
         for key in path:
             target = target[key]
         action = rng.choice(("replace", "replace", "replace", "remove", "add"))
         if action == "replace":
-            target[last] = copy.deepcopy(rng.choice(ODD))
+            target[last] = odd
         elif action == "remove":
             del target[last]
         elif isinstance(target, dict):
-            target[rng.choice(("x", "", "__metadata__", "version"))] = rng.choice(ODD)
+            target[rng.choice(("x", "", "__metadata__", "version"))] = odd
         else:
-            target.append(rng.choice(ODD))
+            target.append(odd)
     return value
 
 
