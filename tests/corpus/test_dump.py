@@ -11,7 +11,7 @@ from dumps import FOOTER, article_text, export, header, multistream, page
 
 from jagpt.compressed import Reader
 from jagpt.corpus import dump
-from jagpt.corpus.dump import Dump, Page, RawPage, parse_page
+from jagpt.corpus.dump import Dump, Page, RawPage, is_redirect, parse_page
 from jagpt.errors import DataError
 
 PAGES = [page(n) for n in range(1, 8)]
@@ -78,6 +78,12 @@ def test_redirects_are_told_by_element_and_by_text(tmp_path: Path) -> None:
     pages = [page(n, text, ns=None) for n, text in enumerate(texts, 1)]
     old = export([*pages, page(9, redirect="甲")], version="0.3")
     assert [p.redirect for p in read(tmp_path, old)] == [True, True, True, False, False, True]
+
+
+def test_a_redirect_without_a_target_is_told_in_time_that_grows_with_it() -> None:
+    before = time.process_time()
+    assert not is_redirect("#redirect" + " " * 100_000)
+    assert time.process_time() - before < 5  # it was over 20
 
 
 def test_what_the_dump_marks_as_no_redirect_is_an_article_without_text(tmp_path: Path) -> None:

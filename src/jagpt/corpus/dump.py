@@ -37,7 +37,7 @@ _PAGE_END, _END = b"</page>", b"</mediawiki>"
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _REDIRECT = re.compile(
     r"\s*#(?:redirect(?:ion)?|転送|リダイレクト|weiterleitung|redirección|rinvia|doorverwijzing"
-    r"|przekieruj|перенаправление|넘겨주기|重定向)\s*:?\s*\[\[",
+    r"|przekieruj|перенаправление|넘겨주기|重定向)\s*+:?\s*+\[\[",
     re.IGNORECASE,
 )
 MARKED_BY_TEXT = ("0.3",)
