@@ -249,6 +249,14 @@ def test_a_title_over_the_limit_is_told(tmp_path: Path) -> None:
     assert good.problem is None
 
 
+def test_a_malformed_page_has_its_title_as_a_reader_sees_it(tmp_path: Path) -> None:
+    title = "&quot;A&#039;s&quot; &amp; &lt;B&gt; &amp;amp;"
+    xml = page(1, "&bomb;").replace("&amp;bomb;", "&bomb;").replace("項目1", title)
+    bad, good = read(tmp_path, export([xml, xml.replace("&bomb;", "日本")]))
+    assert bad.problem == "malformed (undefined entity)"
+    assert bad.title == good.title == "\"A's\" & <B> &amp;"
+
+
 def test_bad_utf8_is_told_and_the_page_named(tmp_path: Path) -> None:
     data = export([page(1), page(2)]).replace("日本".encode(), b"\xe6\x97\xff", 1)
     bad, good = read(tmp_path, data)

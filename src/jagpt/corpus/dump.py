@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any, NoReturn
 from urllib.parse import quote
 from xml.parsers import expat
@@ -359,7 +360,7 @@ def _unread_page(xml: bytes, header: Header, problem: str) -> Page:
 
     def value(tag: str) -> str:
         match = re.search(f"<{tag}>([^<]{{0,1000}})</{tag}>", head)
-        return match[1] if match else ""
+        return unescape(match[1]) if match else ""
 
     title, namespace = value("title"), value("ns")
     number = int(namespace) if re.fullmatch("-?[0-9]{1,6}", namespace) else header.namespace(title)
