@@ -224,16 +224,15 @@ def test_without_multistream_the_plain_file_is_taken(
 def test_parts_are_sorted_by_number_and_pages_and_keep_their_indexes(
     server: DumpServer, downloader: Downloader
 ) -> None:
-    ranges = [(1, 1, 9), (2, 10, 19), (2, 20, 105), (3, 106, 200), (10, 201, 999)]
-    ranges += [(n, n * 1000, n * 1000 + 1) for n in (4, 5, 6, 7, 8, 9)]
-    ranges[4] = (10, 90_000, 90_001)
+    ranges = [(1, 1, 9), (2, 10, 19), (2, 20, 105), (3, 106, 3999), (10, 10_000, 19_999)]
+    ranges += [(n, n * 1000, n * 1000 + 999) for n in (4, 5, 6, 7, 8, 9)]
     pages = {f"{STEM}-multistream{n}.xml-p{a}p{b}.bz2": b"x" for n, a, b in ranges}
     indexes = {f"{STEM}-multistream-index{n}.txt-p{a}p{b}.bz2": b"i" for n, a, b in ranges[:3]}
     put_dump(server, {"articlesmultistreamdump": ("done", indexes | pages)})
     names = [name.removeprefix(STEM + "-multistream") for name in downloader.names()]
     assert names[:7] == [
         "1.xml-p1p9.bz2", "-index1.txt-p1p9.bz2", "2.xml-p10p19.bz2", "-index2.txt-p10p19.bz2",
-        "2.xml-p20p105.bz2", "-index2.txt-p20p105.bz2", "3.xml-p106p200.bz2",
+        "2.xml-p20p105.bz2", "-index2.txt-p20p105.bz2", "3.xml-p106p3999.bz2",
     ]  # fmt: skip
     assert [name.partition(".")[0] for name in names[7:]] == ["4", "5", "6", "7", "8", "9", "10"]
 
@@ -262,6 +261,9 @@ def test_multistream_parts_come_before_plain_parts(
         (["1.xml-p1p9", "3.xml-p20p29"], "part 2 is missing"),
         (["1.xml-p1p9", "2.xml-p9p29"], "hold the same pages"),
         (["1.xml-p1p9", "1.xml"], "hold the same pages"),
+        (["1.xml-p1p9", "1.xml-p5001p6000"], "the pages 10 to 5000 is missing"),
+        (["1.xml-p1p9", "2.xml-p5001p6000"], "the pages 10 to 5000 is missing"),
+        (["1.xml-p5001p6000"], "the pages 1 to 5000 is missing"),
     ],
 )
 def test_parts_that_are_no_whole_dump_are_refused(
@@ -270,6 +272,14 @@ def test_parts_that_are_no_whole_dump_are_refused(
     put_dump(server, {"articlesdump": ("done", {f"{STEM}{name}.bz2": b"x" for name in names})})
     with pytest.raises(StorageError, match=message):
         downloader.plan()
+
+
+def test_parts_named_for_their_first_and_last_page_are_taken(
+    server: DumpServer, downloader: Downloader
+) -> None:
+    names = [f"{STEM}{name}.bz2" for name in ("1.xml-p10p30302", "2.xml-p30304p88444")]
+    put_dump(server, {"articlesdump": ("done", dict.fromkeys(names, b"x"))})
+    assert downloader.names() == names
 
 
 def test_parts_without_page_ranges_are_taken(server: DumpServer, downloader: Downloader) -> None:
@@ -461,6 +471,14 @@ def test_a_mirror_without_a_status_is_read_by_its_sums(
     assert path.read_bytes() == BODY
 
 
+def test_parts_of_a_mirror_without_a_status_are_refused(
+    server: DumpServer, downloader: Downloader
+) -> None:
+    server.put(address(SUMS), f"{sha1(BODY)}  {STEM}1.xml-p1p9.bz2\n")
+    with pytest.raises(StorageError, match=r"1\.xml-p1p9\.bz2 is the last part.*--mirror"):
+        downloader.plan()
+
+
 # --- the Internet Archive -------------------------------------------------------------------------
 
 
@@ -505,6 +523,18 @@ def test_a_copy_that_differs_from_the_dumps_own_sums_is_refused(
     put_archived(server, BODY, sha1=sha1(b"damaged"))
     with pytest.raises(StorageError, match="this copy is damaged"):
         downloader.plan()
+
+
+def test_parts_in_the_archive_are_taken_and_the_doubt_told(
+    server: DumpServer, clock: Clock
+) -> None:
+    console = Console(file=io.StringIO(), width=500)
+    name = f"{STEM}1.xml-p1p9.bz2"
+    put_archived(server, BODY, name=name)
+    server.put(f"/archive/download/jawiki-{DATE}/{SUMS}", f"{sha1(BODY)}  {name}\n")
+    assert Downloader(server, clock, Progress(console=console)).names() == [name]
+    assert isinstance(console.file, io.StringIO)
+    assert f"nothing says whether {name} is the last part" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("item", ["{}", '{"files": []}', '{"is_dark": true}', None])

@@ -8,7 +8,8 @@ The dump server's `<wiki>/<date>/dumpstatus.json` (version 0.8; written by
 
 A large wiki's `articlesdump` and `articlesmultistreamdump` make numbered parts and their
 `…recombine` jobs the whole files; a small wiki has no `…recombine` job, and its two jobs make the
-whole files. Some mirrors omit the checksums; then `<wiki>-<date>-sha1sums.txt` has them.
+whole files. Some mirrors omit the checksums; then `<wiki>-<date>-sha1sums.txt` has them. It lists
+a file once that is finished, so it does not say which parts are still to come.
 
 Wikimedia keeps the last few months. Older dumps are on the Internet Archive, one item per dump,
 named `<wiki>-<date>` (https://wikitech.wikimedia.org/wiki/Nova_Resource:Dumps/Archive.org; for
@@ -37,6 +38,9 @@ JOBS = {
 """The jobs that make the articles' files, multistream or not: the whole file's, the parts'."""
 
 _ENDED = frozenset({"done", "failed", "skipped"})
+_MOST_BETWEEN = 1_000
+"""Page ids that may lie between two parts. Until 2019 a part was named for the first and last page
+that it has (`p10p30302`, then `p30304p88444`), and a part that is missing holds many more."""
 _MOST_DATES = 12
 """How many dumps to try, newest first, to find a finished one."""
 
@@ -249,8 +253,8 @@ def _variant(
 
 
 def _part_problem(pages: list[ListedFile]) -> str | None:
-    """Why parts are not a complete dump: they must count from 1, and no two may hold the same
-    pages.
+    """Why parts are not a complete dump: they must count from 1, no two may hold the same pages,
+    and no pages may be missing before or between them.
     """
     names = [file.name for file in pages]
     numbers = {name.part for name in names}
@@ -263,6 +267,9 @@ def _part_problem(pages: list[ListedFile]) -> str | None:
             overlap = other.pages[0] <= one.pages[1]
         if overlap:
             return f"{one.text} and {other.text} hold the same pages"
+    for (_, end), (start, _) in itertools.pairwise([(0, 0), *(n.pages for n in names if n.pages)]):
+        if start > end + 1 + _MOST_BETWEEN:
+            return f"the part with the pages {end + 1} to {start - 1} is missing"
     return None
 
 
@@ -286,8 +293,24 @@ def _refuse_pending(found: Catalogue, multistream: bool) -> None:
 
 
 def _plan(client: Client, found: Catalogue) -> DownloadPlan:
-    chosen = tuple(_told_in_full(client, found, entry) for entry in choose(found))
+    entries = choose(found)
+    parts = [entry for entry in entries if entry.name.part is not None and not entry.name.index]
+    if parts and not found.statuses:
+        _tell_unknown_end(client, found, parts[-1])
+    chosen = tuple(_told_in_full(client, found, entry) for entry in entries)
     return DownloadPlan(found.wiki, found.date, found.origin, chosen)
+
+
+def _tell_unknown_end(client: Client, found: Catalogue, last: ListedFile) -> None:
+    """Without the jobs' statuses nothing says which part is the last. A server's list of sums grows
+    with the dump: `StorageError`.
+    """
+    unknown = f"{found.origin}: nothing says whether {last.name.text} is the last part"
+    if not found.archived:
+        raise StorageError(
+            f"{unknown}, for there is no dumpstatus.json; choose another server with --mirror"
+        )
+    client.progress.say(f"{unknown}; it is the last one of this copy")
 
 
 def _told_in_full(client: Client, found: Catalogue, entry: ListedFile) -> DumpFile:
