@@ -250,6 +250,13 @@ def test_a_source_that_names_no_data_is_refused(source: str, words: str) -> None
     assert any(words in problem for problem in problems(base=base))
 
 
+def test_a_mirror_with_a_password_is_refused_and_not_shown() -> None:
+    assert parse('[execution]\nmirror = "https://h/dumps/"').execution.mirror == "https://h/dumps/"
+    (problem,) = problems('[execution]\nmirror = "http://me:SECRET@h"')
+    assert problem.startswith("[execution] mirror: found an address; it contains a user")
+    assert "SECRET" not in problem
+
+
 def test_two_sources_of_one_name_are_refused() -> None:
     twice = MINIMAL.replace("[train]", '[[corpus.source]]\nname = "wiki"\npath = "b"\n[train]')
     assert "'wiki' more than once" in problems(base=twice)[0]

@@ -372,14 +372,18 @@ def test_latest_without_a_finished_dump_names_the_dates(
     [
         {"wiki": "../etc"}, {"wiki": ""}, {"wiki": "JaWiki"}, {"date": "20211301"}, {"date": "２"},
         {"date": "2021030"}, {"date": "newest"}, {"mirror": "ftp://x"}, {"mirror": "/x"},
-        {"mirror": "http://"}, {"mirror": "http://["},
+        {"mirror": "http://"}, {"mirror": "http://["}, {"mirror": "http://a b"},
+        {"mirror": "http://me:SECRET@h"}, {"mirror": "https://SECRET@h"},
+        {"mirror": "http://me:SECRET@["}, {"mirror": "http://h/?key=SECRET"},
+        {"mirror": "http://h/?"}, {"mirror": "http://h/#SECRET"},
     ],
 )  # fmt: skip
 def test_names_that_cannot_be_are_refused_before_any_request(
     downloader: Downloader, arguments: dict[str, str]
 ) -> None:
-    with pytest.raises(UsageError, match=f"--{next(iter(arguments))}"):
+    with pytest.raises(UsageError, match=f"--{next(iter(arguments))}") as caught:
         downloader.plan(**arguments)
+    assert "SECRET" not in str(caught.value)
     assert not downloader.server.requests
 
 

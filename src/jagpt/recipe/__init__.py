@@ -32,6 +32,7 @@ from jagpt.recipe.sections import (
     Tokenizer,
     Tokens,
     Train,
+    mirror_problem,
     place_problem,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "changed",
     "find",
     "load",
+    "mirror_problem",
     "parse",
     "place_problem",
     "search_kind",

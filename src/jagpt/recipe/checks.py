@@ -15,9 +15,9 @@ from jagpt.errors import RecipeError, did_you_mean
 from jagpt.recipe import searching
 from jagpt.recipe.sections import (
     LEAST_SIMILARITY,
-    REMOTE_PLACE,
     SECTIONS,
     SIZES,
+    UNSHOWN,
     Corpus,
     Evaluate,
     Exclude,
@@ -82,7 +82,7 @@ def _explain(detail: ErrorDetails, section: str, model: type[Section]) -> Proble
                        f"allowed are {', '.join(names)}")  # fmt: skip
     if kind == "missing":
         return Problem(section, key, "nothing", "this key is required")
-    found = "a path" if kind == REMOTE_PLACE else _shown(detail["input"])
+    found = detail["ctx"]["found"] if kind == UNSHOWN else _shown(detail["input"])
     return Problem(section, key, found, _allowed(detail))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import tomli_w
 from pydantic import (
@@ -82,8 +83,8 @@ def _fit_path(path: str) -> str:
 
 FilePath = Annotated[str, AfterValidator(_fit_path)]
 
-REMOTE_PLACE = "remote_place"
-"""pydantic's error type of a remote place that is refused: it is not shown, as it may be secret."""
+UNSHOWN = "unshown"
+"""pydantic's error type of a refused place: it may be secret, so `found` is shown in its stead."""
 
 
 def place_problem(place: str) -> str | None:
@@ -110,11 +111,37 @@ def place_problem(place: str) -> str | None:
 
 def _fit_place(place: str) -> str:
     if problem := place_problem(place):
-        raise PydanticCustomError(REMOTE_PLACE, "{problem}", {"problem": problem})
+        raise PydanticCustomError(UNSHOWN, "{problem}", {"problem": problem, "found": "a path"})
     return place.rstrip("/")
 
 
 RemotePlace = Annotated[str, AfterValidator(_fit_place)]
+
+
+def mirror_problem(address: str) -> str | None:
+    """What is wrong with the address of a dump server, without repeating it."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        usable = None
+    if not usable or re.search(r"\s", address):
+        return "expected a web address of the form https://dumps.wikimedia.org"
+    if "@" in parts.netloc or re.search(r"[?#]", address):
+        return (
+            "it contains a user, a password, a query or a fragment; remove them: the address is "
+            "shown, and written to disk"
+        )
+    return None
+
+
+def _fit_mirror(address: str) -> str:
+    if problem := mirror_problem(address):
+        raise PydanticCustomError(UNSHOWN, "{problem}", {"problem": problem, "found": "an address"})
+    return address
+
+
+Mirror = Annotated[str, AfterValidator(_fit_mirror)]
 
 
 class Section(BaseModel):
@@ -956,9 +983,8 @@ class Execution(Section):
         "machine restores them from there: `s3://bucket/prefix`, `gs://…`, `az://…`, "
         "`file:///…`, an absolute path. Credentials come only from the environment.",
     )
-    mirror: str | None = Field(
+    mirror: Mirror | None = Field(
         None,
-        pattern=r"^https?://[^\s]+$",
         description="Base URL for dump downloads; by default dumps.wikimedia.org.",
     )
 

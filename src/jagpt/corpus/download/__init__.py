@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from jagpt import files, units
 from jagpt.corpus.download import catalogue
@@ -24,7 +23,7 @@ from jagpt.corpus.download.transfer import transfer
 from jagpt.corpus.sources import to_download
 from jagpt.errors import RunInUseError, StorageError, UsageError
 from jagpt.progress import QUIET, Progress
-from jagpt.recipe import Source
+from jagpt.recipe import Source, mirror_problem
 
 __all__ = [
     "ARCHIVE",
@@ -99,18 +98,13 @@ def fetch_sources(sources: Iterable[Source], mirror: str | None, progress: Progr
 
 
 def check_request(wiki: str, date: str, mirror: str = DUMP_SERVER) -> None:
-    """Raise `UsageError` for an impossible name."""
+    """Raise `UsageError` for an impossible name, and for an address that carries a password."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", wiki):
         raise UsageError(f"--wiki {wiki!r}: not a database name; Japanese Wikipedia is jawiki")
     if date != LATEST and not _is_day(date):
         raise UsageError(f"--date {date!r}: expected a date such as 20210301, or {LATEST!r}")
-    try:
-        place = urlsplit(mirror)
-        usable = place.scheme in ("http", "https") and place.hostname and not place.query
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(f"--mirror {mirror!r}: expected a web address such as {DUMP_SERVER}")
+    if problem := mirror_problem(mirror):
+        raise UsageError(f"--mirror: {problem}")
 
 
 def _is_day(text: str) -> bool:
