@@ -466,6 +466,14 @@ def test_a_size_that_is_not_told_is_asked_for(
     assert downloader.plan().total == len(BODY)
 
 
+def test_a_size_of_nothing_is_none(server: DumpServer, downloader: Downloader) -> None:
+    path = put_one(server)
+    edit_status(server, size=None)
+    server.faults[path] = [lambda handler: handler.reply(200, b"")]
+    with pytest.raises(StorageError, match="does not give its size"):
+        downloader.plan()
+
+
 def test_a_mirror_without_a_status_is_read_by_its_sums(
     server: DumpServer, downloader: Downloader
 ) -> None:
@@ -659,6 +667,19 @@ def test_redirects_in_a_circle_end(server: DumpServer, downloader: Downloader) -
 
 
 # --- going on -------------------------------------------------------------------------------------
+
+
+def test_a_page_without_a_size_replaces_nothing(
+    server: DumpServer, downloader: Downloader, cache: Path
+) -> None:
+    path = put_one(server)
+    server.faults[path] = [short_body(BIG_ENOUGH), *[chunked(b"<html>log in</html>")] * 9]
+    with pytest.raises(StorageError, match=rf"without its size .*delete {MULTISTREAM}\.part"):
+        downloader.fetch()
+    assert place(cache, MULTISTREAM + ".part").read_bytes() == BODY[:BIG_ENOUGH]
+    server.faults.clear()
+    downloader.fetch()
+    assert server.gets(path)[-1].headers["Range"] == f"bytes={BIG_ENOUGH}-"
 
 
 @pytest.mark.parametrize("fault", [short_body(BIG_ENOUGH), stall(BIG_ENOUGH)])
@@ -981,11 +1002,12 @@ def test_a_body_of_another_size_is_no_dump(
     assert MULTISTREAM not in leftovers(cache)
 
 
-def test_a_body_that_is_too_long_is_not_gone_on_with(
-    server: DumpServer, downloader: Downloader
+@pytest.mark.parametrize("body", [bytes(len(BODY)) + b"more", b"<html>"])
+def test_a_body_of_another_size_is_not_gone_on_with(
+    server: DumpServer, downloader: Downloader, body: bytes
 ) -> None:
     path = put_one(server)
-    server.faults[path] = [chunked(bytes(len(BODY)) + b"more")]
+    server.faults[path] = [chunked(body)]
     (found,) = downloader.fetch()
     assert found.read_bytes() == BODY
     assert [request.headers["Range"] for request in server.gets(path)] == [None, None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -231,8 +232,10 @@ def _trusted() -> ssl.SSLContext:
 
 def _told_length(response: httpx2.Response, url: str) -> int:
     told = response.headers.get("Content-Length", "")
-    if not (told.isascii() and told.isdigit()):
-        raise StorageError(f"{url}: the server does not give its size")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,14}", told):
+        raise StorageError(
+            f"{url}: the server does not give its size; choose another server with --mirror"
+        )
     return int(told)
 
 

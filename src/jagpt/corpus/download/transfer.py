@@ -139,11 +139,13 @@ def _receive_once(client: Client, file: DumpFile, part: PartialFile, meter: Mete
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and start:
             _check_range(response, file, part, start)
         else:
-            _check_length(response, file)
+            _check_length(response, file, part, start)
             part.begin(response.headers)
         _append(response, file, part, meter)
-    if part.length() < file.size:
-        raise PassingError(f"the body ended after {part.length():,} of {file.size:,} bytes")
+    if (length := part.length()) < file.size:
+        if response.status_code == HTTPStatus.OK and "Transfer-Encoding" in response.headers:
+            part.discard()  # it was whole: another file
+        raise PassingError(f"the body ended after {length:,} of {file.size:,} bytes")
 
 
 def _range_headers(part: PartialFile, start: int) -> dict[str, str]:
@@ -164,13 +166,20 @@ def _check_range(response: httpx2.Response, file: DumpFile, part: PartialFile, s
         )
 
 
-def _check_length(response: httpx2.Response, file: DumpFile) -> None:
-    """A full answer of a different size is a different file: what is here is kept."""
+def _check_length(response: httpx2.Response, file: DumpFile, part: PartialFile, start: int) -> None:
+    """A full answer of a different size is a different file: what is here is kept. Without a size
+    it may be anything, such as a network's page to log in, so it replaces nothing.
+    """
     if response.status_code != HTTPStatus.OK:
         raise PassingError(f"the server answers {response.status_code} to a plain request")
     told = response.headers.get("Content-Length")
     if told is not None and told != str(file.size):
         raise PassingError(f"the server's file has {told} bytes, expected {file.size}")
+    if told is None and start:
+        raise PassingError(
+            f"asked for bytes {start:,} on, the server sends something whole without its size "
+            f"(if it always does, delete {part.path.name})"
+        )
 
 
 def _append(response: httpx2.Response, file: DumpFile, part: PartialFile, meter: Meter) -> None:
