@@ -117,6 +117,36 @@ def test_a_bomb_is_decoded_in_bounded_memory(tmp_path: Path, suffix: str) -> Non
     assert peak < 100 * 2**20
 
 
+def far_back(window_log: int) -> bytes:
+    """As `zstd --long` with this number makes it."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    data = bytearray(packer.compress(CONTENT) + packer.flush())
+    data[5] = window_log - 10 << 3  # RFC 8878, section 3.1.1.1.2
+    return bytes(data)
+
+
+WIDE_XZ = bytes.fromhex(
+    "fd377a585a000004e6d6b4460200210124000000" "5e1fc7f901000078" "0000000045aeef83f8ee160a"
+    "00011901a52c81cc" "1fb6f37d010000000004595a"
+)  # fmt: skip
+"""`x` with a dictionary of 1 GiB."""
+
+
+def test_zstd_may_look_back_as_far_as_memory_allows(tmp_path: Path) -> None:
+    assert read(tmp_path, ".zst", far_back(29)) == CONTENT
+
+
+@pytest.mark.parametrize(("suffix", "data"), [(".zst", far_back(30)), (".xz", WIDE_XZ)])
+def test_a_file_that_needs_too_much_memory_is_not_called_damaged(
+    tmp_path: Path, suffix: str, data: bytes
+) -> None:
+    with pytest.raises(DataError, match="more than 512 MiB of memory") as caught:
+        read(tmp_path, suffix, data)
+    assert "damaged" not in str(caught.value)
+    with pytest.raises(DataError, match="more than 512 MiB of memory"):
+        list(Reader(tmp_path / f"file{suffix}", skip_damaged=True))
+
+
 # --- going on after damage ------------------------------------------------------------------------
 
 

@@ -34,8 +34,9 @@ READ_BYTES = 128 * 1024
 """Compressed bytes read at a time."""
 BLOCK_BYTES = 1024 * 1024
 """Largest block returned (64 times that for zstd, see `_Zstd`)."""
-XZ_MEMORY = 512 * 1024 * 1024
-"""Memory in bytes that an .xz file may demand of its reader; `xz -9` needs 65 MiB."""
+MOST_MEMORY = 512 * 1024 * 1024
+"""Memory in bytes that a compressed file may demand of its reader; `xz -9` needs 65 MiB, and
+`zstd --long=29` all of it."""
 HELD_BYTES = 64 * 1024 * 1024
 """Bytes held back of a stream that may turn out to be damaged. A block of bzip2 is checked at its
 end, and its 900,000 bytes can stand for 46 MB (runs of 255 in 5 bytes)."""
@@ -174,7 +175,7 @@ class _Zstd:
     SLICE = 2048
 
     def __init__(self) -> None:
-        self._zstd = zstandard.ZstdDecompressor().decompressobj()
+        self._zstd = zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj()
         self._waiting = b""
 
     @property
@@ -201,7 +202,7 @@ XZ = Compression(
     "xz",
     "stream",
     (b"\xfd7zXZ\0",),
-    lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY),
+    lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY),
     padding=b"\0",
 )
 ZSTD = Compression(
@@ -214,6 +215,8 @@ FORMATS = {".bz2": BZIP2, ".gz": GZIP, ".xz": XZ, ".zst": ZSTD}
 """By the file's suffix; any other file is plain."""
 
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_TOO_MUCH_MEMORY = re.compile("Memory usage limit|requires too much memory")
+"""How xz and zstd say that a file is over `MOST_MEMORY`; it is not damaged."""
 
 
 class Reader:
@@ -328,6 +331,12 @@ class Reader:
             try:
                 block = decoder.decompress(data, BLOCK_BYTES)
             except _DAMAGE as error:
+                if _TOO_MUCH_MEMORY.search(str(error)):
+                    raise DataError(
+                        f"{self.path}: {place}, needs more than {MOST_MEMORY // 2**20} MiB of "
+                        "memory to decompress; compress the file again with less (zstd with "
+                        "--long=29 at most, xz with a smaller dictionary), or decompress it first"
+                    ) from None
                 raise StreamError(
                     f"{self.path}: damaged in {place}, before byte {self.offset} ({error}); "
                     "download or create the file again",
