@@ -136,7 +136,9 @@ def test_zstd_may_look_back_as_far_as_memory_allows(tmp_path: Path) -> None:
     assert read(tmp_path, ".zst", far_back(29)) == CONTENT
 
 
-@pytest.mark.parametrize(("suffix", "data"), [(".zst", far_back(30)), (".xz", WIDE_XZ)])
+@pytest.mark.parametrize(
+    ("suffix", "data"), [(".zst", far_back(30)), (".xz", WIDE_XZ)], ids=[".zst", ".xz"]
+)
 def test_a_file_that_needs_too_much_memory_is_not_called_damaged(
     tmp_path: Path, suffix: str, data: bytes
 ) -> None:

@@ -72,6 +72,18 @@ def test_a_work_without_explanation_begins_after_its_first_blank_line() -> None:
     assert read("本文だけ。\n") == ("本文だけ。", "本文だけ。")
 
 
+def test_rules_between_scenes_are_no_header() -> None:
+    scenes = f"一の章。\n{RULE}\n二の章《にのしょう》。\n{RULE}\n三の章。"
+    assert read(f"題\n著者\n\n{scenes}\n") == ("題", scenes.replace("《にのしょう》", ""))
+    (title, text) = read(WORK.replace("静か［", f"{RULE}\n静か［"))
+    assert (title, text.split("\n")[0], text.count(RULE)) == ("山の話", "一", 1)
+
+
+@pytest.mark.parametrize("words", ["【テキスト中に現れる記号について】", "《》：ルビ"])
+def test_an_explanation_of_marks_is_known_by_its_heading_or_by_a_mark(words: str) -> None:
+    assert read(f"題\n著者\n\n{RULE}\n{words}\n{RULE}\n\n本文。\n") == ("題", "本文。")
+
+
 def test_a_file_of_windows_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "work.txt"
     path.write_bytes(WORK.replace("\n", "\r\n").encode("cp932"))

@@ -14,6 +14,7 @@ import unicodedata
 GETA = "〓"
 """Replaces, as in print, a character that cannot be identified."""
 _RULE = re.compile(r"-{20,}")
+_EXPLANATION = re.compile("テキスト中に現れる記号|《》")
 _COLOPHON = re.compile(r"底本[：:「]")
 _RUBY = re.compile(r"《[^《》\n]*》")
 _GAIJI = re.compile(r"※［＃([^［］]*)］")
@@ -51,11 +52,13 @@ def _body(lines: list[str]) -> list[str]:
     """The text between header and colophon.
 
     The header ends with the second rule around the explanation of the marks or, if there is
-    none, with the first blank line; the colophon begins after a blank line.
+    none, with the first blank line (other rules part scenes); the colophon begins after a blank
+    line.
     """
     rules = [number for number, line in enumerate(lines[:100]) if _RULE.fullmatch(line.strip())]
+    between = lines[rules[0] : rules[1]] if len(rules) > 1 else []
     blank = (number for number, line in enumerate(lines) if not line.strip())
-    start = rules[1] + 1 if len(rules) > 1 else next(blank, 0)
+    start = rules[1] + 1 if any(map(_EXPLANATION.search, between)) else next(blank, 0)
     ends = (
         number
         for number in range(start + 1, len(lines))
