@@ -241,6 +241,7 @@ def test_work_doubles_with_the_page(unit: str, monkeypatch: pytest.MonkeyPatch) 
         ("'''a''b" * 20_000, "ab" * 20_000),
         ("{{#replace:" * 90 + "aa" + "|a|aa}}" * 90, "a" * 1024),
         ("[http://a " * 20_000, "[" * 20_000),
+        ("=={{" + "a" * 200_000 + "==\n文", "a" * 200_000 + "\n文"),
         ("{{X|" + " " * 100_000 + "}}", ""),
         ("|-\n|甲\n" * 20_000, ""),
     ],

@@ -11,7 +11,7 @@ from jagpt.wikitext.templates import table
 _HEADING = re.compile(r"\n(=[^\n]*+)")
 _TITLE_MARKUP = re.compile(r"\{\{[^{}]*\}\}|<[^<>]*>|[\[\]'\s:：]")
 _TITLE_PARTS = re.compile(r"[・、,/／&＆･]|および|及び|ならびに|と(?!は)|and")
-_TEMPLATE_TITLE = re.compile(r"\{\{([^{}|]+)(?:\|([^{}|]*))?[^{}]*\}\}")
+_TEMPLATE_TITLE = re.compile(r"\{\{([^{}|]++)(?:\|([^{}|]*+))?+[^{}]*+\}\}")
 _BR = re.compile(r"<br\b[^<>]*+>", re.IGNORECASE)
 _CLOSING = frozenset(re.sub(r"\s", "", title).lower() for title in table()["sections"]["closing"])
 _LEVELS = frozenset("123456")
