@@ -75,6 +75,8 @@ def test_inline_markup(wikitext: str, expected: str) -> None:
         ("[[=LOVE]]と[[E=mc2|E=mc²]]", "=LOVEとE=mc²"),
         ("[http://x.y/ [PDF] 文書]", "[PDF 文書]"),
         ("[http://x.y 「甲」[1]]と[ftps://x 乙]", "「甲」[1]と乙"),
+        ("[mailto:a@b.c メール]", "メール"),
+        ("[ftp://x 「甲」[1]]と乙", "「甲」[1]と乙"),
     ],
 )
 def test_links(wikitext: str, expected: str) -> None:

@@ -61,8 +61,7 @@ def resolve_inline(text: str, *, tables: bool = False, markdown: bool = False) -
     text = resolve_loose_tables(text, tables=tables, markdown=markdown)
     if "、\n" in text and "<poem" not in text:
         text = _SENTENCE_GOES_ON.sub("、", text)
-    if "//" in text:
-        text = resolve_urls(text)
+    text = resolve_urls(text)
     if "''" in text:
         text = remove_quotes(text)
     if "<" in text:

@@ -22,10 +22,13 @@ class LinkKind(Enum):
 _SIMPLE_LINK = re.compile(
     r"\[\[(?:[^\[\]{}|:\n]*+\|)?+((?<=\|)[^\[\]{}|=\n]++|[^\[\]{}|=:\n]++)\]\]"
 )
-_LABELLED_URL = re.compile(
-    r"\[(?:(?:https?|ftps?|ircs?|git|gopher|mms|nntp|sftp|ssh|svn|telnet|worldwind|redis)://|//"
+_SCHEME = (
+    r"(?:(?:https?|ftps?|ircs?|git|gopher|mms|nntp|sftp|ssh|svn|telnet|worldwind|redis)://|//"
     r"|(?:mailto|news|tel|sms|urn|xmpp|sips?|geo|magnet|bitcoin|matrix):)"
-    r"[^\s\[\]<>\"]++[ \t\u3000]*+((?:[^\[\]\n]++|\[(?!(?:https?:)?//))*+)\]",
+)
+_OPEN_URL = re.compile(rf"\[{_SCHEME}", re.IGNORECASE)
+_LABELLED_URL = re.compile(
+    rf"\[{_SCHEME}[^\s\[\]<>\"]++[ \t\u3000]*+((?:[^\[\]\n]++|\[(?!{_SCHEME}))*+)\]",
     re.IGNORECASE,
 )
 _BARE_URL = re.compile(r"(?:https?|ftp)://[A-Za-z0-9!#$%&'*+,\-./:;=?@_~()]++")
@@ -93,7 +96,13 @@ def resolve_urls(text: str) -> str:
         if len(parts) > 1:
             parts[1::2] = [label.strip() or GAP for label in parts[1::2]]
             text = "".join(parts)
-    return _BARE_URL.sub(GAP, text)
+    return _BARE_URL.sub(GAP, text) if "//" in text else text
+
+
+def ends_in_open_url(text: str) -> bool:
+    """Whether the last line of `text` has a [https://… that is not closed."""
+    start = max(text.rfind("\n"), text.rfind("]")) + 1
+    return _OPEN_URL.search(text, start) is not None
 
 
 def _caption(inner: str) -> str:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from jagpt.wikitext.functions import PageContext
-from jagpt.wikitext.links import LinkKind, Links
+from jagpt.wikitext.links import LinkKind, Links, ends_in_open_url
 from jagpt.wikitext.marks import GAP, TABLE_CLOSE, TABLE_OPEN, UNKNOWN
 from jagpt.wikitext.options import WikitextLimitError, WikitextOptions
 from jagpt.wikitext.tables import table_text
@@ -38,7 +38,6 @@ _HIRAGANA = re.compile("[ぁ-ゖ]")
 # What may precede a citation that is a list item, rather than a reference for a statement.
 _LINE_START = re.compile(r"(?:^|[\n|])[ \t*#:;]*+(?:[^\n|。、]{1,30}[:：] ?)?$")
 _LOOK_BACK = 8
-_OPEN_ADDRESS = re.compile(r"\[(?:https?:)?//[^\s\]]*[^\]\n]*\Z")
 # An unknown template whose first text is a list, or a paragraph, contains the page's own text.
 _HOLDS_TEXT = re.compile(
     r"[^|]*+\|\s*+(?:[0-9a-z;. ]{1,8}+\|\s*+)?+"
@@ -243,7 +242,7 @@ class _Scan:
             if self._open["{|"]:
                 shown = shown.replace("\n", " ")
             self._out.append(self._escaped(shown) if self._open["{{"] else shown)
-        elif _OPEN_ADDRESS.search(self._out[-1]):
+        elif ends_in_open_url(self._out[-1]):
             self._out.append("]]")
         return self._emit(self._texts[k + 1], k)
 
