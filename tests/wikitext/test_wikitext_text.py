@@ -40,6 +40,7 @@ def text(wikitext: str, **options: object) -> str:
         ("a < b、c > d", "a < b、c > d"),
         ("__NOTOC__本文__目次__ __notoc__", "本文"),
         ("__FILE__と__LINE__と__NAME__", "__FILE__と__LINE__と__NAME__"),
+        ("<code>__index__</code>は特殊メソッド。__INDEX__", "__index__は特殊メソッド。"),
         ("A&notes、X&REGZA、&ampersand", "A&notes、X&REGZA、&ampersand"),
         ("&copy;&nosuch;&#x3042;&#12354;&amp;lt;", "©&nosuch;ああ&lt;"),
         ("本文 ~~~~", "本文"),

@@ -8,17 +8,17 @@ from jagpt.wikitext.quotes import remove_quotes
 from jagpt.wikitext.scripts import resolve_scripts
 from jagpt.wikitext.tables import resolve_loose_tables
 
-# MediaWiki's own switches and their names in Japanese, German, Korean and Chinese; others are text.
+# MediaWiki's own switches and their names in Japanese, German, Korean and Chinese; others are text,
+# such as Python's __index__: only the first nine may be in lower case.
 _BEHAVIOUR = re.compile(
-    r"__(?:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT"
-    r"|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|INDEX"
+    r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NOGALLERY|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC)"
+    r"|NEWSECTIONLINK|NONEWSECTIONLINK|HIDDENCAT|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|INDEX"
     r"|NOINDEX|STATICREDIRECT|NOGLOBAL|DISAMBIG|ARCHIVEDTALK|NOTALK|EXPECTWITHOUTSCANS|目次非表示"
     r"|目次なし|目次強制|目次|節編集非表示|節編集なし|新しい節リンク|新しい節リンク非表示|ギャラリー非表示"
     r"|カテゴリ非表示|隠しカテゴリ|インデックス|検索可能|索引|インデックス拒否|検索除外|索引なし|二重転送解消無効"
     r"|KEIN_INHALTSVERZEICHNIS|KEININHALTSVERZEICHNIS|INHALTSVERZEICHNIS_ERZWINGEN|INHALTSVERZEICHNIS"
     r"|ABSCHNITTE_NICHT_BEARBEITEN|목차숨김|목차없음|목차보임|목차표시|목차|부분편집숨김|단락편집숨김|無目錄"
-    r"|无目录|強制目錄|强显目录|強顯目錄|目錄|目录|無段落編輯|不显示编辑链接)__",
-    re.IGNORECASE,
+    r"|无目录|強制目錄|强显目录|強顯目錄|目錄|目录|無段落編輯|不显示编辑链接)__"
 )
 _SIGNATURE = re.compile(r"~~~~?~?")
 _VARIANT = re.compile(r"-\{([^{}]*+)\}-")
