@@ -169,11 +169,19 @@ def test_a_page_over_its_length_is_refused_with_a_reason() -> None:
     assert refused.value.reason == "longer than 10 characters"
 
 
-@pytest.mark.parametrize("opener", ["{{a|", "{{lang|en|", "[[", "[[File:a|"])
-def test_a_page_over_its_depth_is_refused_with_a_reason(opener: str) -> None:
+@pytest.mark.parametrize(
+    ("opener", "closer"),
+    [("{{a|", ""), ("{{a|", "}}"), ("{{lang|en|", ""), ("[[", "]]"), ("[[File:a|", "]]")],
+)
+def test_a_page_over_its_depth_is_refused_with_a_reason(opener: str, closer: str) -> None:
     with pytest.raises(WikitextLimitError, match="nested deeper than 100 levels"):
-        to_text(opener * 101)
-    to_text(opener * 100)
+        to_text(opener * 101 + closer * 101)
+    to_text(opener * 100 + closer * 100)
+
+
+@pytest.mark.parametrize("item", ["* [[甲\n", "* [[File:a\n甲\n"])
+def test_links_that_are_not_closed_are_not_nested(item: str) -> None:
+    assert to_text(item * 200 + "[[乙]]は[[丙|{{lang|en|B}}]]。").text == "甲\n" * 200 + "乙はB。"
 
 
 def _steps(page: str, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -79,6 +79,17 @@ def _table_token(token: str) -> str:
     return token[-2:]
 
 
+def _unclosed_links(tokens: list[str]) -> set[int]:
+    """The places of [[ without ]]: they nest nothing."""
+    waiting: list[int] = []
+    for k, token in enumerate(tokens):
+        if token == "[[":
+            waiting.append(k)
+        elif token == "]]" and waiting:
+            waiting.pop()
+    return set(waiting)
+
+
 @dataclass(slots=True)
 class _Frame:
     """A bracket that is still open."""
@@ -111,7 +122,7 @@ class _Scan:
         self._out: list[str] = [texts[0]]
         self._stack: list[_Frame] = []
         self._open = {"{{": 0, "[[": 0, "{|": 0}
-        self._strays: set[int] = set()
+        self._strays = _unclosed_links(tokens)
         self._result = Scanned("")
 
     def run(self) -> Scanned:
@@ -226,10 +237,12 @@ class _Scan:
     def _open_link(self, k: int) -> int:
         body = self._texts[k + 1]
         kind = self._links.kind(body)
-        if kind is LinkKind.PAGE or (kind is LinkKind.FILE and self._options.captions):
+        page = kind is LinkKind.PAGE
+        if k in self._strays:
+            return self._emit(body if page else f"{GAP}\n{body.partition(chr(10))[2]}", k)
+        if page or (kind is LinkKind.FILE and self._options.captions):
             return self._push("[[", DROPPED, body, k)
-        if k in self._strays or not (end := self._skip(k, "[[", "]]")):
-            return self._emit(f"{GAP}\n{body.partition(chr(10))[2]}", k)
+        end = self._skip(k, "[[", "]]")
         if kind is LinkKind.CATEGORY:
             self._result.categories.append(self._links.category_name(body))
         self._out.append(GAP if kind is LinkKind.FILE else "")
