@@ -20,6 +20,8 @@ def markdown(wikitext: str, **options: object) -> str:
         ("* 甲\n*: 続き\n: 字下げ\n:: もっと", "- 甲\n  続き\n\n字下げ\n\nもっと"),
         ("; 用語 : 説明\n; 語\n: 別の説明", "**用語**\n\n説明\n\n**語**\n\n別の説明"),
         ("* {{謎}}：甲\n*\n* 乙", "- 甲\n- 乙"),
+        ("*<code>#if</code>\n'''*'''\n;<code>;</code>: 甲", "- `#if`\n\n*\n\n**`;`**\n\n甲"),
+        ("<ruby>星<rt>\n* ほし</rt></ruby>", "星（ほし）"),
         ("{{Col|\n* 一\n|\n* 二\n}}", "- 一\n- 二"),
         (
             "文中の<math>x</math>は\n:<math>E=mc^2</math>\nである。",

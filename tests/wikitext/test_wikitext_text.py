@@ -105,6 +105,51 @@ def test_lists_become_lines() -> None:
     assert text(page) == "一\n二\n三\n四\n用語\n説明\n字下げ"
 
 
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        ("について、\n:|''z''| < 1\nが成り立つ。", "について、\n|z| < 1\nが成り立つ。"),
+        ("*|a|は絶対値\n* 乙", "|a|は絶対値\n乙"),
+        ("甲。\n{{Mabs|x}}は正である。\n乙。", "甲。\n|x|は正である。\n乙。"),
+        ("甲<br />|乙|は正。丙。", "甲\n|乙|は正。丙。"),
+        ("<code>*p</code>は間接参照", "*pは間接参照"),
+        ("<code>#define</code>は定義", "#defineは定義"),
+        ("<code>|</code>と<code>;</code>", "|と;"),
+        ("<code>;</code>: 終わり", ";: 終わり"),
+        ("*<code>#ifdef</code>", "#ifdef"),
+        ("<code>----</code>は線", "----は線"),
+        ("'''*'''と''#''", "*と#"),
+        ("[[*-環|*環]]は環", "*環は環"),
+        ("[[#歴史]]を参照", "#歴史を参照"),
+        ("[[甲||乙|]]は", "|乙|は"),
+        ("[https://x #1]は", "#1は"),
+        ("{{lang|en|*}}は記号", "*は記号"),
+        ("{{nowrap|{{lang|en|#}}1}}は", "#1は"),
+        ("<ruby>星<rt>\n* ほし</rt></ruby>", "星（ほし）"),
+    ],
+)
+def test_only_what_begins_a_line_of_the_page_is_markup_of_lines(
+    wikitext: str, expected: str
+) -> None:
+    assert text(wikitext) == expected
+    assert text(wikitext, tables=True) == expected
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "* 甲\n*: 乙",
+        "{{nowrap|\n* 甲\n* 乙\n}}",
+        "{{#if:x|* 甲}}\n# 乙",
+        "__NOTOC__* 甲\n;; 乙",
+        "<noinclude>* 甲\n</noinclude>* 乙",
+        "<div>\n* 甲\n----\n</div>\n: 乙",
+    ],
+)
+def test_lists_in_what_leaves_no_trace_are_lists(page: str) -> None:
+    assert text(page) == "甲\n乙"
+
+
 def test_footnotes_and_galleries_are_left_out() -> None:
     page = (
         '文<ref name="a">{{Cite web|url=x}} [[甲]]</ref>。次<ref name="a" />。\n'
@@ -209,6 +254,7 @@ def test_tables_that_a_template_opens_or_closes_are_left_out(page: str) -> None:
         ("{|\n|[[File:a.png|thumb|図]]甲||乙\n|}", "図 甲\t乙"),
         ("{|\n|+ style=x | 題\n|甲\n|}", "題\n甲"),
         ("{|\n|甲{{!!}}乙\n{{!}}丙\n|}", "甲\t乙\t丙"),
+        ("{|\n!#!!名\n|-\n|*1||:乙\n|-\n|\n* 甲\n* 乙\n|}", "#\t名\n*1\t:乙\n甲 乙"),
         ("{|\n| {{lang|en|a{{!}}b}}\n|}", "a|b"),
         ("{{表開始}}\n|-\n|甲||乙\n|}", "甲\t乙"),
         ("<table><caption>題</caption><tr><th>甲<td>乙</td></tr></table>", "題\n甲\t乙"),

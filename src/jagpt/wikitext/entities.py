@@ -8,6 +8,15 @@ from html.entities import html5
 _REFERENCE = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
+LINE_MARKUP = "|*#:;"
+"""What begins a row or a list item at the beginning of a line, and is text after any tag."""
+
+
+def within_line(text: str, markup: str = LINE_MARKUP) -> str:
+    """`text` that follows a tag: its first character, if it is of `markup`, as a reference."""
+    return f"&#{ord(text[0])};{text[1:]}" if text and text[0] in markup else text
+
+
 def decode_entities(text: str) -> str:
     """`text` with its character references replaced; a non-breaking space becomes a space."""
     if "&" in text:

@@ -44,11 +44,14 @@ _INLINE_TAG = re.compile(
 # A single line break inside a paragraph is shown as a space, which Japanese does without.
 _SENTENCE_GOES_ON = re.compile(rf"、\n(?=[^\s*#:;=|!{{}}<{HEADING}])")
 _ORPHANED_STOP = re.compile(r"\n(?=[、。，．）」』])")
-_LIST_MARKER = re.compile(r"\n[*#:;]+[ \t\u3000]*")
-_LIST_MARKER_KEPT = re.compile(r"\n([*#:;]+)[ \t\u3000]*")
+# Tags that are gone before MediaWiki looks at lines; before all others nothing begins a list.
+_TRANSCLUSION_TAG = re.compile(r"</?(?:noinclude|onlyinclude)(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+_LIST_MARKER = re.compile(r"\n([*#:;]++)")
+_MARKER = rf"{LINE}[*#:;]++{LINE}"
+_MARKED = re.compile(rf"{_MARKER}[ \t\u3000]*+")
+_MARKED_KEPT = re.compile(rf"(?:(?<=\n)({_MARKER})|{_MARKER})[ \t\u3000]*+")
 _CODE = re.compile(r"<code\b[^<>]*+>([^<>\n`]++)</code\s*+>", re.IGNORECASE)
-_DEFINITION = re.compile(r"(\n;[^\n:]*+):")
-_TABLE_LINE = re.compile(r"\n[ \t]*+[|][^\n]*+")
+_DEFINITION = re.compile(rf"(\n{LINE};++{LINE}[^\n:]*+):")
 _RULE = re.compile(r"\n-----*+")
 _STRAYS = ("{{", "}}", "[[", "]]", "{|", "|}")
 
@@ -61,18 +64,32 @@ def resolve_inline(text: str, *, tables: bool = False, markdown: bool = False) -
     text = resolve_loose_tables(text, tables=tables, markdown=markdown)
     if "、\n" in text and "<poem" not in text:
         text = _SENTENCE_GOES_ON.sub("、", text)
+    if "_" in text and "__" in text:  # searching for one character is much faster than for two
+        text = _BEHAVIOUR.sub("", text)
+    text, items = _mark_lines(text)
     text = resolve_urls(text)
     if "''" in text:
         text = remove_quotes(text)
     if "<" in text:
         text = _resolve_tags(_CODE.sub(r"`\1`", text) if markdown else text)
-    if "_" in text and "__" in text:  # searching for one character is much faster than for two
-        text = _BEHAVIOUR.sub("", text)
     if "~" in text and "~~~" in text:
         text = _SIGNATURE.sub("", text)
     if "{" in text and "-{" in text:
         text = _VARIANT.sub(_choose_variant, text)
-    return _resolve_lines(text, markdown=markdown)
+    text, definitions = _resolve_lines(text, markdown=markdown)
+    return text, items + definitions
+
+
+def _mark_lines(text: str) -> tuple[str, int]:
+    """`text` with the markers of its list items between `LINE` marks, and their number.
+
+    As in MediaWiki only what a line begins with counts, not what a tag, apostrophes or a URL leave
+    at its beginning.
+    """
+    if "include" in text:
+        text = _TRANSCLUSION_TAG.sub("", text)
+    text, items = _LIST_MARKER.subn(rf"\n{LINE}\1{LINE}", text)
+    return _RULE.sub("\n", text) if "\n----" in text else text, items
 
 
 def _resolve_tags(text: str) -> str:
@@ -98,18 +115,14 @@ def _choose_variant(match: re.Match[str]) -> str:
 
 
 def _resolve_lines(text: str, *, markdown: bool) -> tuple[str, int]:
+    """`text` without what is left of its lines' markup, and how many items were added."""
     text = _ORPHANED_STOP.sub("", text)
-    if "\n;" in text:
-        text = _DEFINITION.sub(r"\1\n:" if markdown else r"\1\n", text)
-    if "\n----" in text:
-        text = _RULE.sub("\n", text)
-    if markdown:
-        text, items = _LIST_MARKER_KEPT.subn(rf"\n{LINE}\1{LINE}", text)
-    else:
-        text, items = _LIST_MARKER.subn("\n", text)
-    if "|" in text:
-        text = _TABLE_LINE.sub("\n", text)
+    added = 0
+    if f"\n{LINE};" in text:
+        text, definitions = _DEFINITION.subn(rf"\1\n{LINE}:{LINE}" if markdown else r"\1\n", text)
+        added = definitions if markdown else 0
+    text = _MARKED_KEPT.sub(r"\1", text) if markdown else _MARKED.sub("", text)
     for stray in _STRAYS:
         if stray[0] in text and stray in text:
             text = text.replace(stray, "")
-    return text, items
+    return text, added

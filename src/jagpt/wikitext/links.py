@@ -18,9 +18,10 @@ class LinkKind(Enum):
 
 # Splitting at a pattern with one group and joining again replaces each match by its group without
 # a step in Python. Targets with a colon, which may be files, are the scanner's, and labels with an
-# equals sign too, which must not name an argument of a template around them.
+# equals sign too, which must not name an argument of a template around them, and those that begin
+# like a list item, which they are not.
 _SIMPLE_LINK = re.compile(
-    r"\[\[(?:[^\[\]{}|:\n]*+\|)?+((?<=\|)[^\[\]{}|=\n]++|[^\[\]{}|=:\n]++)\]\]"
+    r"\[\[(?:[^\[\]{}|:\n]*+\|)?+(?![*#:;])((?<=\|)[^\[\]{}|=\n]++|[^\[\]{}|=:\n]++)\]\]"
 )
 _SCHEME = (
     r"(?:(?:https?|ftps?|ircs?|git|gopher|mms|nntp|sftp|ssh|svn|telnet|worldwind|redis)://|//"

@@ -9,6 +9,7 @@ so no stretch is searched twice.
 import re
 from dataclasses import dataclass, field
 
+from jagpt.wikitext.entities import LINE_MARKUP, within_line
 from jagpt.wikitext.functions import PageContext
 from jagpt.wikitext.links import LinkKind, Links, ends_in_open_url
 from jagpt.wikitext.marks import GAP, TABLE_CLOSE, TABLE_OPEN, UNKNOWN
@@ -82,10 +83,10 @@ def _table_token(token: str) -> str:
 def _unclosed_links(tokens: list[str]) -> set[int]:
     """The places of [[ without ]]: they nest nothing."""
     waiting: list[int] = []
-    for k, token in enumerate(tokens):
-        if token == "[[":
+    for k, bracket in enumerate(tokens):
+        if bracket == "[[":
             waiting.append(k)
-        elif token == "]]" and waiting:
+        elif bracket == "]]" and waiting:
             waiting.pop()
     return set(waiting)
 
@@ -199,9 +200,10 @@ class _Scan:
                 text = GAP
             if len(text) > len(inner):
                 self._grow(len(text) - len(inner))
-            if self._stack:
-                text = self._escaped(text)
-            self._out.append(text)
+            if policy.rule is not None:
+                # a template over several lines may be one around a list
+                text = within_line(text, "|" if "\n" in inner else LINE_MARKUP)
+            self._out.append(self._escaped(text) if self._stack else text)
         return self._emit(following, k)
 
     def _label(self, policy: Policy, following: str) -> str:
@@ -254,6 +256,7 @@ class _Scan:
             shown = self._links.render(inner)
             if self._open["{|"]:
                 shown = shown.replace("\n", " ")
+            shown = within_line(shown)
             self._out.append(self._escaped(shown) if self._open["{{"] else shown)
         elif ends_in_open_url(self._out[-1]):
             self._out.append("]]")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from jagpt.wikitext.entities import within_line
 from jagpt.wikitext.markdown import table_row
 from jagpt.wikitext.marks import HEADING, TABLE_CLOSE, TABLE_OPEN
 
@@ -32,8 +33,9 @@ class _Cell:
 
     def text(self) -> str:
         """The cell's lines as one."""
-        lines = [_LIST_MARKER.sub("", line, count=1).strip() for line in self.lines]
-        return " ".join(filter(None, lines)).replace("\t", " ")
+        first, *others = self.lines  # the first, which follows the cell's tag, begins no list
+        lines = [first, *(_LIST_MARKER.sub("", line, count=1) for line in others)]
+        return " ".join(filter(None, map(str.strip, lines))).replace("\t", " ")
 
     def span(self, direction: str) -> int:
         """How many columns or rows it spans."""
@@ -52,9 +54,9 @@ def table_text(inner: str, *, markdown: bool = False) -> str:
     captions, rows = _rows(body.split("\n"))
     if markdown:
         lines = map(table_row, _spelled_out(rows, 2 * len(inner) + _SPARE))
-        return "\n".join([*captions, "", *lines])
+        return "\n".join([*map(within_line, captions), "", *lines])
     shown = ("\t".join(filter(None, (cell.text() for cell in row))) for row in rows)
-    return "\n".join(filter(None, [*captions, *shown]))
+    return "\n".join(filter(None, map(within_line, [*captions, *shown])))
 
 
 def _as_wikitext(inner: str) -> str:
