@@ -304,6 +304,24 @@ def test_namespaces_follow_the_wiki() -> None:
 def test_headings_may_be_templates_as_on_wiktionary() -> None:
     page = "=={{ja}}==\n==={{noun}}===\n# 青い色。\n=={{L|en}}==\n語\n=={{jpn}}: 甲==\n乙"
     assert text(page) == "日本語\n\n名詞\n青い色。\n\n英語\n語\n\n日本語: 甲\n乙"
+    page = "=={{L|en|sort=A}}==\n==={{noun|ja}}===\n甲\n==={{name|sort=B}}===\n乙"
+    assert text(page) == "英語\n\n名詞\n甲\n\n固有名詞\n乙"
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("{{lang|en|Yesterday}}", "Yesterday"),
+        ("{{Lang|fr|Le Monde}}の歴史", "Le Mondeの歴史"),
+        ("{{lang|ja|甲}}と{{lang|en|B}}", "甲とB"),
+        ("[[#x|{{lang|de|Das Kapital}}]]", "Das Kapital"),
+        ("{{en|Foo}}", "Foo"),
+        ("{{漢字|甲}}字", "甲字"),
+        ("{{name|甲}}", ""),
+    ],
+)
+def test_a_heading_shows_the_text_of_its_templates(title: str, expected: str) -> None:
+    assert text(f"序。\n== {title} ==\n文。").split("\n\n")[1] == f"{expected}\n文。".strip()
 
 
 def test_an_ordinary_page_is_no_disambiguation() -> None:

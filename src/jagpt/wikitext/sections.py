@@ -6,7 +6,7 @@ from functools import lru_cache
 from jagpt.wikitext.languages import language_name
 from jagpt.wikitext.markdown import blocks, heading
 from jagpt.wikitext.marks import HEADING
-from jagpt.wikitext.templates import table
+from jagpt.wikitext.templates import numbered, parse_arguments, table
 
 _HEADING = re.compile(r"\n(=[^\n]*+)")
 _TITLE_MARKUP = re.compile(r"\{\{[^{}]*\}\}|<[^<>]*>|[\[\]'\s:：]")
@@ -53,12 +53,17 @@ def _parse_heading(line: str) -> tuple[int, str]:
 
 
 def _named(match: re.Match[str]) -> str:
-    """Wiktionary's headings are templates: {{ja}}, {{noun}}, {{L|en}}."""
-    name, argument = match[1].strip(), (match[2] or "").strip()
-    titles = table()["headings"]
+    """Wiktionary's headings are templates: {{ja}}, {{noun}}, {{L|en}}; not those with a text of
+    their own, {{lang|en|Yesterday}}.
+    """
+    name = match[1].strip()
+    arguments = numbered(parse_arguments(match[0][2:-2].partition("|")[2]))
+    found = ""
     if name in ("L", "l", "lang", "Lang", "head", "H"):
-        return language_name(argument) or match[0]
-    return titles.get(name.lower()) or language_name(name) or match[0]
+        found = language_name(arguments[0]) if len(arguments) == 1 else ""
+    elif all(map(language_name, arguments)):
+        found = table()["headings"].get(name.lower()) or ("" if arguments else language_name(name))
+    return found or match[0]
 
 
 def _is_closing(title: str) -> bool:
