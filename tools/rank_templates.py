@@ -158,7 +158,7 @@ def collect(table: TemplateTable, paths: Iterable[Path]) -> tuple[dict[str, Loss
 def unknown_uses(table: TemplateTable, wikitext: str) -> Iterator[Use]:
     """The unknown templates of a page; not those within what jagpt leaves out anyway."""
     text = remove_extensions("\n" + wikitext, KeptPieces(), math=True)
-    text = mark_headings(text, headings=True, closing_sections=False)
+    text = mark_headings(text, table, headings=True, closing_sections=False)
     hidden = 0  # so many of the open brackets hide what is in them
     stack: list[tuple[int, str, bool]] = []
     for match in _TOKEN.finditer(text):

@@ -197,6 +197,8 @@ def test_headings_and_empty_sections() -> None:
         "[[関連項目]]",
         "注釈と出典",
         "'''脚 注'''",
+        "{{Anchors|ref|notes}}出典{{要出典|date=2020年1月}}",
+        "参考文献{{謎|date=2020年1月}}と{{R|甲}}脚注",
     ],
 )
 def test_closing_sections_are_left_out_with_their_subsections(title: str) -> None:
@@ -205,9 +207,19 @@ def test_closing_sections_are_left_out_with_their_subsections(title: str) -> Non
     assert "乙" in text(page, closing_sections=True)
 
 
-@pytest.mark.parametrize("title", ["出典の歴史", "文献学", "リンクス"])
-def test_like_named_sections_stay(title: str) -> None:
-    assert text(f"== {title} ==\n甲") == f"{title}\n甲"
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("出典の歴史", "出典の歴史"),
+        ("文献学", "文献学"),
+        ("リンクス", "リンクス"),
+        ("{{仮リンク|甲|en|x}}と注釈", "甲と注釈"),
+        ("{{ruby|史料|しりょう}}と参考文献", "史料（しりょう）と参考文献"),
+        ("{{謎|甲}}と出典", "と出典"),
+    ],
+)
+def test_like_named_sections_stay(title: str, expected: str) -> None:
+    assert text(f"== {title} ==\n甲") == f"{expected}\n甲"
 
 
 TABLE = (

@@ -70,7 +70,10 @@ class WikitextConverter:
         disambiguation = _DISAMBIGUATION.search(text) is not None
         text, categories = self._links.take_categories(text)
         text = mark_headings(
-            text, headings=options.headings, closing_sections=options.closing_sections
+            text,
+            self._templates,
+            headings=options.headings,
+            closing_sections=options.closing_sections,
         )
         if "{{" in text:
             text = _resolve_variables(text, title, kept)

@@ -6,10 +6,11 @@ from functools import lru_cache
 from jagpt.wikitext.languages import language_name
 from jagpt.wikitext.markdown import blocks, heading
 from jagpt.wikitext.marks import HEADING
-from jagpt.wikitext.templates import numbered, parse_arguments, table
+from jagpt.wikitext.templates import TemplateTable, numbered, parse_arguments, table
 
 _HEADING = re.compile(r"\n(=[^\n]*+)")
-_TITLE_MARKUP = re.compile(r"\{\{[^{}]*\}\}|<[^<>]*>|[\[\]'\s:：]")
+_TITLE_MARKUP = re.compile(r"<[^<>]*>|[\[\]'\s:：]")
+_TEMPLATE = re.compile(r"\{\{([^{}|]*+)([^{}]*+)\}\}")
 _TITLE_PARTS = re.compile(r"[・、,/／&＆･]|および|及び|ならびに|と(?!は)|and")
 _TEMPLATE_TITLE = re.compile(r"\{\{([^{}|]++)(?:\|([^{}|]*+))?+[^{}]*+\}\}")
 _BR = re.compile(r"<br\b[^<>]*+>", re.IGNORECASE)
@@ -18,7 +19,9 @@ _LEVELS = frozenset("123456")
 _LONGEST_CLOSING = 1_000
 
 
-def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
+def mark_headings(
+    text: str, templates: TemplateTable, *, headings: bool, closing_sections: bool
+) -> str:
     """`text`, which begins with a newline, with its headings marked and closing sections left
     out.
     """
@@ -37,7 +40,7 @@ def mark_headings(text: str, *, headings: bool, closing_sections: bool) -> str:
             continue
         if "{{" in title:
             title = _TEMPLATE_TITLE.sub(_named, title)
-        dropping = level if not closing_sections and _is_closing(title) else 0
+        dropping = level if not closing_sections and _is_closing(title, templates) else 0
         if not dropping:
             shown = _BR.sub(" ", title) if headings else ""
             out.append(f"\n{HEADING}{level}{shown}\n{body}")
@@ -66,8 +69,20 @@ def _named(match: re.Match[str]) -> str:
     return found or match[0]
 
 
-def _is_closing(title: str) -> bool:
-    return len(title) <= _LONGEST_CLOSING and _names_closing(title)
+def _is_closing(title: str, templates: TemplateTable) -> bool:
+    if len(title) > _LONGEST_CLOSING:
+        return False
+    if "{{" in title:
+        title = _TEMPLATE.sub(lambda match: match[0] if _has_text(match, templates) else "", title)
+    return _names_closing(title)
+
+
+def _has_text(match: re.Match[str], templates: TemplateTable) -> bool:
+    """Whether a template is a word of its title, which {{Anchors|…}} and {{要出典|…}} are not."""
+    policy = templates.find(match[1])
+    if policy is None:
+        return bool(numbered(parse_arguments(match[2][1:])))
+    return policy.shows and bool(match[2])
 
 
 @lru_cache(maxsize=4096)
