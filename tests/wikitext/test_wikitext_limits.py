@@ -255,6 +255,8 @@ def test_work_doubles_with_the_page(unit: str, monkeypatch: pytest.MonkeyPatch) 
         ("=={{" + "a" * 200_000 + "==\n文", "a" * 200_000 + "\n文"),
         ("{{X|" + " " * 100_000 + "}}", ""),
         ("|-\n|甲\n" * 20_000, ""),
+        ("<sup>" * 20_000 + "2" + "</sup>" * 20_000, "²"),
+        ("-{" * 20_000 + "甲", "-{" * 20_000 + "甲"),
     ],
 )
 def test_long_inputs_take_time_in_proportion(page: str, expected: str) -> None:

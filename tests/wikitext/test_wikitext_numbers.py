@@ -29,6 +29,23 @@ from jagpt.wikitext import to_text
             "{{chem|H|2|O}}、{{chem|SO|4|2-}}、{{chem2|C6H12O6}}、{{nuclide|U|235}}",
             "H₂O、SO₄²⁻、C₆H₁₂O₆、²³⁵U",
         ),
+        (
+            "6×10<sup><small>23</small></sup>個、10<sup><span style='x'>3</span></sup>倍",
+            "6×10²³個、10³倍",
+        ),
+        ("<i>x</i><SUP>'''2'''</SUP>、10<sup>&minus;3</sup>、m<sup>²</sup>", "x²、10⁻³、m²"),
+        (
+            "10<sup>10<sup>100</sup></sup>、2<sup>2<sup>3</sup></sup>、e<sup>-x<sup>2</sup>/2</sup>",
+            "10^(10¹⁰⁰)、2^(2³)、e^(-x²/2)",
+        ),
+        (
+            "2<sup>2<sup>2<sup>2</sup></sup></sup>、2<sup>a<sub>1</sub></sup>、a<sup>b<sup>c</sup></sup>",
+            "2^(2^(2²))、2^(a₁)、a^(b^c)",
+        ),
+        (
+            "10{{sup|10{{sup|100}}}}、10{{sup|'''3'''}}、10{{sup|<small>3</small>}}、甲{{sup|}}乙",
+            "10^(10¹⁰⁰)、10³、10³、甲乙",
+        ),
     ],
 )
 def test_raised_and_lowered_characters(wikitext: str, expected: str) -> None:

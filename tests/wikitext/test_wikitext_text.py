@@ -29,6 +29,8 @@ def text(wikitext: str, **options: object) -> str:
         ("<ruby>漢字<rp>（</rp><rt>かんじ</rt><rp>）</rp></ruby>", "漢字（かんじ）"),
         ("<ruby>拿<rt>だ</rt></ruby>捕", "拿（だ）捕"),
         ("<ruby><rb>東京</rb><rt>とうきょう</ruby>", "東京（とうきょう）"),
+        ("<ruby>東京<rt><small>とうきょう</small></rt></ruby>", "東京（とうきょう）"),
+        ("<ruby>京<rp><b>(</b></rp><rt lang=ja>''きょう''</rt><rp>)</rp></ruby>", "京（きょう）"),
         ("H<sub>2</sub>O、10<sup>3</sup>", "H₂O、10³"),
         ('<span style="color:red">赤</span>い<small>字</small>', "赤い字"),
         ("一行目<br />二行目<BR>三行目", "一行目\n二行目\n三行目"),

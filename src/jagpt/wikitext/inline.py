@@ -34,12 +34,13 @@ _BLOCK_TAG = re.compile(
     re.IGNORECASE,
 )
 _INLINE_TAG = re.compile(
-    r"</?(?:span|small|big|b|i|u|s|strike|del|ins|sub|sup|font|code|tt|kbd|samp|var|cite|em|strong|abbr|bdi|bdo|q|dfn"
-    r"|mark|time|data|wbr|ruby|rb|rbc|rt|rtc|rp|nowiki|noinclude|onlyinclude|includeonly|ref|references|section|pre"
+    r"</?(?:span|small|big|b|i|u|s|strike|del|ins|font|code|tt|kbd|samp|var|cite|em|strong|abbr|bdi|bdo|q|dfn"
+    r"|mark|time|data|wbr|ruby|rb|rbc|nowiki|noinclude|onlyinclude|includeonly|ref|references|section|pre"
     r"|math|chem|ce|gallery|nobr|a|img|blink|acronym|label|title|main|translate|source|syntaxhighlight|score|timeline"
     r"|imagemap|templatestyles|graph|mapframe|maplink)(?=[\s/>])[^<>]*+>",
     re.IGNORECASE,
 )
+_UNPAIRED_TAG = re.compile(r"</?(?:sub|sup|rt|rtc|rp)(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 
 # A single line break inside a paragraph is shown as a space, which Japanese does without.
 _SENTENCE_GOES_ON = re.compile(rf"、\n(?=[^\s*#:;=|!{{}}<{HEADING}])")
@@ -93,6 +94,7 @@ def _mark_lines(text: str) -> tuple[str, int]:
 
 
 def _resolve_tags(text: str) -> str:
+    text = _INLINE_TAG.sub("", text)  # first: a power or a reading may be in such a tag
     if "<su" in text or "<SU" in text or "<Su" in text:
         text = resolve_scripts(text)
     text = _BR.sub(BREAK, text)
@@ -100,7 +102,7 @@ def _resolve_tags(text: str) -> str:
         parts = _RUBY_TEXT.split(_RUBY_FENCE.sub("", text))
         parts[1::2] = [f"（{reading.strip()}）" for reading in parts[1::2]]
         text = "".join(parts)
-    text = _INLINE_TAG.sub("", text)
+    text = _UNPAIRED_TAG.sub("", text)
     text = _BLOCK_TAG.sub("\n", text)
     if BREAK in text:
         text = _BREAK_IN_SENTENCE.sub("", text).replace(BREAK, "\n")

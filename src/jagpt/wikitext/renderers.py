@@ -87,6 +87,16 @@ def _value(arguments: Arguments) -> str:
     return text + (unit if joined else f" {unit}" if unit else "") + arguments.get("s", "")
 
 
+def _script(tag: str) -> Rule:
+    """{{sup|3}} → <sup>3</sup>: what it holds may still be markup, and is resolved with the tag."""
+
+    def render(arguments: Arguments) -> str:
+        content = arguments.get("1", "")
+        return f"<{tag}>{content}</{tag}>" if content else ""
+
+    return render
+
+
 def _power_of_ten(arguments: Arguments) -> str:
     """{{e|24}} → ×10²⁴."""
     exponent = arguments.get("1", "")
@@ -323,8 +333,8 @@ _FUNCTIONS: Mapping[str, Callable[[str], Rule]] = {
     "value": _always(_value),
     "power_of_ten": _always(_power_of_ten),
     "chemistry": _always(_chemistry),
-    "superscript": _always(lambda arguments: superscript(arguments.get("1", ""), "0")),
-    "subscript": _always(lambda arguments: subscript(arguments.get("1", ""))),
+    "superscript": _always(_script("sup")),
+    "subscript": _always(_script("sub")),
     "convert": _always(convert),
     "date": _always(dates.start_date),
     "death_date": _always(dates.death_date),

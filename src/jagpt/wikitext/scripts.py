@@ -2,25 +2,39 @@
 
 import re
 
+from jagpt.wikitext.entities import decode_entities
+
 _SUPER = dict(zip("0123456789+-−–=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁼⁽⁾ⁿⁱ", strict=True))
 _SUB = dict(zip("0123456789+-−–=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₋₌₍₎", strict=True))
 _TAG = re.compile(r"<(su[bp])\b[^<>]*+>([^<>]*+)</\1\s*+>", re.IGNORECASE)
-# Numeric content: contains a digit or a sign, and only what formulas are made of.
-_FORMULA = re.compile(r"(?=.*[0-9+\-−–])[0-9A-Za-z+\-−–±×·/.,()= π]+")
+_MADE = "".join(dict.fromkeys([*_SUPER.values(), *_SUB.values()]))
+# Numeric content: contains a digit, a sign or a script that was made, and only what formulas are
+# made of.
+_FORMULA = re.compile(
+    rf"(?![\^_])(?=.*[0-9+\-−–{_MADE}^])(?=.*[0-9A-Za-z+\-−–])"
+    rf"[0-9A-Za-z{_MADE}^_+\-−–±×·/.,()= π]+"
+)
 _SIMPLE = re.compile(r"[+\-−–]?[0-9A-Za-z.,]+")
 _ORDINALS = frozenset("adeor")
+_DEEPEST = 8
 
 
 def resolve_scripts(text: str) -> str:
     """`text` with the contents of its <sup> and <sub> as Unicode scripts, where they exist."""
-    return _TAG.sub(_resolve, text)
+    for _ in range(_DEEPEST):  # an inner one first: it is part of what the outer one raises
+        text, found = _TAG.subn(_resolve, text)
+        if not found:
+            break
+    return text
 
 
 def _resolve(match: re.Match[str]) -> str:
     raised = match[1].lower() == "sup"
     start = match.start()
     before = match.string[start - 1 : start]
-    return superscript(match[2], before) if raised else subscript(match[2])
+    content = decode_entities(match[2])
+    shown = superscript(content, before) if raised else subscript(content)
+    return match[2] if shown == content else shown
 
 
 def superscript(content: str, before: str = "") -> str:
