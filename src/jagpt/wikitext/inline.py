@@ -22,6 +22,11 @@ _BEHAVIOUR = re.compile(
 )
 _SIGNATURE = re.compile(r"~~~~?~?")
 _VARIANT = re.compile(r"-\{([^{}]*+)\}-")
+_VARIANT_CODE = re.compile(r"[A-Z+-]|[a-z]{2,3}(?:-[A-Za-z]+)*")
+# Braces of a chemical's name, N-{4-[(2R)-x]フェニル}-L-グルタミン酸, are no variant.
+_NAME_BEFORE = re.compile(r"[0-9A-Za-z)\]}'′]")
+_NAME_AFTER = re.compile(r"[0-9A-Za-z(\[{]")
+_LOCANT = re.compile(r"[0-9]['′]*+[-,]|\[")
 
 _BR = re.compile(r"</?br\b[^<>]*+>", re.IGNORECASE)
 # A line may not begin with what belongs to the previous line.
@@ -111,9 +116,20 @@ def _resolve_tags(text: str) -> str:
 
 def _choose_variant(match: re.Match[str]) -> str:
     """The first variant of -{zh-hans:甲;zh-hant:乙}-, or the text of -{甲}-."""
-    first = match[1].rpartition("|")[2].partition(";")[0]
+    flags, bar, variants = match[1].rpartition("|")
+    first = variants.partition(";")[0]
     code, colon, variant = first.partition(":")
-    return variant.strip() if colon and code.strip().isascii() else first
+    if colon and _VARIANT_CODE.fullmatch(code.strip()):
+        return variant.strip()
+    if bar and all(_VARIANT_CODE.fullmatch(flag.strip()) for flag in flags.split(";")):
+        return first
+    return match[0] if _is_part_of_a_name(match) else first
+
+
+def _is_part_of_a_name(match: re.Match[str]) -> bool:
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return bool(_NAME_BEFORE.match(before) or _NAME_AFTER.match(after) or _LOCANT.search(match[1]))
 
 
 def _resolve_lines(text: str, *, markdown: bool) -> tuple[str, int]:
