@@ -102,6 +102,25 @@ def test_captions_are_kept_on_request() -> None:
     assert text(page, captions=True) == "京都のview\n本文"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "caption"),
+    [
+        ("thumb|甲|200px", "甲"),
+        ("甲|alt=x", "甲"),
+        ("甲|none|upright|下端", "甲"),
+        ("left|甲|200px|link=", "甲"),
+        ("甲|thumb|乙|右上 1.2|upright=0.8", "乙"),
+        ("thumb|右上から時計回りに甲、乙", "右上から時計回りに甲、乙"),
+        ("thumb|uprightの甲", "uprightの甲"),
+        ("20px|link=", ""),
+        ("thumb|", ""),
+    ],
+)
+def test_a_caption_is_the_last_that_is_not_an_option(parameters: str, caption: str) -> None:
+    shown = text(f"文中の[[ファイル:a.svg|{parameters}]]記号。", captions=True)
+    assert shown == (f"文中の\n{caption}\n記号。" if caption else "文中の記号。")
+
+
 def test_categories_are_told_apart_from_the_text() -> None:
     page = (
         "本文\n[[Category:日本の都市|とうきよう]]\n[[カテゴリ: 首都 ]][[category:{{PAGENAME}}|*]]"

@@ -34,11 +34,12 @@ _LABELLED_URL = re.compile(
 )
 _BARE_URL = re.compile(r"(?:https?|ftp)://[A-Za-z0-9!#$%&'*+,\-./:;=?@_~()]++")
 _FILE_OPTION = re.compile(
-    r"(?:thumb|thumbnail|サムネイル|frame|framed|frameless|フレーム|フレームなし|border|境界"
+    r"(?:thumb|thumbnail|サムネイル|frame|framed|enframed|frameless|フレーム|フレームなし|border|境界|ボーダー"
     r"|left|right|center|centre|none|左|右|中央|なし|無し"
-    r"|baseline|middle|sub|super|text-top|text-bottom|top|bottom|upright[^|]*|右上[^|]*"
-    r"|[0-9x]+\s*(?:px|ピクセル)"
-    r"|(?:alt|link|class|lang|page|thumb|start|end|thumbtime|代替文|リンク)\s*=.*)",
+    r"|baseline|middle|sub|super|text-top|text-bottom|top|bottom"
+    r"|ベースライン|中心|下付き|上付き|文上端|文下端|上端|下端"
+    r"|(?:upright|右上)(?:[= ]\s*[0-9.]*+)?|[0-9x]+\s*(?:px|ピクセル)"
+    r"|(?:alt|link|class|lang|page|thumb|start|end|thumbtime|代替文|リンク|ページ|サムネイル)\s*=.*)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -79,7 +80,8 @@ class Links:
         if "\n" in target:
             return inner
         if self.kind(inner) is LinkKind.FILE:
-            return f"\n{_caption(inner)}\n"
+            caption = _caption(inner)
+            return f"\n{caption}\n" if caption else GAP
         if bar and label.strip():
             return label
         return target.strip().removeprefix(":").strip()
@@ -107,5 +109,6 @@ def ends_in_open_url(text: str) -> bool:
 
 
 def _caption(inner: str) -> str:
-    last = inner.split("|")[-1].strip() if "|" in inner else ""
-    return "" if _FILE_OPTION.fullmatch(last) else last
+    """The last parameter that is not an option, as in MediaWiki."""
+    parameters = map(str.strip, reversed(inner.split("|")[1:]))
+    return next((text for text in parameters if not _FILE_OPTION.fullmatch(text)), "")
