@@ -33,6 +33,49 @@ def test_constant_functions_are_computed(wikitext: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wikitext", "title", "expected"),
+    [
+        ("{{#ifeq:{{PAGENAME}}|東京都|首都|地方}}である。", "東京都", "首都である。"),
+        ("{{#switch:{{PAGENAME}}|東京都=首都|地方}}である。", "東京都", "首都である。"),
+        ("{{#ifeq:{{PAGENAME}}|A=B|同|異}}", "A=B", "同"),
+        (
+            "{{#sub:{{PAGENAME}}|0|2}}は都市。式<math>E=mc^2</math>、<nowiki>[[x]]</nowiki>。",
+            "東京都",
+            "東京は都市。式$E=mc^2$、[[x]]。",
+        ),
+        ("{{padleft:|1|{{PAGENAME}}}}は頭文字。<math>a</math>", "東京都", "東は頭文字。$a$"),
+        ("{{padleft:|2|{{PAGENAME}}}}は頭文字。", "[[甲]]", "[[は頭文字。"),
+        ("{{#len:{{PAGENAME}}}}字", "東京都の歴史", "6字"),
+        ("{{#titleparts:{{PAGENAME}}|1}}と{{urlencode:{{PAGENAME}}}}", "A&B/c", "A&BとA%26B/c"),
+        ("{{#expr:{{PAGENAME}}+1}}年の前の年。", "2001", "2002年の前の年。"),
+        ("{{和暦|{{PAGENAME}}}}", "1964年", "昭和39年"),
+        ("[http://x.y/{{PAGENAMEE}} 資料]", "東京 (本)", "資料"),
+        ("\n{{PAGENAME}}は'''歌'''。", "*'' {{甲}}|=[[乙]]", "*'' {{甲}}|=[[乙]]は歌。"),
+        ("[[Category:{{PAGENAME}}の像]]文。", "A=B", "文。"),
+    ],
+)
+def test_the_pages_name_is_text_to_functions_and_never_markup(
+    wikitext: str, title: str, expected: str
+) -> None:
+    assert to_text(wikitext, title=title).text == expected
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        ("{{#len:<nowiki>[甲]</nowiki>}}字。式<math>a</math>", "3字。式$a$"),
+        ("{{#sub:<nowiki>[[甲]]</nowiki>|0|3}}", "[[甲"),
+        ("{{#replace:甲1乙<nowiki>*</nowiki>|1|、}}", "甲、乙*"),
+        ("{{#tag:nowiki|式<math>a</math>}}", "式$a$"),
+        ("{{urlencode:a&amp;b<nowiki>=</nowiki>}}と{{lc:A<math>X</math>}}", "a%26b%3Dとa$X$"),
+        ("甲{{padleft:{{自治体人口/甲|乙}}|3}}人である。乙。", "乙。"),
+    ],
+)
+def test_functions_of_characters_see_what_a_reader_sees(wikitext: str, expected: str) -> None:
+    assert to_text(wikitext).text == expected
+
+
+@pytest.mark.parametrize(
     ("expression", "expected"),
     [
         ("2 + 3 * (4 - 1)", "11"),

@@ -128,6 +128,7 @@ def test_categories_are_told_apart_from_the_text() -> None:
     converted = to_text(page, title="東京")
     assert converted.text == "本文"
     assert converted.categories == ("日本の都市", "首都", "東京")
+    assert to_text(page, title="A=B").categories[-1] == "A=B"
 
 
 def test_lists_become_lines() -> None:

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from jagpt.wikitext.entities import decode_entities
+from jagpt.wikitext.entities import decode_entities, encode_markup
 from jagpt.wikitext.extensions import KeptPieces, remove_extensions
 from jagpt.wikitext.functions import PageContext
 from jagpt.wikitext.inline import resolve_inline
@@ -17,6 +17,7 @@ from jagpt.wikitext.options import (
     Namespaces,
     WikitextLimitError,
     WikitextOptions,
+    expands_beyond,
 )
 from jagpt.wikitext.repair import repair
 from jagpt.wikitext.scanner import scan
@@ -35,7 +36,7 @@ _SHORTEST_LIST = 5
 _MOST_PROSE_LINES = 1
 _SPACES = re.compile("  +")
 _REDIRECT = re.compile(r"\s*+#(?:redirect|転送)\s*+:?\s*+\[\[", re.IGNORECASE)
-_PAGE_NAME = re.compile(r"\{\{\s*+(?:FULL|BASE|SUB|ARTICLE|SUBJECT|ROOT)?PAGENAMEE?\s*+\}\}")
+_PAGE_NAME = re.compile(r"\{\{\s*+(?:FULL|BASE|SUB|ARTICLE|SUBJECT|ROOT)?PAGENAME(E?)\s*+\}\}")
 _DISAMBIGUATION = re.compile(
     rf"\{{\{{\s*+(?:{'|'.join(map(re.escape, table()['disambiguation']['names']))})\s*+[|}}]",
     re.IGNORECASE,
@@ -62,8 +63,8 @@ class WikitextConverter:
             raise WikitextLimitError(f"longer than {self.options.max_characters} characters")
         if _REDIRECT.match(wikitext):
             return Converted("", {}, False, False, ())
-        kept = KeptPieces()
         options = self.options
+        kept = KeptPieces(options.max_characters)
         text = remove_extensions(
             _prepared(wikitext), kept, math=options.math, markdown=options.markdown
         )
@@ -76,7 +77,7 @@ class WikitextConverter:
             closing_sections=options.closing_sections,
         )
         if "{{" in text:
-            text = _resolve_variables(text, title, kept)
+            text = _resolve_variables(text, title, options.max_characters)
         page = PageContext(title, kept, options)
         text = resolve_simple_links(text)
         scanned = scan(text, self._templates, self._links, options, page)
@@ -86,18 +87,16 @@ class WikitextConverter:
             scanned.unknown,
             disambiguation,
             _is_list(text, list_items, markdown=options.markdown),
-            tuple(
-                _clean(kept.restore(name)).strip() for name in [*categories, *scanned.categories]
-            ),
+            _names([*categories, *scanned.categories], kept),
             cut,
         )
 
     def categories(self, wikitext: str) -> tuple[str, ...]:
         """Only a page's own categories, those outside templates, without a conversion."""
-        kept = KeptPieces()
+        kept = KeptPieces(self.options.max_characters)
         text = remove_extensions(_prepared(wikitext), kept, math=False, markdown=False)
         _, categories = self._links.take_categories(text)
-        return tuple(_clean(kept.restore(name)).strip() for name in categories)
+        return _names(categories, kept)
 
     def _polished(self, text: str, kept: KeptPieces) -> tuple[str, int, Cut]:
         """A scan's final text, its list items, and what was removed with missing values."""
@@ -107,7 +106,7 @@ class WikitextConverter:
         text = repair(text)
         if "  " in text:
             text = _SPACES.sub(" ", text)
-        text = _clean(kept.restore(text, self.options.max_characters))
+        text = _clean(kept.restore(text))
         return finish(text, markdown=markdown), items, Cut(places, characters)
 
 
@@ -159,10 +158,15 @@ def _prepared(wikitext: str) -> str:
     return "\n" + wikitext
 
 
-def _resolve_variables(text: str, title: str, kept: KeptPieces) -> str:
-    if "PAGENAME" in text and _PAGE_NAME.search(text):
-        mark = kept.keep(_MARKS.sub("", title))
-        text = _PAGE_NAME.sub(lambda match: mark, text)
+def _resolve_variables(text: str, title: str, limit: int) -> str:
+    if "PAGENAME" in text:
+        title = _MARKS.sub("", title)
+        names = {"": encode_markup(title), "E": encode_markup(title.replace(" ", "_"))}
+        pieces = _PAGE_NAME.split(text)
+        pieces[1::2] = [names[form] for form in pieces[1::2]]
+        if sum(map(len, pieces[1::2])) > limit:
+            raise expands_beyond(limit)
+        text = "".join(pieces)
     if "{{{" in text:
         text = _PARAMETER.sub(r"\1", text)
     return text
@@ -175,6 +179,10 @@ def _is_list(text: str, items: int, *, markdown: bool) -> bool:
     else:
         lines = text.count("\n") + 1 - 2 * text.count("\n\n")
     return items >= _SHORTEST_LIST and lines - items <= _MOST_PROSE_LINES
+
+
+def _names(categories: list[str], kept: KeptPieces) -> tuple[str, ...]:
+    return tuple(_clean(kept.restore(decode_entities(name))).strip() for name in categories)
 
 
 def _clean(text: str) -> str:

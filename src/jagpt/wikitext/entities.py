@@ -24,6 +24,14 @@ def decode_entities(text: str) -> str:
     return text.replace("\xa0", " ") if "\xa0" in text else text
 
 
+_MARKUP = re.compile(r"[\n!#&'*:;<=>\[\]_{|}~-]")
+
+
+def encode_markup(text: str) -> str:
+    """`text` with a reference for each character that could be markup, of which none then is."""
+    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", text)
+
+
 _KNOWN = {"nbsp": "\xa0", "#124": "|", "#61": "=", "amp": "&", "lt": "<", "gt": ">"}
 
 

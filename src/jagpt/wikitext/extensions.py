@@ -8,8 +8,8 @@ import re
 
 from jagpt.wikitext.entities import decode_entities
 from jagpt.wikitext.markdown import code_block
-from jagpt.wikitext.marks import GAP, KEPT
-from jagpt.wikitext.options import WikitextLimitError
+from jagpt.wikitext.marks import GAP, KEPT, KEPT_END
+from jagpt.wikitext.options import DEFAULT, expands_beyond
 
 _DROPPED = (
     "ref|references|gallery|timeline|imagemap|score|graph|mapframe|maplink|templatedata|templatestyles|inputbox"
@@ -28,34 +28,32 @@ _INLINE_CODE = re.compile(r"\binline\b|\benclose\s*=\s*[\"']?\s*none\b", re.IGNO
 _LANGUAGE = re.compile(r"\blang\s*=\s*[\"']?([A-Za-z0-9+#-]{1,20})")
 _DISPLAYED = re.compile(r"\bdisplay\s*=\s*[\"']?block\b")
 _SPACE = re.compile(r"\s+")
+_NUMBER = re.compile(f"{KEPT}([0-9]{{1,9}}){KEPT_END}")
 
 
 class KeptPieces:
-    """Text kept under a number."""
+    """Text kept under a number; what is put back has at most `limit` characters at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = DEFAULT.max_characters) -> None:
         self.pieces: list[str] = []
+        self._limit = limit
 
     def keep(self, text: str) -> str:
         """The mark that stands for `text` from now on."""
-        self.pieces.append(text)
-        return f"{KEPT}{len(self.pieces) - 1}{KEPT}"
+        self.pieces.append(self.restore(text))
+        return f"{KEPT}{len(self.pieces) - 1}{KEPT_END}"
 
-    def restore(self, text: str, limit: int | None = None) -> str:
+    def restore(self, text: str) -> str:
         """`text` with every mark replaced by its piece.
 
         Raises WikitextLimitError when the pieces have more than `limit` characters.
         """
         if KEPT not in text:
             return text
-        parts = text.split(KEPT)
-        # A step that cut a mark in two would shift the parity, so only complete numbers are
-        # trusted.
-        for i in range(1, len(parts), 2):
-            if len(parts[i]) < 10 and parts[i].isdecimal() and int(parts[i]) < len(self.pieces):
-                parts[i] = self.pieces[int(parts[i])]
-        if limit is not None and sum(map(len, parts[1::2])) > limit:
-            raise WikitextLimitError(f"its templates expand to more than {limit} characters")
+        parts = _NUMBER.split(text)
+        parts[1::2] = ["".join(self.pieces[int(n) : int(n) + 1]) for n in parts[1::2]]
+        if sum(map(len, parts[1::2])) > self._limit:
+            raise expands_beyond(self._limit)
         return "".join(parts)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from jagpt.wikitext.entities import decode_entities
+from jagpt.wikitext.entities import decode_entities, encode_markup
 from jagpt.wikitext.expressions import evaluate, shown
 from jagpt.wikitext.extensions import KeptPieces, replace_extension
 from jagpt.wikitext.marks import GAP, UNKNOWN, VOID
@@ -146,6 +146,21 @@ def _tag(parts: list[str], page: PageContext) -> str:
     return replace_extension(name, attributes, text, page.kept, math=math, markdown=markdown)
 
 
+def _of_characters(compute: Callable[[list[str]], str]) -> Function:
+    """A function that counts, cuts or changes characters: it gets those that a reader would see,
+    and its result is as little markup as they were.
+    """
+
+    def function(parts: list[str], page: PageContext) -> str:
+        if any(VOID in part or UNKNOWN in part for part in parts):
+            return VOID
+        shown = [page.kept.restore(decode_entities(part).replace(GAP, "")) for part in parts]
+        result = compute(shown)
+        return result if shown == parts else encode_markup(result)
+
+    return function
+
+
 def _padded(parts: list[str], *, left: bool) -> str:
     text, pad = _argument(parts, 0), _argument(parts, 2) or "0"
     width = _argument(parts, 1)
@@ -155,7 +170,7 @@ def _padded(parts: list[str], *, left: bool) -> str:
     return padding + text if left else text + padding
 
 
-def _titleparts(parts: list[str], page: PageContext) -> str:
+def _titleparts(parts: list[str]) -> str:
     pieces = _argument(parts, 0).split("/")
     count, first = _whole(_argument(parts, 1)), _whole(_argument(parts, 2))
     start = first - 1 if first > 0 else len(pieces) + first if first < 0 else 0
@@ -168,12 +183,12 @@ def _whole(text: str) -> int:
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
 
 
-def _sub(parts: list[str], page: PageContext) -> str:
+def _sub(parts: list[str]) -> str:
     text, start, length = _argument(parts, 0), _whole(_argument(parts, 1)), _argument(parts, 2)
     return text[start:][: _whole(length)] if length and _whole(length) else text[start:]
 
 
-def _replace(parts: list[str], page: PageContext) -> str:
+def _replace(parts: list[str]) -> str:
     text, old, new = (_argument(parts, position) for position in range(3))
     found = text.count(old) if old else 0
     return text.replace(old, new) if old and found * len(new) <= len(text) + 1000 else text
@@ -212,10 +227,10 @@ FUNCTIONS: dict[str, Function] = {
     "#switch": _switch,
     "#expr": _expr,
     "#tag": _tag,
-    "#titleparts": _titleparts,
-    "#len": lambda parts, page: str(len(_value(parts, 0))),
-    "#sub": _sub,
-    "#replace": _replace,
+    "#titleparts": _of_characters(_titleparts),
+    "#len": _of_characters(lambda parts: str(len(_argument(parts, 0)))),
+    "#sub": _of_characters(_sub),
+    "#replace": _of_characters(_replace),
     "#language": _on_first(lambda text: text),
     "#time": _void,
     "#timel": _void,
@@ -228,11 +243,11 @@ FUNCTIONS: dict[str, Function] = {
     "uc": _on_first(str.upper),
     "lcfirst": _on_first(lambda text: text[:1].lower() + text[1:]),
     "ucfirst": _on_first(lambda text: text[:1].upper() + text[1:]),
-    "padleft": lambda parts, page: _padded(parts, left=True),
-    "padright": lambda parts, page: _padded(parts, left=False),
+    "padleft": _of_characters(lambda parts: _padded(parts, left=True)),
+    "padright": _of_characters(lambda parts: _padded(parts, left=False)),
     "plural": _plural,
     "gender": lambda parts, page: _argument(parts, len(parts) - 1),
-    "urlencode": _on_first(quote),
+    "urlencode": _of_characters(lambda parts: quote(_argument(parts, 0))),
     "anchorencode": _on_first(lambda text: text.replace(" ", "_")),
     "pagename": _page_name,
     "ns": _on_first(lambda text: text),

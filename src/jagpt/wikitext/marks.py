@@ -7,7 +7,9 @@ character. Input is cleared of them first; `sections.finish` removes the last of
 GAP = "\ufdd0"
 """Something visible was left out here; `repair` fixes the punctuation around it."""
 KEPT = "\ufdd1"
-"""Brackets the number of a piece that was kept verbatim (nowiki, formulas)."""
+"""Begins the number of a piece that was kept verbatim (nowiki, formulas)."""
+KEPT_END = "\ufddf"
+"""Ends that number; another character than its beginning, so that a cut one shifts no other."""
 HEADING = "\ufdd2"
 """Begins a heading's line; its level, a digit, follows."""
 BREAK = "\ufdd3"
@@ -25,4 +27,16 @@ LINE = "\ufdd8"
 CELL = "\ufdd9"
 """Separates the cells of a Markdown row."""
 
-ALL = GAP + KEPT + HEADING + BREAK + VOID + UNKNOWN + TABLE_OPEN + TABLE_CLOSE + LINE + CELL
+ALL = (
+    GAP
+    + KEPT
+    + KEPT_END
+    + HEADING
+    + BREAK
+    + VOID
+    + UNKNOWN
+    + TABLE_OPEN
+    + TABLE_CLOSE
+    + LINE
+    + CELL
+)

@@ -81,6 +81,11 @@ class WikitextLimitError(ValueError):
         self.reason = reason
 
 
+def expands_beyond(limit: int) -> WikitextLimitError:
+    """The error of a page whose templates show more than `limit` characters."""
+    return WikitextLimitError(f"its templates expand to more than {limit} characters")
+
+
 _LANGUAGE_CODES = """
 aa ab ace ady af ak als am an ang ar arc ary arz as ast atj av avk awa ay az azb ba ban bar
 bat-smg bcl be be-tarask be-x-old bg bh bi bjn bm bn bo bpy br bs bug bxr ca cbk-zam cdo ce ceb

@@ -13,7 +13,7 @@ from jagpt.wikitext.entities import LINE_MARKUP, within_line
 from jagpt.wikitext.functions import PageContext
 from jagpt.wikitext.links import LinkKind, Links, ends_in_open_url
 from jagpt.wikitext.marks import GAP, TABLE_CLOSE, TABLE_OPEN, UNKNOWN
-from jagpt.wikitext.options import WikitextLimitError, WikitextOptions
+from jagpt.wikitext.options import WikitextLimitError, WikitextOptions, expands_beyond
 from jagpt.wikitext.tables import table_text
 from jagpt.wikitext.templates import (
     DROPPED,
@@ -226,9 +226,7 @@ class _Scan:
         """A page may expand by at most the number of characters that it may have itself."""
         self._grown += characters
         if self._grown > self._options.max_characters:
-            raise WikitextLimitError(
-                f"its templates expand to more than {self._options.max_characters} characters"
-            )
+            raise expands_beyond(self._options.max_characters)
 
     def _escaped(self, text: str) -> str:
         """The output of a template or a link can no longer separate the arguments around it."""
