@@ -35,6 +35,8 @@ _TABLE_HINTS = ("{|", "<t", "<T")  # none of them, so no hint: they are found mu
 _LONGEST_NAME = 80
 # {{!}} and the like separate the cells of the table around them.
 _TABLE_MARKUP = {"&#124;": "|", "&#124;&#124;": "||", "&#124;-": "\n|-\n"}
+# A number, though it be bold or within a tag.
+_AFTER_NUMBER = re.compile(rf"[0-9０-９](?:''+|{GAP}|</?[A-Za-z][^<>]*+>)*+\Z")
 _HIRAGANA = re.compile("[ぁ-ゖ]")
 # What may precede a citation that is a list item, rather than a reference for a statement.
 _LINE_START = re.compile(r"(?:^|[\n|])[ \t*#:;]*+(?:[^\n|。、]{1,30}[:：] ?)?$")
@@ -198,6 +200,8 @@ class _Scan:
             text = self._render(policy, inner) or self._label(policy, following)
             if policy.where == "word" and not _HIRAGANA.match(following):
                 text = GAP
+            if policy.apart and _AFTER_NUMBER.search(self._before()):
+                text = f" {text}"
             if len(text) > len(inner):
                 self._grow(len(text) - len(inner))
             if policy.rule is not None:

@@ -33,6 +33,8 @@ class Policy:
     """Shown only within a sentence, or only at the beginning of a line."""
     label: str = ""
     """Its text as a link or before a colon, if its rule gives nothing."""
+    apart: bool = False
+    """A number that a space separates from a number before it."""
 
     @property
     def shows(self) -> bool:
@@ -168,7 +170,7 @@ class TemplateTable:
         return self._exact.get(code[1]) if code and code[1] in countries() else None
 
     def _add_row(self, row: Mapping[str, Any]) -> None:
-        settings: dict[str, Any] = {key: row[key] for key in ("where",) if key in row}
+        settings: dict[str, Any] = {key: row[key] for key in ("where", "apart") if key in row}
         for name in row.get("names", ()):
             self._add(name, Policy(self._rule_of_row(row, name), **settings))
         for prefix in row.get("prefixes", ()):
