@@ -36,6 +36,7 @@ from jagpt.wikitext.templates import TemplateTable, compile_format, countries, n
         ("{{flag|Japan}}、{{USA}}、{{flagicon|JPN}} 甲", "日本、アメリカ合衆国、甲"),
         ("{{Harvtxt|Cox|Li|2014}}", "Cox & Li (2014)"),
         ("{{frac|1|2|3}}と{{frac|2|3}}", "1 2/3と2/3"),
+        ("数{{abs|x}}と{{Mabs|y}}", "数|x|と|y|"),
         ("{{hlist|甲|乙}}", "甲・乙"),
         ("{{ubl|甲|乙}}", "甲\n乙"),
         ("{{Quotation|引用文|作者}}", "引用文\n作者"),
