@@ -218,6 +218,12 @@ def test_unknown_templates_are_counted_by_name_with_the_characters_lost() -> Non
     }
 
 
+def test_a_page_shown_within_a_page_is_no_colon() -> None:
+    converted = to_text("甲{{:東京|a}}と{{:}}と{{Colon}}")
+    assert converted.text == "甲と:と:"
+    assert converted.unknown_templates == {":東京": len("{{:東京|a}}")}
+
+
 def test_known_templates_are_not_counted() -> None:
     assert not to_text("{{Reflist}}{{Infobox x|a}}{{lang|en|b}}{{日本-stub}}").unknown_templates
 

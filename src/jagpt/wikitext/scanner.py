@@ -328,7 +328,7 @@ class _Scan:
     def _count_unknown(self, name: str, start: int, end: int) -> None:
         name = normal_name(name)
         if not name.startswith("#invoke:"):
-            name = name.partition(":")[0]
+            name = name[:1] + name[1:].partition(":")[0]
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
             name = "(no name)"
         lost = sum(map(len, self._texts[start + 1 : end + 1])) + 2 * (end - start + 1)

@@ -182,7 +182,7 @@ class TemplateTable:
             self._suffixes.append((suffix, Policy(self._rule_of_row(row, suffix), **settings)))
 
     def _add(self, name: str, policy: Policy) -> None:
-        if name.endswith(":"):
+        if name.endswith(":") and name != ":":
             rule = policy.rule
             if rule is not None:
                 policy = replace(policy, rule=None, function=_as_function(rule))
