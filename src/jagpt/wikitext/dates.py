@@ -4,6 +4,7 @@ import re
 from calendar import isleap
 from datetime import date
 
+from jagpt.wikitext.marks import VOID
 from jagpt.wikitext.templates import Arguments
 
 _MONTHS = dict(
@@ -58,15 +59,16 @@ def death_date(arguments: Arguments) -> str:
 
 
 def age_at_death(arguments: Arguments) -> str:
-    """{{没年齢|1901|2|3|1980|4|5}} → 79歳没."""
-    years = _age(_parts(arguments), _parts(arguments, 4))
-    return f"{years}歳没" if years is not None else ""
+    """{{没年齢|1901|2|3|1980|4|5}} → 79歳没; VOID if the second date is today's."""
+    died = _parts(arguments, 4)
+    years = _age(_parts(arguments), died)
+    return f"{years}歳没" if years is not None else "" if died[0] else VOID
 
 
 def years_between(arguments: Arguments) -> str:
-    """{{年数|1901|2|3|1980|4|5}} → 79; "" if the second date is today's."""
+    """{{年数|1901|2|3|1980|4|5}} → 79; VOID if the second date is today's, or one is wrong."""
     years = _age(_parts(arguments), _parts(arguments, 4))
-    return str(years) if years is not None else ""
+    return str(years) if years is not None else VOID
 
 
 def _age(born: tuple[str, str, str], died: tuple[str, str, str]) -> int | None:
@@ -74,7 +76,8 @@ def _age(born: tuple[str, str, str], died: tuple[str, str, str]) -> int | None:
         birth, death = (date(*map(int, day)) for day in (born, died))
     except (ValueError, OverflowError):
         return None
-    return death.year - birth.year - ((death.month, death.day) < (birth.month, birth.day))
+    years = death.year - birth.year - ((death.month, death.day) < (birth.month, birth.day))
+    return years if years >= 0 else None
 
 
 def japanese_era(arguments: Arguments) -> str:
