@@ -32,6 +32,8 @@ _MISSING = re.compile(f"[{GAP}{VOID}{UNKNOWN}]")
 _LONGEST_PADDING = 500
 _NUMBER = re.compile(r"[-+−]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ERROR = re.compile(r'class="[^"]*\berror\b')
+_WRONG = f'<strong class="error">{VOID}</strong>'
+"""Where MediaWiki shows what is wrong with an expression."""
 
 
 def is_missing(text: str) -> bool:
@@ -59,7 +61,10 @@ def _value(parts: list[str], position: int) -> str:
 
 
 def _if(parts: list[str], page: PageContext) -> str:
-    return _argument(parts, 1 if _argument(parts, 0).strip(GAP) else 2)
+    condition = _argument(parts, 0).replace(GAP, "").strip()
+    if UNKNOWN in condition and not condition.replace(UNKNOWN, "").strip():
+        return _undecided(parts[1:3], UNKNOWN)
+    return _argument(parts, 1 if condition else 2)
 
 
 def _ifeq(parts: list[str], page: PageContext) -> str:
@@ -76,23 +81,29 @@ def _equal(left: str, right: str) -> bool:
     return left == right
 
 
-def _undecided(branches: list[str]) -> str:
-    """The result of an undecidable condition: empty unless all outcomes are the same."""
+def _undecided(branches: list[str], mark: str = VOID) -> str:
+    """The result of an undecidable condition: `mark` unless all outcomes are the same."""
     distinct = {branch.strip() for branch in branches}
-    return distinct.pop() if len(distinct) == 1 and len(branches) > 1 else VOID
+    return distinct.pop() if len(distinct) == 1 and len(branches) > 1 else mark
+
+
+def _lost(text: str) -> str:
+    """What comes of a number with a value in it that is missing, or wrong."""
+    return _WRONG if _ERROR.search(decode_entities(text)) else VOID
 
 
 def _ifexpr(parts: list[str], page: PageContext) -> str:
     if is_missing(_argument(parts, 0)):
         return _undecided(parts[1:3])
     value = evaluate(_value(parts, 0)) if _argument(parts, 0) else 0.0
-    return VOID if value is None else _argument(parts, 1 if value else 2)
+    return _WRONG if value is None else _argument(parts, 1 if value else 2)
 
 
 def _iferror(parts: list[str], page: PageContext) -> str:
-    if _ERROR.search(parts[0]):
+    if _ERROR.search(_value(parts, 0)):
         return _argument(parts, 1)
-    return _argument(parts, 2 if len(parts) > 2 else 0)
+    right = _argument(parts, 2 if len(parts) > 2 else 0)
+    return _undecided([_argument(parts, 1), right]) if VOID in parts[0] else right
 
 
 def _switch(parts: list[str], page: PageContext) -> str:
@@ -121,16 +132,16 @@ def _switch(parts: list[str], page: PageContext) -> str:
 def _expr(parts: list[str], page: PageContext) -> str:
     expression = _value(parts, 0)
     if is_missing(expression):
-        return VOID
+        return _lost(expression)
     value = evaluate(expression) if expression else None
-    return shown(value) if value is not None else VOID if expression else ""
+    return shown(value) if value is not None else _WRONG if expression else ""
 
 
 def _formatnum(parts: list[str], page: PageContext) -> str:
     """1234567.8 → 1,234,567.8; R takes the commas out."""
     number = _argument(parts, 0)
     if is_missing(number):
-        return VOID
+        return _lost(number)
     if _argument(parts, 1).upper() == "R":
         return number.replace(",", "")
     return number if _argument(parts, 1).upper() == "NOSEP" else format_number(number)
