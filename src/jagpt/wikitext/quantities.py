@@ -21,7 +21,13 @@ _MOST_ARGUMENTS = 20
 _NUMBER = re.compile(
     r"[-+−]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]+)?", re.IGNORECASE
 )
+_PLACES = re.compile("-?[0-9]")
+_FIGURES = re.compile("[1-9]")
+_MOST_PLACES = 12
 _FRACTION = re.compile(r"(?:([0-9]+)[+ ])?([0-9]+)/+([1-9][0-9]*)")
+
+
+_Decimals = Callable[[float], int]
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class _Unit:
 def convert(arguments: Arguments) -> str:
     """The quantity and, in brackets, what it is in the other units.
 
-    Rounded as the source's precision allows; anything without a number or known unit stays as
-    written.
+    Rounded as the template says, or as the source's precision allows; anything without a number or
+    known unit stays as written.
     """
     values = numbered(arguments)[:_MOST_ARGUMENTS]
     if not values or any(map(is_missing, values)):
@@ -57,11 +63,10 @@ def convert(arguments: Arguments) -> str:
     targets = [unit for unit in _targets(rest[1:], source) if unit.dimension == source.dimension]
     if total is None or not targets or arguments.get("disp") in ("number", "unit"):
         return shown
-    places = [int(value) for value in rest[1:3] if value.isdecimal() and len(value) == 1]
+    asked = _decimals_asked(rest[1:3], arguments.get("sigfig", ""))
     kept = _decimals_kept(total, numbers, source, smallest)
     results = [
-        _in_unit(total, joiners, source, target, places[0] if places else kept(target))
-        for target in targets
+        _in_unit(total, joiners, source, target, asked or kept(target)) for target in targets
     ]
     if arguments.get("disp") in ("out", "output only", "output number only"):
         return "; ".join(results)
@@ -120,25 +125,43 @@ def _targets(rest: list[str], source: _Unit) -> list[_Unit]:
     return known
 
 
+def _decimals_asked(rest: list[str], figures: str) -> _Decimals | None:
+    """How many decimals the template asks for: -1 for tens, or as many as give these figures."""
+    places = [int(value) for value in rest if _PLACES.fullmatch(value)]
+    if places:
+        return lambda value: places[0]
+    if not _FIGURES.fullmatch(figures):
+        return None
+    more = int(figures) - 1
+    return lambda value: min(more - int(f"{value:.{more}e}".partition("e")[2]), _MOST_PLACES)
+
+
 def _decimals_kept(
     total: list[float], numbers: list[str], source: _Unit, smallest: _Unit | None
-) -> Callable[[_Unit], int]:
+) -> Callable[[_Unit], _Decimals]:
     """How many decimals a value keeps: as precise as the source, or the last of its units."""
 
-    def kept(target: _Unit) -> int:
+    def kept(target: _Unit) -> _Decimals:
         if smallest is not None:
-            return max(0, math.ceil(-math.log10(smallest.factor / target.factor)))
-        values = [_converted(value, source, target) for value in total]
-        return max(_decimals(value, number) for value, number in zip(values, numbers, strict=False))
+            count = max(0, math.ceil(-math.log10(smallest.factor / target.factor)))
+        else:
+            values = [_converted(value, source, target) for value in total]
+            count = max(map(_decimals, values, numbers))
+        return lambda value: count
 
     return kept
 
 
 def _in_unit(
-    total: list[float], joiners: list[str], source: _Unit, target: _Unit, kept: int
+    total: list[float], joiners: list[str], source: _Unit, target: _Unit, decimals: _Decimals
 ) -> str:
     values = [_converted(value, source, target) for value in total]
-    return _quantity(_joined([f"{value:,.{kept}f}" for value in values], joiners), target.symbol)
+    rounded = [_rounded(value, decimals(value)) for value in values]
+    return _quantity(_joined(rounded, joiners), target.symbol)
+
+
+def _rounded(value: float, places: int) -> str:
+    return f"{value:,.{places}f}" if places >= 0 else f"{round(value, places):,.0f}"
 
 
 def _converted(value: float, source: _Unit, target: _Unit) -> float:
