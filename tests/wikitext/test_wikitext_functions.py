@@ -57,6 +57,7 @@ def test_constant_functions_are_computed(wikitext: str, expected: str) -> None:
         ("[http://x.y/{{PAGENAMEE}} 資料]", "東京 (本)", "資料"),
         ("\n{{PAGENAME}}は'''歌'''。", "*'' {{甲}}|=[[乙]]", "*'' {{甲}}|=[[乙]]は歌。"),
         ("[[Category:{{PAGENAME}}の像]]文。", "A=B", "文。"),
+        ("{{PAGENAME}}は一行。", "甲\n乙", "甲 乙は一行。"),
     ],
 )
 def test_the_pages_name_is_text_to_functions_and_never_markup(

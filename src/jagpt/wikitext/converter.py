@@ -160,7 +160,7 @@ def _prepared(wikitext: str) -> str:
 
 def _resolve_variables(text: str, title: str, limit: int) -> str:
     if "PAGENAME" in text:
-        title = _MARKS.sub("", title)
+        title = _MARKS.sub("", title).replace("\n", " ")
         names = {"": encode_markup(title), "E": encode_markup(title.replace(" ", "_"))}
         pieces = _PAGE_NAME.split(text)
         pieces[1::2] = [names[form] for form in pieces[1::2]]
