@@ -209,6 +209,10 @@ def test_boxes_and_navigation_are_no_loss(page: str) -> None:
 
 def test_what_a_template_shows_does_not_part_the_arguments_around_it() -> None:
     assert to_text("{{lang|en|a{{!}}b}}").text == "a|b"
+    table = "{{#if:x|\n{|\n|甲||a=b\n|}\n}}\n乙"
+    assert to_text(table, options=WikitextOptions(tables=True)).text == "甲\ta=b\n乙"
+    options = WikitextOptions(tables=True, markup="markdown")
+    assert to_text(table, options=options).text == "| 甲 | a=b |\n| --- | --- |\n\n乙"
 
 
 def test_unknown_templates_are_counted_by_name_with_the_characters_lost() -> None:

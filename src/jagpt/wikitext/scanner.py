@@ -233,7 +233,7 @@ class _Scan:
             raise expands_beyond(self._options.max_characters)
 
     def _escaped(self, text: str) -> str:
-        """The output of a template or a link can no longer separate the arguments around it."""
+        """The output of a template, link or table cannot separate the arguments around it."""
         if self._stack[-1].opener == "{|" and text in _TABLE_MARKUP:
             return _TABLE_MARKUP[text]
         return text.replace("|", "&#124;").replace("=", "&#61;")
@@ -279,7 +279,7 @@ class _Scan:
             shown = table_text(inner, markdown=markdown)
             if len(shown) > len(inner):
                 self._grow(len(shown) - len(inner))
-            self._out.append(f"\n{shown}\n")
+            self._out.append(f"\n{self._escaped(shown) if self._open['{{'] else shown}\n")
             return self._emit("\n" + self._texts[k + 1], k)
         return self._emit(f"\n{TABLE_CLOSE}\n" + self._texts[k + 1], k)
 
