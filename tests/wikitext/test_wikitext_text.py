@@ -100,6 +100,7 @@ def test_captions_are_kept_on_request() -> None:
         "[[ファイル:a.jpg|thumb|200px|alt=絵|[[京都]]の{{lang|en|view}}]]本文[[File:b.jpg|右|20px]]"
     )
     assert text(page, captions=True) == "京都のview\n本文"
+    assert text("[[ファイル:a.jpg|thumb|*印は首都]]", captions=True) == "*印は首都"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ PARTS = "parts"
 class CorpusStage(Stage):
     name = "corpus"
     help = "From a dump or texts to documents in three splits."
-    version = 2
+    version = 3
     sections = ("corpus",)
     part = None
 

@@ -3,6 +3,7 @@
 import re
 from enum import Enum, auto
 
+from jagpt.wikitext.entities import within_line
 from jagpt.wikitext.marks import GAP
 from jagpt.wikitext.options import Namespaces
 
@@ -81,7 +82,7 @@ class Links:
             return inner
         if self.kind(inner) is LinkKind.FILE:
             caption = _caption(inner)
-            return f"\n{caption}\n" if caption else GAP
+            return f"\n{within_line(caption)}\n" if caption else GAP
         if bar and label.strip():
             return label
         return target.strip().removeprefix(":").strip()
