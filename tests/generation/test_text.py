@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import fakes
 import pytest
-from hypothesis import given
+from export import folders
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from jagpt import generation
 from jagpt.generation.text import TextStream
+from jagpt.tokenizer.folder import write_folder
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +50,25 @@ def test_special_tokens_add_no_text(bytewise: Any) -> None:
     assert [stream.push(token) for token in (0, *bytewise.encode("b"), 0)] == ["", "b", ""]
 
 
+@pytest.fixture(scope="module")
+def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A piece for each common character, for each byte of any other."""
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    write_folder(folders.sentencepiece(), folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
 @given(
-    prompt=st.text(fakes.CHARACTERS, max_size=9), text=st.text(fakes.CHARACTERS + " ", max_size=9)
+    prompt=st.text(folders.CHARACTERS + "😀𠮷", max_size=9),
+    text=st.text(folders.CHARACTERS + " 😀𠮷", max_size=9),
 )
+@example(prompt="京都😀😀", text="😀京都")
 def test_pieces_of_sentencepiece_come_as_they_are_decoded_whole(
-    tiny_model: Path, prompt: str, text: str
+    sentencepiece: Any, prompt: str, text: str
 ) -> None:
-    tokenizer = tokenizer_of(tiny_model)
-    before, after = (tokenizer.encode(part, add_special_tokens=False) for part in (prompt, text))
-    whole = tokenizer.decode(before + after, skip_special_tokens=True)
-    start = tokenizer.decode(before, skip_special_tokens=True)
-    assert "".join(streamed(tokenizer, prompt, text)) == whole[len(start) :]
-
-
-_TOKENIZERS: dict[Path, Any] = {}
-
-
-def tokenizer_of(folder: Path) -> Any:
-    if folder not in _TOKENIZERS:
-        _TOKENIZERS[folder] = generation.load(folder).tokenizer
-    return _TOKENIZERS[folder]
+    before, after = (
+        sentencepiece.encode(part, add_special_tokens=False) for part in (prompt, text)
+    )
+    whole = sentencepiece.decode(before + after, skip_special_tokens=True)
+    start = sentencepiece.decode(before, skip_special_tokens=True)
+    assert "".join(streamed(sentencepiece, prompt, text)) == whole[len(start) :]

@@ -8,6 +8,8 @@ from typing import Any
 REPLACEMENT = "\ufffd"
 LOOKBACK = 6
 """Tokens of the prompt to decode along: a piece's spaces depend on what comes before it."""
+LONGEST_CHARACTER = 4
+"""Tokens, where each is one byte of UTF-8."""
 
 
 class TextStream:
@@ -19,7 +21,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._ids = list(prompt[-LOOKBACK:])
+        self._ids = self._last(prompt)
         self._begin, self._done = 0, len(self._ids)
 
     def push(self, token: int) -> str:
@@ -31,6 +33,17 @@ class TextStream:
             return ""
         self._begin, self._done = self._done, len(self._ids)
         return whole[len(before) :]
+
+    def _last(self, prompt: Sequence[int]) -> list[int]:
+        """The end of the prompt, which does not begin within a character: with byte fallback,
+        that would spoil all bytes up to the next piece, also those of the continuation.
+        """
+        ids: list[int] = []
+        for length in range(LOOKBACK, LOOKBACK + LONGEST_CHARACTER):
+            ids = list(prompt[-length:])
+            if not self._decode(ids).startswith(REPLACEMENT):
+                break
+        return ids
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(
