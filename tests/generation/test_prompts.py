@@ -28,6 +28,16 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_prompts("-") == ["京都は", "東京は"]
 
 
+def test_closed_standard_input_and_a_folder_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed"):
+        read_prompts("-")
+    with pytest.raises(UsageError, match="expected a file, found something else"):
+        read_prompts(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "message"),
     [

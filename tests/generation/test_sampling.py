@@ -116,5 +116,5 @@ def test_what_a_folder_sets_and_is_not_followed_is_named(tiny_model: Path, tmp_p
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     path = folder / "generation_config.json"
     said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"num_beams": 4, "no_repeat_ngram_size": 3, "min_p": None}))
-    assert generation.load(folder).defaults.unused == ("num_beams", "no_repeat_ngram_size")
+    path.write_text(json.dumps(said | {"num_beams": 4, "max_time": 1.5, "min_p": None}))
+    assert generation.load(folder).defaults.unused == ("num_beams", "max_time")

@@ -17,11 +17,14 @@ def read_prompts(place: str) -> list[str]:
     Raises `UsageError` if there is no such file, `DataError` if it is empty or not UTF-8.
     """
     if place == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise UsageError("--prompts -: standard input is closed; name a file")
         name, content = "standard input", sys.stdin.buffer.read()
     else:
         name, path = place, Path(place)
         if not path.is_file():
-            raise UsageError(f"--prompts {place}: no such file; `-` reads standard input")
+            found = "expected a file, found something else" if path.exists() else "no such file"
+            raise UsageError(f"--prompts {place}: {found}; `-` reads standard input")
         content = path.read_bytes()
     try:
         lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))  # U+2028 and its kin are text
