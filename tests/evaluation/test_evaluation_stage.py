@@ -123,6 +123,19 @@ def test_refuses_tokens_of_another_vocabulary(tmp_path: Path) -> None:
         measured(run)
 
 
+def test_refuses_another_models_tokens_and_windows(run: RunDirectory, tmp_path: Path) -> None:
+    recipe = fakes.recipe(fakes.RECIPE, "evaluate.memorization_samples=0")
+    folder = fakes.model_folder(tmp_path / "model")
+    own = run.checkpoints / "step-00000010"
+    assert measure_checkpoint(recipe, run, QUIET, folder).nats == measured(run).nats
+    fakes.write_tokenizer(folder, fakes.CHARACTERS[::-1])
+    with pytest.raises(DataError, match=r"model: 3\d pieces of its tokenizer have a different id"):
+        measure_checkpoint(recipe, run, QUIET, folder)
+    wide = fakes.recipe(fakes.RECIPE, "train.block_size=64", "model.n_positions=64")
+    with pytest.raises(DataError, match=r"a context of 48 .* windows of 64"):
+        measure_checkpoint(wide, run, QUIET, own)
+
+
 def test_an_interval_over_documents_stands_beside(run: RunDirectory) -> None:
     found = measured(run)
     for key in ("loss", "perplexity", "bits_per_character", "bits_per_byte"):

@@ -5,7 +5,9 @@ from typing import Any
 
 import fakes
 import pytest
+import torch
 from fakes import model_folder
+from safetensors.torch import load_file, save_file
 
 from jagpt import cli, files, generation, models
 from jagpt.errors import DataError, StorageError, UsageError
@@ -72,6 +74,26 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     fakes.write_tokenizer(folder, "".join(chr(0x4E00 + number) for number in range(500)))
     with pytest.raises(DataError, match="do not belong together"):
         models.open(folder).read()
+
+
+def test_a_tokenizer_whose_ids_the_model_lacks_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    said = files.read_json(path)
+    ids = {piece: number for number, (piece, _) in enumerate(said["model"]["vocab"])}
+    end = said["added_tokens"][3]
+    end["id"] = ids[end["content"]] = 500
+    files.write_json(path, {**said, "model": {"type": "BPE", "vocab": ids, "merges": []}})
+    with pytest.raises(DataError, match=r"ids up to \d+, .*do not belong together"):
+        models.open(folder).read()
+
+
+def test_the_masks_of_old_files_are_no_weights(folder: Path) -> None:
+    wanted = generation.generate(folder, ["京都"], generation.Settings(max_new_tokens=2))
+    path = folder / "model.safetensors"
+    masks = {"transformer.h.0.attn.masked_bias": torch.tensor(-1e4)}
+    save_file({**load_file(path), **masks}, path)
+    found = generation.generate(folder, ["京都"], generation.Settings(max_new_tokens=2))
+    assert found == wanted
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,23 @@ def test_equally_many_other_pieces_are_refused(tmp_path: Path) -> None:
     other.save_pretrained(str(tmp_path / "theirs"))
     with pytest.raises(DataError, match="1 pieces of these weights' tokenizer"):
         pretrained.preflight(shape, VOCAB, tmp_path / "ours")
+    (tmp_path / "theirs" / "tokenizer_config.json").unlink()  # transformers does without
+    with pytest.raises(DataError, match="pieces of these weights' tokenizer"):
+        pretrained.preflight(shape, VOCAB, tmp_path / "ours")
+
+
+def test_the_pieces_of_a_run_without_an_exported_model_are_compared_too(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "theirs")
+    saved(run.checkpoints / "step-00000010")
+    write_tokenizer(run.tokenizer)
+    write_tokenizer(tmp_path / "ours")
+    shape = Model(from_=str(run.checkpoints / "step-00000010"), **SHAPE)
+    pretrained.preflight(shape, VOCAB, tmp_path / "ours")
+    other = PreTrainedTokenizerFast.from_pretrained(tmp_path / "ours")
+    other.add_tokens(["鹿"])
+    other.save_pretrained(str(run.tokenizer))
+    with pytest.raises(DataError, match="pieces of these weights' tokenizer"):
+        pretrained.preflight(shape, VOCAB, tmp_path / "ours")
 
 
 def test_a_pickle_is_no_beginning(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from jagpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from jagpt.evaluation.scoring import Scorer
+    from jagpt.models import ModelFolder
     from jagpt.tokens.dataset import TokenSplit
 
 KEYS = ("execution.device", "evaluate.precision")
@@ -48,12 +49,9 @@ def measure_checkpoint(
         name, step = folder.name, checkpoints.read(folder).step
     split = TokenSplit.open(run.tokens, wanted.split)
     split.check()
-    network = prepared(models.open(folder).network)
-    if split.vocab_size != network.config.vocab_size:
-        raise DataError(
-            f"{run.tokens}: these tokens have a vocabulary of {split.vocab_size:,}, but {folder} "
-            f"is a model of {network.config.vocab_size:,}: train it on these tokens"
-        )
+    subject = models.open(folder)
+    _check(subject, split, recipe.block_size, run)
+    network = prepared(subject.network)
     windows = Windows.of(wanted.windows, recipe.block_size, wanted.stride)
     device, _ = choose(recipe.execution.device, wanted.precision, KEYS)
     if warning := devices.emulation_warning(device, wanted.precision, KEYS[1]):
@@ -82,6 +80,31 @@ def measure_checkpoint(
         memorization=memorized,
         tasks=tasks,
     )
+
+
+def _check(subject: ModelFolder, split: TokenSplit, block_size: int, run: RunDirectory) -> None:
+    """`DataError` if the model does not read these tokens, or not in these windows."""
+    from jagpt.models.tokenizer import MAX_PADDING_ROWS, has_one, load_tokenizer, other_ids
+
+    alone = f"`jagpt evaluate --model {subject.name} --text FILE` measures it in its own tokens"
+    if not 0 <= subject.vocab_size - split.vocab_size <= MAX_PADDING_ROWS:
+        raise DataError(
+            f"{run.tokens}: these tokens have a vocabulary of {split.vocab_size:,}, but "
+            f"{subject.name} is a model of {subject.vocab_size:,}: {alone}"
+        )
+    if subject.context is not None and block_size > subject.context:
+        raise DataError(
+            f"{subject.name}: a context of {subject.context:,} tokens, but the recipe measures in "
+            f"windows of {block_size:,}: {alone}"
+        )
+    words = subject.tokenizer_folder
+    if words.resolve() == run.tokenizer.resolve() or not has_one(words):
+        return
+    if odd := other_ids(load_tokenizer(run.tokenizer), subject.tokenizer):
+        raise DataError(
+            f"{subject.name}: {odd:,} pieces of its tokenizer have a different id in that of "
+            f"{run.tokens}: {alone}"
+        )
 
 
 def _tasks(folder: Path, run: RunDirectory, suite: str) -> dict[str, TaskFigures]:

@@ -130,7 +130,10 @@ def disagreement(text: Text, subject: ModelFolder) -> str | None:
     found = sorted(subject.tokenizer_folder.glob("*.model"))
     if len(found) != 1:
         return None
-    encoder = Encoder(pieces.read(found[0]), found[0], foreign=True)
+    try:
+        encoder = Encoder(pieces.read(found[0]), found[0], foreign=True)
+    except DataError:  # of another library, or damaged: the tokenizer did without it
+        return None
     lines = [line for document in text.documents for line in document.split("\n") if line.strip()]
     lines = [line[:COMPARED_CHARACTERS] for line in lines[:COMPARED_LINES]]
     theirs = token_ids(subject.tokenizer, lines) if lines else []

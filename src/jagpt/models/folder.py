@@ -78,6 +78,11 @@ class ModelFolder:
         """The tokenizer; `DataError` if it is not this model's."""
         found = tokenizers.load_tokenizer(self.tokenizer_folder)
         tokenizers.check_match(self.name, len(found), self.vocab_size)
+        if (last := max(found.get_vocab().values(), default=0)) >= self.vocab_size:
+            raise DataError(
+                f"{self.name}: the tokenizer has ids up to {last:,}, but the model "
+                f"{self.vocab_size:,} rows: they do not belong together"
+            )
         return found
 
     def read(self) -> ModelFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from jagpt.models.quiet import quiet
 from jagpt.models.size import parameter_count
 from jagpt.text import first_line
 
+_MASK = re.compile(r"\.attn\.masked_bias$")
+"""A constant in GPT-2 files of old versions of transformers."""
 MAX_BUFFER_BYTES = 1 << 30
 """Most memory for what a network computes from its configuration alone (masks, angles)."""
 
@@ -36,7 +39,8 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
         each.output_hidden_states = each.output_attentions = False
         each.return_dict = True
     try:
-        with quiet(), tensors.trained(folder).opened() as slices:
+        with quiet(), tensors.trained(folder).opened() as held:
+            slices = {name: each for name, each in held.items() if not _MASK.search(name)}
             network, report = _filled(_empty(config, slices, folder), slices)
     except DataError:
         raise

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from jagpt import hub, models, recipe
 from jagpt.errors import DataError, UsageError
 from jagpt.models import ModelFolder, build, guard, load_tokenizer, place
-from jagpt.models.tokenizer import other_ids
+from jagpt.models.tokenizer import has_one, other_ids
 
 FROM = "[model] from"
 
@@ -98,7 +98,7 @@ def _check_pieces(shape: recipe.Model, found: ModelFolder, folder: Path) -> None
     """Refuse a tokenizer of the same size whose ids mean different pieces; accepts weights without
     a tokenizer.
     """
-    if not (found.folder / "tokenizer_config.json").is_file():
+    if not has_one(found.tokenizer_folder):
         return
     if odd := other_ids(load_tokenizer(folder), found.tokenizer):
         raise DataError(
