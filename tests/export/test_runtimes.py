@@ -584,6 +584,7 @@ def test_gguf_wants_a_sentencepiece_model(source: ModelSource, tmp_path: Path) -
     [
         (["export"], "either a RECIPE or --model"),
         (["export", "--model", "x"], "no format given"),
+        (["export", "--model", "x", "--run-dir", "y"], "--run-dir has no effect with --model"),
         (["export", "--model", "x", "--format", "coreml"], "no such format; there are hugging"),
         (["export", "quickstart", "--output", "x"], "--output goes with --model"),
     ],

@@ -8,7 +8,7 @@ import locale
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,13 @@ def check_name(option: str, name: str | Path) -> None:
     """Refuse a name that libraries cannot open and no record can have, before they fail on it."""
     if not is_text(str(name)):
         raise UsageError(f"{option} {name}: this name is not valid UTF-8")
+
+
+def refuse_unused(beside: str, given: Mapping[str, object]) -> None:
+    """`UsageError` for an option that was `given` and that the form `beside` does not look at."""
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"{name} has no effect with {beside}")
 
 
 def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from jagpt.cli.common import (
     make_progress,
     open_recipe,
     print_json,
+    refuse_unused,
     run_options,
     warn_of_stale,
 )
@@ -30,6 +31,10 @@ in the run). With --model, a model folder, run directory or hub id is measured o
 --text, on minimal pairs (--pairs), on tasks of lm-evaluation-harness (--tasks, --suite), or on
 all of these; several models are shown in one table.
 """
+
+
+TEXT_OPTIONS = ("layout", "column", "end_token", "windows", "block_size", "stride")
+"""Parameters that say how a text is measured."""
 
 
 def measure_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,28 +143,35 @@ def evaluate(
     if recipe is None:
         if checkpoint is not None:
             raise UsageError("--checkpoint needs a RECIPE; --model takes any folder")
+        unused = {"--set": overrides, "--run-dir": run_dir, "--force": force, "--yes": yes}
+        refuse_unused("--model", unused)
         _compare(models, as_json, **options)
         return
     _refuse_model_options()
     if checkpoint is None:
         run_verb(Call(recipe, overrides, run_dir, force, yes, as_json, only="evaluate"))
     else:
+        refuse_unused("--checkpoint", {"--force": force, "--yes": yes})
         _measure_checkpoint(recipe, overrides, run_dir, checkpoint, as_json)
 
 
 def _refuse_model_options() -> None:
     """With RECIPE, its `[evaluate]` section says how to measure."""
+    names = ("tokenizer", "text", *TEXT_OPTIONS, "pairs", "suite", "tasks", "precision",
+             "device", "ensemble")  # fmt: skip
+    for flag in _given(names):
+        raise UsageError(
+            f"{flag} needs --model; for a RECIPE see [evaluate] and [execution] "
+            "(--set evaluate.windows=sliding)"
+        )
+
+
+def _given(names: Sequence[str]) -> Iterator[str]:
+    """The flags of these parameters that stand on the command line."""
     context = click.get_current_context()
-    names = ("tokenizer", "text", "layout", "column", "end_token", "windows", "block_size",
-             "stride", "pairs", "suite", "tasks", "precision", "device", "ensemble")  # fmt: skip
     for name in names:
-        source = context.get_parameter_source(name)
-        if source is click.core.ParameterSource.COMMANDLINE:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"{flag} needs --model; for a RECIPE see [evaluate] and [execution] "
-                "(--set evaluate.windows=sliding)"
-            )
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            yield "--" + name.replace("_", "-")
 
 
 def _measure_checkpoint(
@@ -190,6 +202,10 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if not (text or sentences or tasks):
         raise UsageError(
             "--model: nothing to measure it on; add --text, --pairs or --tasks (--suite)"
+        )
+    if not text:
+        refuse_unused(
+            "--pairs, --suite and --tasks alone", dict.fromkeys(_given(TEXT_OPTIONS), True)
         )
     for name in models:
         warn_of_stale(Path(name))

@@ -11,6 +11,7 @@ from jagpt.cli.common import (
     app,
     make_progress,
     print_json,
+    refuse_unused,
     run_options,
     warn_of_stale,
 )
@@ -62,6 +63,8 @@ def export(
     if (recipe is None) == (model_dir is None):
         raise UsageError("export: give either a RECIPE or --model")
     if model_dir is not None:
+        unused = {"--set": overrides, "--run-dir": run_dir, "--force": force, "--yes": yes}
+        refuse_unused("--model", unused)
         _export_folder(model_dir, formats, output, text, as_json)
         return
     if output is not None or text is not None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from jagpt.cli.common import Location, app, open_recipe, open_run, print_json, run_options
+from jagpt.cli.common import (
+    Location,
+    app,
+    open_recipe,
+    open_run,
+    print_json,
+    refuse_unused,
+    run_options,
+)
 from jagpt.cli.run import Call, run_verb
 from jagpt.errors import DataError, UsageError
 from jagpt.rundir import is_run
@@ -38,9 +46,9 @@ def tokenizer(
     bare .model file or a hub id. The text is --text, or the test split of the first run among them.
     """
     if compare:
-        _check_options({"--force": force, "--yes": yes})
+        refuse_unused("--compare", {"--force": force, "--yes": yes})
         if text is not None:
-            _check_options({"--set": overrides, "--run-dir": run_dir}, " --text")
+            refuse_unused("--compare --text", {"--set": overrides, "--run-dir": run_dir})
         _compare(names, overrides, run_dir, text, as_json)
         return
     if text is not None:
@@ -50,12 +58,6 @@ def tokenizer(
             f"expected one RECIPE, found {len(names)}; to compare tokenizers add --compare"
         )
     run_verb(Call(names[0], overrides, run_dir, force, yes, as_json, only="tokenizer"))
-
-
-def _check_options(given: dict[str, object], beside: str = "") -> None:
-    for name, value in given.items():
-        if value:
-            raise UsageError(f"{name} has no effect with --compare{beside}")
 
 
 def _compare(
