@@ -463,3 +463,36 @@ def test_nproc_within_torchrun_is_refused(
         monkeypatch.setenv(name, value)
     assert call("train", "quickstart", "--nproc", "2") == 2
     assert "one of 2 processes already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("streams", "arguments", "code"),
+    [
+        (">&-", "recipes", 0), ("2>&-", "recipes", 0), ("<&-", "recipes", 0),
+        ("2>&-", "plan nosuch", 2), ("2>/dev/full", "plan nosuch", 2),
+        (">/dev/full", "recipes", 4),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's /dev/full is a full disk")
+def test_closed_and_full_streams_keep_the_exit_code(
+    streams: str, arguments: str, code: int
+) -> None:
+    command = f'"$0" -P -m jagpt {arguments} {streams}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "error" not in done.stdout
+
+
+def test_a_result_is_printed_though_nobody_reads_the_notes() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = (
+        "import sys; from jagpt import terminal\nwith terminal.guarded():\n"
+        "    print('note', file=sys.stderr, flush=True); print('result')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (0, b"result\n")

@@ -7,10 +7,12 @@ rich and `styled`, bypasses that with its texts shown in the same way.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import click
@@ -56,11 +58,50 @@ class _Guarded:
         return getattr(self.rich_proxied_file, name)
 
 
+class _Dispensable:
+    """Standard error: what cannot be written there (nobody reads, a full disk) goes nowhere, and
+    the command goes on.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except OSError:
+            send_nowhere(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            send_nowhere(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def send_nowhere(stream: TextIO) -> None:
+    """What is written from now on, and what is still buffered, is dropped."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_closed() -> None:
+    """Let standard streams that the caller closed be empty ones: files would get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """Standard output and error show control characters, whoever writes there."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, _Guarded(stream)) for stream in before)
+    told = cast(TextIO, _Dispensable(sys.stderr))
+    sys.stdout, sys.stderr = (cast(TextIO, _Guarded(stream)) for stream in (sys.stdout, told))
     try:
         yield
     finally:

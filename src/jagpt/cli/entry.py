@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     telemetry.off()
     # Arrow's own allocator keeps more of a long extraction than it gives back; workers inherit this
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    terminal.open_closed()
     _print_any_character()
     try:
         with terminal.guarded():
@@ -105,10 +106,7 @@ def _show_notes(error: BaseException) -> None:
 
 def _reader_left() -> int:
     """The results were made, and whoever read them (`| head`) has enough: that is not a failure."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # what is still buffered is flushed at the end
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
+    terminal.send_nowhere(sys.stdout)  # what is still buffered is flushed at the end
     return 0
 
 
