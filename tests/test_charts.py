@@ -55,8 +55,9 @@ def test_any_numbers_of_a_file_are_drawn_or_left_out(values: tuple[float, ...], 
 
 @pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize("zero", [True, False])
-def test_equal_values_make_a_flat_line(log: bool, zero: bool) -> None:
-    points = ((1.0, 3.0), (2.0, 3.0))
+@pytest.mark.parametrize("last", [3.0, math.nextafter(3.0, 4.0)])
+def test_equal_values_make_a_flat_line(log: bool, zero: bool, last: float) -> None:
+    points = ((1.0, 3.0), (2.0, last))
     drawn = charts.line_chart([Series("a", points)], x_label="x", log_y=log, zero=zero and not log)
     assert drawn is not None
     assert "nan" not in drawn

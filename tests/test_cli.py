@@ -271,6 +271,8 @@ def test_recipes_and_init(mine: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert call("init", "small") == 0  # a second time it stands there already
     (mine / "other.toml").write_text("mine")
     assert call("init", "small", "--output", "other.toml") == 2
+    (mine / "link.toml").symlink_to("nowhere.toml")
+    assert call("init", "small", "--output", "link.toml") == 2
     assert (mine / "small.toml").read_text().startswith("# Our GPT-2 small")
 
 

@@ -122,6 +122,7 @@ def run(
     otherwise the errors of `jagpt run`.
     """
     from jagpt import files, remote
+    from jagpt.report import system_language, write_report
 
     if until is not None and until not in STAGE_NAMES:
         raise UsageError(f"until={until!r}: the stages are {', '.join(STAGE_NAMES)}")
@@ -142,6 +143,8 @@ def run(
             pipeline.run_stages(
                 loaded, place, told, until=until, force=force, ledger=ledger, agree=agree
             )
+        made = pipeline.as_it_stands(loaded, place, ledger)
+        write_report([made], place.report, system_language())
     return open_run(place.root)
 
 
@@ -280,6 +283,8 @@ class Model:
         from jagpt.generation import Token
         from jagpt.generation.text import TextStream
 
+        if not text:
+            return []
         [start], ids = self._generator.encode(""), self._generator.encode(text)
         if self.folder.context is not None and len(ids) > self.folder.context:
             raise UsageError(

@@ -205,7 +205,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _padded(low: float, high: float, log: bool) -> tuple[float, float]:
     """The axis's bounds: a little more than the values need."""
-    if low == high:
+    if math.isclose(low, high):
         return (low / 1.1, high * 1.1) if log else (low - (abs(low) or 1), high + (abs(high) or 1))
     if log:
         share = (high / low) ** 0.05

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import bisect
 import hashlib
+import locale
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +39,13 @@ Language = Literal["en", "ja"]
 MAX_FILES = 200
 """Most files that the page lists per stage."""
 MAX_TEMPLATES = 15
+
+
+def system_language() -> Language:
+    """Japanese where the system's language is, else English."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    name = next(filter(None, names), None) or locale.getlocale()[0] or ""
+    return "ja" if name.lower().startswith("ja") else "en"
 
 
 class Words:
@@ -100,6 +109,13 @@ class RunPage:
     def without(self, stage: str) -> str:
         """What is shown instead of a figure of this stage."""
         return "stale" if stage in self.summary.stale else "–"
+
+
+def is_report(path: Path) -> bool:
+    """Whether the file is a page that `write_report` made."""
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    return head.startswith(b"<!doctype html>") and " – jagpt</title>".encode() in head
 
 
 def write_report(

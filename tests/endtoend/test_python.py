@@ -61,6 +61,7 @@ def test_a_recipes_values_are_replaced_by_name() -> None:
 def test_a_run_goes_as_far_as_asked_and_tells_what_it_does(tmp_path: Path) -> None:
     events: list[jagpt.Event] = []
     made = jagpt.run("quickstart", run_dir=tmp_path / "run", until="corpus", progress=events.append)
+    assert "<!doctype html>" in (tmp_path / "run" / "report.html").read_text("utf-8")
     assert made.stages["corpus"] == "done"
     assert made.stages["train"] == "missing"
     assert any(event.done and event.total for event in events)
@@ -96,6 +97,7 @@ def test_a_model_continues_scores_and_is_measured(
     assert first == json.loads(done.stdout)[0]["continuations"]
 
     (continuation,) = model.continuations("京都", max_new_tokens=4, greedy=True)
+    assert model.score("") == []
     scored = model.score("京都" + continuation.text)
     assert "".join(token.text for token in scored) == "京都" + continuation.text
     tail = scored[-len(continuation.tokens) :]

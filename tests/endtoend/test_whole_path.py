@@ -145,3 +145,8 @@ def test_report_compares_runs(finished: Path, tmp_path: Path) -> None:
     done = jagpt("report", finished, finished, "--output", page)
     assert done.returncode == 0, done.stderr
     assert "<svg" in page.read_text()
+    assert jagpt("report", finished, "--output", page).returncode == 0
+    page.write_text("notes")
+    refused = jagpt("report", finished, "--output", page)
+    assert (refused.returncode, page.read_text()) == (2, "notes")
+    assert "this file is no report" in refused.stderr

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-import locale
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +19,6 @@ from jagpt.text import is_text
 if TYPE_CHECKING:
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
-    from jagpt.report import Language
     from jagpt.rundir import RunDirectory
 
 VERBS = (
@@ -159,13 +156,6 @@ def warn_of_stale(place: Path) -> None:
             f"note: {run.model} is stale ({'; '.join(reasons)}); `jagpt run {place}` updates it",
             err=True,
         )
-
-
-def system_language() -> Language:
-    """Japanese where the system's language is, else English."""
-    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    name = next(filter(None, names), None) or locale.getlocale()[0] or ""
-    return "ja" if name.lower().startswith("ja") else "en"
 
 
 def make_progress(as_json: bool) -> Progress:

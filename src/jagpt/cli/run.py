@@ -19,7 +19,6 @@ from jagpt.cli.common import (
     open_recipe,
     print_json,
     recipe_options,
-    system_language,
 )
 from jagpt.errors import INTERRUPTED, JagptError, UsageError
 from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
@@ -190,7 +189,7 @@ def _announce(
 
 
 def _write_report(run: RunDirectory) -> None:
-    from jagpt.report import write_report
+    from jagpt.report import system_language, write_report
 
     write_report([run], run.report, system_language())
 

@@ -17,9 +17,8 @@ from jagpt.cli.common import (
     open_run,
     print_json,
     run_directory_argument,
-    system_language,
 )
-from jagpt.errors import DataError
+from jagpt.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from jagpt.report import Language
@@ -105,8 +104,10 @@ def report(
 ) -> None:
     """One self-contained HTML page about a run; several runs are compared."""
     from jagpt import pipeline
-    from jagpt.report import write_report
+    from jagpt.report import is_report, system_language, write_report
 
+    if output is not None and output.is_file() and not is_report(output):
+        raise UsageError(f"--output {output}: this file is no report; name another")
     runs = [pipeline.as_it_stands(*open_run(run_dir)) for run_dir in run_dirs]
     target = output or runs[0].report
     write_report(runs, target, language or system_language(), price_per_hour)

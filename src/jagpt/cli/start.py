@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -48,7 +49,7 @@ def init(recipe_name: str, output: Path | None, origin: str | None) -> None:
 
     target = output or Path(f"{recipe_name}.toml")
     content = _recipe_bytes(recipe_name, origin, target)
-    if target.exists() and not (target.is_file() and target.read_bytes() == content):
+    if os.path.lexists(target) and not (target.is_file() and target.read_bytes() == content):
         raise UsageError(f"{target} already exists; name another file with --output")
     files.remove_leftovers(target.parent, of=target.name)
     files.write_bytes(target, content)
