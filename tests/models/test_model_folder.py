@@ -96,6 +96,13 @@ def test_the_masks_of_old_files_are_no_weights(folder: Path) -> None:
     assert found == wanted
 
 
+def test_quantized_weights_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: (each * 100).to(torch.int8) for name, each in load_file(path).items()}, path)
+    with pytest.raises(DataError, match=r"whole numbers .*before it was quantized"):
+        models.open(folder).read()
+
+
 @pytest.mark.parametrize(
     ("missing", "words"), [("config.json", "config.json"), ("model.safetensors", "safetensors")]
 )

@@ -42,6 +42,7 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
         with quiet(), tensors.trained(folder).opened() as held:
             slices = {name: each for name, each in held.items() if not _MASK.search(name)}
             network, report = _filled(_empty(config, slices, folder), slices)
+            whole = {name for name, each in slices.items() if "F" not in each.get_dtype()}
     except DataError:
         raise
     except Exception as error:  # libraries may raise anything for an invalid folder
@@ -52,6 +53,13 @@ def read(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
                 f"{folder}: these are not {type(network).__name__} weights of the shape in "
                 f"its configuration ({problem.replace('_', ' ')}: {_some(names)})"
             )
+    weights = {name for name, _ in network.named_parameters()}
+    weights |= {name.removeprefix(f"{network.base_model_prefix}.") for name in weights}
+    if odd := sorted(weights & whole):
+        raise DataError(
+            f"{folder}: these weights are whole numbers ({_some(odd)}), as of a quantized model, "
+            "and would be wrong as they stand: use the model before it was quantized"
+        )
     return network.eval()
 
 
