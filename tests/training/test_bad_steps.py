@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import contents, logged_rows, make_recipe, train_section
+from tiny_training import contents, logged_rows, make_recipe, signalled_at, train_section
 
 from jagpt import files
 from jagpt.errors import JagptError
@@ -24,6 +25,7 @@ from jagpt.training.checkpoints import read
 from jagpt.training.metrics import BAD_STEPS
 from jagpt.training.parallel import Learner
 from jagpt.training.plan import Plan
+from jagpt.training.reporter import Reporter
 from jagpt.training.state import State
 
 MakeRun = Callable[..., RunDirectory]
@@ -136,6 +138,29 @@ def test_a_spike_is_left_out(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch)
     assert bad.step == 9
     assert bad.loss == pytest.approx(3 * 3.9, rel=0.1)
     assert len(last_state(run).losses) == 4
+
+
+def test_an_interruption_saves_no_weights_after_a_bad_step_that_nobody_saw(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Reporter.__init__
+
+    def as_on_a_gpu(self: Reporter, *arguments: Any) -> None:  # it waits only for steps it logs
+        begin(self, *arguments)
+        self._device = torch.device("meta")
+
+    run = make_run()
+    it = recipe("stop", checkpoint_every=4, execution={"log_every": 100})
+    monkeypatch.setattr(Reporter, "__init__", as_on_a_gpu)
+    with (
+        poisoned(monkeypatch, run, {16}, math.nan),
+        signalled_at(monkeypatch, 7, signal.SIGTERM),
+        pytest.raises(JagptError, match="failed at step 5.*the checkpoint of step 4 is intact"),
+    ):
+        session.run(it, run, QUIET)
+    assert last_state(run).step == 4
+    session.run(it, run, QUIET)
+    assert last_state(run).step == 12
 
 
 @pytest.mark.parametrize("action", ["skip", "rewind"])

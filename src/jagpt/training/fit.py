@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jagpt.training import bad_steps
-from jagpt.training.bad_steps import Unbearable
 from jagpt.training.keeper import Keeper
 from jagpt.training.plan import Plan
 from jagpt.training.reporter import Reporter
@@ -29,7 +28,7 @@ def fit(
     state.
     """
     state = keeper.restore(trainer)
-    with reporter.following(state):
+    with reporter.following(state), keeper.explained():
         try:
             while True:
                 due = plan.saves(state.step)
@@ -61,8 +60,6 @@ def fit(
                 keeper.save(trainer, state)
             done = f"{state.step:,} of {plan.total_steps:,}"
             stop.leave(f"training stopped after step {done}", reporter.progress)
-        except Unbearable as error:
-            raise keeper.failure(error) from None
     keeper.settle(state)
     return state
 

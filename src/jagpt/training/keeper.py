@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jagpt import files
-from jagpt.errors import JagptError
 from jagpt.models.checkpoint_folder import step_name
 from jagpt.progress import Progress
 from jagpt.records import plain, restored
@@ -56,11 +56,13 @@ class Keeper:
         return bad_steps.rewound(self.saved, state, bad)
 
     def save(self, trainer: Trainer, state: State) -> State:
-        """Save a checkpoint of `state`, unless it is saved already; returns the state as
-        written.
+        """Save a checkpoint of `state`, unless it is saved already; returns the state as written.
+
+        `Unbearable` if a bad step led to the weights: on a GPU, nobody may have looked until now.
         """
         if state == self.saved:
             return state
+        trainer.check()
         started = time.monotonic()
         state = replace(state, scaler=trainer.scaler_state(), machine=self._facts)
         with self._group.together():
@@ -78,9 +80,13 @@ class Keeper:
         if self._group.main:
             checkpoints.settle(self.directory, state, self._plan)
 
-    def failure(self, bad: Unbearable) -> JagptError:
-        """Why the run ends, and what is intact."""
-        return bad_steps.failure(bad, self.saved, self.directory)
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Why the run ends at a bad step and what is intact, as a `JagptError`."""
+        try:
+            yield
+        except Unbearable as bad:
+            raise bad_steps.failure(bad, self.saved, self.directory) from None
 
     def _folder(self, state: State) -> Path:
         return self.directory / step_name(state.step)
