@@ -14,7 +14,8 @@ import torch
 from tiny_training import contents, logged_rows, make_recipe, signalled_at, train_section
 
 from jagpt import files
-from jagpt.errors import JagptError
+from jagpt.errors import JagptError, StoppedError
+from jagpt.models.checkpoint_folder import standing
 from jagpt.progress import QUIET
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -155,7 +156,7 @@ def test_an_interruption_saves_no_weights_after_a_bad_step_that_nobody_saw(
     with (
         poisoned(monkeypatch, run, {16}, math.nan),
         signalled_at(monkeypatch, 7, signal.SIGTERM),
-        pytest.raises(JagptError, match="failed at step 5.*the checkpoint of step 4 is intact"),
+        pytest.raises(JagptError, match=r"failed at step 5.*the checkpoint of step 4 is intact"),
     ):
         session.run(it, run, QUIET)
     assert last_state(run).step == 4
@@ -199,6 +200,25 @@ def test_a_run_goes_back_and_on_with_the_data_after_the_bad_step(
     assert bad_steps.follows(plan_of("rewind"), state)
     steps = [row["step"] for row in logged_rows(run) if row["kind"] == "train"]
     assert steps == list(range(1, 13))
+
+
+def test_an_interruption_changes_nothing_about_where_a_bad_step_returns(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = recipe("rewind", max_steps=16, checkpoint_every=8, validate_every=8)
+    whole, broken = make_run("whole"), make_run("broken")
+    with poisoned(monkeypatch, whole, {48, 50}, math.nan):  # step 13
+        session.run(it, whole, QUIET)
+        for step in (11, 10):  # before the bad step, and after the return from there
+            with signalled_at(monkeypatch, step, signal.SIGTERM), pytest.raises(StoppedError):
+                session.run(it, broken, QUIET)
+        assert standing(broken.own("train")) == [8, 9]
+        session.run(it, broken, QUIET)
+    assert [(bad.step, bad.resumed) for bad in last_state(whole).bad_steps] == [(13, 8)]
+    assert contents(broken.own("train")) == contents(whole.own("train"))
+    assert [row["step"] for row in logged_rows(broken)] == [
+        row["step"] for row in logged_rows(whole)
+    ]
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_go_back_to(

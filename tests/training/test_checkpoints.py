@@ -95,6 +95,26 @@ def test_a_checkpoint_of_an_interruption_stays_only_until_one_is_due(tmp_path: P
     assert checkpoint_folder.standing(tmp_path) == [6, 9]
 
 
+@pytest.mark.parametrize(
+    ("losses", "settings", "kept"),
+    [
+        pytest.param({3: 2.0, 6: 1.9, 7: 1.8}, {}, [6, 7], id="best only because the run ends"),
+        pytest.param({3: 2.0, 6: 1.9, 7: 1.9}, {}, [6, 7], id="best anyway"),
+        pytest.param({3: 1.7, 6: 1.9, 7: 1.8}, {}, [3, 7], id="best before"),
+        pytest.param({3: 1.7, 6: 1.9, 7: 1.8}, {"on_bad_step": "rewind"}, [3, 6, 7],
+                     id="where bad steps return"),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_run_keeps_what_a_longer_one_needs(
+    tmp_path: Path, losses: dict[int, float], settings: dict[str, Any], kept: list[int]
+) -> None:
+    short = plan(max_steps=7, keep_checkpoints=1, **settings)
+    for step in losses:
+        save(tmp_path, at(step, {s: loss for s, loss in losses.items() if s <= step}), short)
+    assert checkpoint_folder.standing(tmp_path) == kept
+    assert [entry["step"] for entry in index(tmp_path)["checkpoints"]] == kept
+
+
 def test_checkpoints_are_found_by_name_and_by_step(tmp_path: Path) -> None:
     save(tmp_path, at(3, {3: 1.0}))
     save(tmp_path, at(6, {3: 1.0, 6: 2.0}))
@@ -209,6 +229,27 @@ def test_a_best_one_that_is_lost_is_the_best_no_more(tmp_path: Path) -> None:
     assert found.state is not None
     assert (found.state.step, found.state.best) == (9, Validation(6, 60, 2.0))
     assert found.saved == at(9, losses)
+
+
+@pytest.mark.parametrize(
+    ("saved", "lost", "due"),
+    [
+        ([3, 6, 8], None, 6),
+        ([3, 4, 5], None, 4),  # 4 was the best
+        ([2], None, None),
+        ([4, 5], 4, 5),
+        ([3, 5], 3, 5),
+    ],
+)
+def test_the_checkpoint_of_an_interruption_is_not_due_unless_that_one_is_lost(
+    tmp_path: Path, saved: list[int], lost: int | None, due: int | None
+) -> None:
+    for step in saved:
+        save(tmp_path, at(step, {4: 1.0} if step >= 4 else {}), plan(validate_every=4))
+    if lost is not None:
+        (tmp_path / checkpoint_folder.step_name(lost) / "model.safetensors").write_bytes(b"")
+    found = checkpoints.find(tmp_path, plan(validate_every=4))
+    assert (found.due.step if found.due else None) == due
 
 
 def test_what_lies_beyond_the_plan_is_left_alone(tmp_path: Path) -> None:

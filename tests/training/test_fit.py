@@ -271,7 +271,7 @@ def test_a_damaged_checkpoint_that_is_not_needed_is_not_kept(make_run: MakeRun) 
     session.run(recipe, run, QUIET)
     assert not path.exists()
     names = [folder.name for folder in sorted(run.own("train").glob("step-*"))]
-    assert names == ["step-00000009"]
+    assert names == ["step-00000008", "step-00000009"]  # the first is the best of a longer run
     index = files.read_json(run.own("train") / "index.json")
     assert [entry["name"] for entry in index["checkpoints"]] == names
 

@@ -723,8 +723,8 @@ class Train(Section):
     on_bad_step: Literal["stop", "skip", "rewind"] = Field(
         "stop",
         description="Reaction to a NaN or infinite loss or gradient, or a spike. `stop`: the run "
-        "fails. `skip`: the step's update is skipped. `rewind`: return to the last checkpoint and "
-        "continue with the data after the bad step.",
+        "fails. `skip`: the step's update is skipped. `rewind`: return to the last checkpoint that "
+        "was due and continue with the data after the bad step.",
     )
     spike_factor: Annotated[float, Field(gt=1.0)] | None = Field(
         None,

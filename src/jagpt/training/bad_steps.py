@@ -56,10 +56,11 @@ def remembered(train: Train, state: State, loss: float) -> State:
 
 
 def judged(
-    plan: Plan, state: State, saved: State | None, loss: float, norm: float
+    plan: Plan, state: State, due: State | None, loss: float, norm: float
 ) -> tuple[State, BadStep | None]:
     """The state with what was seen of the step that follows it, and that step if it was bad.
 
+    `due` is the last state with a checkpoint that was due: that of an interruption does not count.
     `Unbearable` where the recipe says stop, there were too many, or there is nowhere to go back to.
     """
     train, step = plan.train, state.step + 1
@@ -76,18 +77,18 @@ def judged(
             f"{train.max_bad_steps})",
         )
     back = train.on_bad_step == "rewind"
-    if back and saved is None:
+    if back and due is None:
         raise Unbearable(step, f"{reason}, and there is no checkpoint to return to yet")
-    resumed = saved.step if back and saved else None
+    resumed = due.step if back and due else None
     data = (state.sequences, plan.sequences_per_step)
     bad = BadStep(step, *data, reason, finite(loss), finite(norm), resumed)
     return replace(state, bad_steps=(*state.bad_steps, bad)), bad
 
 
-def rewound(saved: State, state: State, bad: BadStep) -> State:
-    """The state to continue from: the last checkpoint's, with the data after the bad step."""
+def rewound(due: State, state: State, bad: BadStep) -> State:
+    """The state to continue from: that of the checkpoint, with the data after the bad step."""
     following = bad.sequence + bad.sequences
-    return replace(saved, sequences=following, bad_steps=state.bad_steps)
+    return replace(due, sequences=following, bad_steps=state.bad_steps)
 
 
 def follows(plan: Plan, state: State) -> bool:

@@ -7,7 +7,7 @@ ranks, kind of machine, threads, versions). This module needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,12 +32,14 @@ class Found:
     """What a folder of checkpoints offers to a continuing run.
 
     `state` is where it continues, `saved` what the newest intact checkpoint says; they differ if
-    the plan has changed or a checkpoint was lost. `damaged` maps steps to what is wrong there, for
-    checkpoints that must be removed.
+    the plan has changed or a checkpoint was lost. `due` is what the newest one says that was due:
+    a bad step returns there, as if nothing had interrupted the run. `damaged` maps steps to what is
+    wrong there, for checkpoints that must be removed.
     """
 
     state: State | None = None
     saved: State | None = None
+    due: State | None = None
     damaged: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -56,18 +58,38 @@ def settle(directory: Path, state: State, plan: Plan) -> None:
     """Write the index, then delete what the plan does not keep.
 
     A checkpoint that was only made because the run was interrupted stays until a scheduled one
-    exists.
+    exists. What this run would have kept if it were longer stays, since it may become longer.
     """
     due = plan.kept(state.step)
     if state.exhausted(plan.train.patience):  # the run ends here
         due = set(sorted({*due, state.step})[-plan.train.keep_checkpoints :])
-    keep = due | ({state.best.step} if state.best else set())
+    there = standing(directory)
+    keep = due | ({state.best.step} if state.best else set()) | _if_longer(plan, state, there)
     on_time = state.step in keep
-    there = [step for step in standing(directory) if step in keep or step == state.step]
-    _index(state, there).write(directory)
-    for step in standing(directory) if on_time else []:
+    _index(state, [step for step in there if step in keep or step == state.step]).write(directory)
+    for step in there if on_time else []:
         if step not in keep:
             files.remove(directory / step_name(step))
+
+
+def _if_longer(plan: Plan, state: State, steps: Container[int]) -> set[int]:
+    """The best for a longer run, and, where bad steps send it back, the last one that was due."""
+    longer = replace(plan, total_steps=plan.total_steps + 1)
+    best = _in_run_of(longer, state, steps).best
+    due = longer.kept(state.step) if plan.train.on_bad_step == "rewind" else set()
+    return {*([best.step] if best else []), *sorted(due)[-1:]}
+
+
+def _in_run_of(plan: Plan, state: State, steps: Container[int]) -> State:
+    """The state as in a run of this plan: without a validation that only a shorter run's end made;
+    the best is the best of those whose checkpoint is among `steps`.
+    """
+    history = tuple(
+        entry for entry in state.validation if entry.step < state.step or plan.validates(entry.step)
+    )
+    candidates = [entry for entry in history if entry.step in steps]
+    best = min(candidates, key=lambda entry: entry.loss, default=None)
+    return replace(state, validation=history, best=best)
 
 
 def _index(state: State, steps: list[int]) -> CheckpointIndex:
@@ -105,12 +127,11 @@ def find(directory: Path, plan: Plan) -> Found:
     if not sound:
         return Found(damaged=damaged)
     saved = sound[max(sound)]
-    history = tuple(
-        entry for entry in saved.validation if entry.step < saved.step or plan.validates(entry.step)
-    )
-    candidates = [entry for entry in history if entry.step in sound]
-    best = min(candidates, key=lambda entry: entry.loss, default=None)
-    return Found(replace(saved, validation=history, best=best), saved, damaged)
+    known = [_in_run_of(plan, state, sound) for _, state in sorted(sound.items())]
+    due = [state for state in known if state.due(plan)]
+    if not due and (saved.validation or plan.kept(saved.step)):  # it is lost: better one than none
+        due = known
+    return Found(known[-1], saved, due[-1] if due else None, damaged)
 
 
 def check_versions(directory: Path) -> None:

@@ -31,11 +31,9 @@ def fit(
     with reporter.following(state), keeper.explained():
         try:
             while True:
-                due = plan.saves(state.step)
                 if plan.validates(state.step) and not state.validated():
                     state = _validated(trainer, validator, reporter, stop, state)
-                    due = due or state.best_so_far()
-                if due:
+                if state.due(plan):
                     state = keeper.save(trainer, state)
                 if state.step == plan.total_steps or state.exhausted(plan.train.patience):
                     break
@@ -93,4 +91,4 @@ def _judged(plan: Plan, keeper: Keeper, state: State, step: Step) -> tuple[State
     """The state with the result of `step`, and what is wrong with it; waits for the GPU."""
     if not bad_steps.watched(plan.train):
         return state, None
-    return bad_steps.judged(plan, state, keeper.saved, *step.numbers())
+    return bad_steps.judged(plan, state, keeper.due, *step.numbers())

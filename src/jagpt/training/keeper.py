@@ -30,15 +30,16 @@ class Keeper:
     files.
 
     `begun` is the state to continue from, None at the beginning; `saved` that of the last
-    checkpoint; `seconds` the time that the last one took. `facts` are what the arithmetic depends
-    on here.
+    checkpoint, `due` that of the last one to which a bad step returns; `seconds` the time that the
+    last one took. `facts` are what the arithmetic depends on here.
     """
 
     def __init__(
         self, directory: Path, plan: Plan, found: Found, group: Group, facts: Mapping[str, Any]
     ) -> None:
         self.directory = directory
-        self.begun, self.saved, self.seconds = found.state, found.saved, 0.0
+        self.begun, self.saved, self.due = found.state, found.saved, found.due
+        self.seconds = 0.0
         self._plan, self._group, self._facts = plan, group, dict(facts)
 
     def restore(self, trainer: Trainer) -> State:
@@ -49,11 +50,13 @@ class Keeper:
         return self.begun
 
     def go_back(self, trainer: Trainer, state: State, bad: BadStep) -> State:
-        """The last checkpoint's state, with the trainer as it was then, and data after `bad`."""
-        if self.saved is None:
+        """The state of the last checkpoint that was due, with the trainer as it was then, and data
+        after `bad`.
+        """
+        if self.due is None:
             raise ValueError("there is no checkpoint")
-        trainer.read(self._folder(self.saved), self.saved)
-        return bad_steps.rewound(self.saved, state, bad)
+        trainer.read(self._folder(self.due), self.due)
+        return bad_steps.rewound(self.due, state, bad)
 
     def save(self, trainer: Trainer, state: State) -> State:
         """Save a checkpoint of `state`, unless it is saved already; returns the state as written.
@@ -71,6 +74,8 @@ class Keeper:
             else:
                 trainer.write(None)
             self.saved = state
+            if state.due(self._plan):
+                self.due = state
             self.settle(state)
         self.seconds = time.monotonic() - started
         return state
@@ -101,9 +106,8 @@ def find(run: RunDirectory, plan: Plan, group: Group, progress: Progress) -> Fou
     with group.together():
         if group.main:
             found = _look(run, plan, progress)
-    told = group.share(plain([found.state, found.saved]))
-    state, saved = restored(tuple[State | None, State | None], told)
-    return Found(state, saved)
+    told = group.share(plain([found.state, found.saved, found.due]))
+    return Found(*restored(tuple[State | None, State | None, State | None], told))
 
 
 def _look(run: RunDirectory, plan: Plan, progress: Progress) -> Found:

@@ -58,7 +58,11 @@ class Reporter:
             if awaited or self._device.type == "cpu":
                 trainer.check()
             self.pace.add(time.perf_counter() - step.started)
-        self._bar.update(number - self._first, note)
+        self._show(number, note)
+
+    def _show(self, step: int, note: str | None = None) -> None:
+        """Show `step` on the bar, which is at its start where the run went back beyond that."""
+        self._bar.update(max(step - self._first, 0), note)
 
     def _log(self, trainer: Trainer, state: State, loss: float, norm: float) -> str:
         steps, seconds = self.pace.lap()
@@ -101,7 +105,7 @@ class Reporter:
     def went_back(self, state: State) -> None:
         """Remove what was logged beyond `state`, from which the run continues."""
         self._metrics.begin(state.step, state.bad_steps)
-        self._bar.update(state.step - self._first)
+        self._show(state.step)
 
     def end(self, state: State) -> None:
         """Report why a run ended before its last step."""

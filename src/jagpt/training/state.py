@@ -91,6 +91,10 @@ class State:
         """Whether no validation was better than the one after this very step."""
         return self.best is not None and self.best.step == self.step
 
+    def due(self, plan: Plan) -> bool:
+        """Whether a checkpoint is due here, which an interruption alone does not make it."""
+        return plan.saves(self.step) or (plan.validates(self.step) and self.best_so_far())
+
     def with_validation(self, loss: float) -> State:
         """The state after the valid split was measured; of equal losses, the first is the best."""
         new = Validation(self.step, self.tokens, loss)
