@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jagpt.recipe import Model, Train
-from jagpt.training.plan import Plan, continues, make_plan
+from jagpt.training.plan import Plan, continues, make_plan, same_steps
 
 SHAPE = Model(n_layer=1, n_head=1, n_embd=8, n_positions=10)
 TOKENS = 1000
@@ -147,6 +147,25 @@ def test_a_run_with_bad_steps_goes_on_only_under_the_same_rules() -> None:
     old, new = (section(max_steps=9, on_bad_step=rule) for rule in ("skip", "rewind"))
     assert continues(old, new, 5, TOKENS)
     assert not continues(old, new, 5, TOKENS, bad_steps=True)
+
+
+@pytest.mark.parametrize("key", ["validate_every", "validate_tokens", "checkpoint_every"])
+@pytest.mark.parametrize("rule", ["skip", "rewind"])
+def test_where_a_bad_step_returned_to_stays_the_same(rule: str, key: str) -> None:
+    old, new = ({"max_steps": 9, "on_bad_step": rule} | change for change in ({}, {key: 5}))
+    rewinds = rule == "rewind"
+    assert continues(section(**old), section(**new), 5, TOKENS)
+    assert continues(section(**old), section(**new), 5, TOKENS, bad_steps=True) is not rewinds
+    assert same_steps(section(**old), section(**new)) is not rewinds
+    taught = (section(own_teachers=1, **values) for values in (old, new))
+    assert continues(*taught, 5, TOKENS) is not rewinds  # the teachers may have had bad steps
+
+
+@pytest.mark.parametrize("key", ["keep_checkpoints", "patience"])
+def test_what_is_kept_and_when_to_end_is_free_after_bad_steps_too(key: str) -> None:
+    old, new = ({"max_steps": 9, "on_bad_step": "rewind"} | change for change in ({}, {key: 5}))
+    assert continues(section(**old), section(**new), 5, TOKENS, bad_steps=True)
+    assert same_steps(section(**old), section(**new))
 
 
 def test_another_model_never_goes_on() -> None:

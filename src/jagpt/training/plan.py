@@ -20,6 +20,8 @@ AVERAGE = frozenset({"average", "average_share", "average_decay"})
 UPKEEP = frozenset(
     {"validate_every", "validate_tokens", "checkpoint_every", "keep_checkpoints", "patience"}
 )
+RETURN = frozenset({"validate_every", "validate_tokens", "checkpoint_every"})
+"""Of these, the keys that decide where a bad step returns to."""
 BAD_STEPS = frozenset({"on_bad_step", "max_bad_steps"})
 """Keys of `[train]` that may leave the steps already done unchanged."""
 MOST_TOKENS = 65_536
@@ -115,13 +117,16 @@ def continues(
 
     It may if the steps already done would have been the same: the new length includes them, each
     had the same learning rate, none entered an average that is different now, none of them was
-    bad (`bad_steps`) if that is judged differently now, and any other difference in `{"model": …,
-    "train": …}` (as given by `Section.semantic`) only says when to validate, save and end.
-    `train_tokens` is the size of the train split, which `max_epochs` refers to.
+    bad (`bad_steps`) if that is judged differently now or returns elsewhere, and any other
+    difference in `{"model": …, "train": …}` (as given by `Section.semantic`) only says when to
+    validate, save and end. `train_tokens` is the size of the train split, which `max_epochs` refers
+    to.
     """
-    free = LENGTH | SCHEDULE | AVERAGE | UPKEEP | (frozenset() if bad_steps else BAD_STEPS)
-    if new_section.get("train", {}).get("own_teachers"):  # they would be different
-        free = UPKEEP
+    taught = bool(new_section.get("train", {}).get("own_teachers"))
+    upkeep = _upkeep(new_section, returned=bad_steps or taught)
+    free = LENGTH | SCHEDULE | AVERAGE | upkeep | (frozenset() if bad_steps else BAD_STEPS)
+    if taught:  # they would be different
+        free = upkeep
     if _without(old_section, free) != _without(new_section, free):
         return False
     try:
@@ -137,8 +142,17 @@ def continues(
 
 
 def same_steps(old_section: Mapping[str, Any], new_section: Mapping[str, Any]) -> bool:
-    """Whether two sections differ at most in when to validate, save and end."""
-    return _without(old_section, UPKEEP) == _without(new_section, UPKEEP)
+    """Whether two sections differ at most in when to validate, save and end, which does not change
+    the steps even if some were bad.
+    """
+    free = _upkeep(new_section, returned=True)
+    return _without(old_section, free) == _without(new_section, free)
+
+
+def _upkeep(section: Mapping[str, Any], *, returned: bool) -> frozenset[str]:
+    """The keys that leave the steps as they are, if bad steps may have `returned` the run."""
+    rewinds = section.get("train", {}).get("on_bad_step") == "rewind"
+    return UPKEEP - RETURN if rewinds and returned else UPKEEP
 
 
 def _schedule(plan: Plan) -> list[Any]:
