@@ -68,7 +68,7 @@ def told(folder: Path, name: str) -> dict[str, Any]:
 def test_an_export_says_how_near_it_is(exported: Path, name: str) -> None:
     found = told(exported, name)
     assert found["prompts"] >= 20
-    assert found["source"] == files.sha256(exported / "model.safetensors")
+    assert found["source"] == models.open(exported).fingerprint()
     assert found["text"] == "text.txt"
     most = 0.1 if "_k_m" in name else 0.01
     assert abs(found["perplexity"] / found["perplexity_pytorch"] - 1) < most
@@ -293,8 +293,9 @@ def test_a_piece_is_shorter_the_larger_the_model(n_bytes: int, tokens: int) -> N
 
 
 def load(folder: Path, engine: str, settings: generation.Settings) -> generation.TextGenerator:
-    chosen = engines.choose(folder, engine, drawn=not settings.greedy)
-    return generation.load(folder, engines.engine(chosen, models.open(folder)) if chosen else None)
+    model = models.open(folder)
+    chosen = engines.choose(model, engine, drawn=not settings.greedy)
+    return generation.load(model, engines.engine(chosen, model) if chosen else None)
 
 
 def texts(folder: Path, engine: str, settings: generation.Settings) -> list[str]:
@@ -322,29 +323,70 @@ def texts(folder: Path, engine: str, settings: generation.Settings) -> list[str]
 def test_a_wish_finds_its_export(
     exported: Path, wish: str, drawn: bool, rows: int, name: str
 ) -> None:
-    found = engines.choose(exported, wish, drawn=drawn, rows=rows)
+    found = engines.choose(models.open(exported), wish, drawn=drawn, rows=rows)
     assert found is not None
     assert found.format.name == name
 
 
 def test_what_is_not_full_precision_is_told(exported: Path) -> None:
-    fastest = engines.choose(exported, "fastest", drawn=True)
+    model = models.open(exported)
+    fastest = engines.choose(model, "fastest", drawn=True)
     assert "GGUF q8_0 computes in 8 bit" in str(engines.note(fastest, "fastest"))
-    assert engines.note(engines.choose(exported, "auto", drawn=True), "auto") is None
-    assert engines.choose(exported, "transformers", drawn=True) is None
+    assert engines.note(engines.choose(model, "auto", drawn=True), "auto") is None
+    assert engines.choose(model, "transformers", drawn=True) is None
 
 
-def test_an_export_of_another_model_does_not_count(exported: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(exported, tmp_path / "model"))
-    path = folder / "model.safetensors"
+def altered(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert engines.find(folder) == []
-    assert engines.choose(folder, "auto", drawn=False) is None
+
+
+def an_earlier_record(folder: Path) -> None:
+    """As before a record held more than the SHA-256 of the weights."""
+    source = files.sha256(folder / "model.safetensors")
+    for path in (folder / "export").glob("*/parity.json"):
+        files.write_json(path, {**files.read_json(path), "source": source})
+
+
+def other_heads(folder: Path) -> None:
+    path = folder / "config.json"
+    files.write_json(path, {**files.read_json(path), "n_head": 4})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: altered(folder / "model.safetensors"),
+        lambda folder: shutil.copy(folder / "model.safetensors", folder / "average.safetensors"),
+        other_heads,
+        an_earlier_record,
+    ],
+)
+def test_an_export_of_another_model_does_not_count(
+    exported: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    entries = manifests.entries(folder)
+    manifests.Manifest("export", 3, "f" * 64, {}, {}, entries).write(folder)
+    change(folder)
+    model = models.open(folder)
+    assert engines.find(model) == []
+    assert engines.choose(model, "auto", drawn=False) is None
     assert "using transformers" in str(engines.note(None, "auto"))
     with pytest.raises(UsageError, match=r"--engine onnx: .* --format onnx` makes one"):
-        engines.choose(folder, "onnx", drawn=False)
+        engines.choose(model, "onnx", drawn=False)
+
+
+def test_a_model_in_several_files_is_exported_and_found(
+    source: ModelSource, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    source.network.save_pretrained(folder, max_shard_size="50KB")
+    making.export_folder(folder, ["ctranslate2"], folder / "export", QUIET)
+    (found,) = engines.find(models.open(folder))
+    assert found.format.name == "ctranslate2"
 
 
 def test_ctranslate2_does_not_draw(exported: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,29 @@ def test_the_fingerprint_is_that_of_the_contents(folder: Path, tmp_path: Path) -
     assert models.open(model_folder(tmp_path / "again")).fingerprint() == first
     other = model_folder(tmp_path / "other", "step-00000020")
     assert models.open(other).fingerprint() != first
+
+
+def other_weights(folder: Path) -> None:
+    whole = load_file(folder / "a-1.safetensors")
+    save_file({name: weight + 1 for name, weight in whole.items()}, folder / "a-1.safetensors")
+
+
+def other_end(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    files.write_json(path, {**files.read_json(path), "eos_token": "<s>"})
+
+
+@pytest.mark.parametrize("change", [other_weights, other_end])
+def test_whatever_decides_what_a_model_computes_is_in_its_fingerprint(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    """Here the weights have a name that only their index knows."""
+    (folder / "model.safetensors").rename(folder / "a-1.safetensors")
+    places = dict.fromkeys(load_file(folder / "a-1.safetensors"), "a-1.safetensors")
+    files.write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    first = models.open(folder).read().fingerprint()
+    change(folder)
+    assert models.open(folder).read().fingerprint() != first
 
 
 def test_a_checkpoint_takes_its_tokenizer_from_its_run_or_from_elsewhere(folder: Path) -> None:

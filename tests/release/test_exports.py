@@ -9,7 +9,7 @@ import fakes
 import pytest
 from released import Run
 
-from jagpt import files, manifests
+from jagpt import files, manifests, models
 from jagpt.errors import DataError
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.progress import QUIET
@@ -22,7 +22,7 @@ def run(first: Run, tmp_path: Path) -> RunDirectory:
     """A run with two further formats, a file for beside the model and a folder of its own."""
     copied = RunDirectory(Path(shutil.copytree(first[1].root, tmp_path / "run")))
     shutil.rmtree(copied.release)
-    model = hashlib.sha256((copied.model / "model.safetensors").read_bytes()).hexdigest()
+    model = models.open(copied.model).fingerprint()
     for name, weights in (("flax", "flax_model.msgpack"), ("onnx", "model.onnx")):
         place = copied.root / "export" / name
         place.mkdir(parents=True)

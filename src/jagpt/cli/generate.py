@@ -107,7 +107,7 @@ def _load(place: Path, engine: str, settings: Settings) -> TextGenerator:
     warn_of_stale(place)
     opened = models.open(place)
     rows = settings.num_return_sequences
-    chosen = engines.choose(opened.folder, engine, drawn=not settings.greedy, rows=rows)
+    chosen = engines.choose(opened, engine, drawn=not settings.greedy, rows=rows)
     if told := engines.note(chosen, engine):
         click.echo(f"note: {told}", err=True)
     return generation.load(opened, engines.engine(chosen, opened) if chosen else None)

@@ -42,7 +42,7 @@ TENSORS = "tensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Parity(Record):
-    """In each format's folder: what was compared with the model whose SHA-256 is `source`.
+    """In each format's folder: what was compared with the model whose fingerprint is `source`.
 
     If tensors were only read back, all figures are None; perplexities are None if the text is too
     short. `byte_texts` are lines with characters that have no piece: a tokenizer without byte

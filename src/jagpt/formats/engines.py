@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jagpt import files, manifests
 from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.formats import gguf_header
 from jagpt.formats.bounds import Parity
-from jagpt.formats.source import WEIGHTS, ModelSource
+from jagpt.formats.source import ModelSource
 from jagpt.formats.table import FORMATS, Format
 from jagpt.generation.engine import Drawn, Engine, Session, SteppingEngine
 from jagpt.models import ModelFolder, guard
@@ -61,20 +60,22 @@ class UsableExport:
         return self.format.bounds.full
 
 
-def find(model_dir: Path) -> list[UsableExport]:
-    """The exports of a model folder that passed parity and whose runtime is installed."""
-    place = _place(model_dir)
-    found = []
-    for name in BY_SPEED:
-        parity = Parity.find(place / name)
-        if parity is not None and parity.source == _weights_sha256(model_dir):
-            one = FORMATS[name]
-            if one.installed():
-                found.append(UsableExport(one, place / name))
-    return found
+def find(model: ModelFolder) -> list[UsableExport]:
+    """The exports of a model that passed parity and whose runtime is installed.
+
+    Its files are read for that, and no note of what they once were is believed.
+    """
+    place = _place(model.folder)
+    made = {name: parity for name in BY_SPEED if (parity := Parity.find(place / name))}
+    source = model.fingerprint() if made else ""
+    return [
+        UsableExport(FORMATS[name], place / name)
+        for name, parity in made.items()
+        if parity.source == source and FORMATS[name].installed()
+    ]
 
 
-def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableExport | None:
+def choose(model: ModelFolder, wish: str, *, drawn: bool, rows: int = 1) -> UsableExport | None:
     """The export that a name selects, to continue `rows` texts at once; None for transformers.
 
     `auto` is the fastest in full precision, and `fastest` the fastest of all; each is transformers
@@ -83,7 +84,7 @@ def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableE
     """
     if wish == PLAIN:
         return None
-    found = find(model_dir)
+    found = find(model)
     if wish in (AUTO, FASTEST):
         able = [
             one
@@ -96,7 +97,8 @@ def choose(model_dir: Path, wish: str, *, drawn: bool, rows: int = 1) -> UsableE
     family = [one for one in found if _family(one) == wish]
     if not family:
         raise UsageError(
-            f"--engine {wish}: {_place(model_dir)} has no such export of this model within bounds; "
+            f"--engine {wish}: {_place(model.folder)} has no such export of this very model (an "
+            "earlier jagpt's does not count); "
             f"`jagpt export RECIPE --format {_a_format(wish)}` makes one"
         )
     return min(family, key=lambda one: not one.full)
@@ -171,15 +173,6 @@ def _place(model_dir: Path) -> Path:
     """Where a model folder's exports are."""
     run = model_dir.resolve().parent
     return run / "export" if is_run(run) else model_dir / "export"
-
-
-def _weights_sha256(model_dir: Path) -> str:
-    """SHA-256 of the model's weights: from its manifest if it has one, else from the file."""
-    try:
-        manifest = manifests.Manifest.read(model_dir)
-    except DataError:
-        return files.sha256(model_dir / WEIGHTS)
-    return next((e.sha256 for e in manifest.files if e.name == WEIGHTS), "")
 
 
 # --- engines --------------------------------------------------------------------------------------

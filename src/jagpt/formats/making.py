@@ -154,7 +154,7 @@ def _proof(
         Parity,
         format=one.name,
         weights=one.weights,
-        source=source.sha256,
+        source=source.fingerprint,
         precision=one.bounds.precision,
         size=_size(folder),
     )

@@ -50,7 +50,7 @@ def write(source: ModelSource, folder: Path, precision: str = "fp32") -> None:
 def graph_of(source: ModelSource, sibling: Path) -> Iterator[Path]:
     """The ONNX graph of the same model: the one exported alongside, or a temporary one."""
     parity = Parity.find(sibling)
-    if parity is not None and parity.source == source.sha256:
+    if parity is not None and parity.source == source.fingerprint:
         yield sibling / WEIGHTS
         return
     with tempfile.TemporaryDirectory(prefix="jagpt-onnx-") as place:

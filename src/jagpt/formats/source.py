@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jagpt import files, models
+from jagpt import models
 from jagpt.errors import UsageError
 from jagpt.models import ModelFolder
 
@@ -74,9 +74,9 @@ class ModelSource:
         return self.model.config
 
     @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the weights, which identifies the model that an export was made from."""
-        return files.sha256(self.directory / WEIGHTS)
+    def fingerprint(self) -> str:
+        """What identifies the model that an export was made from."""
+        return self.model.fingerprint()
 
     @property
     def model_type(self) -> str:

@@ -18,7 +18,7 @@ class FormatsStage(Stage):
     name = "formats"
     help = "The other formats, each verified to be equal."
     verb = "export"
-    version = 3
+    version = 4
     sections = ("export",)
     needs = ("tokens", "export")
 

@@ -6,7 +6,6 @@ configuration and the tensors, and never the folder itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 GENERATION = "generation_config.json"
-WEIGHTS = re.compile(r"(model|average)(-.*)?\.safetensors|config\.json")
-WORDS = ("tokenizer.json", "*.model", "vocab.*", "merges.txt")
-"""Files that decide a model's output for a text."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +128,8 @@ class ModelFolder:
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over the contents of weights, configuration and tokenizer."""
-        places = {path for path in self.folder.iterdir() if WEIGHTS.fullmatch(path.name)}
-        places |= {path for pattern in WORDS for path in self.tokenizer_folder.glob(pattern)}
+        places = {*place.weight_files(self.folder), *tokenizers.own_files(self.tokenizer_folder)}
+        places |= set(self.folder.glob("*.safetensors.index.json"))
         return files.fingerprint_of(sorted([path.name, files.sha256(path)] for path in places))
 
 

@@ -24,12 +24,10 @@ from jagpt.models.quiet import quiet
 MAX_CONFIG_BYTES = 4 * 1024**2
 MAX_LAYERS = 1000
 """More layers than any network has; lists of this length are built before a network is."""
-LIMITED = re.compile(
+TOKENIZER_FILE = re.compile(
     r"(tokenizer|vocab|merges|added_tokens|special_tokens|chat_template).*|.*\.model"
 )
-"""Size limits for tokenizer files, which are read as a whole; others have limits where they are
-read.
-"""
+"""These are read as a whole, so their size is limited; others have limits where they are read."""
 
 CODE = frozenset({
     "auto_map", "custom_generate", "custom_pipeline", "custom_pipelines", "trust_remote_code",
@@ -73,7 +71,7 @@ def check_folder(folder: Path) -> None:
             raise DataError(f"{path}: an adapter for another model; merge the two first")
         if path.name.startswith(".") or (path.is_dir() and path.name != "config.json"):
             continue
-        limit = files.MAX_JSON_BYTES if LIMITED.fullmatch(path.name) else None
+        limit = files.MAX_JSON_BYTES if TOKENIZER_FILE.fullmatch(path.name) else None
         files.regular_file(path, limit=limit)
         check_inside(path, folder)
         if path.name in OTHERS:

@@ -46,6 +46,14 @@ def find(name: str, where: str = "", revision: str | None = None) -> Path:
     return hub.fetch(repository, revision, HUB_FILES, where or name)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's folder that decide what it computes."""
+    names = sorted(
+        path for path in folder.glob("*.safetensors") if not path.name.startswith("optimizer")
+    )
+    return [folder / CONFIG, *names]
+
+
 def find_tokenizer(name: str, where: str) -> Path:
     """The folder of the tokenizer that `name` refers to: its own, or that of a model."""
     for folder in (Path(name), Path(name) / "model", Path(name) / "tokenizer"):

@@ -62,12 +62,9 @@ def input_files(shape: recipe.Model) -> list[Path]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a model's folder that decide what it computes."""
+    """Those of a model's folder, once it is known to contain nothing that it must not."""
     guard.check_folder(folder)
-    names = sorted(
-        path for path in folder.glob("*.safetensors") if not path.name.startswith("optimizer")
-    )
-    return [folder / "config.json", *names]
+    return place.weight_files(folder)
 
 
 def _check_shape(shape: recipe.Model, found: ModelFolder, vocab_size: int) -> None:

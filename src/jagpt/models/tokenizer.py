@@ -25,6 +25,15 @@ def has_one(folder: Path) -> bool:
     return any((folder / name).is_file() for name in FILES)
 
 
+def own_files(folder: Path) -> list[Path]:
+    """The files of a folder that decide what its tokenizer does, in the order of their names."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if guard.TOKENIZER_FILE.fullmatch(path.name) and path.is_file()
+    )
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer, which treats a text that spells a special token as text.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jagpt import files, manifests, units
+from jagpt import manifests, models, units
 from jagpt.errors import DataError
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.table import FORMATS
@@ -79,7 +79,7 @@ def found(run: RunDirectory) -> tuple[ReleasedFormat, ...]:
         folder, slash, name = path.partition("/")
         if slash and not folder.startswith("."):
             inside.setdefault(folder, []).append(name)
-    model = files.sha256(run.model / WEIGHTS) if inside else ""
+    model = models.open(run.model).fingerprint() if inside else ""
     return tuple(_read(run.formats / folder, inside[folder], model) for folder in sorted(inside))
 
 
@@ -109,7 +109,9 @@ def _read(folder: Path, names: Sequence[str], model: str) -> ReleasedFormat:
     if parity is None:
         raise DataError(f"{folder}: this export has no {Parity.FILE}: it was not finished; {again}")
     if parity.source != model:
-        raise DataError(f"{folder}: made from another model than the run's {WEIGHTS}; {again}")
+        raise DataError(
+            f"{folder}: made from another model than the run's, or by an earlier jagpt; {again}"
+        )
     return ReleasedFormat(folder.name, dict(_placed(folder, names)), parity)
 
 
