@@ -451,14 +451,15 @@ def test_another_model_class_is_refused_by_name(source: ModelSource, tmp_path: P
         making.export_folder(folder, ["onnx"], tmp_path / "out", QUIET)
 
 
+@pytest.mark.parametrize("name", ["ctranslate2", "tensorflow", "flax"])
 def test_settings_that_a_format_cannot_express_are_refused(
-    source: ModelSource, tmp_path: Path
+    source: ModelSource, tmp_path: Path, name: str
 ) -> None:
     folder = Path(shutil.copytree(source.directory, tmp_path / "model"))
     config = files.read_json(folder / "config.json")
     files.write_json(folder / "config.json", {**config, "scale_attn_by_inverse_layer_idx": True})
     with pytest.raises(UsageError, match="sets scale_attn_by_inverse_layer_idx to True"):
-        making.export_folder(folder, ["ctranslate2"], tmp_path / "out", QUIET)
+        making.export_folder(folder, [name], tmp_path / "out", QUIET)
 
 
 ROWS = 'name = "none"\n[[corpus.source]]\nname = "none"\nkind = "text"\npath = "none.txt"\n'
@@ -479,6 +480,10 @@ ROWS = 'name = "none"\n[[corpus.source]]\nname = "none"\nkind = "text"\npath = "
             "llama.cpp's BPE takes them as they are.*or leave out this format",
         ),
         ("onnx", ("model.config.activation_function=relu",), "sets activation_function to 'relu'"),
+        *(
+            (name, ("model.config.scale_attn_weights=false",), "sets scale_attn_weights to False")
+            for name in ("tensorflow", "flax")
+        ),
         ("onnx-int8", ("model.size=large",), "this format takes at most 450,000,000; onnx and"),
     ],
 )  # fmt: skip

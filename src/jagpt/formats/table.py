@@ -86,7 +86,7 @@ class Format:
         `check_type` and `check_size` do."""
         self.require()
         self.check_type(recipe.model.type, "[model]")
-        if self.runtime is not None:
+        if not self.any_model:
             check_plain(recipe.model.config, "[model.config]", self.name)
         if self.most_parameters is not None:
             from jagpt.models.size import parameters_of
@@ -99,7 +99,7 @@ class Format:
         """The same for a folder."""
         self.require()
         self.check_type(source.model_type, source.directory)
-        if self.runtime is not None:
+        if not self.any_model:
             source.check_plain(self.name)
         if self.most_parameters is not None:
             self.check_size(sum(array.size for array in source.tensors.values()), source.directory)
