@@ -99,32 +99,32 @@ class ModelSource:
 
     @property
     def n_layer(self) -> int:
-        return int(self.config["n_layer"])
+        return int(self.model.configuration.num_hidden_layers)
 
     @property
     def n_head(self) -> int:
-        return int(self.config["n_head"])
+        return int(self.model.configuration.num_attention_heads)
 
     @property
     def n_embd(self) -> int:
-        return int(self.config["n_embd"])
+        return int(self.model.configuration.hidden_size)
 
     @property
     def n_inner(self) -> int:
-        return int(self.config.get("n_inner") or 4 * self.n_embd)
+        return int(self.model.configuration.n_inner or 4 * self.n_embd)
 
     @property
     def n_positions(self) -> int:
-        return int(self.config.get("n_positions") or self.config["max_position_embeddings"])
+        return int(self.model.configuration.max_position_embeddings)
 
     @property
     def vocab_size(self) -> int:
-        return int(self.config["vocab_size"])
+        return self.model.vocab_size
 
     @property
     def epsilon(self) -> float:
         """What layer norms add to the variance."""
-        return float(self.config.get("layer_norm_epsilon", 1e-5))
+        return float(self.model.configuration.layer_norm_epsilon)
 
     @cached_property
     def pieces(self) -> list[str]:
@@ -138,13 +138,25 @@ class ModelSource:
         return [*(str(piece) for piece in known), *(f"<unused{number}>" for number in spare)]
 
     def special(self, name: str) -> int | None:
-        """The id of the `bos`, `eos`, `pad` or `unk` token in the configuration."""
+        """The id of the `bos`, `eos`, `pad` or `unk` token in the configuration; None without one.
+
+        Many a small model still names GPT-2's own 50,256, which it has no row for.
+        """
         value = self.config.get(f"{name}_token_id")
-        return None if value is None else int(value[0] if isinstance(value, list) else value)
+        found = next(iter(value), None) if isinstance(value, list) else value
+        return None if found is None or int(found) not in range(self.vocab_size) else int(found)
 
     def check_plain(self, name: str) -> None:
-        """`UsageError` if `config.json` has something that the format `name` cannot express."""
-        check_plain(self.config, self.directory / "config.json", name)
+        """`UsageError` if the model has something that the format `name` cannot express."""
+        configuration = self.model.configuration
+        config = {key: getattr(configuration, key) for key in PLAIN}
+        check_plain(config, self.directory / "config.json", name)
+        network: Any = self.network
+        if network.get_output_embeddings().weight is not network.get_input_embeddings().weight:
+            raise UsageError(
+                f"{name}: the weights of {self.directory} have an output matrix of their own, "
+                "which this format cannot express; huggingface and pytorch can"
+            )
 
     def copy_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files as they are."""
