@@ -141,12 +141,14 @@ def _told(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, str
 
 def _chosen(folder: Path, side: str) -> Any:
     """The export of a wish (`auto`, `fastest`) or of a format's name."""
+    from jagpt import models
     from jagpt.formats import engines
 
+    model = models.open(folder)
     if side in WISHES:
-        found = engines.choose(folder, side, drawn=False)
+        found = engines.choose(model, side, drawn=False)
     else:
-        found = next((one for one in engines.find(folder) if one.format.name == side), None)
+        found = next((one for one in engines.find(model) if one.format.name == side), None)
     if found is None:
         raise RuntimeError(f"{folder}: no export for {side}")
     return found
@@ -235,11 +237,12 @@ def _is_taken(side: str, batch: int) -> bool:
 
 def _export(folder: Path, run: Path | None, formats: Sequence[str]) -> None:
     """The exports that the engines need, as far as they are not there."""
+    from jagpt import models
     from jagpt.formats import engines, making
     from jagpt.progress import Progress
 
     place = run / "export" if run else folder / "export"
-    there = {export.format.name for export in engines.find(folder)}
+    there = {export.format.name for export in engines.find(models.open(folder))}
     missing = [name for name in formats if name not in there]
     if missing:
         tell(f"exporting {', '.join(missing)}")

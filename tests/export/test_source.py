@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 from safetensors.torch import load_file, save_file
+from tokenizers import ByteLevelBPETokenizer
 
-from jagpt import files
-from jagpt.errors import UsageError
+from jagpt import files, models
+from jagpt.errors import JagptError, UsageError
+from jagpt.formats import making
 from jagpt.formats.source import ModelSource
+from jagpt.progress import QUIET
 
 
 @pytest.fixture
@@ -58,3 +62,40 @@ def test_a_shape_may_have_transformers_common_names_or_be_left_out(
     found.check_plain("flax")
     for name in ("n_layer", "n_head", "n_embd", "n_inner", "n_positions", "epsilon"):
         assert getattr(found, name) == getattr(source, name)
+
+
+@pytest.fixture
+def plain(folder: Path) -> Path:
+    """The model with a tokenizer of single bytes in old files, two of its tokens in one more."""
+    for name in ("spiece.model", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator([], vocab_size=256)
+    trained.save_model(str(folder))
+    files.write_json(folder / "added_tokens.json", {"首都": 256, "京都": 257})
+    return folder
+
+
+def test_an_export_has_all_of_its_model_s_tokenizer(plain: Path, tmp_path: Path) -> None:
+    making.export_folder(plain, ["pytorch"], tmp_path / "out", QUIET)
+    found, wanted = (models.load_tokenizer(each) for each in (tmp_path / "out" / "pytorch", plain))
+    assert found.get_vocab() == wanted.get_vocab()
+    assert {"首都", "京都"} <= found.get_vocab().keys()
+
+
+def test_a_tokenizer_that_is_another_without_its_folder_is_refused(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ModelSource.tokenizer_files.fget
+    monkeypatch.setattr(ModelSource, "tokenizer_files", property(lambda self: kept(self)[1:]))
+    with pytest.raises(JagptError, match=r"pytorch: the tokenizer's files alone give other ids"):
+        making.export_folder(plain, ["pytorch"], tmp_path / "out", QUIET)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_checkpoint_s_export_takes_the_tokenizer_of_its_run(tmp_path: Path) -> None:
+    run = fakes.run_directory(tmp_path / "run")
+    source = ModelSource.open(run.checkpoints / "step-00000010")
+    source.copy_tokenizer(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / name).read_bytes() == (run.tokenizer / name).read_bytes()

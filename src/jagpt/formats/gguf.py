@@ -192,7 +192,7 @@ def check_tokenizer(source: ModelSource, name: str) -> None:
 
 
 def _tokenizer(source: ModelSource) -> Any:
-    path = source.directory / MODEL_FILE
+    path = source.model.tokenizer_folder / MODEL_FILE
     if not path.is_file():
         raise DataError(f"{path}: missing; gguf contains a SentencePiece tokenizer and needs it")
     return sentencepiece_model.parse(sentencepiece_model.read(path), path)

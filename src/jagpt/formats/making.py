@@ -17,8 +17,10 @@ from jagpt.errors import DataError, JagptError, UsageError
 from jagpt.formats import material, parity
 from jagpt.formats.bounds import TENSORS, Parity
 from jagpt.formats.material import Material
-from jagpt.formats.source import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS, ModelSource
+from jagpt.formats.source import CONFIG_FILES, WEIGHTS, ModelSource
 from jagpt.formats.table import Format, chosen, divided
+from jagpt.models import load_tokenizer
+from jagpt.models.tokenizer import other_ids, token_ids
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -134,10 +136,24 @@ def _refuse_foreign(folder: Path) -> None:
     )
 
 
-def _size(folder: Path) -> int:
+def _size(folder: Path, source: ModelSource) -> int:
     """Bytes of the format's own files."""
-    own = set(manifests.list_files(folder)) - {*TOKENIZER_FILES, *CONFIG_FILES}
+    copied = {*CONFIG_FILES, *(path.name for path in source.tokenizer_files)}
+    own = set(manifests.list_files(folder)) - copied
     return sum((folder / name).stat().st_size for name in own)
+
+
+def _check_tokenizer(one: Format, folder: Path, text: Material, tokenizer: Any) -> None:
+    """`JagptError` unless the tokenizer beside the weights gives the ids that the model's gives."""
+    if one.carries_tokenizer:  # parity compares it
+        return
+    found = load_tokenizer(folder)
+    ours, theirs = (token_ids(each, text.texts) for each in (found, tokenizer))
+    if other_ids(found, tokenizer) or ours != theirs:
+        raise JagptError(
+            f"{one.name}: the tokenizer's files alone give other ids than in "
+            f"{tokenizer.name_or_path}; nothing was kept"
+        )
 
 
 def _proof(
@@ -156,8 +172,9 @@ def _proof(
         weights=one.weights,
         source=source.fingerprint,
         precision=one.bounds.precision,
-        size=_size(folder),
+        size=_size(folder, source),
     )
+    _check_tokenizer(one, folder, text, tokenizer)
     if one.check is not None:
         one.check(source, folder)
         return compared(compared=TENSORS, equal=True)

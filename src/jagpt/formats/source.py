@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jagpt import models
 from jagpt.errors import UsageError
 from jagpt.models import ModelFolder
+from jagpt.models.tokenizer import own_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 GENERATION = "generation_config.json"
 CONFIG_FILES = ("config.json", GENERATION)
-TOKENIZER_FILES = (
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-)
 
 PLAIN: Mapping[str, tuple[Any, ...]] = {
     "scale_attn_weights": (True,),
@@ -158,15 +151,18 @@ class ModelSource:
                 "which this format cannot express; huggingface and pytorch can"
             )
 
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """All files that may belong to the tokenizer."""
+        return own_files(self.model.tokenizer_folder)
+
     def copy_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files as they are."""
-        self._copy(TOKENIZER_FILES, folder)
+        for path in self.tokenizer_files:
+            shutil.copyfile(path, folder / path.name)
 
     def copy_config(self, folder: Path) -> None:
         """`config.json` and the generation defaults as they are."""
-        self._copy(CONFIG_FILES, folder)
-
-    def _copy(self, names: tuple[str, ...], folder: Path) -> None:
-        for name in names:
+        for name in CONFIG_FILES:
             if (self.directory / name).is_file():
                 shutil.copyfile(self.directory / name, folder / name)

@@ -25,7 +25,7 @@ MAX_CONFIG_BYTES = 4 * 1024**2
 MAX_LAYERS = 1000
 """More layers than any network has; lists of this length are built before a network is."""
 TOKENIZER_FILE = re.compile(
-    r"(tokenizer|vocab|merges|added_tokens|special_tokens|chat_template).*|.*\.model"
+    r"(tokenizer|vocab|merges|added_tokens|special_tokens|chat_template|emoji).*|.*\.model"
 )
 """These are read as a whole, so their size is limited; others have limits where they are read."""
 
