@@ -394,6 +394,26 @@ def test_ctranslate2_does_not_draw(exported: Path) -> None:
         texts(exported, "ctranslate2", generation.Settings(max_new_tokens=3, top_k=5))
 
 
+def test_ctranslate2_tells_the_model_s_own_probabilities(
+    source: ModelSource, tmp_path: Path
+) -> None:
+    """Whatever the penalty is, and though rows without a piece are never drawn."""
+    from jagpt.formats import ctranslate2
+
+    ctranslate2.write(source, tmp_path, "float32")
+    export = engines.UsableExport(table.FORMATS["ctranslate2"], tmp_path)
+    settings = generation.Settings(greedy=True, max_new_tokens=12, repetition_penalty=1.5)
+    found = []
+    for engine in (None, engines.engine(export, source.model, threads=1)):
+        loaded = generation.load(source.model, engine)
+        ids = loaded.encode(PROMPT)
+        (continuation,) = loaded.sample(ids, loaded.drawing(len(ids), settings))
+        found.append(continuation.tokens)
+    ours, theirs = found
+    assert [token.id for token in theirs] == [token.id for token in ours]
+    assert [t.logprob for t in theirs] == pytest.approx([t.logprob for t in ours], abs=1e-4)
+
+
 def test_generate_takes_an_engine(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["generate", str(exported), PROMPT, "--greedy", "--max-new-tokens", "8", "--json"]
     app.main([*arguments, "--engine", "auto"], standalone_mode=False)

@@ -91,7 +91,7 @@ class StepRuntime(Runtime):
         return self.all_logits(ids)[list(rows)]
 
     def nats(self, ids: Sequence[int]) -> float:
-        return summed_nats(self.all_logits(ids), ids)
+        return sum(token_nats(self.all_logits(ids), ids))
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         steps = self.begin(ids, 1)
@@ -113,12 +113,13 @@ class DrawingRuntime(Runtime):
         """(token, its log-probability) of each row, step by step; None for a row that has ended."""
 
 
-def summed_nats(logits: Floats, ids: Sequence[int]) -> float:
-    """−log p of each token of `ids` after those before it; `logits` (T, V)."""
+def token_nats(logits: Floats, ids: Sequence[int]) -> list[float]:
+    """−log p of each token of `ids` except the first, after those before it; `logits` (T, V)."""
     import numpy as np
 
     scores = logits[:-1].astype(np.float64)
     highest = scores.max(-1)
     norms = highest + np.log(np.exp(scores - highest[:, None]).sum(-1))
     chosen = scores[np.arange(len(ids) - 1), list(ids[1:])]
-    return float((norms - chosen).sum())
+    found: list[float] = (norms - chosen).tolist()
+    return found

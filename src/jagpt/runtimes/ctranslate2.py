@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jagpt.errors import DataError, UsageError
 from jagpt.machines import cpu_vnni
-from jagpt.runtimes.base import Drawing, DrawingRuntime, summed_nats
+from jagpt.runtimes.base import Drawing, DrawingRuntime, token_nats
 
 if TYPE_CHECKING:
     from jagpt.runtimes.base import Floats
@@ -54,7 +54,7 @@ class CTranslate2(DrawingRuntime):
         return self._all_logits(ids)[list(rows)]
 
     def nats(self, ids: Sequence[int]) -> float:
-        return summed_nats(self._all_logits(ids), ids)
+        return sum(token_nats(self._all_logits(ids), ids))
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         (found,) = self._generator.generate_batch(
@@ -75,7 +75,30 @@ class CTranslate2(DrawingRuntime):
                 "--engine ctranslate2 only takes the likeliest token, since its random numbers "
                 "cannot be seeded per text: add --greedy, or use --engine onnx or openvino"
             )
-        yield from self._steps(prompt, drawing)
+        steps = self._steps(prompt, drawing)
+        if drawing.repetition_penalty == 1.0 and not drawing.suppressed:
+            yield from steps
+        else:
+            yield from self._with_own_figures(prompt, list(steps))
+
+    def _with_own_figures(
+        self, prompt: Sequence[int], steps: Sequence[list[tuple[int, float] | None]]
+    ) -> Iterator[list[tuple[int, float] | None]]:
+        """The same tokens with the model's own log-probabilities: CTranslate2 tells those after
+        penalty and suppression, which only another look at the whole text can undo.
+        """
+        rows = [[token[0] for token in row if token] for row in zip(*steps, strict=True)]
+        figures = [self._logprobs(prompt, row) for row in rows]
+        for number in range(len(steps)):
+            yield [
+                (row[number], told[number]) if number < len(row) else None
+                for row, told in zip(rows, figures, strict=True)
+            ]
+
+    def _logprobs(self, prompt: Sequence[int], row: Sequence[int]) -> list[float]:
+        """The log-probability of each token of `row` after the prompt and those before it."""
+        text, start = [*prompt, *row], len(prompt) - 1
+        return [-nats for nats in token_nats(self._all_logits(text)[start:], text[start:])]
 
     def _steps(
         self, prompt: Sequence[int], drawing: Drawing
