@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jagpt import files
 from jagpt.errors import DataError, UsageError
 from jagpt.models.tokenizer import token_ids
 
@@ -18,6 +20,8 @@ PROMPT_TOKENS = 16
 GREEDY_TOKENS = 64
 TEXTS = 200
 TEXT_CHARACTERS = 300
+FILE_BYTES = 1 << 20
+"""Read of a file, which may be large: far more than windows and texts need."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,17 @@ def of_text(text: str, origin: str, tokenizer: Any, context: int) -> Material:
 
 
 def of_file(path: Path, tokenizer: Any, context: int) -> Material:
-    """A file of UTF-8 text."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"--text {path}: no such file") from None
+    """The beginning of a file of UTF-8 text."""
+    if not path.exists():
+        raise UsageError(f"--text {path}: no such file")
+    files.regular_file(path, "text")
+    with path.open("rb") as file:
+        raw = file.read(FILE_BYTES)
+    try:  # the last character read may be cut
+        text = getincrementaldecoder("utf-8")().decode(raw, len(raw) < FILE_BYTES)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    return of_text(text, path.name, tokenizer, context)
+    return of_text(text.replace("\r\n", "\n"), path.name, tokenizer, context)
 
 
 def of_sample(tokenizer: Any, context: int) -> Material:
