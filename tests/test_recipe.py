@@ -144,6 +144,100 @@ def test_paths_are_relative_to_the_recipe_and_overrides_to_here(
     assert recipes.load("quickstart").corpus.source[0].path == SAMPLE
 
 
+PLACES = """
+name = "mine"
+[corpus]
+from = "theirs"
+[tokenizer]
+from = "./pieces"
+[tokens]
+from = "../theirs"
+[model]
+from = "org/name"
+[train]
+max_steps = 1
+teacher = ["org/other", "/runs/b"]
+"""
+
+
+def test_every_place_in_a_recipe_is_beside_it_whether_it_exists_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in tables given with `--set` are beside the current folder, and so are Python's."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name in ("here/theirs", "here/pieces", "there"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(here)
+    (there / "mine.toml").write_text(PLACES)
+    made = recipes.load(there / "mine.toml")
+    assert made.corpus.from_ == str(there / "theirs")
+    assert made.tokenizer.from_ == str(there / "pieces")
+    assert made.tokens.from_ == str(there / "../theirs")
+    assert (made.model.from_, made.train.teacher) == ("org/name", ("org/other", "/runs/b"))
+    set_of = 'kind = "hf", dataset = "./set"'
+    listed = f'corpus.source = [{{name = "n", path = "n.xml"}}, {{name = "s", {set_of}}}]'
+    (there / "set.toml").write_text(f'name = "mine"\n{listed}\n[train]\nmax_steps = 1\n')
+    values = [{"name": "n", "path": Path("n.xml")}, {"name": "s", "kind": "hf", "dataset": "./set"}]
+    for loaded, folder in (
+        (recipes.load(there / "set.toml"), there),
+        (recipes.load("quickstart", [listed.replace(" = [", "=[", 1)]), here),
+        (recipes.load("quickstart", values={"corpus": {"source": values}}), here),
+    ):
+        plain, data_set = loaded.corpus.source
+        assert (plain.path, data_set.dataset) == (str(folder / "n.xml"), str(folder / "set"))
+    (there / "set.toml").write_text((there / "set.toml").read_text().replace("./set", "org/set"))
+    hub = recipes.load(there / "set.toml", ["corpus.source.s.revision=v1"]).corpus.source[1]
+    assert hub.dataset == "org/set"
+
+
+def changed(**values: object) -> Recipe:
+    return recipes.load("quickstart", values=values)
+
+
+def test_pythons_values_are_taken_as_they_are() -> None:
+    np = pytest.importorskip("numpy")
+    said = changed(release={"notes": 'a\x7f"\nb # c', "title": "5", "prompts": ("null",)}).release
+    assert (said.notes, said.title, said.prompts) == ('a\x7f"\nb # c', "5", ("null",))
+    assert recipes.parse(changed(release={"notes": "a\x7fb"}).to_toml()).release.notes == "a\x7fb"
+    made = changed(name="mine", train={"max_steps": np.int64(50), "learning_rate": np.float32(1)})
+    assert (made.name, made.train.max_steps, made.train.learning_rate) == ("mine", 50, 1.0)
+    assert changed(search={"keys": {"train.learning_rate": {"choice": [1e-3]}}}).search.keys
+
+
+def test_pythons_tables_merge_and_none_takes_a_key_out() -> None:
+    before = changed()
+    assert before.release.licence is not None
+    assert changed(release={"licence": None}).release.licence is None
+    assert changed(release=None, tokenizer={"from": None}).release == recipes.Release()
+    assert changed(train={}, corpus={"exclude": {}}) == before
+    config = {"type": "llama", "config": {"intermediate_size": 64}}
+    assert changed(model=config).model.config == {"intermediate_size": 64}
+    assert changed(corpus={"templates": {"a.b": "{1}"}}).corpus.templates == {"a.b": "{1}"}
+    (source,) = changed(corpus={"source": {"licence": "cc0-1.0"}}).corpus.source
+    assert source == before.corpus.source[0].model_copy(update={"licence": "cc0-1.0"})
+    assert changed(corpus={"source.licence": "cc0-1.0"}).corpus.source == (source,)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"trian": {}}, "trian: found a key that does not exist"),
+        ({"train": 5}, "[train] table: found 5; expected a table"),
+        ({"name": {"first": "x"}}, "name.first: name is not a table"),
+        ({"train": {"max_steps": {1}}}, "train.max_steps: found set; expected a number"),
+        ({"release": {"prompts": [None]}}, "release.prompts: found NoneType; expected"),
+        ({"corpus": {"source": {"nobody": {"path": "x"}}}}, "no table corpus.source.nobody"),
+        ({"train": {"max_steps": "5"}}, "[train] max_steps: found '5'; expected an integer"),
+    ],
+)
+def test_a_python_value_that_does_not_fit_is_told_with_its_key(
+    values: dict[str, object], words: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        changed(**values)
+    assert words in str(caught.value)
+
+
 def test_a_run_directory_is_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(MINIMAL)
     assert recipes.load(tmp_path).name == "mine"

@@ -12,7 +12,6 @@ line. Importing it also turns off the telemetry of libraries (`jagpt.telemetry`)
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -84,15 +83,11 @@ def documents(dump: str | Path, *, filters: bool = False, **options: Any) -> Ite
 def load_recipe(reference: str | Path, **values: Any) -> Recipe:
     """The recipe in a file, of a run, or shipped under that name (`jagpt recipes`).
 
-    `values` override its own: `load_recipe("small", train={"max_steps": 100})`. Raises
+    `values` override its own: `load_recipe("small", train={"max_steps": 100})`. Tables merge with
+    the recipe's, None takes a key out, and paths are relative to the current folder. Raises
     `RecipeError` with all mistakes at once.
     """
-    overrides = [
-        f"{section}.{key}={json.dumps(value, ensure_ascii=False)}"
-        for section, keys in values.items()
-        for key, value in keys.items()
-    ]
-    return recipes.load(reference, overrides)
+    return recipes.load(reference, values=values)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from numbers import Integral, Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jagpt import files
@@ -18,24 +21,26 @@ from jagpt.recipe.sections import SAMPLE, Recipe
 from jagpt.rundir import MAX_RECIPE_BYTES, RECIPE, is_run
 from jagpt.text import is_text
 
-_ORIGINS = (
-    ["corpus", "from"], ["tokenizer", "from"], ["tokens", "from"], ["model", "from"],
-    ["train", "teacher"],
-)  # fmt: skip
-"""Keys that can name another run."""
 DEEPEST = 32
 """Levels of keys; a recipe has four. Reading TOML takes time quadratic in them."""
 _DEEP_KEY = re.compile(rf"""(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")
 
 
-def load(reference: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe at a path, in a run directory, or shipped under that name, with `--set` overrides.
+def load(
+    reference: str | Path,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe at a path, in a run directory, or shipped under that name, with `--set` overrides
+    and `values` (as for `parse`).
 
     Raises `UsageError` if there is none, `RecipeError` listing all mistakes.
     """
     path = find(reference)
     text = files.read_bytes(path, "recipe", MAX_RECIPE_BYTES)
-    return parse(text, origin=str(reference), folder=path.parent, overrides=overrides)
+    return parse(
+        text, origin=str(reference), folder=path.parent, overrides=overrides, values=values or {}
+    )
 
 
 def changed(recipe: Recipe, settings: Mapping[str, float | int]) -> Recipe:
@@ -76,8 +81,12 @@ def parse(
     origin: str = "recipe",
     folder: Path | None = None,
     overrides: Sequence[str] = (),
+    values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Recipe:
-    """A recipe from TOML text; paths in it are relative to `folder`, in overrides to here."""
+    """A recipe from TOML text; paths in it are relative to `folder`, in overrides to here.
+
+    `values` are Python's, by key or in tables, which merge with the recipe's; None takes a key out.
+    """
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
         value = _toml(decoded)
@@ -86,8 +95,13 @@ def parse(
     except ValueError as error:
         raise RecipeError(origin, [f"not TOML: {error}"]) from None
     if folder is not None:
-        _anchor_paths(value, folder)
+        value = _with_places(value, folder)
     problems = [problem for override in overrides if (problem := _override(value, override))]
+    problems += [
+        f"{'.'.join(filter(None, keys))}: {problem}"
+        for keys, item in _leaves(values)
+        if (problem := _given(value, keys, item))
+    ]
     return validated(value, origin, problems)
 
 
@@ -102,29 +116,35 @@ def _toml(text: str) -> dict[str, Any]:
         raise ValueError("lists or tables are nested too deeply") from None
 
 
-def _anchor_paths(value: dict[str, Any], folder: Path) -> None:
-    """Make the places that a recipe file names independent of the current folder."""
-    corpus = value.get("corpus")
-    sources = corpus.get("source") if isinstance(corpus, dict) else None
-    for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, dict) and isinstance(path := source.get("path"), str):
-            source["path"] = anchored(path, folder)
-    if isinstance(corpus, dict) and isinstance(profile := corpus.get("hojichar"), str):
-        corpus["hojichar"] = anchored(profile, folder)
-    for name, key in _ORIGINS:
-        section = value.get(name)
-        if isinstance(section, dict) and key in section:
-            section[key] = _anchored_origin(section[key], folder)
+def _with_places(value: Any, folder: Path, at: tuple[str, ...] = ()) -> Any:
+    """A recipe's value at a key with all places in it independent of the current folder.
+
+    Lists add nothing to the key: each source's path is at `corpus.source.path`.
+    """
+    if not any(key[: len(at)] == at for key in _PLACES):
+        return value
+    if isinstance(value, dict):
+        return {key: _with_places(item, folder, (*at, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_places(item, folder, at) for item in value]
+    placed = _PLACES.get(at)
+    return placed(value, folder) if placed and isinstance(value, str) and value else value
 
 
-def _anchored_origin(path: Any, folder: Path) -> Any:
-    """Paths below `folder`, made absolute; a hub id stays as it is."""
-    if isinstance(path, list):
-        return [_anchored_origin(one, folder) for one in path]
-    if not isinstance(path, str):
-        return path
-    candidate = folder / path
-    return str(candidate.resolve()) if _exists(candidate) else path
+def _hub_or_place(name: str, folder: Path) -> str:
+    """A place made absolute against `folder`; a hub id, which no place there has, stays."""
+    return _place(name, folder) if name[0] in "./" or _exists(folder / name) else name
+
+
+def _data_set(name: str, folder: Path) -> str:
+    """A folder of a data set made absolute; the id of one on the hub stays."""
+    return str((folder / name).absolute()) if name[0] in "./" else name
+
+
+def _place(path: str, folder: Path) -> str:
+    """A run or model made absolute; links are followed where it exists."""
+    place = folder / path
+    return str(place.resolve() if _exists(place) else place.absolute())
 
 
 def anchored(path: str, folder: Path) -> str:
@@ -138,6 +158,19 @@ def anchored(path: str, folder: Path) -> str:
     if Path(path).is_absolute() or not glob.has_magic(path) or _exists(place):
         return str(place)
     return str(Path(glob.escape(str(folder.absolute()))) / path)
+
+
+_PLACES = {
+    ("corpus", "source", "path"): anchored,
+    ("corpus", "source", "dataset"): _data_set,
+    ("corpus", "hojichar"): anchored,
+    ("corpus", "from"): _place,
+    ("tokens", "from"): _place,
+    ("tokenizer", "from"): _hub_or_place,
+    ("model", "from"): _hub_or_place,
+    ("train", "teacher"): _hub_or_place,
+}
+"""Keys that name places, and what makes such a name absolute."""
 
 
 def _exists(place: Path) -> bool:
@@ -156,22 +189,70 @@ def _override(value: dict[str, Any], override: str) -> str | None:
         return f"--set {override}: expected SECTION.KEY=VALUE, such as train.learning_rate=3e-4"
     if not is_text(raw):
         return f"--set {override}: not UTF-8; select such a file with a pattern, such as *.txt"
-    parsed = _toml_value(raw.strip())
+    problem = _set(value, keys, _toml_value(raw.strip()))
+    return f"--set {override}: {problem}" if problem else None
+
+
+def _leaves(
+    values: Mapping[str, Any], at: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The keys of Python's values, those in tables too, each with what it is set to."""
+    for key, item in values.items():
+        # in a section, "source.path" means what it means in --set
+        keys = (*at, *str(key).split(".")) if len(at) == 1 else (*at, str(key))
+        if not isinstance(item, Mapping):
+            yield keys, item
+        elif item:
+            yield from _leaves(item, keys)
+        else:
+            yield (*keys, ""), None  # the table is made, so that its name is checked
+
+
+def _given(value: dict[str, Any], keys: tuple[str, ...], item: Any) -> str | None:
+    """Apply one of Python's values; returns the problem as text if TOML has no such value."""
+    try:
+        return _set(value, keys, None if item is None else _plain(item))
+    except TypeError as error:
+        return f"{error}; expected a number, true or false, text, a path, a list or a table"
+
+
+def _plain(item: Any) -> Any:
+    """A Python value, also NumPy's, as TOML's; `TypeError` if it has none."""
+    if isinstance(item, str | bool):
+        return item
+    if isinstance(item, os.PathLike):
+        return os.fsdecode(item)
+    if isinstance(item, Integral):
+        return int(item)
+    if isinstance(item, Real):
+        return float(item)
+    if isinstance(item, Mapping):
+        return {str(key): _plain(one) for key, one in item.items() if one is not None}
+    if isinstance(item, list | tuple):
+        return [_plain(one) for one in item]
+    raise TypeError(f"found {type(item).__name__}")
+
+
+def _set(value: dict[str, Any], keys: Sequence[str], item: Any) -> str | None:
+    """Put `item`, whose places are relative to here, at a key, or take the key out if it is None.
+
+    Returns the problem as text if there is no such table.
+    """
     target: Any = value
+    at: tuple[str, ...] = ()
     for depth, key in enumerate(keys[:-1]):
+        at = (*at, key) if isinstance(target, dict) else at
         target = _step_into(target, key)
         if target is None:
-            return f"--set {override}: there is no table {'.'.join(keys[: depth + 1])}"
+            return f"there is no table {'.'.join(keys[: depth + 1])}"
     if isinstance(target, list) and len(target) == 1:
         target = target[0]
     if not isinstance(target, dict):
-        return f"--set {override}: {'.'.join(keys[:-1])} is not a table"
-    named = keys[:2] == ["corpus", "source"] and keys[-1] == "path"
-    if (named or keys == ["corpus", "hojichar"]) and isinstance(parsed, str):
-        parsed = anchored(parsed, Path.cwd())
-    if keys in _ORIGINS:
-        parsed = _anchored_origin(parsed, Path.cwd())
-    target[keys[-1]] = parsed
+        return f"{'.'.join(keys[:-1])} is not a table"
+    if item is None:
+        target.pop(keys[-1], None)
+    else:
+        target[keys[-1]] = _with_places(item, Path.cwd(), (*at, keys[-1]))
     return None
 
 
