@@ -118,6 +118,16 @@ def test_overrides_reach_every_kind_of_value() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ['"five" # the fifth', "5 # the fifth", '"a"\nb=3', "[1] # one", "1,", "1]#", '"a"\n[train]'],
+)
+def test_an_override_is_text_as_it_stands_unless_it_is_one_whole_value(text: str) -> None:
+    assert parse("", f"release.notes={text}").release.notes == text
+    many = parse("", "release.prompts=['a', # the first\n 'b']").release.prompts
+    assert many == ("a", "b")
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("train.learning_rate", "SECTION.KEY=VALUE"),

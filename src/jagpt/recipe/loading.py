@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from numbers import Integral, Real
 from pathlib import Path
@@ -269,7 +270,9 @@ def _step_into(target: Any, key: str) -> Any:
 
 def _toml_value(raw: str) -> Any:
     """A TOML value, or the bare text if it is not one (so that strings need no quotes)."""
-    try:
-        return _toml(f"value = {raw}")["value"]
-    except ValueError:
-        return raw
+    with suppress(ValueError):
+        found = _toml(f"value = {raw}")
+        _toml(f"value = [{raw}]")  # which a comment behind the value would leave open
+        if found.keys() == {"value"}:
+            return found["value"]
+    return raw
