@@ -1039,7 +1039,7 @@ class Recipe(Section):
         value = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.search.keys:
             del value["search"]
-        if not self.baseline.name:
+        if self.baseline == Baseline():
             del value["baseline"]
         return tomli_w.dumps(value)
 
