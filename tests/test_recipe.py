@@ -46,6 +46,12 @@ def test_a_recipe_survives_writing_and_reading() -> None:
     assert recipes.parse(recipe.to_toml()) == recipe
 
 
+def test_a_figure_without_a_name_survives_too() -> None:
+    assert "baseline" not in parse().to_toml()
+    nameless = parse("[baseline]\ntest_perplexity = 20.0")
+    assert recipes.parse(nameless.to_toml()) == nameless
+
+
 @pytest.mark.parametrize("name", recipes.shipped_recipes())
 def test_each_shipped_recipe_is_valid_and_named_as_its_file(name: str) -> None:
     recipe = recipes.load(name)
@@ -132,9 +138,14 @@ def test_an_override_is_text_as_it_stands_unless_it_is_one_whole_value(text: str
     [
         ("train.learning_rate", "SECTION.KEY=VALUE"),
         ("=3", "SECTION.KEY=VALUE"),
+        pytest.param(".".join("a" * 20_000) + "=3", "SECTION.KEY=VALUE", id="deep"),
         ("corpus.source.nobody.path=x", "no table corpus.source.nobody"),
         ("name.first=x", "is not a table"),
         ("train.learning_rte=1", "learning_rte"),
+        (
+            "tokens.from_=x",
+            "[tokens] from_: found a key that does not exist (did you mean 'from'?)",
+        ),
     ],
 )
 def test_a_wrong_override_is_explained(override: str, words: str) -> None:
@@ -361,6 +372,42 @@ def test_a_mirror_with_a_password_is_refused_and_not_shown() -> None:
     assert "SECRET" not in problem
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "name",
+        "tokenizer.vocab_size",
+        "train.seed",
+        "train.learning_rate",
+        "train.block_size",
+        "corpus.source.kind",
+        "evaluate.checkpoint",
+        "model.config.x",
+        "baseline.holds.x",
+    ],
+)
+@pytest.mark.parametrize("number", ["0x" + "F" * 5000, str(-(2**64))])
+def test_an_integer_of_more_than_64_bits_is_refused_wherever_it_is(key: str, number: str) -> None:
+    (problem,) = problems("", f"{key}={number}")
+    assert "an integer of more than 64 bits" in problem
+    assert key.rpartition(".")[2] in problem
+    assert parse("", f"train.seed={2**64 - 1}").train.seed == 2**64 - 1
+
+
+@pytest.mark.parametrize("name", ["train.learning_rate", "model.n_layer"])
+def test_a_search_refuses_them_too(name: str) -> None:
+    keys = f"search.keys={{'{name}'={{choice=[1{'0' * 400}]}}}}"
+    assert problems("", keys) == [
+        f"[search] keys.{name}.choice.0: found an integer of more than 64 bits; "
+        "expected a smaller number"
+    ]
+
+
+def test_a_key_beside_the_codes_name_of_it_is_told_once() -> None:
+    (problem,) = problems("", "tokens.from_=x", "tokens.from=y")
+    assert "from_: found a key that does not exist" in problem
+
+
 def test_two_sources_of_one_name_are_refused() -> None:
     twice = MINIMAL.replace("[train]", '[[corpus.source]]\nname = "wiki"\npath = "b"\n[train]')
     assert "'wiki' more than once" in problems(base=twice)[0]
@@ -376,7 +423,15 @@ def test_what_is_not_toml_is_told_so(text: bytes) -> None:
         recipes.parse(text)
 
 
-LEAVES = st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=5)
+HUGE = 10**400
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.just(HUGE)
+    | st.floats()
+    | st.text(max_size=5)
+)
 KEYS = st.sampled_from([*recipes.SECTIONS, "name", "source", "x"])
 TABLES = st.recursive(
     LEAVES,

@@ -51,9 +51,12 @@ class Problem:
 
 def validated(value: Mapping[str, Any], origin: str, problems: Sequence[str] = ()) -> Recipe:
     """A checked recipe, or every mistake of it in one `RecipeError`."""
+    if endless := list(_beyond_64_bits(value)):  # no library takes them, and some cannot print them
+        raise RecipeError(origin, [*problems, *map(str, endless)])
     found: list[Problem] = []
     sections: dict[str, Section] = {}
     for name, section in SECTIONS.items():
+        found += _by_field_name(value.get(name), name, section)
         try:
             sections[name] = section.model_validate(value.get(name, {}))
         except ValidationError as error:
@@ -70,16 +73,41 @@ def validated(value: Mapping[str, Any], origin: str, problems: Sequence[str] = (
     return recipe
 
 
+def _beyond_64_bits(value: Any, place: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """The integers that are larger than a seed may be, the largest of all."""
+    if isinstance(value, int) and not -(2**64) < value < 2**64:
+        section, key = (place[0], ".".join(place[1:])) if place[1:] else ("", place[0])
+        yield Problem(section, key, "an integer of more than 64 bits", "expected a smaller number")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _beyond_64_bits(item, (*place, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _beyond_64_bits(item, (*place, str(number)))
+
+
+def _by_field_name(table: Any, section: str, model: type[Section]) -> Iterator[Problem]:
+    """Keys that are only the code's name of a key (`from_`)."""
+    keys = table.keys() if isinstance(table, Mapping) else ()
+    for name, field in model.model_fields.items():
+        if field.alias and name in keys and field.alias not in keys:  # both: pydantic refuses it
+            yield _unknown(section, [name], model)
+
+
+def _unknown(section: str, place: Sequence[str], model: type[Section]) -> Problem:
+    names = _field_names(model, place[:-1])
+    near = did_you_mean(place[-1], names)
+    return Problem(section, ".".join(place), f"a key that does not exist{near}",
+                   f"allowed are {', '.join(names)}")  # fmt: skip
+
+
 def _explain(detail: ErrorDetails, section: str, model: type[Section]) -> Problem:
     """A pydantic error in our words."""
     place = [str(part) for part in detail["loc"]]
     key = ".".join(place) or "table"
     kind = detail["type"]
     if kind == "extra_forbidden":
-        names = _field_names(model, place[:-1])
-        near = did_you_mean(place[-1], names)
-        return Problem(section, key, f"a key that does not exist{near}",
-                       f"allowed are {', '.join(names)}")  # fmt: skip
+        return _unknown(section, place, model)
     if kind == "missing":
         return Problem(section, key, "nothing", "this key is required")
     found = detail["ctx"]["found"] if kind == UNSHOWN else _shown(detail["input"])

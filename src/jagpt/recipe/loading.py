@@ -186,7 +186,7 @@ def _override(value: dict[str, Any], override: str) -> str | None:
     """Apply one SECTION.KEY=VALUE; returns the problem as text if it cannot be read."""
     name, equals, raw = override.partition("=")
     keys = name.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         return f"--set {override}: expected SECTION.KEY=VALUE, such as train.learning_rate=3e-4"
     if not is_text(raw):
         return f"--set {override}: not UTF-8; select such a file with a pattern, such as *.txt"
