@@ -134,6 +134,36 @@ def test_a_mistake_gets_one_message_and_its_code(
     assert not list(mine.glob("o*"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["corpus", ""], "no recipe ''"),
+        (["plan", ""], "no recipe ''"),
+        (["plan", "mine.toml", "--gpu", ""], "known are V100"),
+        (["evaluate", ""], "no recipe ''"),
+        (["evaluate", "--model", "", "--text", "notes.txt"], "--model: expected a folder"),
+        (["compare", "", ""], "'' is not a run"),
+        (["compare", "", "", "--text", "notes.txt"], "found no name"),
+        (["tokenizer", "", "--compare", "--text", "notes.txt"], "--compare: expected a folder"),
+        (["push", ".", "--to", ""], "expected an absolute path"),
+        *(
+            (["plan", "mine.toml", "--set", f"{key}="], "expected a string that is not empty")
+            for key in ("corpus.source.path", "tokenizer.from", "tokens.from", "model.from")
+        ),
+        (["plan", "mine.toml", "--set", "train.teacher=['']"], "teacher.0: found ''; expected"),
+    ],
+)
+def test_an_empty_name_is_not_the_run_in_the_current_folder(
+    mine: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (mine / "recipe.toml").write_text(f"{MINE}[execution]\nremote = '{mine.parent}/there'\n")
+    assert call(*arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "note:" not in captured.err
+    assert not captured.out
+
+
 def test_a_missing_source_is_named_before_anything_is_made(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -230,8 +230,10 @@ def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
 def open_run(run_dir: str | Path) -> Run:
     """The run in a directory; `UsageError` if there is none."""
     place = Path(run_dir)
-    if not is_run(place):
-        raise UsageError(f"{place}: not a run directory (it has no recipe.toml)")
+    if run_dir == "" or not is_run(place):
+        raise UsageError(
+            f"{str(run_dir) or repr(run_dir)}: not a run directory (it has no recipe.toml)"
+        )
     loaded = recipes.load(place)
     return Run(loaded, pipeline.open_run(loaded, place))
 

@@ -30,12 +30,13 @@ def held_out(place: str) -> Text:
     from jagpt.rundir import is_run
 
     root = Path(place)
-    if is_run(root):
+    if place and is_run(root):
         found = split_text(pipeline.open_run(load(root), root).corpus, "test")
         if found is not None:
             return found
     raise UsageError(
-        f"compare: no text to compare on: {place} is not a run with a test split; add --text FILE"
+        f"compare: no text to compare on: {place or repr(place)} is not a run with a test split; "
+        "add --text FILE"
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from fakes import model_folder
 from safetensors.torch import load_file, save_file
 
+import jagpt
 from jagpt import cli, files, generation, models
 from jagpt.errors import DataError, StorageError, UsageError
 from jagpt.export import huggingface
@@ -45,6 +46,18 @@ def test_what_a_call_returns_is_not_the_folders_to_say(folder: Path, wish: dict[
 def test_a_run_means_its_exported_model(folder: Path) -> None:
     (folder.parent / "recipe.toml").touch()
     assert place.find(str(folder.parent), "--model") == folder
+
+
+def test_an_empty_name_is_no_model_and_no_tokenizer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for name, words in (("", None), (folder, "")):
+        with pytest.raises(UsageError, match="found no name"):
+            models.open(name, tokenizer=words)
+    (folder / "recipe.toml").touch()
+    with pytest.raises(UsageError, match="'': not a run directory"):
+        jagpt.open_run("")
 
 
 def test_the_fingerprint_is_that_of_the_contents(folder: Path, tmp_path: Path) -> None:

@@ -139,13 +139,14 @@ def open_run(run_dir: Path) -> tuple[Recipe, RunDirectory]:
     return open_recipe(str(run_dir), (), run_dir)
 
 
-def warn_of_stale(place: Path) -> None:
-    """Print a note if `place` is a run whose model was made by another recipe than the run's."""
+def warn_of_stale(name: str | Path) -> None:
+    """Print a note if `name` is a run whose model was made by another recipe than the run's."""
     from jagpt import pipeline
     from jagpt.rundir import is_run
     from jagpt.stages import EXPORT
 
-    if not is_run(place):
+    place = Path(name)
+    if name == "" or not is_run(place):
         return
     try:
         run = pipeline.as_it_stands(*open_run(place))

@@ -36,7 +36,7 @@ def compare(
 
     chosen = texts.read(text, layout, column) if text else held_out(a)
     for name in (a, b):
-        warn_of_stale(Path(name))
+        warn_of_stale(name)
     settings = comparing.MeasureSettings(**options)
     found = versus.compare(a, b, chosen, settings, make_progress(as_json))
     if as_json:

@@ -208,7 +208,7 @@ def _compare(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
             "--pairs, --suite and --tasks alone", dict.fromkeys(_given(TEXT_OPTIONS), True)
         )
     for name in models:
-        warn_of_stale(Path(name))
+        warn_of_stale(name)
     settings: MeasureSettings = comparing.MeasureSettings(**options)
     found = comparing.compare(
         models,

@@ -29,7 +29,7 @@ def push(run_dir: Path, place: str | None, as_json: bool) -> None:
     from jagpt import files, remote
 
     recipe, run = open_run(run_dir)
-    place = place or recipe.execution.remote
+    place = recipe.execution.remote if place is None else place
     if place is None:
         raise UsageError(
             f"{run_dir}: its recipe has no execution.remote; name a place with --to PLACE"

@@ -149,7 +149,9 @@ def open(  # noqa: A001 - `models.open` is how it is called
     folder = place.find(str(name), where, revision)
     guard.check_folder(folder)
     _check_weights(folder)
-    words = place.find_tokenizer(str(tokenizer), "--tokenizer") if tokenizer else _words(folder)
+    words = _words(folder)
+    if tokenizer is not None:
+        words = place.find_tokenizer(str(tokenizer), "--tokenizer")
     opened = ModelFolder(str(name), folder, words)
     _ = opened.config
     return opened

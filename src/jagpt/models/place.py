@@ -22,6 +22,8 @@ def find(name: str, where: str = "", revision: str | None = None) -> Path:
     if there is something else, `StorageError` if the hub does not answer.
     """
     said = f"{where}: " if where else ""
+    if not name:
+        raise UsageError(f"{said}expected a folder, a run or a hub id (ORG/NAME), found no name")
     found = local(name)
     if found is not None:
         return found
@@ -57,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
 def find_tokenizer(name: str, where: str) -> Path:
     """The folder of the tokenizer that `name` refers to: its own, or that of a model."""
     for folder in (Path(name), Path(name) / "model", Path(name) / "tokenizer"):
-        if tokenizer.has_one(folder):
+        if name and tokenizer.has_one(folder):
             return folder
     return find(name, where)
 

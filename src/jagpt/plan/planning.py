@@ -186,7 +186,7 @@ def machine_of(
     if name is None and gpus > 1:
         raise UsageError("--gpus: name the GPU with --gpu")
     network = DEFAULT_NETWORK if network_gbit is None else network_gbit * 1e9 / 8
-    return Machine(machines.gpu(name) if name else None, gpus, price, network)
+    return Machine(None if name is None else machines.gpu(name), gpus, price, network)
 
 
 def grown(planned: Planned, recipe: Recipe) -> list[Grown]:

@@ -81,7 +81,7 @@ def _fit_path(path: str) -> str:
     return path
 
 
-FilePath = Annotated[str, AfterValidator(_fit_path)]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_fit_path)]
 
 UNSHOWN = "unshown"
 """pydantic's error type of a refused place: it may be secret, so `found` is shown in its stead."""
@@ -253,7 +253,6 @@ class Source(Section):
     )
     dataset: FilePath | None = Field(
         None,
-        min_length=1,
         description="`hf`: id of the data set, such as `org/name`; a folder begins with `/` or "
         "`.`.",
     )
@@ -385,7 +384,6 @@ class Corpus(Section):
     )
     hojichar: FilePath | None = Field(
         None,
-        min_length=1,
         description="A HojiChar profile (JSON), relative to the recipe's folder. Needs the "
         "extra `hojichar`.",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jagpt.compressed import Reader
 from jagpt.corpus.text_files import Lines, cut
-from jagpt.errors import DataError
+from jagpt.errors import DataError, UsageError
 from jagpt.recipe import Tokenizer
 from jagpt.tokenizer import model as pieces
 from jagpt.tokenizer.encoder import Encoder
@@ -32,6 +32,8 @@ def compare(
     `UsageError`, `DataError` or `StorageError` if it is none of these or cannot be read,
     and `DataError` if there is no text.
     """
+    if "" in origins:
+        raise UsageError(f"{WHERE}: expected a folder, a .model file or a hub id, found no name")
     models = {origin: model_file(Tokenizer(from_=origin), WHERE) for origin in origins}
     encoders = {
         origin: Encoder(pieces.read(path), path, foreign=True) for origin, path in models.items()
