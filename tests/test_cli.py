@@ -447,6 +447,25 @@ def test_a_long_run_wants_yes(
     assert not (mine / "runs" / "mine" / "corpus").exists()
 
 
+def test_what_another_recipe_made_is_neither_planned_nor_announced(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jagpt.plan.measured.speed", lambda _recipe: 1e12)
+    (mine / "large.txt").write_text("本文" * 200_000)
+    (mine / "notes.txt").write_text("".join(f"{n}番目の本文である。\n" * 9 for n in range(90)))
+    changes = ["mine.toml", "--set", "train.max_epochs=1", "--set", "train.max_steps=100000"]
+    changes += ["--set", "corpus.source.layout=line", "--set", "corpus.min_characters=1"]
+    assert call("corpus", *changes) == 0
+    larger = [*changes, "--set", "corpus.source.path=large.txt"]
+    capsys.readouterr()
+    for arguments, least, most in ((changes, 300, 20_000), (larger, 190_000, 210_000)):
+        assert call("plan", *arguments, "--json") == 0
+        assert least < json.loads(capsys.readouterr().out)["train_split_tokens"] < most
+    monkeypatch.setattr("jagpt.plan.measured.speed", lambda _recipe: 1.0)
+    assert call("run", *larger) == 2
+    assert " 6 steps" in capsys.readouterr().err
+
+
 def test_a_long_run_wants_yes_before_a_dump_is_fetched(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

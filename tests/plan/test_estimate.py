@@ -9,13 +9,13 @@ import fakes
 import pytest
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-from jagpt import plan
+from jagpt import pipeline, plan
 from jagpt import recipe as recipes
 from jagpt.corpus.stats import SplitCounts
 from jagpt.manifests import Manifest
 from jagpt.plan import planning
 from jagpt.plan.planning import Machine
-from jagpt.plan.size import size_of
+from jagpt.plan.size import size_of, with_vocabulary
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 
@@ -91,6 +91,43 @@ def test_a_finished_corpus_is_counted_instead(tmp_path: Path) -> None:
     replace(fakes.CORPUS, splits=splits).write(run.corpus)
     Manifest("corpus", 1, "f" * 64, {}, {}).write(run.corpus)
     assert plan.estimate(made, run).steps == 1000
+
+
+def test_a_corpus_of_another_recipe_is_not_counted(tmp_path: Path) -> None:
+    made = recipe(tmp_path, max_steps=10**6, max_epochs=1.0)
+    run = RunDirectory(tmp_path / "run")
+    splits = {"train": SplitCounts(1, 2_867_200, 1)}
+    replace(fakes.CORPUS, splits=splits).write(run.corpus)
+    pipeline.examine(made, run, pipeline.Ledger(run.logs), "corpus")[0].manifest.write(run.corpus)
+    assert plan.estimate(made, pipeline.as_made(made, run, "tokens")).steps == 1000
+    forced = pipeline.as_made(made, run, "tokens", forced=("corpus",))
+    assert plan.estimate(made, forced).steps == 1
+    filtered = made.corpus.model_copy(update={"min_characters": 51})
+    other = made.model_copy(update={"corpus": filtered})
+    assert plan.estimate(other, pipeline.as_made(other, run, "tokens")).steps == 1
+    (tmp_path / "notes.txt").write_text("本文" * 500_000)  # the same recipe over other text
+    changed = plan.estimate(made, pipeline.as_made(made, run, "tokens"))
+    assert changed.steps == round(500_000 * 6 / 6 / (2 * 16 * 64))
+    (tmp_path / "notes.txt").unlink()  # what the corpus was made from is known
+    assert plan.estimate(made, pipeline.as_made(made, run, "tokens")).steps == 1000
+
+
+def test_a_tokenizer_of_another_recipe_gives_no_size(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    settings = made.tokenizer.model_copy(update={"vocab_size": recipes.AUTO})
+    auto = made.model_copy(update={"tokenizer": settings})
+    run = RunDirectory(tmp_path / "run")
+    replace(fakes.TOKENIZER, vocab_size=777).write(run.tokenizer)
+    for stage, directory in (("corpus", run.corpus), ("tokenizer", run.tokenizer)):
+        states = pipeline.examine(auto, run, pipeline.Ledger(run.logs), stage)
+        states[-1].manifest.write(directory)
+
+    def pieces(of: Recipe) -> int:
+        return with_vocabulary(of, pipeline.as_made(of, run, "tokens")).tokenizer.vocab_size
+
+    assert pieces(auto) == 777
+    bpe = auto.model_copy(update={"tokenizer": settings.model_copy(update={"type": "bpe"})})
+    assert pieces(bpe) != 777
 
 
 def test_the_sentence_is_for_people() -> None:

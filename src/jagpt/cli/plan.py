@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jagpt.cli.common import Finite, Location, app, json_option, open_recipe, print_json, set_option
+from jagpt.stages import TOKENS
 
 
 @app.command()
@@ -63,6 +64,7 @@ def plan(
 
     machine = planning.machine_of(gpu, gpus, price_per_hour, network_gbit)
     loaded, place = open_recipe(recipe, overrides, run_dir)
+    place = pipeline.as_made(loaded, place, TOKENS.name)
     if machine.gpu is None:
         loaded, _ = pipeline.settled(loaded, place)
     else:

@@ -24,6 +24,7 @@ from jagpt.errors import INTERRUPTED, JagptError, UsageError
 from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
 
 if TYPE_CHECKING:
+    from jagpt.pipeline import Ledger
     from jagpt.progress import Progress
     from jagpt.recipe import Recipe
     from jagpt.rundir import RunDirectory
@@ -137,12 +138,12 @@ def run_verb(call: Call) -> None:
             # said before a dump is fetched: what comes after a corpus that is not made is not made
             early = CORPUS in unmade
             if early and TRAIN.name in names:
-                _announce(loaded, place, progress, call.yes, forced)
+                _announce(loaded, place, progress, call.yes, ledger, forced)
             pipeline.fetch(loaded, unmade, progress)
             if not early and pipeline.is_wanted(
                 loaded, place, TRAIN, ledger, only or until, forced
             ):
-                _announce(loaded, place, progress, call.yes, forced)
+                _announce(loaded, place, progress, call.yes, ledger, forced)
             ran = pipeline.run_stages(
                 loaded, place, progress, only=only, until=until, force=force, ledger=ledger,
                 agree=partial(_agree, call.yes),
@@ -168,7 +169,12 @@ def _agree(yes: bool, costs: str) -> None:
 
 
 def _announce(
-    recipe: Recipe, run: RunDirectory, progress: Progress, yes: bool, forced: Sequence[str]
+    recipe: Recipe,
+    run: RunDirectory,
+    progress: Progress,
+    yes: bool,
+    ledger: Ledger,
+    forced: Sequence[str],
 ) -> None:
     """Print the expected hours and disk space before training; above a day, require `--yes`."""
     from jagpt import pipeline, plan
@@ -176,6 +182,7 @@ def _announce(
     from jagpt.plan.size import with_vocabulary
 
     settled, _ = pipeline.settled(recipe, run, forced)
+    run = pipeline.as_made(recipe, run, TOKENS.name, ledger, forced)
     settled = with_vocabulary(settled, run)
     estimate = plan.estimate(settled, run)
     progress.say(estimate.sentence())

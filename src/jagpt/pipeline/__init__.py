@@ -11,7 +11,15 @@ ledger   logs/timing.json, the only place for the clock and facts of the machine
 
 from jagpt.pipeline.ledger import Ledger
 from jagpt.pipeline.running import chosen, fetch, require_inputs, run_stages, unmade
-from jagpt.pipeline.states import StageState, as_it_stands, examine, is_wanted, open_run, settled
+from jagpt.pipeline.states import (
+    StageState,
+    as_it_stands,
+    as_made,
+    examine,
+    is_wanted,
+    open_run,
+    settled,
+)
 from jagpt.pipeline.upkeep import Verified, clean, verify
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "StageState",
     "Verified",
     "as_it_stands",
+    "as_made",
     "chosen",
     "clean",
     "examine",

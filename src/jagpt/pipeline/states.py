@@ -7,7 +7,7 @@ differs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -183,6 +183,30 @@ def as_it_stands(recipe: Recipe, run: RunDirectory, ledger: Ledger | None = None
     except JagptError:
         return run
     stale = {state.stage.name: state.reasons for state in states if state.status == "stale"}
+    return replace(run, stale=stale)
+
+
+def as_made(
+    recipe: Recipe,
+    run: RunDirectory,
+    until: str,
+    ledger: Ledger | None = None,
+    forced: Collection[str] = (),
+) -> RunDirectory:
+    """The run with every stage up to `until` marked as stale that is not finished for this recipe,
+    or of which that cannot be told; what they are made from is hashed only if one is finished.
+    """
+    asked = stages.STAGES[: STAGE_NAMES.index(until) + 1]
+    stale: dict[str, Sequence[str]] = {stage.name: () for stage in asked}
+    states: dict[str, StageState] = {}
+    if any((run.stage(name) / MANIFEST).exists() for name in stale):
+        ledger = ledger or Ledger.read(run)
+        with suppress(JagptError):  # told by who needs the stage
+            for stage in asked:
+                found = examine_stage(stage, recipe, run, ledger, states, forced)
+                states[stage.name] = found
+                if found.done:
+                    del stale[stage.name]
     return replace(run, stale=stale)
 
 

@@ -66,7 +66,8 @@ class Size:
 def size_of(recipe: Recipe, run: RunDirectory, text_bytes: int | None = None) -> Size:
     """The size of the recipe's text: counted, or from its corpus, or from its sources' sizes.
 
-    `text_bytes` replaces all sources together.
+    `text_bytes` replaces all sources together. What is stale in the run is another recipe's
+    (`pipeline.as_made`).
     """
     if text_bytes is not None:
         return Size(max(1, round(text_bytes * TOKENS_PER_TEXT_BYTE)), 0, text_bytes)
@@ -115,7 +116,7 @@ def with_vocabulary(recipe: Recipe, run: RunDirectory, text_bytes: int | None = 
 def _vocabulary(recipe: Recipe, run: RunDirectory) -> int | None:
     """Pieces of the tokenizer that the run has or uses; None if there is none to read."""
     with suppress(JagptError):
-        if (run.tokenizer / TokenizerStats.FILE).is_file():
+        if "tokenizer" not in run.stale and (run.tokenizer / TokenizerStats.FILE).is_file():
             return TokenizerStats.read(run.tokenizer).vocab_size
         if recipe.tokenizer.from_ is None:
             return None
@@ -136,14 +137,16 @@ def _counted(recipe: Recipe, run: RunDirectory) -> tuple[int, int] | None:
     corpus.
     """
     weights = recipe.corpus.weights
-    if (run.tokens / MANIFEST).is_file():
+    if "tokens" not in run.stale and (run.tokens / MANIFEST).is_file():
         from jagpt.tokens.dataset import TokenSplit
         from jagpt.tokens.weights import Weights
 
         split = TokenSplit.open(run.tokens, "train")
         found = Weights.of(split, weights, recipe.train.seed)
         return split.n_tokens, split.n_tokens if found is None else found.tokens_per_epoch
-    if (run.corpus / MANIFEST).is_file() and (corpus := CorpusStats.find(run.corpus)) is not None:
+    if "corpus" in run.stale or not (run.corpus / MANIFEST).is_file():
+        return None
+    if (corpus := CorpusStats.find(run.corpus)) is not None:
         tokens = max(1, round(corpus.splits["train"].characters / CHARACTERS_PER_TOKEN))
         documents = sum(source.documents for source in corpus.sources)
         come = sum(source.documents * weights.get(source.name, 1.0) for source in corpus.sources)
