@@ -144,6 +144,12 @@ def test_a_dump_that_is_not_there_yet_is_of_known_size(tmp_path: Path) -> None:
     assert not found.unknown
 
 
+def test_a_dump_older_than_the_growth_is_known_is_of_unknown_size(tmp_path: Path) -> None:
+    recipe = recipes.load("small", ["corpus.source.date=20080101"])
+    found = size.size_of(recipe, RunDirectory(tmp_path))
+    assert (found.dump, found.unknown) == (0, (recipe.corpus.source[0].name,))
+
+
 HUB = """
 name = "hub"
 [[corpus.source]]
@@ -210,6 +216,7 @@ def test_the_verb_prints_everything_and_json(
         (("small", "--gpu", "T4", "--set", "train.precision=bf16"), "which T4 lacks; use"),
         (("small", "--gpus", "2"), "--gpus: name the GPU"),
         (("small", "--growth"), "--growth: name the GPU"),
+        (("small", "--gpu", "A100", "--gpus", "1" + "0" * 400), "not in the range 1<=x<=1000000"),
         (("smal",), "did you mean"),
         *(
             (("small", "--gpu", "h100", option, value), f"Invalid value for '{option}': {words}")

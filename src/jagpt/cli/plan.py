@@ -21,7 +21,11 @@ from jagpt.stages import TOKENS
 )
 @click.option("--gpu", metavar="NAME", help="Plan for this GPU; by default this machine, measured.")
 @click.option(
-    "--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them."
+    "--gpus",
+    type=click.IntRange(min=1, max=10**6),
+    default=1,
+    show_default=True,
+    help="How many of them.",
 )
 @click.option(
     "--price-per-hour",

@@ -167,8 +167,9 @@ def _sizes(source: Source) -> Iterator[tuple[float, str, bool]]:
         paths = source_files(source)
     except StorageError:  # a dump that is not downloaded yet
         wiki, year = str(source.wiki), int(str(source.date)[:4])
-        if wiki in DUMP_BYTES:
-            yield DUMP_BYTES[wiki] + (year - 2021) * DUMP_GROWTH[wiki], "dump", True
+        size = DUMP_BYTES.get(wiki, 0) + (year - 2021) * DUMP_GROWTH.get(wiki, 0)
+        if size > 0:  # the line through its dumps ends before the first ones
+            yield size, "dump", True
         return
     for path in paths:
         yield path.stat().st_size, "dump" if ".xml" in path.name else "text", _is_packed(path)
