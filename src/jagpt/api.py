@@ -186,7 +186,7 @@ class Run:
 
     @property
     def stages(self) -> Mapping[str, str]:
-        """Stage → done, shared, stale, interrupted or missing."""
+        """Stage → done, shared, stale, unfinished or missing."""
         found = pipeline.examine(self.recipe, self.paths, pipeline.Ledger.read(self.paths))
         return MappingProxyType({state.stage.name: state.status for state in found})
 
@@ -271,18 +271,20 @@ class Model:
     def score(self, text: str) -> list[Token]:
         """The text's tokens, each with its log-probability in nats after all before it.
 
-        The first one follows the end of another text. `UsageError` if it exceeds the context,
-        `JagptError` if the model is broken.
+        The first one follows the end of another text; an empty text has none. `UsageError` if it
+        exceeds the context, `JagptError` if the model is broken.
         """
         import numpy as np
 
         from jagpt.evaluation.scoring import Scorer, check_finite, choose
         from jagpt.generation import Token
         from jagpt.generation.text import TextStream
+        from jagpt.models.tokenizer import token_ids
 
-        if not text:
+        (ids,) = token_ids(self._generator.tokenizer, [text])
+        if not ids:
             return []
-        [start], ids = self._generator.encode(""), self._generator.encode(text)
+        [start] = self._generator.encode("")
         if self.folder.context is not None and len(ids) > self.folder.context:
             raise UsageError(
                 f"the text has {len(ids):,} tokens, but the model's context is "
@@ -299,15 +301,17 @@ class Model:
         """Loss, perplexity and bits per character of a text, as `jagpt evaluate --model` computes
         them.
 
-        `settings` are those of `MeasureSettings` (`windows`, `block_size`, `stride` …).
+        `settings` are those of `MeasureSettings` (`windows`, `block_size`, `stride` …), and
+        `layout` and `column`.
         """
         from jagpt.evaluation import comparing, texts
         from jagpt.evaluation.scoring import Scorer, choose
         from jagpt.progress import QUIET
 
+        text = texts.read(Path(path), **_reading(settings))
         wanted = comparing.MeasureSettings(**settings)
         scorer = Scorer(self.folder.network, *choose(wanted.device, wanted.precision))
-        return comparing.measure_text(self.folder, scorer, texts.read(Path(path)), wanted, QUIET)
+        return comparing.measure_text(self.folder, scorer, text, wanted, QUIET)
 
 
 def open_model(place: str | Path) -> Model:
@@ -318,6 +322,11 @@ def open_model(place: str | Path) -> Model:
     from jagpt import models
 
     return Model(models.open(place).read())
+
+
+def _reading(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that say how a text is read, taken out of them."""
+    return {key: settings.pop(key) for key in ("layout", "column") if key in settings}
 
 
 def compare(
@@ -333,7 +342,7 @@ def compare(
     from jagpt.evaluation import comparing, texts, versus
     from jagpt.progress import QUIET
 
-    reading = {key: settings.pop(key) for key in ("layout", "column") if key in settings}
-    chosen = texts.read(Path(text), **reading) if text else held_out(str(a))
+    reading = _reading(settings)
+    chosen = held_out(str(a)) if text is None else texts.read(Path(text), **reading)
     wanted = comparing.MeasureSettings(**settings)
     return versus.compare(str(a), str(b), chosen, wanted, QUIET)

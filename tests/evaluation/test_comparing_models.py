@@ -7,13 +7,16 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
 import torch
 from fakes import model_folder
 
+import jagpt
 from jagpt import cli
+from jagpt.errors import DataError, UsageError
 
 TEXT = "日本語を使う。\n京都と東京。\n統計的推定を使うことで、"
 
@@ -52,6 +55,43 @@ def test_figures_of_a_model_on_a_text(place: Path, capsys: pytest.CaptureFixture
     assert text["bits_per_character"] == pytest.approx(bits / characters, rel=1e-4)
     assert len(found["fingerprint"]) == len(text["sha256"]) == 64
     assert (found["precision"], found["device"]) == ("fp32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"windows": "bogus"}, "--windows bogus: expected blocks, sliding"),
+        ({"precision": "bogus"}, "--precision bogus: expected auto, fp32, bf16"),
+        ({"device": "bogus"}, "--device bogus: expected auto, cpu"),
+        ({"block_size": 0}, "--block-size 0: expected a whole number, 1 or more"),
+        ({"block_size": "8"}, "--block-size 8: expected a whole number"),
+        ({"windows": "sliding", "stride": 0}, "--stride 0: expected a whole number"),
+        ({"layout": "bogus"}, "--layout bogus: expected file or line"),
+    ],
+)
+def test_python_is_told_what_the_command_line_refuses(
+    place: Path, settings: dict[str, Any], words: str
+) -> None:
+    model, text = jagpt.open_model(place / "one"), place / "text.txt"
+    with pytest.raises(UsageError, match=words):
+        model.evaluate(text, **settings)
+    with pytest.raises(UsageError, match=words):
+        jagpt.compare(place / "one", place / "two", text, **settings)
+
+
+def test_a_text_is_read_from_python_as_it_is_by_the_command_line(place: Path) -> None:
+    model = jagpt.open_model(place / "one")
+    assert model.evaluate(place / "text.txt", layout="line").documents == 3
+    (place / "rows.jsonl").write_text('{"body": "京都"}\n{"body": "東京"}\n')
+    assert model.evaluate(place / "rows.jsonl", column="body").documents == 2
+    with pytest.raises(DataError, match="expected a text to measure"):
+        jagpt.compare(place / "one", place / "two", "")
+
+
+def test_a_text_without_tokens_has_no_scores(place: Path) -> None:
+    model = jagpt.open_model(place / "one")
+    assert model.score("") == []
+    assert [token.text for token in model.score("京都")] != []
 
 
 def test_several_models_stand_in_one_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

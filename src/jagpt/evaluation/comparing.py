@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from jagpt import files, models
 from jagpt.errors import UsageError
@@ -19,6 +20,7 @@ from jagpt.evaluation.texts import Text
 from jagpt.evaluation.windows import Kind, Windows
 from jagpt.models import ModelFolder
 from jagpt.progress import Progress
+from jagpt.recipe import Evaluate, Execution, Section
 from jagpt.records import optional
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ DEFAULT_WINDOW = 1024
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How to measure; None leaves the choice to the model or the machine."""
+    """How to measure; None leaves the choice to the model or the machine.
+
+    Raises `UsageError` for a value that does not exist.
+    """
 
     windows: Kind = "blocks"
     block_size: int | None = None
@@ -39,6 +44,27 @@ class MeasureSettings:
     device: str = "auto"
     end_token: bool = True
     tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        known = {
+            "windows": get_args(Kind),
+            "precision": ("auto", *_values(Evaluate, "precision")),
+            "device": _values(Execution, "device"),
+        }
+        for name, choices in known.items():
+            if (found := getattr(self, name)) not in choices:
+                raise UsageError(f"--{name} {found}: expected {', '.join(choices)}")
+        for name in ("block_size", "stride"):
+            found = getattr(self, name)
+            whole = isinstance(found, Integral) and not isinstance(found, bool)
+            if found is not None and not (whole and found >= 1):
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {found}: expected a whole number, 1 or more")
+
+
+def _values(section: type[Section], key: str) -> tuple[str, ...]:
+    """What a recipe allows for a key."""
+    return get_args(section.model_fields[key].annotation)
 
 
 @dataclass(frozen=True, kw_only=True)
