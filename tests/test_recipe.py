@@ -372,6 +372,9 @@ def test_a_mirror_with_a_password_is_refused_and_not_shown() -> None:
     assert "SECRET" not in problem
 
 
+NUMBERS = ["0x" + "F" * 5000, "-1" + "0" * 301]
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -386,12 +389,20 @@ def test_a_mirror_with_a_password_is_refused_and_not_shown() -> None:
         "baseline.holds.x",
     ],
 )
-@pytest.mark.parametrize("number", ["0x" + "F" * 5000, str(-(2**64))])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_an_integer_of_more_than_64_bits_is_refused_wherever_it_is(key: str, number: str) -> None:
     (problem,) = problems("", f"{key}={number}")
     assert "an integer of more than 64 bits" in problem
     assert key.rpartition(".")[2] in problem
     assert parse("", f"train.seed={2**64 - 1}").train.seed == 2**64 - 1
+
+
+def test_it_is_told_what_a_key_allows_where_it_allows_less() -> None:
+    large = 2**64 + 1
+    (seed,) = problems("", f"train.seed={large}")
+    assert f"found {large}; allowed is {2**64 - 1} or less" in seed
+    (untyped,) = problems("", f"model.config.x=[1, {large}]")
+    assert untyped.startswith("[model] config.x.1: found an integer of more than 64 bits")
 
 
 @pytest.mark.parametrize("name", ["train.learning_rate", "model.n_layer"])

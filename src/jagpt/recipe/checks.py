@@ -51,7 +51,7 @@ class Problem:
 
 def validated(value: Mapping[str, Any], origin: str, problems: Sequence[str] = ()) -> Recipe:
     """A checked recipe, or every mistake of it in one `RecipeError`."""
-    if endless := list(_beyond_64_bits(value)):  # no library takes them, and some cannot print them
+    if endless := list(_beyond(10**300, value)):  # too long to print, too large for a float
         raise RecipeError(origin, [*problems, *map(str, endless)])
     found: list[Problem] = []
     sections: dict[str, Section] = {}
@@ -68,22 +68,24 @@ def validated(value: Mapping[str, Any], origin: str, problems: Sequence[str] = (
         found += [_explain(detail, "", Recipe) for detail in error.errors()]
         recipe = None
     found += _combinations(sections)
+    told = {(problem.section, problem.key) for problem in found}
+    found += [one for one in _beyond(2**64, value) if (one.section, one.key) not in told]
     if found or problems or recipe is None:
         raise RecipeError(origin, [*problems, *map(str, found)])
     return recipe
 
 
-def _beyond_64_bits(value: Any, place: tuple[str, ...] = ()) -> Iterator[Problem]:
-    """The integers that are larger than a seed may be, the largest of all."""
-    if isinstance(value, int) and not -(2**64) < value < 2**64:
+def _beyond(most: int, value: Any, place: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """The integers beyond `most`, also where any value is allowed: no library takes them."""
+    if isinstance(value, int) and not -most <= value <= most:
         section, key = (place[0], ".".join(place[1:])) if place[1:] else ("", place[0])
         yield Problem(section, key, "an integer of more than 64 bits", "expected a smaller number")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _beyond_64_bits(item, (*place, str(key)))
+            yield from _beyond(most, item, (*place, str(key)))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            yield from _beyond_64_bits(item, (*place, str(number)))
+            yield from _beyond(most, item, (*place, str(number)))
 
 
 def _by_field_name(table: Any, section: str, model: type[Section]) -> Iterator[Problem]:
