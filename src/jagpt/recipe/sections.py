@@ -76,12 +76,14 @@ def _is_too_long(path: str) -> bool:
 def _fit_path(path: str) -> str:
     if _is_too_long(path):
         raise PydanticCustomError("long_path", TOO_LONG)
+    if not path:  # by min_length, pydantic would refuse a name that is not UTF-8 too
+        raise PydanticCustomError("empty_path", "expected a string that is not empty")
     if "\0" in path:
         raise PydanticCustomError("nul_path", "a path has no NUL character")
     return path
 
 
-FilePath = Annotated[str, Field(min_length=1), AfterValidator(_fit_path)]
+FilePath = Annotated[str, AfterValidator(_fit_path)]
 
 UNSHOWN = "unshown"
 """pydantic's error type of a refused place: it may be secret, so `found` is shown in its stead."""
@@ -253,6 +255,7 @@ class Source(Section):
     )
     dataset: FilePath | None = Field(
         None,
+        min_length=1,
         description="`hf`: id of the data set, such as `org/name`; a folder begins with `/` or "
         "`.`.",
     )
@@ -384,6 +387,7 @@ class Corpus(Section):
     )
     hojichar: FilePath | None = Field(
         None,
+        min_length=1,
         description="A HojiChar profile (JSON), relative to the recipe's folder. Needs the "
         "extra `hojichar`.",
     )
