@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from jagpt.playground import desk
+
 SERVING = Path(__file__).with_name("serving.py")
 
 
@@ -31,15 +33,18 @@ class Served:
 def start(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Served]]:
-    """Starts playgrounds of the tiny model: (seconds a token, names…); ends those still running."""
+    """Starts playgrounds of the tiny model: (seconds a token, names…); ends those still running.
+
+    `gone` is the seconds after which whoever does not listen loses the place.
+    """
     pytest.importorskip("gradio", reason="needs the extra jagpt[playground]")
     running: list[subprocess.Popen[bytes]] = []
 
-    def started(seconds: float, *names: str) -> Served:
+    def started(seconds: float, *names: str, gone: float = desk.GONE) -> Served:
         log = tmp_path_factory.mktemp("playground") / "log.txt"
         with log.open("wb") as out:  # a pipe that nobody reads would block it once it is full
             process = subprocess.Popen(
-                [sys.executable, str(SERVING), str(tiny_model), str(seconds), *names],
+                [sys.executable, str(SERVING), str(tiny_model), str(seconds), str(gone), *names],
                 stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         running.append(process)

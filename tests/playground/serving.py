@@ -1,4 +1,4 @@
-"""The playground of a tiny model whose engine takes its time: `serving.py MODEL SECONDS [NAME…]`.
+"""The playground of a tiny model whose engine takes its time: `serving.py MODEL SECONDS GONE [NAME…]`.
 
 Run as a program by the tests, so that a signal can end it and its memory can be seen.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jagpt import cli, generation
 from jagpt.generation import Drawing, Drawn, Engine
-from jagpt.playground import server
+from jagpt.playground import desk, server
 
 
 @dataclass
@@ -39,8 +39,9 @@ class Slow:
             yield step
 
 
-def main(model: str, seconds: str, *names: str) -> None:
+def main(model: str, seconds: str, gone: str, *names: str) -> None:
     """The verb itself, with the slow engine in place of the model's own."""
+    desk.GONE = float(gone)
     loaded = generation.load(Path(model))
     slow = replace(loaded, engine=Slow(loaded.engine, float(seconds)))
     server.load_models = lambda _places: dict.fromkeys(names or ("tiny",), slow)

@@ -117,3 +117,29 @@ def test_one_who_went_away_without_a_word_loses_the_place() -> None:
 
     assert asyncio.run(scene()) == [None, None]
     served.close()
+
+
+@pytest.mark.parametrize("fetched", [0, 1, 3])
+def test_one_who_does_not_listen_is_told_no_more_and_loses_the_place(fetched: int) -> None:
+    now = [0.0]
+    served = Desk(places=1, clock=lambda: now[0])
+    asked = [0]
+
+    def listens() -> bool:
+        asked[0] += 1
+        now[0] += 1
+        return asked[0] <= fetched
+
+    job, after = Counting(10**9), Counting(1)
+
+    async def scene() -> list[list[int | None]]:
+        streams = [served.serve("deaf", job, listens), serve(served, "next", after)]  # type: ignore[arg-type]
+        return await asyncio.gather(*map(all_of, streams))
+
+    told, others = asyncio.run(scene())
+    served.close()
+    assert len(told) == max(1, fetched)  # all that was fetched, and the end
+    assert job.stopped
+    assert now[0] < fetched + desk.GONE + 5
+    assert (job.left == 10**9) == (fetched == 0)  # nothing is begun for nobody
+    assert others == [1, None, None]

@@ -62,6 +62,26 @@ def test_each_of_a_crowd_is_served_or_told_to_come_again(served: Any) -> None:
     assert crowd(served.url, 1, 4) == {"done": 1}
 
 
+def test_those_who_never_fetch_their_answers_hold_neither_places_nor_memory(
+    start: Callable[..., Any],
+) -> None:
+    deaf = start(0.2, gone=1.0)
+    prompt = "\N{GRINNING FACE}" + "$" * 400
+    data = [prompt, 40, 1.0, 50, 0.9, 1.0, 4, 0, True]
+    with httpx2.Client(base_url=deaf.url, timeout=60, trust_env=False) as client:
+
+        def ask() -> str:
+            answer = client.post("gradio_api/call/generate", json={"data": data})
+            return str(answer.raise_for_status().json()["event_id"])
+
+        unread = [ask() for _ in range(4)]
+        assert crowd(deaf.url, 1, 4) == {"done": 1}
+        for event in unread:
+            kept = client.get(f"gradio_api/call/generate/{event}").text
+            assert kept.count("event: generating") <= 1
+            assert "jp-t" not in kept.partition("jp-legend")[0]  # no token was made
+
+
 @pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/file=/etc/passwd", "/docs"])
 def test_it_takes_no_files_and_gives_none(served: Any, path: str) -> None:
     url = served.url.rstrip("/") + path

@@ -3,6 +3,7 @@
     Limits      what one request may cost, and how many may wait
     Job         the continuations of one request, made by turns
     Desk        who is served, who waits, who is asked to come back later
+    boxes       what is kept for visitors until they fetch it
     page        what the browser shows of a job, every character escaped
     app         the gradio page
     gate        what a request must look like, and what every answer carries

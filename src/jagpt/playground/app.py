@@ -6,13 +6,14 @@ import json
 import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jagpt import telemetry
 from jagpt.errors import JagptError
 from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import page
+from jagpt.playground.boxes import Boxes
 from jagpt.playground.desk import BusyError, Desk
 from jagpt.playground.facts import facts_of
 from jagpt.playground.job import Job, PromptTooLongError
@@ -40,11 +41,15 @@ COPY = """() => {
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the page's events call: the models by name, and the desk that serves."""
+    """What the page's events call.
+
+    It has the models by name, the desk that serves, and the boxes in which the answers wait.
+    """
 
     models: Mapping[str, TextGenerator]
     limits: Limits
     desk: Desk
+    boxes: Boxes = field(default_factory=Boxes)
 
     async def generate(
         self,
@@ -75,7 +80,8 @@ class Handlers:
                 seed=used,
             )
             job = Job(dict(self.models), prompt, settings, self.limits)
-            served = self.desk.serve(session(request), job)
+            visitor = session(request)
+            served = self.desk.serve(visitor, job, self.boxes.listens(visitor))
             async for ahead in served:
                 shown = page.show_job(job, self.limits)
                 yield shown if ahead is None else page.show_waiting(ahead), used
@@ -169,6 +175,8 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
         language.change(relabel, language, named, queue=False, api_visibility="private")
         blocks.load(greet, None, [language, *named], queue=False, api_visibility="private")
         blocks.unload(handlers.stop)
+    blocks.queue(default_concurrency_limit=None)
+    handlers.boxes.replace(blocks._queue)
     return blocks
 
 

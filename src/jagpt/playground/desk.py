@@ -1,7 +1,7 @@
 """Who is served, who waits, and who is asked to come again.
 
 One job computes at a time. Everything except the computation runs in one event loop, so that no
-lock is needed; a visitor who silently left loses the place after a while.
+lock is needed; a visitor who silently left, or does not listen, loses the place after a while.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SLICE = 0.2
 POLL = 0.1
 """Seconds between two checks by a waiting visitor."""
 GONE = 10.0
-"""Seconds without a check after which a visitor counts as gone."""
+"""Seconds after which a visitor counts as gone who asks for no progress, or does not fetch it."""
 
 
 class BusyError(Exception):
@@ -29,10 +29,15 @@ class BusyError(Exception):
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue: `seen` is when its visitor last checked."""
+    """A place in the queue.
+
+    `seen` is when its progress was last asked for, `heard` when all of it had been fetched.
+    """
 
     session: str
+    listens: Callable[[], bool]
     seen: float
+    heard: float
     working: bool = False
     stopped: bool = False
 
@@ -46,20 +51,27 @@ class Desk:
         self._tickets: deque[Ticket] = deque()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="playground")
 
-    async def serve(self, session: str, job: Job) -> AsyncIterator[int | None]:
+    async def serve(
+        self, session: str, job: Job, listens: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[int | None]:
         """Yields how many are ahead while the job waits, then None each time it has made progress.
 
-        A session's earlier job stops. Raises `BusyError` at once if all places are taken.
+        Nothing begins and nothing is yielded while the visitor has not fetched what was yielded
+        before (`listens`), except for the end. A session's earlier job stops. Raises `BusyError` at
+        once if all places are taken.
         """
         self.stop(session)
-        ticket = self._enter(session)
+        ticket = self._enter(session, listens)
         try:
             async for ahead in self._turn(ticket):
                 yield ahead
             more = not ticket.stopped
             while more:
-                more = await self._work(ticket, job) and not ticket.stopped
-                yield None
+                more = await self._work(ticket, job)
+                listening = self._listens(ticket)
+                more = more and not ticket.stopped
+                if listening:
+                    yield None
         finally:
             job.stop()
             self._leave(ticket)
@@ -81,11 +93,12 @@ class Desk:
         self.stop_all()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
-    def _enter(self, session: str) -> Ticket:
+    def _enter(self, session: str, listens: Callable[[], bool]) -> Ticket:
         self._drop_gone()
         if len(self._tickets) > self._places:
             raise BusyError
-        ticket = Ticket(session, self._clock())
+        now = self._clock()
+        ticket = Ticket(session, listens, seen=now, heard=now)
         self._tickets.append(ticket)
         return ticket
 
@@ -96,11 +109,12 @@ class Desk:
             self._drop_gone()
             ticket.seen = self._clock()
             ahead = self._tickets.index(ticket) if ticket in self._tickets else 0
-            if ahead == 0:
-                return
-            if ahead != told:
-                told = ahead
-                yield ahead
+            if self._listens(ticket):
+                if ahead == 0:
+                    return
+                if ahead != told:
+                    told = ahead
+                    yield ahead
             await asyncio.sleep(POLL)
 
     async def _work(self, ticket: Ticket, job: Job) -> bool:
@@ -110,6 +124,15 @@ class Desk:
             return await loop.run_in_executor(self._worker, job.advance, SLICE)
         finally:
             ticket.working, ticket.seen = False, self._clock()
+
+    def _listens(self, ticket: Ticket) -> bool:
+        """Whether the visitor has fetched everything; whoever has not for too long is stopped."""
+        now = self._clock()
+        if ticket.listens():
+            ticket.heard = now
+            return True
+        ticket.stopped |= now - ticket.heard > GONE
+        return False
 
     def _leave(self, ticket: Ticket) -> None:
         if ticket in self._tickets:

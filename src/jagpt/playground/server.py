@@ -10,6 +10,7 @@ from pathlib import Path
 from jagpt.errors import MissingExtraError, Terminated, UsageError, storage_error
 from jagpt.generation import TextGenerator, load
 from jagpt.playground import gate, page
+from jagpt.playground.boxes import SESSIONS
 from jagpt.playground.desk import Desk
 from jagpt.playground.gate import Asgi
 from jagpt.playground.limits import Limits
@@ -17,8 +18,6 @@ from jagpt.playground.log import kept_short
 
 LOCAL = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 100
-SESSIONS = 256
-"""Visitors whose last request gradio keeps; a stranger can create one per request."""
 
 
 def serve(
@@ -83,7 +82,6 @@ def application(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk)
     import gradio as gr  # isort: skip
 
     blocks = build(models, limits, desk)
-    blocks.queue(default_concurrency_limit=None)
     blocks.state_session_capacity = SESSIONS
     font = ("system-ui", "Hiragino Sans", "Noto Sans JP", "Noto Sans CJK JP", "sans-serif")
     app: Asgi = gr.mount_gradio_app(
