@@ -119,6 +119,12 @@ def test_a_host_that_is_no_name_is_told(host: str) -> None:
         server._listening(host, None)
 
 
+@pytest.mark.parametrize("host", ["", " ", "0", "0x0", "127.1"])
+def test_a_host_that_would_be_another_address_is_told(host: str) -> None:
+    with pytest.raises(UsageError, match=r"--host .*: give an address in full"):
+        server._listening(host, None)
+
+
 @pytest.mark.parametrize("page", ["playground.md", "ja/playground.md"])
 def test_the_documented_app_serves_the_models(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

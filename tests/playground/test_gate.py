@@ -17,6 +17,7 @@ import httpx2
 import psutil
 import pytest
 
+from jagpt.errors import UsageError
 from jagpt.playground import gate, server
 from jagpt.playground.limits import Limits
 
@@ -258,6 +259,33 @@ def test_beyond_loopback_addresses_and_given_names_are_ours(
     assert not public("evil.example")
     monkeypatch.setenv("SPACE_HOST", "me-mine.hf.space")
     assert gate.host_names("0.0.0.0")("me-mine.hf.space")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("given", "requested"),
+    [
+        ("example.org:8443", "example.org"),
+        ("Example.org.", "example.org"),
+        ("例え.jp", "xn--r8jz45g.jp"),
+        ("ä.example:80", "xn--4ca.example"),
+        ("[2001:db8::1]:8443", "2001:db8::1"),
+        ("2001:0DB8:0::1", "2001:db8::1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("my_host", "my_host"),
+    ],
+)
+def test_a_further_name_is_known_as_browsers_send_it(given: str, requested: str) -> None:
+    assert gate.host_names("127.0.0.1", [given])(requested)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "https://example.org", "example.org/x", "*.example.org", "a b", "u@example.org",
+     "example.org:x", "[example]", "[::1", "a..b", "a" * 64, "a\0b"],
+)  # fmt: skip
+def test_a_further_name_that_no_request_can_have_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match=r"--name .*: give the host alone"):
+        gate.host_names("127.0.0.1", [name])
 
 
 SENT = "sent-by-a-stranger"

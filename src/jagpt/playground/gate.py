@@ -12,12 +12,14 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from jagpt.errors import UsageError
 from jagpt.playground.limits import Limits
 
 Message = MutableMapping[str, Any]
@@ -50,6 +52,9 @@ OTHER_FIELDS = 4096
 """Bytes of a request besides its prompt."""
 EMBEDDED_BY = {"SPACE_HOST": "https://huggingface.co"}
 """Environment variable of a host that shows the page in a frame → who may do so."""
+
+_NAMED = re.compile(r"(?:\[([^\[\]]+)\]|([^\s\x00-\x1f\x7f:/?#@*\[\]\\]+))(?::[0-9]*)?")
+"""An address in brackets or a name, and a port."""
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -96,13 +101,34 @@ def guarded(app: Asgi, limits: Limits, is_ours: Callable[[str], bool]) -> Asgi:
 def host_names(host: str, further: Collection[str] = ()) -> Callable[[str], bool]:
     """Whether a page that listens on `host` may be requested under a name.
 
-    Beyond loopback an IP address is always accepted: it cannot be rebound.
+    Beyond loopback an IP address is always accepted: it cannot be rebound. Raises `UsageError` for
+    a further name that no request can have.
     """
-    names = {*LOOPBACK, *further, *(os.environ[v] for v in EMBEDDED_BY if v in os.environ)}
+    names = {*LOOPBACK, *map(_requested, further)}
+    names |= {os.environ[v] for v in EMBEDDED_BY if v in os.environ}
     if host not in LOOPBACK:
         names |= {host, socket.gethostname(), socket.getfqdn()}
     known = {name.lower().rstrip(".") for name in names}
     return lambda name: name in known or (host not in LOOPBACK and _is_address(name))
+
+
+def _requested(name: str) -> str:
+    """A further name as a browser sends it: in ASCII, without a port and brackets."""
+    if _is_address(name):
+        return str(ipaddress.ip_address(name))
+    named = _NAMED.fullmatch(name)
+    host = (named[1] or named[2]) if named else name
+    if _is_address(host):
+        return str(ipaddress.ip_address(host))
+    try:
+        sent = host.encode("idna").decode("ascii")
+    except ValueError:
+        sent = ""
+    if named is None or named[1] or not sent:
+        raise UsageError(
+            f"--name {name!r}: give the host alone, without scheme, path or *, such as example.org"
+        )
+    return sent
 
 
 def _is_address(name: str) -> bool:
@@ -111,6 +137,15 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_abbreviated(host: str) -> bool:
+    """Whether the system takes it for an IPv4 address although it is none: 0 for 0.0.0.0."""
+    try:
+        socket.inet_aton(host)
+    except (OSError, ValueError):
+        return False
+    return not _is_address(host)
 
 
 # --- what is let in -------------------------------------------------------------------------------

@@ -96,6 +96,11 @@ def application(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk)
 
 def _listening(host: str, port: int | None) -> socket.socket:
     """A listening socket; `UsageError` if the port is taken or the host is not ours."""
+    if not host.strip() or gate.is_abbreviated(host):  # the system takes these for other addresses
+        raise UsageError(
+            f"--host {host!r}: give an address in full or a name of this machine; 0.0.0.0 lets "
+            "other machines connect"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]:
         listening = socket.socket(family)
