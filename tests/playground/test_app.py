@@ -17,8 +17,9 @@ import pytest
 
 from jagpt import generation
 from jagpt import recipe as recipes
-from jagpt.errors import UsageError
+from jagpt.errors import DataError, UsageError
 from jagpt.playground import Desk, Limits, server
+from jagpt.playground.texts import ENGLISH
 
 DOCS = Path(__file__).parents[2] / "docs"
 gradio = pytest.importorskip("gradio", reason="needs the extra jagpt[playground]")
@@ -59,6 +60,22 @@ def test_nonsense_from_a_client_gets_a_polite_answer(
     assert 'data-state="refused"' in last(tiny_model, Limits(), *asked)
 
 
+def test_a_visitor_is_told_of_the_request_and_not_of_the_servers_files(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = [4, 1.0, 50, 0.9, 1.0, 1, 0, True]
+    assert "not valid UTF-8 (character 2)" in last(tiny_model, Limits(), "a\ud800b", *asked)
+
+    def damaged(_loaded: object, _prompt: str) -> list[int]:
+        raise DataError(f"{tiny_model}: its tokenizer is damaged")
+
+    monkeypatch.setattr(generation.TextGenerator, "encode", damaged)
+    html = last(tiny_model, Limits(), "京都", *asked)
+    assert 'data-state="refused"' in html
+    assert ENGLISH.unusable in html
+    assert "damaged" not in html
+
+
 def test_the_text_is_another_each_time_unless_the_seed_is_kept(tiny_model: Path) -> None:
     asked = ["京都", 12, 1.0, 0, 1.0, 1.0, 1, 5]
     kept = {last(tiny_model, Limits(), *asked, True) for _ in range(2)}
@@ -80,7 +97,7 @@ def test_a_run_of_the_sample_is_called_a_demonstration(tiny_model: Path, tmp_pat
     assert found.vocabulary == generation.load(tiny_model).engine.vocab_size
 
 
-def test_gradio_sends_no_analytics() -> None:
+def test_sliders_start_at_the_models_defaults_and_gradio_sends_no_analytics() -> None:
     """In a process of its own: gradio leaves an event loop open in that which builds a page."""
     code = """
         from pathlib import Path
@@ -89,12 +106,18 @@ def test_gradio_sends_no_analytics() -> None:
         from jagpt.playground import Desk, Limits, app
         from gradio.analytics import analytics_enabled
         engine = SimpleNamespace(vocab_size=8)
+        own = {"temperature": 2.5, "top_k": 500, "top_p": 0.01, "repetition_penalty": 0.9}
         loaded = SimpleNamespace(
-            defaults=Defaults(), context=48, engine=engine, directory=Path("/")
+            defaults=Defaults(**own), context=48, engine=engine, directory=Path("/")
         )
         blocks = app.build({"tiny": loaded}, Limits(), Desk(1))
         assert not blocks.analytics_enabled
         assert not analytics_enabled()
+        blocks = {block.elem_id: block for block in blocks.blocks.values()}
+        for name, value in own.items():
+            slider = blocks["jp-" + name.replace("_", "-")]
+            assert slider.value == value
+            assert slider.minimum <= value <= slider.maximum
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)
 

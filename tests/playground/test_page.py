@@ -58,7 +58,9 @@ def test_tokens_carry_their_probability_as_colour_and_words() -> None:
     assert '<span class="jp-t p0" title="-0.10 (90.5%)">古</span>' in html
     assert '<span class="jp-t p3" title="-3.50 (3.0%)">い</span>' in html
     assert "2 トークン・1 トークンあたり -1.80 ナット" in html
-    assert html.count("■") == 1
+    assert html.count('class="jp-end"') == 1
+    assert "■" not in Found(html).text  # the style sheet's: it is not copied
+    assert "■" in page.style_sheet()
     assert 'data-state="running"' in html
     assert f"{JAPANESE.seed} 4711" in html
     one = page.show_job(job("done", Row([Token(1, "古", -0.1)])), Limits())

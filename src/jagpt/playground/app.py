@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jagpt import telemetry
-from jagpt.errors import JagptError
+from jagpt.errors import JagptError, UsageError
 from jagpt.generation import Settings, TextGenerator
 from jagpt.playground import page
 from jagpt.playground.boxes import Boxes
@@ -90,9 +91,12 @@ class Handlers:
         except PromptTooLongError as error:
             said = {"tokens": error.tokens, "model": error.model, "most": error.most}
             yield page.show_refusal(lambda words: words.too_long.format(**said)), used
-        except (JagptError, ValueError, OverflowError) as error:
+        except UsageError as error:
             reason = str(error)
             yield page.show_refusal(lambda words: words.failed.format(reason=reason)), used
+        except (JagptError, ValueError, OverflowError) as error:  # it may name the server's files
+            logging.getLogger(__name__).error("a request cannot be used", exc_info=error)
+            yield page.show_refusal(lambda words: words.unusable), used
 
     def stop(self, request: gr.Request) -> None:
         self.desk.stop(session(request))
@@ -181,7 +185,10 @@ def build(models: Mapping[str, TextGenerator], limits: Limits, desk: Desk) -> An
 
 
 def _knobs(models: Mapping[str, TextGenerator], limits: Limits, words: Texts) -> dict[str, Any]:
-    """The sliders, in the order of `Handlers.generate`; first the model's own values."""
+    """The sliders, in the order of `Handlers.generate`; first the model's own values.
+
+    A sampling slider reaches as far as the model's own value, however unusual that is.
+    """
     defaults = next(iter(models.values())).defaults
     contexts = [loaded.context for loaded in models.values() if loaded.context is not None]
     longest = max(1, min([limits.max_new_tokens, *(context - 1 for context in contexts)]))
@@ -192,21 +199,23 @@ def _knobs(models: Mapping[str, TextGenerator], limits: Limits, words: Texts) ->
             label=getattr(words, name), elem_id=f"jp-{name.replace('_', '-')}",
         )  # fmt: skip
 
+    def knob(name: str, low: float, high: float, step: float) -> Any:
+        value = getattr(defaults, name)
+        return slider(name, min(low, value), max(high, value), step, value)
+
     with gr.Row():
         first = {
             "max_new_tokens": slider("max_new_tokens", 1, longest, 1, defaults.max_new_tokens),
-            "temperature": slider("temperature", 0.1, 2.0, 0.05, defaults.temperature),
+            "temperature": knob("temperature", 0.1, 2.0, 0.05),
         }
     with gr.Row():
         second = {
-            "top_k": slider("top_k", 0, 200, 1, defaults.top_k),
-            "top_p": slider("top_p", 0.05, 1.0, 0.01, defaults.top_p),
+            "top_k": knob("top_k", 0, 200, 1),
+            "top_p": knob("top_p", 0.05, 1.0, 0.01),
         }
     with gr.Row():
         third = {
-            "repetition_penalty": slider(
-                "repetition_penalty", 1.0, 2.0, 0.05, defaults.repetition_penalty
-            ),
+            "repetition_penalty": knob("repetition_penalty", 1.0, 2.0, 0.05),
             "samples": slider("samples", 1, limits.max_samples, 1, min(2, limits.max_samples)),
             "seed": gr.Number(
                 0, label=words.seed, info=words.seed_info, precision=0, minimum=0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jagpt.errors import UsageError
-from jagpt.generation import Settings, TextGenerator, Token
+from jagpt.generation import Settings, TextGenerator, Token, check_prompts
 from jagpt.playground.limits import Limits
 
 State = Literal["running", "done", "stopped", "out of time"]
@@ -56,7 +56,7 @@ class Job:
         """Check everything; `PromptTooLongError` or `UsageError` for what cannot be continued."""
         if len(prompt) > limits.prompt_characters:
             raise UsageError(f"the prompt has more than {limits.prompt_characters:,} characters")
-        self.prompt = prompt
+        (self.prompt,) = check_prompts([prompt])
         self.state: State = "running"
         self.columns = [
             Column(name, [Row() for _ in range(settings.num_return_sequences)]) for name in models

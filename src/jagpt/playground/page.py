@@ -106,7 +106,7 @@ def _column(column: Column, prompt: str, named: bool) -> Markup:
 def _card(row: Row, prompt: str) -> Markup:
     spans = Markup("").join(_token(token) for token in row.tokens)
     ended = " / ".join(texts(code).ended for code in LANGUAGES.values())
-    end = Markup('<span class="jp-end" title="{}">■</span>').format(ended)
+    end = Markup('<span class="jp-end" title="{}"></span>').format(ended)
     text = Markup('<p class="jp-text"><b>{}</b>{}{}</p>').format(
         clean(prompt), spans, end if row.ended else ""
     )

@@ -39,6 +39,7 @@ class Texts:
     out_of_time: str
     too_long: str
     failed: str
+    unusable: str
     empty: str
     figures: str
     ended: str
@@ -75,6 +76,7 @@ ENGLISH = Texts(
     out_of_time="Stopped at the limit of {seconds:g} seconds.",
     too_long="The text has {tokens:,} tokens; {model} can continue at most {most:,}.",
     failed="This cannot be continued: {reason}",
+    unusable="This cannot be continued. Please try another text and other settings.",
     empty="The continuations will appear here.",
     figures="{tokens:,} tokens · {mean:.2f} nats per token",
     ended="end of text",
@@ -111,6 +113,7 @@ JAPANESE = Texts(
     out_of_time="このページの上限（{seconds:g} 秒）に達したので止めました。",
     too_long="書き出しが {tokens:,} トークンあり、{model} の上限（{most:,}）を超えています。",
     failed="続きを書けません：{reason}",
+    unusable="続きを書けません。書き出しか設定を変えて、もう一度お試しください。",
     empty="ここに続きが表示されます。",
     figures="{tokens:,} トークン・1 トークンあたり {mean:.2f} ナット",
     ended="文章の終わり",
