@@ -1,4 +1,4 @@
-"""The playground of a tiny model whose engine takes its time: `serving.py MODEL SECONDS GONE [NAME…]`.
+"""The playground of a tiny model with a slow engine: `serving.py MODEL SECONDS GONE [NAME…]`.
 
 Run as a program by the tests, so that a signal can end it and its memory can be seen.
 """

@@ -14,7 +14,7 @@ from jagpt.playground import Desk
 
 pytest.importorskip("uvicorn", reason="needs the extra jagpt[playground]")
 
-from jagpt.playground import ending  # noqa: E402 - it imports uvicorn
+from jagpt.playground import ending
 
 LATE = 0.6
 """Seconds that a slow answer takes."""
