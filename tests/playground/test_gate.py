@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from jagpt.errors import UsageError
-from jagpt.playground import gate, server
+from jagpt.playground import boxes, gate
 from jagpt.playground.limits import Limits
 
 JOIN = "/gradio_api/call/generate"
@@ -172,10 +172,10 @@ def test_the_longest_prompt_is_let_in_however_it_is_escaped(client: httpx2.Clien
 def test_refused_prompts_do_not_stay_in_memory(served: Any, client: httpx2.Client) -> None:
     process = psutil.Process(served.process.pid)
     body = {"data": ["x" * 100_000, *DATA["data"][1:]]}
-    for _ in range(server.SESSIONS):
+    for _ in range(boxes.SESSIONS):
         client.post(JOIN, json=body).raise_for_status()
     before = process.memory_info().rss
-    for _ in range(server.SESSIONS):
+    for _ in range(boxes.SESSIONS):
         client.post(JOIN, json=body).raise_for_status()
     assert process.memory_info().rss - before < 10e6  # of 26 MB that were sent
 

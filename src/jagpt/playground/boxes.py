@@ -40,7 +40,7 @@ class Box(asyncio.Queue[Any]):
 
     def _get(self) -> Any:
         self._since = self._clock()
-        return super()._get()  # type: ignore[misc]
+        return super()._get()
 
 
 class Boxes(dict[str, Box]):
