@@ -813,6 +813,25 @@ def test_verify_tells_of_a_stage_that_lost_its_manifest_or_all(
     assert (stage, words in problem) == ("tokens", True)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("weights.bin", "not as its manifest lists it"), (MANIFEST, "damaged")]
+)
+def test_verify_looks_into_the_run_s_own_teachers(
+    tmp_path: Path, workshop: Workshop, name: str, words: str
+) -> None:
+    run(tmp_path, until="corpus")
+    place = RunDirectory(tmp_path / "run")
+    taught = place.root / "teachers" / "1" / "checkpoints"
+    files.write_text(taught / "weights.bin", "weights")
+    Manifest("train", 1, "f" * 64, {}, {}).finish(taught)
+    assert [(v.stage, v.problems) for v in pipeline.verify(place, QUIET)] == [
+        ("corpus", ()), ("teachers/1", ())
+    ]  # fmt: skip
+    (taught / name).write_text("Weights")
+    (problem,) = pipeline.verify(place, QUIET)[-1].problems
+    assert (str(taught / name) in problem, words in problem) == (True, True)
+
+
 def test_verify_does_not_miss_what_is_unfinished_or_not_begun(
     tmp_path: Path, workshop: Workshop
 ) -> None:

@@ -78,6 +78,15 @@ class Manifest:
                 return f"{path}: {size:,} bytes, though its manifest lists {entry.size:,}"
         return None
 
+    def altered(self, directory: Path) -> str | None:
+        """The first file that has changed since it was made; all of them are hashed."""
+        if (problem := self.problem(directory)) is not None:
+            return problem
+        for entry in self.files:
+            if files.sha256(directory / entry.name) != entry.sha256:
+                return f"{directory / entry.name}: changed since it was made"
+        return None
+
     def _made_of(self) -> dict[str, Any]:
         names = ("stage", "version", "fingerprint", "section", "inputs")
         return {name: getattr(self, name) for name in names}

@@ -116,6 +116,28 @@ def test_teachers_of_another_training_are_set_aside(
     assert contents(run.root / "teachers" / "1" / "checkpoints") != before
 
 
+@pytest.mark.parametrize("damaged", ["weights", "manifest"])
+def test_a_damaged_teacher_is_set_aside_and_trained_again(make_run: MakeRun, damaged: str) -> None:
+    run, heard = make_run(), Heard()
+    recipe = make_recipe(own_teachers=1, max_steps=2)
+    session.run(recipe, run, QUIET)
+    teacher = run.root / "teachers" / "1" / "checkpoints"
+    before = left(run), contents(teacher)
+    files.remove(run.own("train"))
+    path = teacher / MANIFEST
+    if damaged == "weights":
+        path = checkpoint_folder.resolve(teacher, "last") / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 0x40
+    path.write_bytes(content)
+    session.preflight(recipe, run)
+    session.run(recipe, run, heard)
+    assert (left(run), contents(teacher)) == before
+    (said,) = (line for line in heard.lines if "moved aside" in line)
+    assert said.startswith(f"teacher 1: {path}: ")
+    assert str(run.superseded / "teacher-1") in said
+
+
 def test_a_teacher_stays_where_only_validation_and_upkeep_are_different(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

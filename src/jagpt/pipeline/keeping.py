@@ -11,7 +11,7 @@ from jagpt.errors import JagptError, UsageError
 from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import superseded
 from jagpt.pipeline.ledger import Ledger
-from jagpt.pipeline.states import StageState, altered, is_foreign, last_made
+from jagpt.pipeline.states import StageState, is_foreign, last_made
 from jagpt.pipeline.superseded import Earlier
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
@@ -129,7 +129,7 @@ def _same(run: RunDirectory, state: StageState) -> Earlier | None:
         one
         for one in superseded.earlier(run, state.stage)
         if one.manifest.fingerprint == state.fingerprint
-        and not (one.finished and altered(one.directory, one.manifest))
+        and not (one.finished and one.manifest.altered(one.directory))
     ]
     return max(found, key=lambda one: one.finished, default=None)
 

@@ -15,7 +15,7 @@ from jagpt.errors import DataError, NewerVersionError, TooLittleTextError, Usage
 from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline import keeping, superseded
 from jagpt.pipeline.ledger import Ledger, timed
-from jagpt.pipeline.states import StageState, altered, examine, settled
+from jagpt.pipeline.states import StageState, examine, settled
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
@@ -199,7 +199,7 @@ def _refuse_altered(run: RunDirectory, read: Collection[str]) -> None:
     hashed.
     """
     for name, place in run.shared.items():
-        problem = altered(place, Manifest.read(place)) if name in read else None
+        problem = Manifest.read(place).altered(place) if name in read else None
         if problem is not None:
             raise DataError(f"{problem} (the {name} stage is shared from there)")
 

@@ -378,16 +378,6 @@ def _check_files(stage: Stage, manifest: Manifest, run: RunDirectory, ledger: Le
         ledger.changed = True
 
 
-def altered(directory: Path, manifest: Manifest) -> str | None:
-    """Which files of a finished stage have changed since it was made; all of them are hashed."""
-    if (problem := manifest.problem(directory)) is not None:
-        return problem
-    for entry in manifest.files:
-        if files.sha256(directory / entry.name) != entry.sha256:
-            return f"{directory / entry.name}: changed since it was made"
-    return None
-
-
 def _remedy(stage: Stage) -> str:
     return f"put it back, or rerun the stage with {_rerun(stage)}"
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jagpt import files, manifests
+from jagpt.errors import DataError
 from jagpt.manifests import IN_PROGRESS, MANIFEST, Manifest
 from jagpt.pipeline.states import followed, is_foreign
 from jagpt.progress import Progress
-from jagpt.rundir import RunDirectory
+from jagpt.rundir import TEACHERS, RunDirectory
 from jagpt.stages import STAGE_NAMES
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found in one stage."""
+    """What `verify` found in one stage, or in one of the teachers that a run trained itself."""
 
     stage: str
     files: int
@@ -23,7 +24,10 @@ class Verified:
 
 
 def verify(run: RunDirectory, progress: Progress) -> list[Verified]:
-    """Hash every file of every finished stage against its manifest; tell which stage lost that."""
+    """Hash every file of every finished stage against its manifest; tell which stage lost that.
+
+    The run's own teachers, each a run of its own, follow as `teachers/1` and so on.
+    """
     found = []
     for name in STAGE_NAMES:
         directory = run.own(name)
@@ -32,6 +36,10 @@ def verify(run: RunDirectory, progress: Progress) -> list[Verified]:
             found.append(_verify_stage(name, directory, manifest, progress))
         elif name not in run.shared and (problem := _lost(run, name)) is not None:
             found.append(Verified(name, 0, (problem,)))
+    for place in sorted((run.root / TEACHERS).glob("*")):
+        directory = RunDirectory(place).own("train")
+        if (directory / MANIFEST).exists():
+            found.append(_verify_teacher(f"{TEACHERS}/{place.name}", directory, progress))
     return found
 
 
@@ -46,6 +54,14 @@ def _lost(run: RunDirectory, name: str) -> str | None:
         if (later / MANIFEST).exists() and name in Manifest.read(later).inputs:
             return f"{directory}: missing, though {later} was made from it"
     return None
+
+
+def _verify_teacher(name: str, directory: Path, progress: Progress) -> Verified:
+    try:
+        manifest = Manifest.read(directory)
+    except DataError:  # training makes it anew; no stage is to be forced
+        return Verified(name, 0, (f"{directory / MANIFEST}: damaged",))
+    return _verify_stage(name, directory, manifest, progress)
 
 
 def _verify_stage(name: str, directory: Path, manifest: Manifest, progress: Progress) -> Verified:

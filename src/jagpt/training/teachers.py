@@ -26,6 +26,7 @@ from jagpt.models import (
     pretrained,
 )
 from jagpt.models.tokenizer import has_one, other_ids
+from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.rundir import TEACHERS, RunDirectory
 from jagpt.stage import Stage
@@ -36,6 +37,7 @@ from jagpt.training.plan import same_steps
 
 KEY = "train.teacher"
 SEEDS = 2**64
+OTHER = "it is of another training"
 
 
 @dataclass(frozen=True)
@@ -177,16 +179,19 @@ def manifest(stage: Stage, recipe: Recipe, run: RunDirectory) -> Manifest:
     return Manifest(stage.name, stage.version, fingerprint, section, inputs)
 
 
-def is_made(wanted: Manifest, taught: RunDirectory) -> bool:
-    """Whether the teacher is there, complete."""
-    directory = taught.own("train")
-    if not (directory / MANIFEST).is_file():
-        return False
-    found = Manifest.read(directory)
-    return _alike(found, wanted) and found.problem(directory) is None
+def flaw(wanted: Manifest, directory: Path) -> str | None:
+    """Why what is in a teacher's folder is not the finished teacher; None if it is.
+
+    All of its files are hashed: damaged weights would teach all the same.
+    """
+    try:
+        found = Manifest.read(directory)
+    except DataError:
+        return f"{directory / MANIFEST}: missing or damaged"
+    return found.altered(directory) if _alike(found, wanted) else OTHER
 
 
-def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
+def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory, progress: Progress) -> None:
     """Make room for the teacher: an unfinished one continues if it has the same recipe."""
     directory = taught.own("train")
     if directory.is_dir():
@@ -195,7 +200,10 @@ def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory) -> None:
         except DataError:
             known = None
         if known is None or not _alike(known, wanted):
-            files.move_directory(directory, run.superseded / f"teacher-{taught.root.name}")
+            why = OTHER if known else flaw(wanted, directory)
+            name = f"teacher-{taught.root.name}"
+            kept = files.move_directory(directory, run.superseded / name)
+            progress.say(f"teacher {taught.root.name}: {why}; moved aside to {kept}")
     if not directory.is_dir():
         wanted.begin(directory)
 
