@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_training import Heard, contents, make_recipe, signalled_at, weighted, write_tokenizer
+from tiny_training import (
+    Heard,
+    contents,
+    logged_rows,
+    make_recipe,
+    signalled_at,
+    weighted,
+    write_tokenizer,
+)
 
 from jagpt import files
 from jagpt.errors import DataError, JagptError, StoppedError, UsageError
@@ -112,8 +120,37 @@ def test_teachers_of_another_training_are_set_aside(
         tensors = load_file(begun / "model.safetensors")
         save_file({name: -value for name, value in tensors.items()}, begun / "model.safetensors")
     session.run(other, run, QUIET)
-    assert contents(run.superseded / "teacher-1") == before
+    assert contents(run.superseded / "teacher-1" / "checkpoints") == before
     assert contents(run.root / "teachers" / "1" / "checkpoints") != before
+
+
+@pytest.mark.parametrize("stopped_at", [None, 5], ids=["finished", "unfinished"])
+def test_a_teacher_that_was_set_aside_is_taken_back_with_its_logs(
+    make_run: MakeRun, stopped_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, heard = make_run(), Heard()
+    teacher = run.root / "teachers" / "1"
+    recipe, other = (make_recipe(own_teachers=1, max_steps=6, seed=seed) for seed in (7, 70))
+    if stopped_at is None:
+        session.run(recipe, run, QUIET)
+    else:
+        with signalled_at(monkeypatch, stopped_at, signal.SIGTERM), pytest.raises(StoppedError):
+            session.run(recipe, run, QUIET)
+    before = contents(teacher)
+    files.remove(run.own("train"))
+    with signalled_at(monkeypatch, 4, signal.SIGTERM), pytest.raises(StoppedError):
+        session.run(other, run, QUIET)
+    assert contents(run.superseded / "teacher-1") == before
+    session.run(recipe, run, heard)
+    (said,) = (line for line in heard.lines if "restored from" in line)
+    assert said.startswith("teacher 1: made earlier with this recipe")
+    steps = [row["step"] for row in logged_rows(RunDirectory(teacher)) if row["kind"] == "train"]
+    assert steps == list(range(1, 7))
+    if stopped_at is None:
+        assert contents(teacher) == before
+    else:
+        assert any("continuing from the checkpoint of step 4" in line for line in heard.lines)
+    assert (run.superseded / "teacher-1-2" / "logs" / "metrics.jsonl").is_file()
 
 
 @pytest.mark.parametrize("damaged", ["weights", "manifest"])

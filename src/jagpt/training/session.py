@@ -95,9 +95,7 @@ def _make_teachers(
     for number, (taught, place) in enumerate(teachers.own_runs(recipe, run), 1):
         with group.together():
             wanted = teachers.manifest(TRAIN, taught, run) if group.main else None
-            made = wanted is not None and teachers.flaw(wanted, place.own("train")) is None
-            if wanted is not None and not made:
-                teachers.begin(wanted, run, place, progress)
+            made = wanted is not None and not teachers.make_room(wanted, run, place, progress)
         if group.share(made):
             continue
         progress.say(f"teacher {number} of {count}:")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -179,11 +180,44 @@ def manifest(stage: Stage, recipe: Recipe, run: RunDirectory) -> Manifest:
     return Manifest(stage.name, stage.version, fingerprint, section, inputs)
 
 
-def flaw(wanted: Manifest, directory: Path) -> str | None:
-    """Why what is in a teacher's folder is not the finished teacher; None if it is.
+def make_room(
+    wanted: Manifest, run: RunDirectory, taught: RunDirectory, progress: Progress
+) -> bool:
+    """Leave in the teacher's folder only what it can continue from.
+
+    Returns whether it still has to be trained: it, or one that was moved aside, may be finished.
+    """
+    flaw, known = _flaw(wanted, taught), _unfinished(taught)
+    if flaw is None or (known is not None and _alike(known, wanted)):
+        return flaw is not None
+    name = f"teacher {taught.root.name}"
+    if taught.own("train").is_dir():
+        aside = files.move_directory(taught.root, run.superseded / name.replace(" ", "-"))
+        progress.say(f"{name}: {OTHER if known else flaw}; moved aside to {aside}")
+    earlier = _earlier(wanted, run)
+    if earlier is None:
+        wanted.begin(taught.own("train"))
+        return True
+    files.remove(taught.root)  # logs alone
+    files.move(earlier.root, taught.root)
+    progress.say(f"{name}: made earlier with this recipe, restored from {earlier.root}")
+    return _flaw(wanted, taught) is not None
+
+
+def _earlier(wanted: Manifest, run: RunDirectory) -> RunDirectory | None:
+    """The teacher that is wanted among those that were moved aside; a finished one is preferred."""
+    aside = [RunDirectory(place) for place in sorted(run.superseded.glob("teacher-*"))]
+    finished = (one for one in aside if _flaw(wanted, one) is None)
+    begun = (one for one in aside if (known := _unfinished(one)) and _alike(known, wanted))
+    return next(chain(finished, begun), None)
+
+
+def _flaw(wanted: Manifest, taught: RunDirectory) -> str | None:
+    """Why a teacher is not the finished one that is wanted; None if it is.
 
     All of its files are hashed: damaged weights would teach all the same.
     """
+    directory = taught.own("train")
     try:
         found = Manifest.read(directory)
     except DataError:
@@ -191,21 +225,12 @@ def flaw(wanted: Manifest, directory: Path) -> str | None:
     return found.altered(directory) if _alike(found, wanted) else OTHER
 
 
-def begin(wanted: Manifest, run: RunDirectory, taught: RunDirectory, progress: Progress) -> None:
-    """Make room for the teacher: an unfinished one continues if it has the same recipe."""
-    directory = taught.own("train")
-    if directory.is_dir():
-        try:
-            known = Manifest.unfinished(directory)
-        except DataError:
-            known = None
-        if known is None or not _alike(known, wanted):
-            why = OTHER if known else flaw(wanted, directory)
-            name = f"teacher-{taught.root.name}"
-            kept = files.move_directory(directory, run.superseded / name)
-            progress.say(f"teacher {taught.root.name}: {why}; moved aside to {kept}")
-    if not directory.is_dir():
-        wanted.begin(directory)
+def _unfinished(taught: RunDirectory) -> Manifest | None:
+    """What an unfinished teacher is made from; None if there is none, or its note is damaged."""
+    try:
+        return Manifest.unfinished(taught.own("train"))
+    except DataError:
+        return None
 
 
 def _alike(known: Manifest, wanted: Manifest) -> bool:
