@@ -28,6 +28,7 @@ from jagpt.recipe import Recipe
 from jagpt.report import render
 from jagpt.rundir import RunDirectory
 from jagpt.training import search, session
+from jagpt.training.stage import TrainStage
 from jagpt.training.trials import BEST, Trials, Tried
 
 MakeRun = Callable[..., RunDirectory]
@@ -140,9 +141,9 @@ def test_the_time_that_is_given_ends_the_search_and_a_later_one_goes_on(make_run
     assert len(search.search(searched(RATE), run, 1, None, QUIET).trials) == 1
 
 
-@pytest.mark.parametrize("change", ["recipe", "data", "weights", "teacher"])
+@pytest.mark.parametrize("change", ["recipe", "data", "weights", "teacher", "version"])
 def test_trials_of_another_training_are_set_aside(
-    make_run: MakeRun, tmp_path: Path, change: str
+    make_run: MakeRun, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, begun = make_run(), tmp_path / "begun"
     session.run(make_recipe(max_steps=1, warmup_steps=0), make_run("first"), QUIET)
@@ -160,6 +161,8 @@ def test_trials_of_another_training_are_set_aside(
         other = searched(RATE, batch_size=1)
     elif change == "data":
         other = weighted(recipe, 0.5)
+    elif change == "version":
+        monkeypatch.setattr(TrainStage, "version", TrainStage.version + 1)
     else:
         tensors = load_file(begun / "model.safetensors")
         save_file({name: -value for name, value in tensors.items()}, begun / "model.safetensors")

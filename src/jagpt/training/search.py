@@ -93,7 +93,8 @@ def _begin(recipe: Recipe, run: RunDirectory) -> Trials:
     """
     folder = run.root / SEARCH
     keys = recipe.search.model_dump(mode="json")
-    made_of: list[Any] = [[*TRAIN.semantic(recipe).values(), keys], [*sums(run.tokens).values()]]
+    section = [*TRAIN.semantic(recipe).values(), keys]
+    made_of: list[Any] = [TRAIN.version, section, [*sums(run.tokens).values()]]
     if outside := TRAIN.outside(recipe, files.sha256, {}):
         made_of.append(outside)
     fingerprint = files.fingerprint_of(["search", *made_of])
