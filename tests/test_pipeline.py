@@ -332,6 +332,22 @@ def test_what_was_set_aside_is_taken_back_with_its_logs(tmp_path: Path, workshop
     assert without_times(tmp_path / "run") == other
 
 
+def test_a_users_file_among_what_was_set_aside_is_passed_over(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    run(tmp_path)
+    aside = tmp_path / "run" / "superseded"
+    name = f"train-{states(tmp_path)['train'].fingerprint[:8]}"
+    for file in (aside / name, aside / f"{name}.tar"):
+        files.write_text(file, "mine")
+    run(tmp_path, RATE)
+    assert (aside / f"{name}-2" / "checkpoints" / MANIFEST).is_file()
+    workshop.calls.clear()
+    run(tmp_path)
+    assert workshop.calls == []
+    assert {file.read_text() for file in aside.iterdir() if file.is_file()} == {"mine"}
+
+
 def test_what_was_left_unfinished_is_taken_back_and_goes_on(
     tmp_path: Path, workshop: Workshop
 ) -> None:

@@ -110,6 +110,8 @@ def mend(run: RunDirectory, stage: Stage, ledger: Ledger) -> None:
     """
     fingerprint = _fingerprint(run, stage)
     for place in sorted(run.superseded.glob(f"{stage.name}-{fingerprint}*")):
+        if not place.is_dir():  # not of jagpt, such as an archive of a folder beside it
+            continue
         files.remove_leftovers(place)
         if {path.name for path in place.iterdir()} <= {LOGS, TIMING}:
             _take_logs_back(run, stage, place, ledger)
@@ -148,7 +150,7 @@ def _place(run: RunDirectory, stage: Stage, mark: str) -> Path:
     """
     name = f"{stage.name}-{_fingerprint(run, stage)}{mark}"
     place, number = run.superseded / name, 1
-    while (place / run.own(stage.name).name).exists():
+    while place.is_file() or (place / run.own(stage.name).name).exists():
         number += 1
         place = run.superseded / f"{name}-{number}"
     return place
