@@ -268,7 +268,8 @@ def test_says_nothing_of_paths_execution_or_the_clock(facts: Facts) -> None:
     text = card.render(fakes.recipe(), facts, VERSIONS)
     for word in ("execution", "workers", "max_hours", "/tmp", "Linux", "2026"):  # noqa: S108
         assert word not in text
-    other = fakes.recipe(fakes.RECIPE.replace('path = "', 'path = "/mnt/'), "execution.workers=3")
+    elsewhere = fakes.RECIPE.replace('path = "', 'path = "/mnt/')
+    other = fakes.recipe(elsewhere, "execution.workers=3", 'baseline.name="b"')
     assert card.render(other, facts, VERSIONS) == text
 
 

@@ -12,8 +12,8 @@ from jagpt.recipe import SECTIONS, Recipe
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The whole recipe without paths, `[search]` and `[execution]`."""
-    names = [name for name in SECTIONS if name not in ("search", "execution")]
+    """The whole recipe without paths, `[search]`, `[baseline]` and `[execution]`."""
+    names = [name for name in SECTIONS if name not in ("search", "baseline", "execution")]
     sections = {name: getattr(recipe, name).semantic() for name in names}
     for row in sections["corpus"]["source"]:
         if (weight := recipe.corpus.weights.get(row["name"])) is not None:

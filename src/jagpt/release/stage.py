@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ReleaseStage(Stage):
     name = "release"
     help = "The folder to publish: model, card, changelog, checksums."
-    version = 6
+    version = 7
     sections = ("release",)
     needs = ("corpus", "tokenizer", "tokens", "train", "evaluate", "export", "formats")
 
