@@ -29,17 +29,27 @@ class Fate:
 
 
 def train(
-    recipe: Recipe, run: RunDirectory, size: int = 2, fate: Fate | None = None
+    recipe: Recipe,
+    run: RunDirectory,
+    size: int = 2,
+    fate: Fate | None = None,
+    elsewhere: RunDirectory | None = None,
 ) -> tuple[list[int | None], list[str], float]:
-    """Exit codes and last words of the ranks, and seconds from the first's end to the last's."""
+    """Exit codes and last words of the ranks, and seconds from the first's end to the last's.
+
+    All ranks but the first read `elsewhere`, if given, each as the first of its machine.
+    """
     context = processes.context()
     port, words = _free_port(), run.root.with_suffix(".words")
     words.mkdir(exist_ok=True)
+    others = [(rank, run) if elsewhere is None else (0, elsewhere) for rank in range(1, size)]
+    places = [(0, run), *others]
     started = [
         context.Process(
-            target=_rank, args=(rank, size, port, recipe.to_toml(), run, words, fate or Fate())
+            target=_rank,
+            args=(rank, local, size, port, recipe.to_toml(), place, words, fate or Fate()),
         )
-        for rank in range(size)
+        for rank, (local, place) in enumerate(places)
     ]
     for process in started:
         process.start()
@@ -65,9 +75,10 @@ def _ends(started: list[Any]) -> list[float]:
 
 
 def _rank(
-    rank: int, size: int, port: int, recipe: str, run: RunDirectory, words: Path, fate: Fate
-) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    rank: int, local: int, size: int, port: int, recipe: str, run: RunDirectory, words: Path,
+    fate: Fate,
+) -> None:  # fmt: skip
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(local)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     from jagpt.recipe import parse
     from jagpt.training import distributed, ranks, session

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from several_ranks import Fate, shared_recipe, train
-from tiny_training import logged_rows, signalled_at
+from tiny_training import logged_rows, signalled_at, write_tokens
 
 from jagpt import files
 from jagpt.errors import UsageError
@@ -19,7 +22,7 @@ from jagpt.recipe import Recipe
 from jagpt.rundir import RunDirectory
 from jagpt.training import distributed, session
 from jagpt.training.distributed import Group
-from jagpt.training.metrics import SAMPLES
+from jagpt.training.metrics import METRICS, SAMPLES
 from jagpt.training.ranks import Ranks
 
 MakeRun = Callable[..., RunDirectory]
@@ -143,6 +146,35 @@ def test_when_a_rank_dies_the_other_leaves_and_says_so(make_run: MakeRun) -> Non
     assert "lost contact with another rank" in words[0]
     assert seconds < 60
     assert (run.own("train") / "step-00000004").is_dir()
+
+
+def _reverse(shard: Path) -> None:
+    """The same tokens in the opposite order."""
+    np.fromfile(shard, "<u2")[::-1].tofile(shard)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tokens: _reverse(tokens / "train-00000.bin"), r"train-00000\.bin: at byte 0: "),
+        (lambda tokens: write_tokens(tokens, {"train": 60, "valid": 9, "test": 4}), "different"),
+        (lambda tokens: (tokens / "valid-00000.bin").unlink(), r"valid-00000\.bin: .* is missing"),
+    ],
+    ids=["changed", "others", "missing"],
+)
+def test_a_machine_with_other_tokens_ends_all_ranks_before_the_first_step(
+    make_run: MakeRun, tmp_path: Path, change: Callable[[Path], object], words: str
+) -> None:
+    run = make_run("one")
+    tokens = tmp_path / "tokens"
+    shutil.copytree(run.tokens, tokens)
+    change(tokens)
+    elsewhere = RunDirectory(tmp_path / "other", {**run.shared, "tokens": tokens})
+    codes, said, _ = train(shared_recipe(), run, elsewhere=elsewhere)
+    assert codes == [3, 3], said
+    assert said[0].startswith("rank 1 cannot take part")
+    assert re.match(rf"rank 1: .*{words}", said[1])
+    assert not (run.logs / METRICS).exists()
 
 
 def test_a_number_of_ranks_that_does_not_divide_the_step_is_refused(

@@ -20,7 +20,7 @@ from jagpt.cli.common import (
     print_json,
     recipe_options,
 )
-from jagpt.errors import INTERRUPTED, JagptError, UsageError
+from jagpt.errors import INTERRUPTED, DataError, JagptError, UsageError
 from jagpt.stages import CORPUS, STAGE_NAMES, TOKENS, TRAIN
 
 if TYPE_CHECKING:
@@ -109,8 +109,11 @@ def _follow(call: Call, group: Group) -> None:
         if group.await_order() == distributed.TRAIN:
             from jagpt.training import session
 
-            loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
-            settled, _ = pipeline.settled(loaded, place)  # as rank 0 has written it down
+            try:
+                loaded, place = open_recipe(call.recipe, call.overrides, call.run_dir)
+                settled, _ = pipeline.settled(loaded, place)  # as rank 0 has written it down
+            except JagptError as error:  # of this machine alone: rank 0 has read both by now
+                raise DataError(f"{group.ranks.name}{error}") from None
             session.run(settled, place, QUIET)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -11,6 +11,7 @@ from jagpt.manifests import MANIFEST
 from jagpt.recipe import Recipe, Train
 from jagpt.tokens.dataset import TokenSplit, TrainingOrder, validation_windows
 from jagpt.tokens.index import TokenIndex
+from jagpt.tokens.shards import Shard
 from jagpt.tokens.weights import Weights
 from jagpt.training.plan import Plan, make_plan, micro_batches
 
@@ -21,6 +22,16 @@ class Data:
 
     order: TrainingOrder
     valid: TokenSplit
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards of both splits."""
+        return [*self.order.split.shards, *self.valid.shards]
+
+    def sums(self) -> dict[str, str]:
+        """Name → SHA-256 of the indexes, which say of every token what it is (`Shard.check`)."""
+        indexes = [self.valid.directory / TokenIndex.FILE, *(s.index_path for s in self.shards)]
+        return {path.name: files.sha256(path) for path in indexes}
 
 
 def sums(tokens: Path) -> dict[str, str]:

@@ -64,9 +64,8 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
         _explained(recipe.train, device, group),
         distributed.explained(group),
     ):
-        data, plan = prepare(recipe, run.tokens, group.size)
         with group.training(device):
-            _check_agreement(recipe, plan, group)
+            data, plan = _agreed(recipe, run, group)
             _make_teachers(recipe, run, device, stop, progress)
             _train(recipe, run, data, plan, device, stop, progress)
         if group.main:
@@ -199,14 +198,48 @@ def _trackers(
         yield chosen
 
 
-def _check_agreement(recipe: Recipe, plan: Plan, group: Group) -> None:
-    """Refuse ranks that read different recipes or tokens."""
-    mine = files.fingerprint_of([TRAIN.semantic(recipe), plan.total_steps])
-    if group.share(mine) != mine:
+def _agreed(recipe: Recipe, run: RunDirectory, group: Group) -> tuple[Data, Plan]:
+    """The data and the plan of all ranks; `DataError` if one reads something else than rank 0.
+
+    The first rank of each machine reads all tokens, as rank 0 has done in `preflight`.
+    """
+    if group.size == 1:
+        return prepare(recipe, run.tokens, group.size)
+    first = group.ranks.local == 0
+    with _refused_together(group):
+        data, plan = prepare(recipe, run.tokens, group.size)
+        outside = TRAIN.outside(recipe, files.sha256, {}) if first else {}
+        read = [TRAIN.semantic(recipe), plan.total_steps, data.sums()]
+        mine = [files.fingerprint_of(each) for each in (read, outside)]
+    theirs = group.share(mine)
+    with _refused_together(group):
+        if mine[: 1 + first] != theirs[: 1 + first]:
+            raise DataError(
+                "this process reads a different recipe, different tokens or a different model than "
+                "rank 0; give every machine the same recipe file and run directory (a shared file "
+                "system)"
+            )
+    for shard in data.shards:  # one at a time: a rank that others wait for must not take long
+        with _refused_together(group):
+            if first and not group.main:
+                shard.check()
+    return data, plan
+
+
+@contextmanager
+def _refused_together(group: Group) -> Iterator[None]:
+    """What one rank refuses in this block, which exchanges nothing, ends all of them."""
+    refused: JagptError | None = None
+    try:
+        yield
+    except JagptError as error:
+        refused = error
+    which = group.highest(-1 if refused is None else group.rank)
+    if refused is not None:
+        raise refused if group.main else DataError(f"{group.ranks.name}{refused}")
+    if which >= 0:
         raise DataError(
-            f"{group.ranks.name}this process reads a different recipe or different tokens than "
-            "rank "
-            "0; give every machine the same recipe file and run directory (a shared file system)"
+            f"rank {which} cannot take part in this training; it tells why, where it runs"
         )
 
 
