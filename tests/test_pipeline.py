@@ -760,6 +760,21 @@ def test_shared_tokens_bring_their_corpus_and_tokenizer(tmp_path: Path, workshop
     assert workshop.calls == list(STAGE_NAMES[3:])
 
 
+@pytest.mark.parametrize("stage", ["corpus", "tokenizer"])
+def test_shared_tokens_of_another_corpus_or_tokenizer_are_refused(
+    tmp_path: Path, workshop: Workshop, stage: str
+) -> None:
+    run(tmp_path, until="tokens", name="one")
+    run(tmp_path, "corpus.min_characters=3", until="tokens", name="other")
+    workshop.calls.clear()
+    text = f"name='two'\n[tokens]\nfrom='one'\n[{stage}]\nfrom='other'\n[train]\nmax_steps=3\n"
+    recipe = recipes.parse(text, folder=tmp_path)
+    with pytest.raises(UsageError, match=rf"\[tokens\] from: .* made with a different {stage}"):
+        pipeline.run_stages(recipe, pipeline.open_run(recipe, tmp_path / "two"), QUIET)
+    assert workshop.calls == []
+    assert not (tmp_path / "two").exists()
+
+
 def test_a_run_without_the_shared_stage_is_refused(tmp_path: Path, workshop: Workshop) -> None:
     (tmp_path / "empty").mkdir()
     recipe = recipes.parse(

@@ -18,7 +18,7 @@ class TokensStage(Stage):
     version = 1
     sections = ("tokens",)
     needs = ("corpus", "tokenizer")
-    shared_with = ("tokenizer",)
+    shared_with = ("corpus", "tokenizer")
 
     def shared_from(self, recipe: Recipe) -> str | None:
         return recipe.tokens.from_
