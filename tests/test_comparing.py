@@ -37,7 +37,7 @@ def test_what_decides_nothing_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["corpus.source.0.path=elsewhere.xml", "train.decay_steps=150", "tokens.from=../other"],
+    ["corpus.source.0.path=elsewhere.xml", "train.decay_steps=150", "tokenizer.from=../other"],
 )
 def test_what_set_can_say_is_said(change: str) -> None:
     recipe = recipes.load("quickstart", [change])

@@ -319,6 +319,7 @@ def test_all_mistakes_are_told_at_once_with_place_finding_and_allowance() -> Non
         ("document_mask = true\n[tokens]\nend_token = false", "[train] document_mask: found true"),
         ("[corpus]\nvalid_share = 0.5\ntest_share = 0.5", "the sum must be below 1"),
         ("[corpus]\nfrom = 'runs/x'", "[corpus] from"),
+        ("[tokens]\nfrom = 'runs/x'", "[tokens] from: found 'runs/x'; the corpus comes from"),
         ("[tokenizer]\nrevision = 'main'", "[tokenizer] revision"),
         ("[tokenizer]\nnormalization = 'nmt_nfkc'", "[tokenizer] byte_fallback: found true"),
         ("[tokenizer]\nadd_dummy_prefix = true", "[tokenizer] byte_fallback: found true"),

@@ -57,7 +57,7 @@ REFUSED = {
     ),
     "a bound of a library": ("tokenizer.character_coverage=0.9",),
     "a tokenizer that is none": ("tokenizer.from=/no/such/place",),
-    "a run that is none": ("tokens.from=/no/such/run",),
+    "a run that is none": ("tokens.from=/no/such/run", "corpus.source=[]"),
     "weights that are none": ("model.from=/no/such/model",),
 }
 

@@ -19,6 +19,7 @@ from jagpt import files, manifests
 from jagpt.errors import DataError, JagptError
 from jagpt.evaluation.stage import EVALUATE
 from jagpt.export import huggingface
+from jagpt.manifests import Manifest
 from jagpt.progress import QUIET, Progress
 from jagpt.release import folder, usage
 from jagpt.release.publication import lfs_attributes
@@ -60,6 +61,22 @@ def test_holds_the_model_and_what_goes_with_it(run: RunDirectory) -> None:
         assert (run.release / name).read_bytes() == (run.model / name).read_bytes()
     for name in manifests.list_files(run.release):
         assert (run.release / name).stat().st_mode & 0o777 == 0o644
+
+
+def test_the_card_tells_of_a_shared_corpus_as_the_run_that_made_it(
+    copy: RunDirectory, tmp_path: Path
+) -> None:
+    theirs = fakes.recipe(fakes.RECIPE, "corpus.min_characters=7")
+    place = copy.own("corpus").rename(tmp_path / "corpus")
+    section = {"corpus": theirs.corpus.semantic()}
+    replace(Manifest.read(place), section=section).write(place)
+    mine = fakes.recipe(
+        fakes.RECIPE, "corpus.source=[]", "corpus.min_characters=3000", "corpus.from=/a/run"
+    )
+    folder.run(mine, RunDirectory(copy.root, {"corpus": place}), QUIET)
+    page = (copy.own("release") / "README.md").read_text("utf-8")
+    assert "min_characters = 7\n" in page
+    assert "min_characters = 3000" not in page
 
 
 def test_weights_take_their_space_once(run: RunDirectory) -> None:

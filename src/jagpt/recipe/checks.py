@@ -152,8 +152,8 @@ def _combinations(sections: Mapping[str, Section]) -> Iterator[Problem]:
     corpus, train, model = (sections.get(name) for name in ("corpus", "train", "model"))
     tokens = sections.get("tokens")
     if isinstance(corpus, Corpus):
-        shared = corpus.from_ or (isinstance(tokens, Tokens) and tokens.from_)
-        yield from _check_corpus(corpus, shared=bool(shared))
+        shared = tokens.from_ if isinstance(tokens, Tokens) else None
+        yield from _check_corpus(corpus, {"corpus": corpus.from_, "tokens": shared})
     if isinstance(model, Model):
         yield from _check_model(model)
     if isinstance(train, Train):
@@ -189,12 +189,15 @@ def _check_windows(evaluate: Evaluate, block_size: int) -> Iterator[Problem]:
                       f"allowed is block_size ({block_size}) or less")  # fmt: skip
 
 
-def _check_corpus(corpus: Corpus, shared: bool) -> Iterator[Problem]:
-    if not corpus.source and not shared:
+def _check_corpus(corpus: Corpus, runs: Mapping[str, str | None]) -> Iterator[Problem]:
+    """`runs`: those that the corpus comes from, by the section that names one."""
+    if not corpus.source and not any(runs.values()):
         yield Problem("corpus", "source", "none", "give a [[corpus.source]] table or `from`")
-    if corpus.source and corpus.from_:
-        yield Problem("corpus", "from", repr(corpus.from_),
-                      "the corpus comes from another run: leave out [[corpus.source]]")  # fmt: skip
+    for section, run in runs.items():
+        if corpus.source and run:
+            yield Problem(section, "from", repr(run),
+                          "the corpus comes from another run: leave out [[corpus.source]] "
+                          "(--set corpus.source=[])")  # fmt: skip
     if sum(corpus.shares) >= 1:
         yield Problem("corpus", "valid_share + test_share",
                       f"{sum(corpus.shares):g}",

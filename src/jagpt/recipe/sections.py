@@ -342,7 +342,10 @@ class Corpus(Section):
     later = frozenset({"include"})
 
     from_: FilePath | None = Field(
-        None, alias="from", description="Directory of another run: share its corpus."
+        None,
+        alias="from",
+        description="Directory of another run: share its corpus. The other keys then have no "
+        "effect.",
     )
     source: tuple[Source, ...] = Field((), description="The sources, in order.", strict=False)
     split: Literal["hash", "first-lines"] = Field(
@@ -511,7 +514,10 @@ class Tokens(Section):
     """`[tokens]`: from documents to token shards."""
 
     from_: FilePath | None = Field(
-        None, alias="from", description="Directory of another run: share its tokens."
+        None,
+        alias="from",
+        description="Directory of another run: share its tokens, and the corpus and tokenizer they "
+        "were made from. The other keys of these three sections then have no effect.",
     )
     end_token: bool = Field(True, description="Append the end token to each document.")
     by_line: bool = Field(

@@ -13,7 +13,7 @@ from jagpt.errors import DataError, UsageError
 from jagpt.manifests import FileEntry, Manifest
 from jagpt.recipe import Recipe
 from jagpt.release import browser, card, changelog, dataset_card, exports
-from jagpt.release.facts import Facts, facts_of, hub_datasets
+from jagpt.release.facts import Facts, as_made, facts_of, hub_datasets
 from jagpt.release.publication import (
     CARD,
     CHANGELOG,
@@ -41,7 +41,7 @@ def model(
     repository has, and the card says on what and how long the model was trained. Raises `DataError`
     if a file of the release is missing or the repository's changelog is not jagpt's.
     """
-    facts, timing = facts_of(run), Timing.find(run.logs)
+    recipe, facts, timing = as_made(recipe, run), facts_of(run), Timing.find(run.logs)
     kept = {
         entry.name: PublishedFile(run.release / entry.name, entry)
         for entry in _finished(run.release).files

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from pydantic import ValidationError
+
 from jagpt import manifests
 from jagpt.corpus.stats import CorpusStats
+from jagpt.errors import DataError
 from jagpt.evaluation.result import Evaluation
 from jagpt.manifests import Manifest
 from jagpt.models import size
 from jagpt.models.checkpoint_folder import CheckpointIndex
+from jagpt.recipe import SECTIONS, Recipe, Section
 from jagpt.release.samples import Sample, Samples
 from jagpt.rundir import RunDirectory
 from jagpt.tokens.index import TokenIndex
@@ -52,6 +56,27 @@ def facts_of(run: RunDirectory) -> Facts:
         parameters=size.count_parameters(weights) if weights.is_file() else None,
         samples=samples.samples if samples else (),
     )
+
+
+def as_made(recipe: Recipe, run: RunDirectory) -> Recipe:
+    """The recipe with what other runs made as their recipes say: its own keys had no effect there.
+
+    `DataError` for a manifest whose section is none of a recipe.
+    """
+    sections: dict[str, Section] = {}
+    for name, place in run.shared.items():
+        manifest = Manifest.read(place)
+        if name not in manifest.section:
+            continue
+        try:
+            values = {**manifest.section[name], "from": str(place)}
+            sections[name] = SECTIONS[name].model_validate(values)
+        except ValidationError as error:
+            raise DataError(
+                f"{place / manifests.MANIFEST}: its [{name}] is none that this jagpt reads "
+                f"({error.errors()[0]['msg']}); run the recipe of that run again"
+            ) from None
+    return recipe.model_copy(update=sections)
 
 
 def hub_datasets(corpus: Path) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from jagpt.formats.bounds import Parity
 from jagpt.progress import Progress
 from jagpt.recipe import Recipe
 from jagpt.release import browser, card, changelog, exports, licences, usage
-from jagpt.release.facts import facts_of
+from jagpt.release.facts import as_made, facts_of
 from jagpt.release.git import link
 from jagpt.release.publication import (
     CARD,
@@ -51,7 +51,7 @@ def run(recipe: Recipe, run: RunDirectory, progress: Progress) -> None:
     prompt is cut so that the model has room to continue it.
     """
     preflight(recipe, run)
-    recipe = prompts.settled(recipe, run.corpus)
+    recipe = as_made(prompts.settled(recipe, run.corpus), run)
     names = manifests.listed(run.model)
     with files.staging(run.own("release")) as folder:
         _add_model(run.model, names, folder)
