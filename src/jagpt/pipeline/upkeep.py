@@ -59,7 +59,7 @@ def _lost(run: RunDirectory, name: str) -> str | None:
 def _verify_teacher(name: str, directory: Path, progress: Progress) -> Verified:
     try:
         manifest = Manifest.read(directory)
-    except DataError:  # training makes it anew; no stage is to be forced
+    except DataError:  # training makes it again; no stage is to be forced
         return Verified(name, 0, (f"{directory / MANIFEST}: damaged",))
     return _verify_stage(name, directory, manifest, progress)
 

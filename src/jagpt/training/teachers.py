@@ -205,7 +205,7 @@ def make_room(
 
 
 def _earlier(wanted: Manifest, run: RunDirectory) -> RunDirectory | None:
-    """The teacher that is wanted among those that were moved aside; a finished one is preferred."""
+    """The same teacher among those that were moved aside; a finished one is preferred."""
     aside = [RunDirectory(place) for place in sorted(run.superseded.glob("teacher-*"))]
     finished = (one for one in aside if _flaw(wanted, one) is None)
     begun = (one for one in aside if (known := _unfinished(one)) and _alike(known, wanted))
@@ -213,7 +213,7 @@ def _earlier(wanted: Manifest, run: RunDirectory) -> RunDirectory | None:
 
 
 def _flaw(wanted: Manifest, taught: RunDirectory) -> str | None:
-    """Why a teacher is not the finished one that is wanted; None if it is.
+    """Why a teacher is not the finished one of this manifest; None if it is.
 
     All of its files are hashed: damaged weights would teach all the same.
     """
