@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from jagpt import cli
-from jagpt.errors import JagptError, UsageError
-from jagpt.training import ranks
+from jagpt.cli.run import Call, _follow
+from jagpt.errors import DataError, JagptError, UsageError
+from jagpt.training import distributed, ranks
+from jagpt.training.distributed import Group
 from jagpt.training.ranks import Ranks
 
 WHOLE = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
@@ -76,6 +78,16 @@ def test_each_rank_is_told_who_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert ranks.launch([str(tmp_path)], 3) == 0
     texts = [(tmp_path / str(rank)).read_text() for rank in range(3)]
     assert texts == [f"{rank} {rank} 3 127.0.0.1" for rank in range(3)]
+
+
+def test_a_rank_whose_machine_lacks_the_recipe_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    group = Group(Ranks(1, 2))
+    monkeypatch.setattr(group, "await_order", lambda: distributed.TRAIN)
+    call = Call(str(tmp_path / "mine.toml"), (), None, False, True, False)
+    with pytest.raises(DataError, match=r"^rank 1: no recipe .*mine\.toml"):
+        _follow(call, group)
 
 
 def test_the_code_is_rank_zeros_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
