@@ -59,8 +59,8 @@ class _Guarded:
 
 
 class _Dispensable:
-    """Standard error: what cannot be written there (nobody reads, a full disk) goes nowhere, and
-    the command goes on.
+    """Standard error, without which a command works: what cannot be written there (nobody reads,
+    a full disk) goes nowhere.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -23,8 +23,8 @@ def read_prompts(place: str) -> list[str]:
     else:
         name, path = place, Path(place)
         if not path.is_file():
-            found = "expected a file, found something else" if path.exists() else "no such file"
-            raise UsageError(f"--prompts {place}: {found}; `-` reads standard input")
+            reason = "expected a file, found something else" if path.exists() else "no such file"
+            raise UsageError(f"--prompts {place}: {reason}; `-` reads standard input")
         content = path.read_bytes()
     try:
         lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))  # U+2028 and its kin are text
