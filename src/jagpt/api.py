@@ -310,6 +310,8 @@ class Model:
 
         text = texts.read(Path(path), **_reading(settings))
         wanted = comparing.MeasureSettings(**settings)
+        if wanted.tokenizer is not None:
+            raise UsageError("tokenizer: this model has been opened with its own; see compare")
         scorer = Scorer(self.folder.network, *choose(wanted.device, wanted.precision))
         return comparing.measure_text(self.folder, scorer, text, wanted, QUIET)
 

@@ -84,6 +84,8 @@ def test_a_text_is_read_from_python_as_it_is_by_the_command_line(place: Path) ->
     assert model.evaluate(place / "text.txt", layout="line").documents == 3
     (place / "rows.jsonl").write_text('{"body": "京都"}\n{"body": "東京"}\n')
     assert model.evaluate(place / "rows.jsonl", column="body").documents == 2
+    with pytest.raises(UsageError, match="opened with its own"):
+        model.evaluate(place / "text.txt", tokenizer="other")
     with pytest.raises(DataError, match="expected a text to measure"):
         jagpt.compare(place / "one", place / "two", "")
 
