@@ -54,6 +54,18 @@ def served(scene: Callable[[int], Awaitable[None]]) -> None:
     asyncio.run(play())
 
 
+def test_a_crowd_may_wait_to_be_accepted() -> None:
+    async def scene(port: int) -> None:
+        visitors = [socket.socket() for _ in range(3 * ending.BACKLOG)]
+        for visitor in visitors:  # the server accepts none meanwhile
+            visitor.settimeout(5)
+            visitor.connect(("127.0.0.1", port))
+        for visitor in visitors:
+            visitor.close()
+
+    served(scene)
+
+
 async def asking(
     port: int, *paths: str, own: str = "127.0.0.1"
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -25,6 +25,10 @@ answered.
 MOST_CONNECTIONS = 1000
 BACKLOG = 100
 """Connections that are accepted at once, before any of them is counted."""
+WAITING = 4096
+"""Connections that the system keeps until they are accepted; of more, some visitors would get
+none.
+"""
 OWN_FILES = 256
 """Open files that are kept for `BACKLOG` and for the server itself."""
 
@@ -102,6 +106,11 @@ class Server(uvicorn.Server):
             )
         )
         self._desk = desk
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(WAITING)  # asyncio takes the number that it accepts at once for both
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._desk.stop_all()
