@@ -40,7 +40,8 @@ def crowd(url: str, visitors: int, tokens: int) -> Counter[str]:
     async def all_at_once() -> list[str]:
         limits = httpx2.Limits(max_connections=2 * visitors)
         async with httpx2.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
-            return await asyncio.gather(*(visit(client, url, tokens) for _ in range(visitors)))
+            visits = asyncio.gather(*(visit(client, url, tokens) for _ in range(visitors)))
+            return await asyncio.wait_for(visits, 300)
 
     return Counter(asyncio.run(all_at_once()))
 
