@@ -9,7 +9,7 @@ import pytest
 from jagpt.errors import DataError
 from jagpt.manifests import Manifest
 from jagpt.recipe import SECTIONS, Recipe
-from jagpt.release.facts import as_made
+from jagpt.release.facts import as_made, hub_datasets
 from jagpt.release.recipe_text import recipe_text
 from jagpt.rundir import RunDirectory
 
@@ -51,3 +51,9 @@ def test_every_section_of_a_recipe_reads_back_what_its_manifest_holds() -> None:
     for name in SHARED:
         section = getattr(recipe, name)
         assert SECTIONS[name].model_validate(section.semantic()).semantic() == section.semantic()
+
+
+@pytest.mark.parametrize("rows", [True, 1, "x", {"a": 1}, [True, [], {"kind": "text"}], None])
+def test_sources_that_are_no_tables_name_no_data_set(tmp_path: Path, rows: object) -> None:
+    Manifest("corpus", 1, "f" * 64, {"corpus": {"source": rows}}, {}).write(tmp_path)
+    assert hub_datasets(tmp_path) == {}

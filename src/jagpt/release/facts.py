@@ -83,7 +83,7 @@ def hub_datasets(corpus: Path) -> Mapping[str, str]:
     """Source → data set of the hub, which only the manifest of the corpus records."""
     if not (corpus / manifests.MANIFEST).is_file():
         return {}
-    section = Manifest.read(corpus).section.get("corpus")
-    rows = section.get("source") if isinstance(section, dict) else None
-    named = (row for row in rows or () if isinstance(row, dict) and row.get("kind") == "hf")
+    rows = Manifest.read(corpus).section.get("corpus", {}).get("source")
+    tables = (row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
+    named = (row for row in tables if row.get("kind") == "hf")
     return {str(row.get("name")): str(row.get("dataset")) for row in named}
