@@ -144,19 +144,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _own_run() -> Path:
     """The small run and a tokenizer of the original's settings, as far as they are not done."""
-    run = PLACE / "run"
-    _jagpt(
-        "run", str(environments.HERE / "recipe.toml"), "--run-dir", str(run), "--until", "release"
-    )
-    return run
+    return _made("run")
 
 
 def _original_run() -> Path:
     """The same with the original's settings, where only the tokenizer makes a difference."""
-    run = PLACE / "original"
-    settings = [word for setting in ORIGINAL for word in ("--set", setting)]
-    recipe = str(environments.HERE / "recipe.toml")
-    _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "release")
+    return _made("original", *(word for setting in ORIGINAL for word in ("--set", setting)))
+
+
+def _made(name: str, *settings: str) -> Path:
+    """The run of this name; what an earlier jagpt made otherwise is moved aside."""
+    run, recipe = PLACE / name, str(environments.HERE / "recipe.toml")
+    _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "release", "--yes")
     return run
 
 
