@@ -144,15 +144,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _own_run() -> Path:
     """The small run and a tokenizer of the original's settings, as far as they are not done."""
-    return _made("run")
+    return _run_named("run")
 
 
 def _original_run() -> Path:
     """The same with the original's settings, where only the tokenizer makes a difference."""
-    return _made("original", *(word for setting in ORIGINAL for word in ("--set", setting)))
+    return _run_named("original", *(word for setting in ORIGINAL for word in ("--set", setting)))
 
 
-def _made(name: str, *settings: str) -> Path:
+def _run_named(name: str, *settings: str) -> Path:
     """The run of this name; what an earlier jagpt made otherwise is moved aside."""
     run, recipe = PLACE / name, str(environments.HERE / "recipe.toml")
     _jagpt("run", recipe, "--run-dir", str(run), *settings, "--until", "release", "--yes")
