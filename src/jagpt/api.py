@@ -230,7 +230,7 @@ def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
 def open_run(run_dir: str | Path) -> Run:
     """The run in a directory; `UsageError` if there is none."""
     place = Path(run_dir)
-    if run_dir == "" or not is_run(place):
+    if not is_run(run_dir):
         raise UsageError(
             f"{str(run_dir) or repr(run_dir)}: not a run directory (it has no recipe.toml)"
         )

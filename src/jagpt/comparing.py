@@ -30,7 +30,7 @@ def held_out(place: str) -> Text:
     from jagpt.rundir import is_run
 
     root = Path(place)
-    if place and is_run(root):
+    if is_run(place):
         found = split_text(pipeline.open_run(load(root), root).corpus, "test")
         if found is not None:
             return found

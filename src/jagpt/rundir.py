@@ -41,9 +41,12 @@ _TRACKERS = "logs/wandb"
 """W&B links to its own cache from there; no verb of jagpt reads or writes it."""
 
 
-def is_run(place: Path) -> bool:
-    """Whether there is a run at `place`; `DataError` if something in it leads outside, or its
-    recipe is too large to be one."""
+def is_run(name: str | Path) -> bool:
+    """Whether there is a run of this name, of which an empty one means none; `DataError` if
+    something in it leads outside, or its recipe is too large to be one."""
+    if name == "":
+        return False
+    place = Path(name)
     recipe = place / RECIPE
     if os.path.lexists(recipe):
         check(place)

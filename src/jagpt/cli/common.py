@@ -146,7 +146,7 @@ def warn_of_stale(name: str | Path) -> None:
     from jagpt.stages import EXPORT
 
     place = Path(name)
-    if name == "" or not is_run(place):
+    if not is_run(name):
         return
     try:
         run = pipeline.as_it_stands(*open_run(place))

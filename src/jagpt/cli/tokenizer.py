@@ -93,6 +93,5 @@ def _compare(
 def _origins(names: Sequence[str]) -> dict[str, str]:
     """Each name with its place: the name of a run means its tokenizer."""
     return {
-        name: str(open_run(Path(name))[1].tokenizer) if name and is_run(Path(name)) else name
-        for name in names
+        name: str(open_run(Path(name))[1].tokenizer) if is_run(name) else name for name in names
     }

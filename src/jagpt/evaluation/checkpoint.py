@@ -84,10 +84,10 @@ def measure_checkpoint(
 
 def _check(subject: ModelFolder, split: TokenSplit, block_size: int, run: RunDirectory) -> None:
     """`DataError` if the model does not read these tokens, or not in these windows."""
-    from jagpt.models.tokenizer import MAX_PADDING_ROWS, has_one, load_tokenizer, other_ids
+    from jagpt.models.tokenizer import fits, has_one, load_tokenizer, other_ids
 
     alone = f"`jagpt evaluate --model {subject.name} --text FILE` measures it in its own tokens"
-    if not 0 <= subject.vocab_size - split.vocab_size <= MAX_PADDING_ROWS:
+    if not fits(split.vocab_size, subject.vocab_size):
         raise DataError(
             f"{run.tokens}: these tokens have a vocabulary of {split.vocab_size:,}, but "
             f"{subject.name} is a model of {subject.vocab_size:,}: {alone}"

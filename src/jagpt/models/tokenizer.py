@@ -86,9 +86,14 @@ def other_ids(ours: Any, theirs: Any) -> int:
     return sum(one.get(piece) != two.get(piece) for piece in one.keys() | two.keys())
 
 
+def fits(pieces: int, rows: int) -> bool:
+    """Whether a model with these rows may have a tokenizer with this many pieces."""
+    return 0 <= rows - pieces <= MAX_PADDING_ROWS
+
+
 def check_match(model: Path | str, pieces: int, rows: int) -> None:
     """`DataError` if a tokenizer with this many pieces does not match a model's rows."""
-    if pieces > rows or rows - pieces > MAX_PADDING_ROWS:
+    if not fits(pieces, rows):
         raise DataError(
             f"{model}: the tokenizer has {pieces:,} pieces but the model {rows:,} rows: "
             "they do not belong together"

@@ -57,7 +57,7 @@ def find(reference: str | Path) -> Path:
     path = Path(reference)
     if path.is_file():
         return path
-    if reference != "" and is_run(path):  # an empty name is not the current folder's
+    if is_run(reference):
         return path / RECIPE
     shipped = shipped_recipes()
     if str(reference) in shipped:
