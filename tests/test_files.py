@@ -425,7 +425,19 @@ def test_a_full_disk_can_be_locked_to_be_cleaned(tmp_path: Path) -> None:
     (tmp_path / "superseded").mkdir()
     with files.locked(tmp_path):
         files.remove(tmp_path / "superseded")
-    assert [path.name for path in tmp_path.iterdir()] == [files.LOCK]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_beside_which_nothing_was_made_goes(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        with files.locked(folder):
+            assert (folder / files.LOCK).exists()
+        assert list(tmp_path.iterdir()) == []
+    with files.locked(tmp_path):
+        (tmp_path / "made").mkdir()
+    with files.locked(tmp_path):
+        (tmp_path / "made").rmdir()
+    assert [path.name for path in tmp_path.iterdir()] == [files.LOCK]  # another may wait for it
 
 
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:

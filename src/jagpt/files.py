@@ -637,11 +637,12 @@ def fingerprint_of(value: Any) -> str:
 def locked(run_directory: Path) -> Iterator[None]:
     """Hold the run's one lock; `RunInUseError` names the process that has it.
 
-    A folder created only for the lock is deleted with it.
+    A lock beside which nothing was made is deleted, and so are the folders created only for it.
     """
     made = [path for path in (run_directory, *run_directory.parents) if not path.exists()]
     make_directory(run_directory)
     owner, place = run_directory / OWNER, run_directory / LOCK
+    new = not os.path.lexists(place)
     lock = _lock_of(place)
     try:
         lock.acquire(timeout=0)
@@ -655,7 +656,7 @@ def locked(run_directory: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
-        if made and [path.name for path in run_directory.iterdir()] == [place.name]:
+        if new and [path.name for path in run_directory.iterdir()] == [place.name]:
             _remove_empty(place, made)
         lock.release()
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -58,29 +58,40 @@ class _Guarded:
         return getattr(self.rich_proxied_file, name)
 
 
-class _Dispensable:
-    """Standard error, without which a command works: what cannot be written there (nobody reads,
-    a full disk) goes nowhere.
-    """
+class _Watched:
+    """A standard stream for which `failed` decides what an error of writing means."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, failed: Callable[[TextIO, OSError], None]) -> None:
+        self._stream, self._failed = stream, failed
 
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
-        except OSError:
-            send_nowhere(self._stream)
+        except OSError as error:
+            self._failed(self._stream, error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except OSError:
-            send_nowhere(self._stream)
+        except OSError as error:
+            self._failed(self._stream, error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _dispensed_with(stream: TextIO, _error: OSError) -> None:
+    """A command works without standard error: what cannot be written there (nobody reads, a full
+    disk) goes nowhere.
+    """
+    send_nowhere(stream)
+
+
+def _told(_stream: TextIO, error: OSError) -> NoReturn:
+    """The system does not say what it could not write to."""
+    error.filename = "standard output"
+    raise error
 
 
 def send_nowhere(stream: TextIO) -> None:
@@ -100,8 +111,8 @@ def open_closed() -> None:
 def guarded() -> Iterator[None]:
     """Standard output and error show control characters, whoever writes there."""
     before = sys.stdout, sys.stderr
-    told = cast(TextIO, _Dispensable(sys.stderr))
-    sys.stdout, sys.stderr = (cast(TextIO, _Guarded(stream)) for stream in (sys.stdout, told))
+    watched = _Watched(sys.stdout, _told), _Watched(sys.stderr, _dispensed_with)
+    sys.stdout, sys.stderr = (cast(TextIO, _Guarded(cast(TextIO, one))) for one in watched)
     try:
         yield
     finally:
