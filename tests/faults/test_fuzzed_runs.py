@@ -34,8 +34,8 @@ VERBS: dict[str, tuple[tuple[str, ...], int]] = {
         ("export", "--model", "{}/model", "--format", "flax", "--output", "{}/other"),
         10,
     ),
-    "release": (("release", "{}"), 20),
-    "run": (("run", "{}", "--yes"), 50),
+    "release": (("release", "{}"), 4),
+    "run": (("run", "{}", "--yes"), 4),
     "push": (("push", "{}", "--to", "file://{}/remote"), 4),
 }
 """Each with how much rarer it is tried than a verb that only looks."""

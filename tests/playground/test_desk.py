@@ -120,7 +120,10 @@ def test_one_who_went_away_without_a_word_loses_the_place() -> None:
 
 
 @pytest.mark.parametrize("fetched", [0, 1, 3])
-def test_one_who_does_not_listen_is_told_no_more_and_loses_the_place(fetched: int) -> None:
+def test_one_who_does_not_listen_is_told_no_more_and_loses_the_place(
+    fetched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "POLL", 0)  # the next one asks before this clock calls it gone
     now = [0.0]
     served = Desk(places=1, clock=lambda: now[0])
     asked = [0]
