@@ -210,7 +210,7 @@ def make_directory(path: Path) -> None:
     if path.is_dir():
         return
     if path.exists() or path.is_symlink():
-        raise DataError(f"{path}: expected a directory, found something else")
+        raise DataError(f"{path}: expected a directory, found {sort_of(path)}")
     make_directory(path.parent)
     gate("mkdir", path)
     path.mkdir(exist_ok=True)
@@ -445,8 +445,9 @@ def _handle_of(path: Path, flags: int) -> int:
 
 
 def _no_file(path: Path) -> DataError:
-    found = _sort_of(path.lstat().st_mode)
-    return DataError(f"{path}: expected a regular file, found {found}; move it away or delete it")
+    return DataError(
+        f"{path}: expected a regular file, found {sort_of(path)}; move it away or delete it"
+    )
 
 
 # --- syncing --------------------------------------------------------------------------------------
@@ -529,16 +530,18 @@ def files_below(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() or path.is_symlink())
 
 
-def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> int:
+def regular_file(
+    path: Path, kind: str = "file", limit: int | None = None, missing: str = ""
+) -> int:
     """Size in bytes of the regular file at `path`.
 
     Reading a named pipe, a socket or a device may hang, or never end. `DataError` if there is one
-    of these, a folder, nothing, or more than `limit` bytes.
+    of these, a folder, nothing (in the words of `missing`), or more than `limit` bytes.
     """
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: this {kind} is missing") from None
+        raise DataError(f"{path}: {missing or f'this {kind} is missing'}") from None
     except ValueError:  # a NUL
         raise DataError(f"{str(path)!r}: no file can have this name") from None
     except OSError as error:
@@ -554,7 +557,14 @@ def regular_file(path: Path, kind: str = "file", limit: int | None = None) -> in
     return found.st_size
 
 
+def sort_of(path: Path) -> str:
+    """What is at `path`, as a message names it."""
+    return _sort_of(path.lstat().st_mode)
+
+
 def _sort_of(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "a file"
     if stat.S_ISDIR(mode):
         return "a directory"
     if stat.S_ISLNK(mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,7 +320,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, dump: Path) -> No
     with pytest.raises(UsageError, match="holds no extraction"):
         make(dump, output, force=True)
     assert [path.name for path in output.iterdir()] == ["stats.json"]
-    with pytest.raises(UsageError, match="found something else"):
+    with pytest.raises(UsageError, match="expected a directory, found a file"):
         make(dump, dump)
 
 
@@ -332,8 +333,12 @@ def test_damage_is_passed_over_when_asked(tmp_path: Path, dump: Path) -> None:
     assert stats["files"][0]["lost"]
 
 
-@pytest.mark.parametrize(("name", "message"), [("none.xml", "no such file"), ("", "a folder")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none.xml", "no such file"), ("", "a folder"), ("pipe.xml", "found a named pipe")],
+)
 def test_a_missing_input_makes_no_folder(tmp_path: Path, name: str, message: str) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
     with pytest.raises(DataError, match=message):
         make(tmp_path / name, tmp_path / "out")
     assert not (tmp_path / "out").exists()

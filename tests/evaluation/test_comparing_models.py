@@ -86,7 +86,7 @@ def test_a_text_is_read_from_python_as_it_is_by_the_command_line(place: Path) ->
     assert model.evaluate(place / "rows.jsonl", column="body").documents == 2
     with pytest.raises(UsageError, match="opened with its own"):
         model.evaluate(place / "text.txt", tokenizer="other")
-    with pytest.raises(DataError, match="expected a text to measure"):
+    with pytest.raises(DataError, match="expected a regular file, found a directory"):
         jagpt.compare(place / "one", place / "two", "")
 
 

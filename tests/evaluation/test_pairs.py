@@ -80,6 +80,8 @@ def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: object, words: st
 def test_a_file_without_pairs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         pairs.read(tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match="expected a regular file, found a directory"):
+        pairs.read(tmp_path)
     (tmp_path / "blank.jsonl").write_text("\n")
     with pytest.raises(DataError, match="no pairs"):
         pairs.read(tmp_path / "blank.jsonl")

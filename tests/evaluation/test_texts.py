@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,6 +91,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, name: str, w
 def test_a_missing_file_and_an_unknown_layout(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         texts.read(tmp_path / "nothing.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match="expected a regular file, found a named pipe"):
+        texts.read(tmp_path / "pipe.txt")
     with pytest.raises(UsageError, match="--layout page"):
         texts.read(written(tmp_path, b"a"), layout="page")
 

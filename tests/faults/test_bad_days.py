@@ -195,7 +195,7 @@ def test_a_file_where_the_run_should_stand_is_told(
 ) -> None:
     (tmp_path / "run").write_text("a file")
     assert inside(*project.whole(tmp_path / "run")) == 3
-    assert "found something else" in capsys.readouterr().err
+    assert "expected a directory, found a file" in capsys.readouterr().err
 
 
 def test_a_read_only_file_system_is_told_and_nothing_is_lost(

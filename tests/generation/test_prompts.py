@@ -34,7 +34,7 @@ def test_closed_standard_input_and_a_folder_are_told(
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="standard input is closed"):
         read_prompts("-")
-    with pytest.raises(UsageError, match="expected a file, found something else"):
+    with pytest.raises(UsageError, match="expected a file, found a directory"):
         read_prompts(str(tmp_path))
 
 

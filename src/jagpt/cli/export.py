@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jagpt import files
 from jagpt.cli.common import (
     Location,
     app,
@@ -121,7 +122,7 @@ def _export_folder(
             "name another folder with --output"
         )
     if model_dir.exists() and not model_dir.is_dir():
-        raise DataError(f"{model_dir}: expected a directory, found something else")
+        raise DataError(f"{model_dir}: expected a directory, found {files.sort_of(model_dir)}")
     if output is None and not model_dir.is_dir():
         raise UsageError(f"--model {model_dir}: no such folder; a hub id needs --output")
     warn_of_stale(model_dir)

@@ -8,6 +8,7 @@ a manifest, as a stage of a run does. While the work is in progress, everything 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -175,6 +176,8 @@ def _inputs(source: Source) -> list[Path]:
     try:
         return source_files(source)
     except DataError:
+        if os.path.lexists(path):
+            raise
         raise DataError(f"{path}: no such file, and no file matches it as a pattern") from None
 
 
@@ -184,7 +187,7 @@ def _inputs(source: Source) -> list[Path]:
 def _refuse_foreign(output: Path) -> None:
     """Refuse to write into a folder that holds something else."""
     if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output}: expected a directory, found something else")
+        raise UsageError(f"--output {output}: expected a directory, found {files.sort_of(output)}")
     files.check_tree(output)
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     there = {name for name in names if not name.startswith(files.STAGING_PREFIX)}

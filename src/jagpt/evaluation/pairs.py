@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jagpt import files
 from jagpt.compressed import Reader
 from jagpt.corpus.rows import RowError, exact, json_objects
 from jagpt.errors import DataError
@@ -56,8 +57,9 @@ def read(path: Path) -> list[Pair]:
     `DataError` with the line if one lacks a key, is empty, is not text, or has two equal
     sentences.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected minimal pairs, one JSON object per line")
+    files.regular_file(
+        path, missing="no such file; expected minimal pairs, one JSON object per line"
+    )
     found = [_pair(value, f"{path}: line {number}") for number, value in json_objects(Reader(path))]
     if not found:
         raise DataError(f"{path}: it contains no pairs")

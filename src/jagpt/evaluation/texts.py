@@ -57,8 +57,7 @@ def read(path: Path, layout: str = "file", column: str = "text") -> Text:
     """
     if layout not in LAYOUTS:
         raise UsageError(f"--layout {layout}: expected {' or '.join(LAYOUTS)}")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a text to measure")
+    files.regular_file(path, missing="no such file; expected a text to measure")
     kind = Path(path.stem).suffix if path.suffix.lower() in FORMATS else path.suffix
     if kind.lower() == ".parquet":
         documents = [row.text for row in ParquetDocuments(path, _AsItStands(column))]

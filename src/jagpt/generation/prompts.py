@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from jagpt import files
 from jagpt.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"
@@ -23,7 +24,9 @@ def read_prompts(place: str) -> list[str]:
     else:
         name, path = place, Path(place)
         if not path.is_file():
-            reason = "expected a file, found something else" if path.exists() else "no such file"
+            reason = "no such file"
+            if path.exists():
+                reason = f"expected a file, found {files.sort_of(path)}"
             raise UsageError(f"--prompts {place}: {reason}; `-` reads standard input")
         content = path.read_bytes()
     try:
