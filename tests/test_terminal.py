@@ -178,6 +178,15 @@ def test_on_a_terminal_a_name_is_only_a_name(strangers: Path) -> None:
     assert b"\x1b[2J" not in said
 
 
+@pytest.mark.parametrize("verb", [["status"], ["clean"], ["plan", "small", "--set"]])
+def test_in_a_log_no_part_of_a_name_is_missing(
+    verb: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*verb, "a\x1b[31mb"])
+    assert r"a\u001b[31mb" in capfd.readouterr().err
+
+
 def test_a_streams_state_comes_back() -> None:
     before = sys.stdout, sys.stderr
     with terminal.guarded(), terminal.guarded():

@@ -133,7 +133,8 @@ def unguarded() -> Iterator[None]:
 def styled(text: str, *, err: bool = False, **style: Any) -> None:
     """Print `text` without a newline, in a click style if the stream is a terminal."""
     stream = _raw(sys.stderr if err else sys.stdout)
-    click.echo(click.style(shown(text), **style), file=stream, nl=False)
+    text = click.style(shown(text), **style)
+    click.echo(text, file=stream, nl=False, color=stream.isatty())
 
 
 def _raw(stream: TextIO) -> TextIO:

@@ -75,7 +75,8 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 def _guarded(arguments: list[str]) -> int:
     """Run and turn what a user can meet into one message and an exit code."""
     try:
-        code = app.main(args=arguments, prog_name="jagpt", standalone_mode=False)
+        # in colour: else click, where nobody sees colours, would leave out parts of names
+        code = app.main(args=arguments, prog_name="jagpt", standalone_mode=False, color=True)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -101,7 +102,7 @@ def _guarded(arguments: list[str]) -> int:
 
 def _show_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        click.echo(note, err=True)
+        click.echo(note, err=True, color=True)
 
 
 def _reader_left() -> int:
@@ -118,6 +119,6 @@ def _fail(error: Exception, cause: BaseException | None = None) -> int:
     if isinstance(error, MemoryError):
         error = JagptError("out of memory; use fewer workers (--set execution.workers=1)")
     terminal.styled("error", err=True, fg="red", bold=True)
-    click.echo(f": {error}", err=True)
+    click.echo(f": {error}", err=True, color=True)
     _show_notes(cause)
     return error.exit_code if isinstance(error, JagptError) else 1
