@@ -445,9 +445,8 @@ def _handle_of(path: Path, flags: int) -> int:
 
 
 def _no_file(path: Path) -> DataError:
-    return DataError(
-        f"{path}: expected a regular file, found {sort_of(path)}; move it away or delete it"
-    )
+    found = _sort_of(path.lstat().st_mode)
+    return DataError(f"{path}: expected a regular file, found {found}; move it away or delete it")
 
 
 # --- syncing --------------------------------------------------------------------------------------
@@ -558,8 +557,8 @@ def regular_file(
 
 
 def sort_of(path: Path) -> str:
-    """What is at `path`, as a message names it."""
-    return _sort_of(path.lstat().st_mode)
+    """What is at `path`, or where it leads if it is a link, as a message names it."""
+    return _sort_of((path.stat() if path.exists() else path.lstat()).st_mode)
 
 
 def _sort_of(mode: int) -> str:

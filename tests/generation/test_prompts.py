@@ -36,6 +36,9 @@ def test_closed_standard_input_and_a_folder_are_told(
         read_prompts("-")
     with pytest.raises(UsageError, match="expected a file, found a directory"):
         read_prompts(str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="link: expected a file, found a directory"):
+        read_prompts(str(tmp_path / "link"))
 
 
 @pytest.mark.parametrize(

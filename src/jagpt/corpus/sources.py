@@ -141,11 +141,12 @@ def source_inputs(
 
 def profile_input(path: str, digest: Callable[[Path], str], known: Mapping[str, str]) -> str:
     """Content hash of HojiChar's profile; the `known` one if the file is gone."""
-    if Path(path).is_file():
-        return digest(Path(path))
-    if "hojichar" in known:
+    profile = Path(path)
+    if "hojichar" in known and not profile.is_file():
         return known["hojichar"]
-    raise DataError(f"{path}: no such file; set its path with --set corpus.hojichar=FILE")
+    how = "no such file; set its path with --set corpus.hojichar=FILE"
+    files.regular_file(profile, missing=how)
+    return digest(profile)
 
 
 def to_download(source: Source) -> bool:
